@@ -1,0 +1,70 @@
+use std::{fmt, str::FromStr, sync::LazyLock};
+
+use crate::name::{self, Grammar, invalid_name, serde_as_text};
+
+/// The number of an AWS account: 12 decimal digits, such as `123456789012`.
+///
+/// ```
+/// use service_specific_credentials::AccountId;
+///
+/// let account: AccountId = "012345678901".parse()?;
+/// assert_eq!(account.to_string(), "012345678901");
+/// assert!("1234".parse::<AccountId>().is_err());
+/// # Ok::<(), service_specific_credentials::InvalidAccountId>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(u64);
+
+impl AccountId {
+    /// The pattern of an account id.
+    pub const PATTERN: &'static str = "[0-9]{12}";
+}
+
+invalid_name! {
+    /// The text is not an [`AccountId`].
+    pub struct InvalidAccountId, "account id", parameter "accountId";
+}
+serde_as_text!(AccountId);
+
+impl FromStr for AccountId {
+    type Err = InvalidAccountId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAccountId> {
+        static GRAMMAR: Grammar = Grammar {
+            pattern: AccountId::PATTERN,
+            min: 12,
+            max: 12,
+            regex: LazyLock::new(|| name::ascii(AccountId::PATTERN)),
+        };
+        GRAMMAR.check(text).map_err(InvalidAccountId)?;
+        Ok(Self(text.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))))
+    }
+}
+
+impl TryFrom<&str> for AccountId {
+    type Error = InvalidAccountId;
+
+    fn try_from(text: &str) -> Result<Self, InvalidAccountId> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for AccountId {
+    type Error = InvalidAccountId;
+
+    fn try_from(text: String) -> Result<Self, InvalidAccountId> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012}", self.0)
+    }
+}
+
+impl fmt::Debug for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AccountId({self})")
+    }
+}

@@ -1,0 +1,157 @@
+//! What a manager takes from outside: the time, and randomness.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+use rand::TryCryptoRng;
+use time::OffsetDateTime;
+
+/// Tells the time.
+///
+/// Asked once an operation, never while a lock is held. A clock that steps back breaks nothing:
+/// credentials of one date are ordered by their ids, and expiry follows the clock of the call.
+/// Dates are kept in milliseconds, and those outside of the years 1970 to 9999 are taken for the
+/// nearest end of that range.
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// The time now.
+    fn now(&self) -> OffsetDateTime;
+}
+
+/// The clock of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> OffsetDateTime {
+        OffsetDateTime::now_utc()
+    }
+}
+
+impl<C: Clock + ?Sized> Clock for Arc<C> {
+    fn now(&self) -> OffsetDateTime {
+        (**self).now()
+    }
+}
+
+/// Yields the random bytes that passwords and ids are made of.
+///
+/// An implementation is a cryptographic generator, or every promise of this crate is void. It may
+/// be asked from many threads at once, and never while a lock is held.
+///
+/// ```
+/// use service_specific_credentials::{Entropy, SystemEntropy};
+///
+/// let mut bytes = [0; 32];
+/// SystemEntropy.fill(&mut bytes)?;
+/// assert_ne!(bytes, [0; 32]);
+/// # Ok::<(), service_specific_credentials::EntropyError>(())
+/// ```
+pub trait Entropy: fmt::Debug + Send + Sync {
+    /// Fills all of `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// If the generator cannot fill all of them. Nothing is then made from any of them.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+/// The generator of the operating system. It keeps no state in this process, and so is safe across
+/// `fork`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        getrandom::fill(bytes).map_err(EntropyError::new)
+    }
+}
+
+impl<E: Entropy + ?Sized> Entropy for Arc<E> {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        (**self).fill(bytes)
+    }
+}
+
+/// Any cryptographic generator of the `rand` family, behind a lock.
+pub struct RngEntropy<R>(Mutex<R>);
+
+impl<R: TryCryptoRng> RngEntropy<R> {
+    /// Draws from `rng`, which is seeded from the operating system or is otherwise unpredictable.
+    pub const fn new(rng: R) -> Self {
+        Self(Mutex::new(rng))
+    }
+}
+
+impl<R> Entropy for RngEntropy<R>
+where
+    R: TryCryptoRng + Send,
+    R::Error: StdError + Send + Sync + 'static,
+{
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        // A generator that panicked half way may repeat itself: it is not used again.
+        let mut rng = self.0.lock().map_err(|_| EntropyError::new("the generator panicked"))?;
+        rng.try_fill_bytes(bytes).map_err(EntropyError::new)
+    }
+}
+
+impl<R> fmt::Debug for RngEntropy<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RngEntropy(..)")
+    }
+}
+
+/// The generator of random bytes failed. Nothing was made and nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[error("no random bytes were to be had")]
+pub struct EntropyError(#[source] Box<dyn StdError + Send + Sync>);
+
+impl EntropyError {
+    /// The generator failed, and why.
+    pub fn new(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self(source.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generator_that_fails_or_panicked_is_an_error() {
+        #[derive(Debug)]
+        struct Broken;
+
+        impl rand::TryRng for Broken {
+            type Error = std::io::Error;
+
+            fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+                panic!("half way")
+            }
+
+            fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+                panic!("half way")
+            }
+
+            fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+                match bytes.len() {
+                    1 => panic!("half way"),
+                    _ => Err(std::io::Error::other("drained")),
+                }
+            }
+        }
+
+        impl TryCryptoRng for Broken {}
+
+        let entropy = Arc::new(RngEntropy::new(Broken));
+        let source = entropy.fill(&mut [0; 2]).unwrap_err().0.to_string();
+        assert_eq!(source, "drained");
+
+        let panicking = Arc::clone(&entropy);
+        std::thread::spawn(move || panicking.fill(&mut [0; 1])).join().unwrap_err();
+        let source = entropy.fill(&mut [0; 2]).unwrap_err().0.to_string();
+        assert_eq!(source, "the generator panicked");
+    }
+}

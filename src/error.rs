@@ -1,0 +1,348 @@
+use std::fmt;
+
+use crate::{CredentialId, EntropyError, ServiceName, Status, UserName, store::StoreError};
+
+/// What a value must satisfy and does not.
+///
+/// It prints as the interface words it, less the leading `Member `: *must have length less than or
+/// equal to 64*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Constraint {
+    /// At most this many characters.
+    MaxLength(usize),
+    /// At least this many characters.
+    MinLength(usize),
+    /// The whole value matches this regular expression.
+    Pattern(&'static str),
+    /// One of the values that the type documents.
+    EnumValueSet,
+    /// A number no greater than this.
+    MaxValue(u32),
+    /// A number no less than this.
+    MinValue(u32),
+}
+
+impl fmt::Display for Constraint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MaxLength(max) => write!(f, "must have length less than or equal to {max}"),
+            Self::MinLength(min) => write!(f, "must have length greater than or equal to {min}"),
+            Self::Pattern(pattern) => {
+                write!(f, "must satisfy regular expression pattern: {pattern}")
+            }
+            Self::EnumValueSet => f.write_str("must satisfy enum value set"),
+            Self::MaxValue(max) => write!(f, "must have value less than or equal to {max}"),
+            Self::MinValue(min) => write!(f, "must have value greater than or equal to {min}"),
+        }
+    }
+}
+
+/// A value of the wrong shape, whichever it was.
+///
+/// Every `Invalid…` error of a name or number becomes one of these inside an [`Error`]. The value
+/// itself is in none of them: it may be a secret in the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{what} {constraint}")]
+pub struct InvalidParameter {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) constraint: Constraint,
+}
+
+impl InvalidParameter {
+    /// The parameter, as the interface names it: `userName`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What the value does not satisfy.
+    #[must_use]
+    pub const fn constraint(&self) -> Constraint {
+        self.constraint
+    }
+}
+
+/// Why an operation was refused, or could not be done.
+///
+/// Four kinds can be told apart. *The input is wrong*: most variants; nothing was changed, and the
+/// same call fails again until the input or the state is another. *Nobody is to blame*:
+/// [`Contended`](Self::Contended); nothing was changed, try again. *Something outside failed*:
+/// [`Entropy`](Self::Entropy), [`Store`](Self::Store); nothing was changed.
+/// *Something outside failed at the worst moment*: [`OutcomeUnknown`](Self::OutcomeUnknown); look
+/// before trying again.
+///
+/// Messages with a capital and a full stop are the interface's own (*recorded* or *reported*).
+/// No message holds a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A value has the wrong shape.
+    #[error(transparent)]
+    InvalidParameter(InvalidParameter),
+
+    /// All users were asked for together with one of them.
+    #[error("Cannot list credentials for all users if a username is given")]
+    AllUsersWithUserName,
+
+    /// Neither a user nor all users were asked for.
+    #[error("Must specify userName when calling with non-User credentials")]
+    UserNameMissing,
+
+    /// There is no such user in the account.
+    #[error("The user with name {user} cannot be found.")]
+    #[non_exhaustive]
+    NoSuchUser {
+        /// The name that was asked for.
+        user: UserName,
+    },
+
+    /// The policy does not name the service, or for credentials of the other kind.
+    #[error("No such service {service} is supported for Service Specific Credentials")]
+    #[non_exhaustive]
+    ServiceNotSupported {
+        /// The service that was asked for.
+        service: ServiceName,
+    },
+
+    /// The marker belongs to another query, or was never one.
+    #[error("Invalid Marker.")]
+    MarkerMismatch,
+
+    /// There is no such credential in the account.
+    #[error("No such credential ID exists")]
+    #[non_exhaustive]
+    NoSuchCredential {
+        /// The id that was asked for.
+        id: CredentialId,
+    },
+
+    /// The credential is another user's.
+    #[error("User {user} does not have a service specific credential with id {id}")]
+    #[non_exhaustive]
+    CredentialOfAnotherUser {
+        /// The user that was asked for.
+        user: UserName,
+        /// The id that was asked for.
+        id: CredentialId,
+    },
+
+    /// The status follows from the expiration date, and cannot be set.
+    #[error("Operation does not support status {status}")]
+    #[non_exhaustive]
+    StatusNotSettable {
+        /// The status that was asked for.
+        status: Status,
+    },
+
+    /// The credential has expired. It can be deleted, nothing else.
+    #[error("service specific credential {id} has expired")]
+    #[non_exhaustive]
+    CredentialExpired {
+        /// The id that was asked for.
+        id: CredentialId,
+    },
+
+    /// The user has as many credentials at the service as the policy allows.
+    #[error("Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: {limit}")]
+    #[non_exhaustive]
+    LimitExceeded {
+        /// How many the policy allows.
+        limit: usize,
+    },
+
+    /// A user of that name is registered already.
+    #[error("User with name {user} already exists.")]
+    #[non_exhaustive]
+    UserExists {
+        /// The name that was asked for.
+        user: UserName,
+    },
+
+    /// The user still has credentials.
+    #[error("Cannot delete entity, must remove referenced objects first.")]
+    UserHasCredentials,
+
+    /// Other changes to the same user won 64 times in a row. Nothing was changed.
+    #[error("other changes to the user came first 64 times in a row")]
+    Contended,
+
+    /// The generator of random bytes failed. Nothing was changed.
+    #[error("the entropy source failed")]
+    Entropy(#[from] EntropyError),
+
+    /// The store could not be read. Nothing was changed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+
+    /// The store failed while it was changing something: the change was made, wholly, or it was
+    /// not.
+    ///
+    /// After a create or a reset that ended so, delete the credential named here, if it is there,
+    /// and create another: its secret is lost either way. Deletions and changes of a status can be
+    /// made again as they were.
+    #[error("the store failed, and the outcome is unknown")]
+    #[non_exhaustive]
+    OutcomeUnknown {
+        /// The credential that was being created or changed, if it was one.
+        id: Option<CredentialId>,
+        /// What the store says.
+        source: StoreError,
+    },
+}
+
+impl Error {
+    /// The code that the interface has for this error.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::InvalidParameter(_) | Self::UserNameMissing | Self::MarkerMismatch => {
+                ErrorCode::ValidationError
+            }
+            Self::AllUsersWithUserName
+            | Self::StatusNotSettable { .. }
+            | Self::CredentialExpired { .. } => ErrorCode::InvalidInput,
+            Self::NoSuchUser { .. }
+            | Self::NoSuchCredential { .. }
+            | Self::CredentialOfAnotherUser { .. } => ErrorCode::NoSuchEntity,
+            Self::ServiceNotSupported { .. } => ErrorCode::NotSupportedService,
+            Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
+            Self::UserExists { .. } => ErrorCode::EntityAlreadyExists,
+            Self::UserHasCredentials => ErrorCode::DeleteConflict,
+            Self::Contended => ErrorCode::ConcurrentModification,
+            Self::Entropy(_) | Self::Store(_) | Self::OutcomeUnknown { .. } => {
+                ErrorCode::ServiceFailure
+            }
+        }
+    }
+}
+
+/// An error code of the interface, as its documentation spells them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorCode {
+    /// Other writers came first, again and again (our decision).
+    ConcurrentModification,
+    /// The entity is still referred to.
+    DeleteConflict,
+    /// There is one of that name already.
+    EntityAlreadyExists,
+    /// The request contradicts itself or the state of things.
+    InvalidInput,
+    /// There can be no more of these.
+    LimitExceeded,
+    /// There is no such user or credential.
+    NoSuchEntity,
+    /// The service takes no service-specific credentials.
+    NotSupportedService,
+    /// Something failed that the caller has no part in.
+    ServiceFailure,
+    /// A value has the wrong shape.
+    ValidationError,
+}
+
+impl ErrorCode {
+    /// The code, as it stands in a response.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ConcurrentModification => "ConcurrentModification",
+            Self::DeleteConflict => "DeleteConflict",
+            Self::EntityAlreadyExists => "EntityAlreadyExists",
+            Self::InvalidInput => "InvalidInput",
+            Self::LimitExceeded => "LimitExceeded",
+            Self::NoSuchEntity => "NoSuchEntity",
+            Self::NotSupportedService => "NotSupportedService",
+            Self::ServiceFailure => "ServiceFailure",
+            Self::ValidationError => "ValidationError",
+        }
+    }
+
+    /// The HTTP status that goes with the code.
+    #[must_use]
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::InvalidInput | Self::ValidationError => 400,
+            Self::NoSuchEntity | Self::NotSupportedService => 404,
+            Self::ConcurrentModification
+            | Self::DeleteConflict
+            | Self::EntityAlreadyExists
+            | Self::LimitExceeded => 409,
+            Self::ServiceFailure => 500,
+        }
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why somebody was not authenticated.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// What was presented does not open the service: HTTP 401.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The store could not be asked, and nobody knows: HTTP 503. Never answer this as a refusal.
+    /// Git, for one, forgets a stored password when it is refused.
+    #[error("the store failed")]
+    Unavailable(#[from] StoreError),
+}
+
+/// What was presented does not open the service.
+///
+/// The message says no more than that. The [reason](Self::reason) is for logs: a stranger who
+/// learns it learns which names there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the credential is not valid for this service")]
+pub struct Refusal(pub(crate) RefusalReason);
+
+impl Refusal {
+    /// What was wrong, for logs alone.
+    #[must_use]
+    pub const fn reason(&self) -> RefusalReason {
+        self.0
+    }
+}
+
+/// Why a credential was [refused](Refusal).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// More than 512 bytes were presented as a name or as a secret. They were not hashed.
+    TooLong,
+    /// The policy does not name the service, or not for credentials of this kind.
+    UnsupportedService,
+    /// No credential of the service has this name, or what was presented holds none.
+    UnknownName,
+    /// The credential has another secret, or is of the other kind.
+    WrongSecret,
+    /// The secret is right, the credential inactive.
+    Inactive,
+    /// The secret is right, the credential expired.
+    Expired,
+}
+
+impl RefusalReason {
+    /// The reason in one word, for a field of a log line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLong => "too-long",
+            Self::UnsupportedService => "unsupported-service",
+            Self::UnknownName => "unknown-name",
+            Self::WrongSecret => "wrong-secret",
+            Self::Inactive => "inactive",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod account_id;
+mod credential;
+mod credential_id;
+mod environment;
+mod error;
+mod manager;
+mod name;
+mod policy;
+mod record;
+mod secret;
+mod service_name;
+mod service_user_name;
+pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod timestamp;
+mod user;
+mod user_name;
+
+pub use account_id::{AccountId, InvalidAccountId};
+pub use credential::{
+    Credential, CredentialAge, CredentialKind, InvalidCredentialAge, InvalidStatus,
+    IssuedCredential, Status,
+};
+pub use credential_id::{CredentialId, InvalidCredentialId};
+pub use environment::{Clock, Entropy, EntropyError, RngEntropy, SystemClock, SystemEntropy};
+pub use error::{
+    AuthenticationError, Constraint, Error, ErrorCode, InvalidParameter, Refusal, RefusalReason,
+};
+pub use manager::{
+    Authenticated, Authenticator, CredentialManager, CredentialManagerBuilder, InvalidMarker,
+    InvalidMaxItems, ListRequest, Marker, MaxItems, Page,
+};
+pub use policy::{Alphabet, InvalidPolicy, Numbering, Policy, PolicyBuilder};
+pub use secret::Secret;
+pub use service_name::{InvalidServiceName, ServiceName};
+pub use service_user_name::{InvalidServiceUserName, ServiceUserName};
+pub use store::MemoryStore;
+pub use user::{User, UserId};
+pub use user_name::{InvalidUserName, UserName};

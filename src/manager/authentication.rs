@@ -1,0 +1,307 @@
+//! Whether what a stranger presents opens a service: the steps that every front shares, and the
+//! front for all accounts of a store.
+
+use std::{fmt, sync::Arc};
+
+use super::{Shared, trace};
+use crate::{
+    AccountId, AuthenticationError, Clock, Credential, CredentialId, CredentialKind, Policy,
+    Refusal, RefusalReason, ServiceName, Status, SystemEntropy, UserId, UserName,
+    record::StoredCredential,
+    secret::{Digest, MAX_PRESENTED, PresentedAlias},
+    service_user_name::account_of,
+    store::{Key, Store, StoreError, UserRecord},
+    timestamp::Timestamp,
+};
+
+/// Who presented a valid credential.
+///
+/// Nothing is allocated to make one: it shares the user's record with the store.
+#[derive(Clone)]
+pub struct Authenticated {
+    record: Arc<UserRecord>,
+    credential: StoredCredential,
+    now: Timestamp,
+}
+
+impl Authenticated {
+    /// The account of the user.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.record.account()
+    }
+
+    /// The registration of the user. Authorise by this: names are used again, ids never.
+    #[must_use]
+    pub fn user_id(&self) -> UserId {
+        self.record.id()
+    }
+
+    /// The name of the user, as it is spelled now.
+    #[must_use]
+    pub fn user_name(&self) -> &UserName {
+        self.record.name()
+    }
+
+    /// The credential that was presented.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        self.record.describe(&self.credential, self.now)
+    }
+}
+
+#[cfg(feature = "tracing")]
+impl Authenticated {
+    pub(super) const fn credential_id(&self) -> &CredentialId {
+        self.credential.id()
+    }
+}
+
+impl fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticated")
+            .field("account", &self.account())
+            .field("user_id", &self.user_id())
+            .field("credential", &self.credential())
+            .finish()
+    }
+}
+
+/// Whose credentials are accepted.
+#[derive(Clone, Copy)]
+pub(crate) enum Scope {
+    Account(AccountId),
+    /// Those of the account that the presented name ends in.
+    AllAccounts,
+}
+
+/// What a stranger presents, once it is known to be worth looking at.
+pub(crate) struct Presented<'a> {
+    scope: Scope,
+    service: &'a ServiceName,
+    kind: CredentialKind,
+    /// `None` if an API key holds no alias.
+    name: Option<&'a str>,
+    secret: &'a str,
+}
+
+/// Why there is nobody, in more detail than a caller gets.
+pub(crate) enum Unauthenticated {
+    Refused {
+        reason: RefusalReason,
+        /// Whose credential it was that was refused.
+        whose: Option<(UserName, CredentialId)>,
+    },
+    Unavailable(StoreError),
+}
+
+impl From<RefusalReason> for Unauthenticated {
+    fn from(reason: RefusalReason) -> Self {
+        Self::Refused { reason, whose: None }
+    }
+}
+
+impl From<StoreError> for Unauthenticated {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl From<Unauthenticated> for AuthenticationError {
+    fn from(unauthenticated: Unauthenticated) -> Self {
+        match unauthenticated {
+            Unauthenticated::Refused { reason, .. } => Self::Refused(Refusal(reason)),
+            Unauthenticated::Unavailable(error) => Self::Unavailable(error),
+        }
+    }
+}
+
+impl<'a> Presented<'a> {
+    pub(crate) fn password(
+        scope: Scope,
+        policy: &Policy,
+        service: &'a ServiceName,
+        name: &'a str,
+        secret: &'a str,
+    ) -> Result<Self, RefusalReason> {
+        let kind = CredentialKind::Password;
+        if name.len() > MAX_PRESENTED || secret.len() > MAX_PRESENTED {
+            return Err(RefusalReason::TooLong);
+        }
+        if policy.kind(service) != Some(kind) {
+            return Err(RefusalReason::UnsupportedService);
+        }
+        Ok(Self { scope, service, kind, name: Some(name), secret })
+    }
+
+    /// `alias` is [that of](alias) the secret.
+    pub(crate) fn api_key(
+        scope: Scope,
+        service: &'a ServiceName,
+        alias: Option<&'a PresentedAlias>,
+        secret: &'a str,
+    ) -> Self {
+        let name = alias.and_then(PresentedAlias::as_str);
+        Self { scope, service, kind: CredentialKind::ApiKey, name, secret }
+    }
+
+    fn account(&self) -> Option<AccountId> {
+        match self.scope {
+            Scope::Account(account) => Some(account),
+            Scope::AllAccounts => self.name.and_then(account_of),
+        }
+    }
+
+    /// What to look up, if there can be anything.
+    pub(crate) fn key(&self) -> Option<Key<'_>> {
+        Some(Key::ServiceUser { account: self.account()?, service: self.service, name: self.name? })
+    }
+
+    /// Answers, given the record that holds the key, if there is one. An unknown name costs the
+    /// same digest and comparison as a wrong secret.
+    pub(crate) fn judge(
+        &self,
+        found: Option<Arc<UserRecord>>,
+        now: Timestamp,
+    ) -> Result<Authenticated, Unauthenticated> {
+        let found = found.and_then(|record| {
+            let credential = record.find_named(self.service, self.name?)?.clone();
+            Some(Authenticated { record, credential, now })
+        });
+        let digest = found.as_ref().map_or(&Digest::NONE, |found| found.credential.digest());
+        let verified = digest.verify(self.secret.as_bytes());
+        let Some(found) = found else {
+            return Err(RefusalReason::UnknownName.into());
+        };
+        let reason = match found.credential.status(now) {
+            _ if !verified || found.credential.kind() != self.kind => RefusalReason::WrongSecret,
+            Status::Active => return Ok(found),
+            Status::Inactive => RefusalReason::Inactive,
+            Status::Expired => RefusalReason::Expired,
+        };
+        let whose = (found.record.name().clone(), found.credential.id().clone());
+        Err(Unauthenticated::Refused { reason, whose: Some(whose) })
+    }
+}
+
+/// The alias in what is presented as an API key, or `None` if there is none.
+pub(crate) fn alias(
+    policy: &Policy,
+    service: &ServiceName,
+    secret: &str,
+) -> Result<Option<PresentedAlias>, RefusalReason> {
+    if secret.len() > MAX_PRESENTED {
+        return Err(RefusalReason::TooLong);
+    }
+    let prefix = policy.api_key_prefix(service).ok_or(RefusalReason::UnsupportedService)?;
+    Ok(PresentedAlias::of(prefix, secret))
+}
+
+impl<S: Store> Shared<S> {
+    pub(super) fn authenticate(
+        &self,
+        scope: Scope,
+        service: &ServiceName,
+        name: &str,
+        password: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        let presented = Presented::password(scope, &self.policy, service, name, password);
+        let result = presented.map_err(Unauthenticated::from).and_then(|it| self.admit(&it));
+        trace::authentication(scope, service, &result);
+        result.map_err(AuthenticationError::from)
+    }
+
+    pub(super) fn authenticate_api_key(
+        &self,
+        scope: Scope,
+        service: &ServiceName,
+        secret: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        let result =
+            alias(&self.policy, service, secret).map_err(Unauthenticated::from).and_then(|alias| {
+                self.admit(&Presented::api_key(scope, service, alias.as_ref(), secret))
+            });
+        trace::authentication(scope, service, &result);
+        result.map_err(AuthenticationError::from)
+    }
+
+    fn admit(&self, presented: &Presented<'_>) -> Result<Authenticated, Unauthenticated> {
+        let now = self.now();
+        let found = match presented.key() {
+            Some(key) => self.store.find(&key)?,
+            None => None,
+        };
+        presented.judge(found, now)
+    }
+}
+
+/// Authenticates for all accounts of a store: the account is the one that the presented name ends
+/// in. For a server that serves many accounts, and issues nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use service_specific_credentials::{
+///     Authenticator, CredentialManager, MemoryStore, Policy, SystemClock,
+/// };
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let iam = CredentialManager::new("123456789012".parse()?, Arc::clone(&store));
+/// let anika = "anika".parse()?;
+/// let codecommit = "codecommit.amazonaws.com".parse()?;
+/// iam.register_user(&anika)?;
+/// let issued = iam.create(&anika, &codecommit)?;
+///
+/// let door = Authenticator::new(store, Policy::default(), SystemClock);
+/// let who = door.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
+/// assert_eq!(who.account(), iam.account());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Authenticator<S> {
+    pub(super) shared: Arc<Shared<S>>,
+}
+
+impl<S: Store> Authenticator<S> {
+    /// Authenticates against `store`.
+    pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
+        let entropy = Box::new(SystemEntropy);
+        Self { shared: Arc::new(Shared { store, policy, clock: Box::new(clock), entropy }) }
+    }
+
+    /// Who presents this service user name and password. See
+    /// [`CredentialManager::authenticate`](crate::CredentialManager::authenticate).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](AuthenticationError::Refused) if they do not open the service,
+    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    pub fn authenticate(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        password: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        self.shared.authenticate(Scope::AllAccounts, service, name, password)
+    }
+
+    /// Who presents this API key. See
+    /// [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](AuthenticationError::Refused) if it does not open the service,
+    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    pub fn authenticate_api_key(
+        &self,
+        service: &ServiceName,
+        secret: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        self.shared.authenticate_api_key(Scope::AllAccounts, service, secret)
+    }
+}
+
+impl<S> Clone for Authenticator<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}

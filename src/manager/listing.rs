@@ -1,0 +1,470 @@
+//! Listings in pages: what to read, in which order it is returned, and where the next page begins.
+
+use std::{fmt, ops::Bound, str::FromStr, sync::Arc, sync::LazyLock};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    AccountId, Credential, CredentialAge, CredentialId, Error, ServiceName, User, UserName,
+    error::Constraint,
+    name::{self, Grammar, invalid_name, serde_as_text},
+    record::StoredCredential,
+    store::{Listing, Range, UserRecord},
+    timestamp::Timestamp,
+};
+
+/// Which credentials to list, and how many at a time.
+///
+/// Either of one user or of all users of the account. Those of one user are in order of creation,
+/// then of id (our decision); those of all users are ordered by the user's name first.
+///
+/// ```
+/// use service_specific_credentials::{CredentialAge, ListRequest, MaxItems};
+///
+/// // Whose credentials are due for rotation?
+/// let request = ListRequest::new()
+///     .all_users(true)
+///     .older_than(CredentialAge::days(90)?)
+///     .max_items(MaxItems::new(500)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListRequest {
+    user: Option<UserName>,
+    all_users: bool,
+    service: Option<ServiceName>,
+    older_than: Option<CredentialAge>,
+    marker: Option<Marker>,
+    max_items: MaxItems,
+}
+
+impl ListRequest {
+    /// Names nothing yet. A request names a [user](Self::user) or [all users](Self::all_users).
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The credentials of this user.
+    #[must_use]
+    pub fn user(mut self, user: UserName) -> Self {
+        self.user = Some(user);
+        self
+    }
+
+    /// Whether to list the credentials of all users. Not together with one user.
+    #[must_use]
+    pub const fn all_users(mut self, all_users: bool) -> Self {
+        self.all_users = all_users;
+        self
+    }
+
+    /// Only credentials of this service. The policy must support it.
+    #[must_use]
+    pub fn service(mut self, service: ServiceName) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Only credentials that were created this long ago or longer. Not part of the AWS interface.
+    #[must_use]
+    pub const fn older_than(mut self, age: CredentialAge) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Goes on where the page ended that this marker came with. The rest of the request must be
+    /// the same, but for the number of items.
+    #[must_use]
+    pub fn marker(mut self, marker: Marker) -> Self {
+        self.marker = Some(marker);
+        self
+    }
+
+    /// How many credentials a page has at most.
+    #[must_use]
+    pub const fn max_items(mut self, max_items: MaxItems) -> Self {
+        self.max_items = max_items;
+        self
+    }
+
+    pub(crate) const fn service_filter(&self) -> Option<&ServiceName> {
+        self.service.as_ref()
+    }
+
+    /// The one user that is asked for, or `None` for all.
+    pub(crate) const fn subject(&self) -> Option<&UserName> {
+        self.user.as_ref()
+    }
+
+    pub(crate) const fn check_subject(&self) -> Result<(), Error> {
+        match (&self.user, self.all_users) {
+            (Some(_), true) => Err(Error::AllUsersWithUserName),
+            (None, false) => Err(Error::UserNameMissing),
+            (Some(_), false) | (None, true) => Ok(()),
+        }
+    }
+}
+
+/// A part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a page is its items and what comes next")]
+pub struct Page<T> {
+    /// The items, in the order of the listing. Empty only if there were none left.
+    pub items: Vec<T>,
+    /// Where the next page begins, or `None` if this is the last.
+    pub next: Option<Marker>,
+}
+
+/// How many items a page has at most: 1 to 1000 (*reported*), by default 100 (our decision).
+///
+/// ```
+/// use service_specific_credentials::MaxItems;
+///
+/// assert_eq!(MaxItems::default(), MaxItems::new(100)?);
+/// assert!(MaxItems::new(0).is_err());
+/// # Ok::<(), service_specific_credentials::InvalidMaxItems>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MaxItems(u32);
+
+impl MaxItems {
+    /// The fewest.
+    pub const MIN: u32 = 1;
+    /// The most.
+    pub const MAX: u32 = 1000;
+
+    /// This many.
+    ///
+    /// # Errors
+    ///
+    /// If it is not between [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
+    pub const fn new(items: u32) -> Result<Self, InvalidMaxItems> {
+        match items {
+            ..Self::MIN => Err(InvalidMaxItems(Constraint::MinValue(Self::MIN))),
+            Self::MIN..=Self::MAX => Ok(Self(items)),
+            _ => Err(InvalidMaxItems(Constraint::MaxValue(Self::MAX))),
+        }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    const fn as_usize(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Default for MaxItems {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+invalid_name! {
+    /// The number is not a [`MaxItems`].
+    pub struct InvalidMaxItems, "number of items", parameter "maxItems";
+}
+
+/// Where the next page of a listing begins: opaque text of at most 320 characters.
+///
+/// A marker belongs to the query that it came from: account, user or all users, service and age. It
+/// is not secret, and a forged one yields nothing that the same query could not list.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Marker(Box<str>);
+
+impl Marker {
+    /// The documented pattern of a marker.
+    pub const PATTERN: &'static str = r"[\u0020-\u00FF]+";
+    /// The fewest characters of a marker.
+    pub const MIN_LENGTH: usize = 1;
+    /// The most characters of a marker.
+    pub const MAX_LENGTH: usize = 320;
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Marker {
+    type Err = InvalidMarker;
+
+    /// Accepts every text of the documented pattern. Whether it is a marker, and of which query,
+    /// is told by the listing.
+    fn from_str(text: &str) -> Result<Self, InvalidMarker> {
+        static GRAMMAR: Grammar = Grammar {
+            pattern: Marker::PATTERN,
+            min: Marker::MIN_LENGTH,
+            max: Marker::MAX_LENGTH,
+            regex: LazyLock::new(|| name::unicode(Marker::PATTERN)),
+        };
+        GRAMMAR.check(text).map_err(InvalidMarker)?;
+        Ok(Self(text.into()))
+    }
+}
+
+impl AsRef<str> for Marker {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Marker").field(&self.as_str()).finish()
+    }
+}
+
+invalid_name! {
+    /// The text cannot be a [`Marker`].
+    pub struct InvalidMarker, "marker", parameter "marker";
+}
+serde_as_text!(Marker);
+
+/// What a listing is of, hashed: the markers that it makes are good for it alone.
+struct Query(Sha256);
+
+/// The last item of a page.
+struct Position {
+    user: UserName,
+    /// `None` in a listing of users.
+    credential: Option<(Timestamp, CredentialId)>,
+}
+
+impl Query {
+    const VERSION: u8 = 1;
+    /// Enough of a hash to tell queries apart and damage from none. It keeps no secret.
+    const SEAL: usize = 16;
+
+    fn users(account: AccountId) -> Self {
+        Self::new(account, "users", None, None, None)
+    }
+
+    fn credentials(account: AccountId, request: &ListRequest) -> Self {
+        let ListRequest { user, service, older_than, .. } = request;
+        Self::new(account, "credentials", user.as_ref(), service.as_ref(), *older_than)
+    }
+
+    fn new(
+        account: AccountId,
+        of: &str,
+        user: Option<&UserName>,
+        service: Option<&ServiceName>,
+        older_than: Option<CredentialAge>,
+    ) -> Self {
+        let user = user.map_or("", UserName::as_str).to_ascii_lowercase();
+        let service = service.map_or("", ServiceName::as_str);
+        let days = older_than.map_or(0, CredentialAge::as_days);
+        // None of the parts holds a line break.
+        let query =
+            format!("marker {}\n{account}\n{of}\n{user}\n{service}\n{days}\n", Self::VERSION);
+        Self(Sha256::new_with_prefix(query))
+    }
+
+    /// A marker is its version, the seal of query and position, and the position, in Base64.
+    fn mark(&self, position: &Position) -> Marker {
+        let position = position.to_string();
+        let mut marker = vec![Self::VERSION];
+        marker.extend(self.seal(position.as_bytes()));
+        marker.extend(position.as_bytes());
+        Marker(URL_SAFE_NO_PAD.encode(marker).into())
+    }
+
+    fn locate(&self, marker: &Marker) -> Result<Position, Error> {
+        let locate = || {
+            let decoded = URL_SAFE_NO_PAD.decode(marker.as_str()).ok()?;
+            let sealed = decoded.strip_prefix(&[Self::VERSION])?;
+            let (seal, position) = sealed.split_at_checked(Self::SEAL)?;
+            if self.seal(position) != seal {
+                return None;
+            }
+            Position::parse(std::str::from_utf8(position).ok()?)
+        };
+        locate().ok_or(Error::MarkerMismatch)
+    }
+
+    fn seal(&self, position: &[u8]) -> Vec<u8> {
+        self.0.clone().chain_update(position).finalize().into_iter().take(Self::SEAL).collect()
+    }
+}
+
+impl Position {
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.split('\n');
+        let user = lines.next()?.parse().ok()?;
+        let credential = match (lines.next(), lines.next(), lines.next()) {
+            (None, ..) => None,
+            (Some(created), Some(id), None) => {
+                Some((Timestamp::from_milliseconds(created.parse().ok()?)?, id.parse().ok()?))
+            }
+            _ => return None,
+        };
+        Some(Self { user, credential })
+    }
+
+    /// Whether the page that ended here, or one before it, held this credential.
+    fn covers(&self, user: &UserName, credential: &StoredCredential) -> bool {
+        let (created, id) = credential.position();
+        let here = self.credential.as_ref().map(|(created, id)| (*created, id));
+        self.user == *user && here.is_some_and(|here| (created, id) <= here)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.user)?;
+        match &self.credential {
+            Some((created, id)) => write!(f, "\n{}\n{id}", created.milliseconds()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Fills a page with credentials.
+pub(crate) struct CredentialPager<'a> {
+    account: AccountId,
+    request: &'a ListRequest,
+    query: Query,
+    after: Option<Position>,
+    now: Timestamp,
+    items: Vec<Credential>,
+    /// The last user whose credentials were taken.
+    seen: Option<UserName>,
+    end: End,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotReached,
+    OfPage,
+    OfListing,
+}
+
+impl<'a> CredentialPager<'a> {
+    pub(crate) fn new(
+        account: AccountId,
+        request: &'a ListRequest,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let query = Query::credentials(account, request);
+        let after = request.marker.as_ref().map(|marker| query.locate(marker)).transpose()?;
+        let items = Vec::new();
+        Ok(Self { account, request, query, after, now, items, seen: None, end: End::NotReached })
+    }
+
+    /// What to read next of all users, or `None` once the page is full or nothing is left.
+    pub(crate) fn next_range(&self) -> Option<Range<'_>> {
+        let start = match (&self.seen, &self.after) {
+            (Some(seen), _) => Bound::Excluded(seen),
+            // The user whose credentials the last page ended among may have more.
+            (None, Some(after)) => Bound::Included(&after.user),
+            (None, None) => Bound::Unbounded,
+        };
+        (self.end == End::NotReached).then_some(Range {
+            account: self.account,
+            listing: Listing::Members { service: self.request.service.as_ref() },
+            start,
+            limit: self.limit(),
+        })
+    }
+
+    /// Takes what was read.
+    pub(crate) fn take(&mut self, records: &[Arc<UserRecord>]) {
+        if records.len() < self.limit() {
+            self.end = End::OfListing;
+        }
+        for record in records {
+            self.take_record(record);
+        }
+        self.seen = records.last().map(|record| record.name().clone());
+    }
+
+    /// Takes the credentials of one user.
+    pub(crate) fn take_record(&mut self, record: &UserRecord) {
+        let ListRequest { service, older_than, max_items, .. } = self.request;
+        let until = older_than.map(|age| self.now.minus_days(age.as_days()));
+        for held in record.credentials() {
+            let listed = service.as_ref().is_none_or(|service| held.service() == service)
+                && until.is_none_or(|until| held.created() <= until)
+                && !self.after.as_ref().is_some_and(|after| after.covers(record.name(), held));
+            if listed && self.items.len() == max_items.as_usize() {
+                self.end = End::OfPage;
+                return;
+            }
+            if listed {
+                self.items.push(record.describe(held, self.now));
+            }
+        }
+    }
+
+    pub(crate) fn finish(self) -> Page<Credential> {
+        let next = match (self.end, self.items.last()) {
+            (End::OfPage, Some(last)) => Some(self.query.mark(&Position {
+                user: last.user_name().clone(),
+                credential: Some((Timestamp::new(last.created()), last.id().clone())),
+            })),
+            _ => None,
+        };
+        Page { items: self.items, next }
+    }
+
+    /// A page is filled by as many users as it has room for items, and one whose credentials an
+    /// earlier page held. One more tells whether anything is left.
+    fn limit(&self) -> usize {
+        self.request.max_items.as_usize() - self.items.len() + 2
+    }
+}
+
+/// Fills a page with users.
+pub(crate) struct UserPager {
+    account: AccountId,
+    query: Query,
+    after: Option<Position>,
+    max_items: MaxItems,
+}
+
+impl UserPager {
+    pub(crate) fn new(
+        account: AccountId,
+        marker: Option<&Marker>,
+        max_items: MaxItems,
+    ) -> Result<Self, Error> {
+        let query = Query::users(account);
+        let after = marker.map(|marker| query.locate(marker)).transpose()?;
+        Ok(Self { account, query, after, max_items })
+    }
+
+    /// What to read: one user more than the page holds.
+    pub(crate) fn range(&self) -> Range<'_> {
+        Range {
+            account: self.account,
+            listing: Listing::Users,
+            start: self
+                .after
+                .as_ref()
+                .map_or(Bound::Unbounded, |after| Bound::Excluded(&after.user)),
+            limit: self.max_items.as_usize() + 1,
+        }
+    }
+
+    pub(crate) fn finish(self, records: &[Arc<UserRecord>]) -> Page<User> {
+        let max_items = self.max_items.as_usize();
+        let items: Vec<_> = records.iter().take(max_items).map(|record| record.user()).collect();
+        let last = items.last().filter(|_| records.len() > max_items);
+        let next = last
+            .map(|last| self.query.mark(&Position { user: last.name().clone(), credential: None }));
+        Page { items, next }
+    }
+}

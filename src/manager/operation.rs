@@ -1,0 +1,349 @@
+//! What each operation decides, between looking a record up and committing the change: the steps
+//! that the managers share. Nothing here waits.
+
+use std::sync::Arc;
+
+use crate::{
+    AccountId, Credential, CredentialAge, CredentialId, Error, IssuedCredential, Policy, Secret,
+    ServiceName, ServiceUserName, Status, User, UserId, UserName,
+    environment::Entropy,
+    record::{Draft, Issue},
+    store::{Change, Key, UserRecord},
+    timestamp::Timestamp,
+};
+
+/// An operation on the record of one user.
+///
+/// A manager looks the record up, asks for a [decision](Self::decide), commits the change, and
+/// starts over when somebody else came first.
+pub(crate) trait Operation {
+    /// What is known once the change is decided, and true once it is made.
+    type Pending;
+    /// What the caller gets.
+    type Output;
+
+    /// The user, as the caller names it.
+    fn user(&self) -> &UserName;
+
+    /// The credential that exists, or has changed, if the change was made.
+    fn credential(&self) -> Option<&CredentialId> {
+        None
+    }
+
+    /// What to do, given the user's record, if there is one.
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error>;
+
+    /// Somebody else holds a key that the change claimed: one to look at again, if it is worth it.
+    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
+        Ok(None)
+    }
+
+    /// Somebody else does hold the contested key.
+    fn concede(&mut self) {}
+
+    fn finish(self, pending: Self::Pending) -> Self::Output;
+}
+
+pub(crate) enum Decision<P> {
+    /// Make this change; then `P` is true.
+    Commit(Change, P),
+    /// `P` is true already.
+    Done(P),
+}
+
+impl<P> Decision<P> {
+    fn replace(before: Arc<UserRecord>, after: UserRecord, pending: P) -> Self {
+        Self::Commit(Change::replacement(before, after), pending)
+    }
+}
+
+fn existing(found: Option<Arc<UserRecord>>, user: &UserName) -> Result<Arc<UserRecord>, Error> {
+    found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
+}
+
+pub(crate) struct Create<'a> {
+    user: &'a UserName,
+    draft: Draft<'a>,
+    policy: &'a Policy,
+    entropy: &'a dyn Entropy,
+    /// The lowest name that is not known to be another user's.
+    first: u32,
+    candidate: Option<Candidate>,
+}
+
+struct Candidate {
+    record: Arc<UserRecord>,
+    place: u32,
+    name: ServiceUserName,
+}
+
+impl<'a> Create<'a> {
+    pub(crate) fn draw(
+        user: &'a UserName,
+        service: &'a ServiceName,
+        age: Option<CredentialAge>,
+        policy: &'a Policy,
+        entropy: &'a dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let id = CredentialId::generate(entropy)?;
+        let password = Secret::password(entropy, policy)?;
+        let draft = Draft { id, service, password, created: now, age };
+        Ok(Self { user, draft, policy, entropy, first: 0, candidate: None })
+    }
+
+    fn propose(&mut self, record: Arc<UserRecord>) -> ServiceUserName {
+        let (place, name) =
+            record.free_name(self.draft.service, self.first, self.policy.numbering());
+        self.candidate = Some(Candidate { record, place, name: name.clone() });
+        name
+    }
+}
+
+impl Operation for Create<'_> {
+    type Pending = (Credential, Option<Secret>);
+    type Output = IssuedCredential;
+
+    fn user(&self) -> &UserName {
+        self.user
+    }
+
+    fn credential(&self) -> Option<&CredentialId> {
+        Some(&self.draft.id)
+    }
+
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error> {
+        let before = existing(found, self.user)?;
+        let name = self.propose(Arc::clone(&before));
+        let Issue { record, credential, api_key } =
+            before.create(&self.draft, name, self.policy)?;
+        Ok(Decision::replace(before, record, (credential, api_key)))
+    }
+
+    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
+        // It is the name. Should a generator ever repeat an id, it will not do so twice.
+        self.draft.id = CredentialId::generate(self.entropy)?;
+        Ok(self.candidate.as_ref().map(|Candidate { record, name, .. }| Key::ServiceUser {
+            account: record.account(),
+            service: self.draft.service,
+            name: name.as_str(),
+        }))
+    }
+
+    fn concede(&mut self) {
+        if let Some(Candidate { record, place, .. }) = self.candidate.take() {
+            self.first = place + 1;
+            self.propose(record);
+        }
+    }
+
+    fn finish(self, (credential, api_key): Self::Pending) -> IssuedCredential {
+        IssuedCredential { credential, secret: api_key.unwrap_or(self.draft.password) }
+    }
+}
+
+pub(crate) struct Reset<'a> {
+    user: &'a UserName,
+    id: &'a CredentialId,
+    password: Secret,
+    policy: &'a Policy,
+    now: Timestamp,
+}
+
+impl<'a> Reset<'a> {
+    pub(crate) fn draw(
+        user: &'a UserName,
+        id: &'a CredentialId,
+        policy: &'a Policy,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        Ok(Self { user, id, password: Secret::password(entropy, policy)?, policy, now })
+    }
+}
+
+impl Operation for Reset<'_> {
+    type Pending = (Credential, Option<Secret>);
+    type Output = IssuedCredential;
+
+    fn user(&self) -> &UserName {
+        self.user
+    }
+
+    fn credential(&self) -> Option<&CredentialId> {
+        Some(self.id)
+    }
+
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error> {
+        let before = existing(found, self.user)?;
+        let Issue { record, credential, api_key } =
+            before.reset(self.id, &self.password, self.policy, self.now)?;
+        Ok(Decision::replace(before, record, (credential, api_key)))
+    }
+
+    fn finish(self, (credential, api_key): Self::Pending) -> IssuedCredential {
+        IssuedCredential { credential, secret: api_key.unwrap_or(self.password) }
+    }
+}
+
+pub(crate) struct SetStatus<'a> {
+    pub(crate) user: &'a UserName,
+    pub(crate) id: &'a CredentialId,
+    pub(crate) status: Status,
+    pub(crate) now: Timestamp,
+}
+
+impl Operation for SetStatus<'_> {
+    type Pending = ();
+    type Output = ();
+
+    fn user(&self) -> &UserName {
+        self.user
+    }
+
+    fn credential(&self) -> Option<&CredentialId> {
+        Some(self.id)
+    }
+
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<()>, Error> {
+        let before = existing(found, self.user)?;
+        Ok(match before.set_status(self.id, self.status, self.now)? {
+            Some(after) => Decision::replace(before, after, ()),
+            None => Decision::Done(()),
+        })
+    }
+
+    fn finish(self, (): ()) {}
+}
+
+pub(crate) struct Delete<'a> {
+    pub(crate) user: &'a UserName,
+    pub(crate) id: &'a CredentialId,
+}
+
+impl Operation for Delete<'_> {
+    type Pending = ();
+    type Output = ();
+
+    fn user(&self) -> &UserName {
+        self.user
+    }
+
+    fn credential(&self) -> Option<&CredentialId> {
+        Some(self.id)
+    }
+
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<()>, Error> {
+        let before = existing(found, self.user)?;
+        let after = before.delete(self.id)?;
+        Ok(Decision::replace(before, after, ()))
+    }
+
+    fn finish(self, (): ()) {}
+}
+
+pub(crate) struct Register<'a> {
+    user: &'a UserName,
+    account: AccountId,
+    id: UserId,
+    now: Timestamp,
+    /// Whether a user of that name who is there already will do.
+    ensure: bool,
+}
+
+impl<'a> Register<'a> {
+    pub(crate) fn draw(
+        user: &'a UserName,
+        account: AccountId,
+        entropy: &dyn Entropy,
+        now: Timestamp,
+        ensure: bool,
+    ) -> Result<Self, Error> {
+        Ok(Self { user, account, id: UserId::generate(entropy)?, now, ensure })
+    }
+}
+
+impl Operation for Register<'_> {
+    type Pending = User;
+    type Output = User;
+
+    fn user(&self) -> &UserName {
+        self.user
+    }
+
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<User>, Error> {
+        match found {
+            Some(record) if self.ensure => Ok(Decision::Done(record.user())),
+            Some(_) => Err(Error::UserExists { user: self.user.clone() }),
+            None => {
+                let record =
+                    UserRecord::register(self.account, self.id, self.user.clone(), self.now);
+                let user = record.user();
+                Ok(Decision::Commit(Change::registration(record), user))
+            }
+        }
+    }
+
+    fn finish(self, user: User) -> User {
+        user
+    }
+}
+
+pub(crate) struct Rename<'a> {
+    pub(crate) user: &'a UserName,
+    pub(crate) name: &'a UserName,
+}
+
+impl Operation for Rename<'_> {
+    type Pending = User;
+    type Output = User;
+
+    fn user(&self) -> &UserName {
+        self.user
+    }
+
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<User>, Error> {
+        let before = existing(found, self.user)?;
+        let after = before.rename(self.name.clone());
+        let user = after.user();
+        Ok(Decision::replace(before, after, user))
+    }
+
+    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
+        Err(Error::UserExists { user: self.name.clone() })
+    }
+
+    fn finish(self, user: User) -> User {
+        user
+    }
+}
+
+pub(crate) struct Remove<'a> {
+    pub(crate) user: &'a UserName,
+    /// Whether the user's credentials go too.
+    pub(crate) with_credentials: bool,
+    pub(crate) now: Timestamp,
+}
+
+impl Operation for Remove<'_> {
+    type Pending = Vec<Credential>;
+    type Output = Vec<Credential>;
+
+    fn user(&self) -> &UserName {
+        self.user
+    }
+
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error> {
+        let before = existing(found, self.user)?;
+        if !self.with_credentials {
+            before.check_removable()?;
+        }
+        let gone =
+            before.credentials().iter().map(|held| before.describe(held, self.now)).collect();
+        Ok(Decision::Commit(Change::removal(before), gone))
+    }
+
+    fn finish(self, gone: Self::Pending) -> Self::Output {
+        gone
+    }
+}

@@ -1,0 +1,103 @@
+//! One event an operation: names, ids and codes. What a stranger presents as a name is not among
+//! them, since it may be a password in the wrong field.
+
+use super::authentication::{Authenticated, Scope, Unauthenticated};
+use crate::{AccountId, CredentialId, Error, ServiceName, UserName};
+
+/// What an operation is about, as far as it is about one.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Subject<'a> {
+    pub(super) user: Option<&'a UserName>,
+    pub(super) service: Option<&'a ServiceName>,
+    pub(super) id: Option<&'a CredentialId>,
+}
+
+impl<'a> Subject<'a> {
+    pub(super) fn user(user: &'a UserName) -> Self {
+        Self { user: Some(user), ..Self::default() }
+    }
+
+    pub(super) fn credential(user: &'a UserName, id: &'a CredentialId) -> Self {
+        Self { id: Some(id), ..Self::user(user) }
+    }
+}
+
+#[cfg(feature = "tracing")]
+macro_rules! emit {
+    ($is_failure:expr, $($fields:tt)*) => {
+        if $is_failure {
+            tracing::event!(tracing::Level::WARN, $($fields)*);
+        } else {
+            tracing::event!(tracing::Level::INFO, $($fields)*);
+        }
+    };
+}
+
+#[cfg(feature = "tracing")]
+pub(super) fn operation<T>(
+    operation: &'static str,
+    account: AccountId,
+    Subject { user, service, id }: Subject<'_>,
+    result: &Result<T, Error>,
+) {
+    let code = result.as_ref().err().map(Error::code);
+    emit!(
+        code == Some(crate::ErrorCode::ServiceFailure),
+        operation,
+        %account,
+        user = user.map(tracing::field::display),
+        service = service.map(tracing::field::display),
+        id = id.map(tracing::field::display),
+        outcome = code.map_or("ok", crate::ErrorCode::as_str),
+    );
+}
+
+#[cfg(feature = "tracing")]
+pub(super) fn authentication(
+    scope: Scope,
+    service: &ServiceName,
+    result: &Result<Authenticated, Unauthenticated>,
+) {
+    let (user, id) = match result {
+        Ok(who) => (Some(who.user_name()), Some(who.credential_id())),
+        Err(Unauthenticated::Refused { whose: Some((user, id)), .. }) => (Some(user), Some(id)),
+        Err(_) => (None, None),
+    };
+    let account = match (scope, result) {
+        (_, Ok(who)) => Some(who.account()),
+        (Scope::Account(account), Err(_)) => Some(account),
+        (Scope::AllAccounts, Err(_)) => None,
+    };
+    let (outcome, reason) = match result {
+        Ok(_) => ("ok", None),
+        Err(Unauthenticated::Refused { reason, .. }) => ("refused", Some(reason.as_str())),
+        Err(Unauthenticated::Unavailable(_)) => ("unavailable", None),
+    };
+    emit!(
+        outcome == "unavailable",
+        operation = "authenticate",
+        account = account.map(tracing::field::display),
+        user = user.map(tracing::field::display),
+        %service,
+        id = id.map(tracing::field::display),
+        outcome,
+        reason,
+    );
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(super) const fn operation<T>(
+    _: &'static str,
+    _: AccountId,
+    _: Subject<'_>,
+    _: &Result<T, Error>,
+) {
+}
+
+#[cfg(not(feature = "tracing"))]
+pub(super) const fn authentication(
+    _: Scope,
+    _: &ServiceName,
+    _: &Result<Authenticated, Unauthenticated>,
+) {
+}

@@ -1,0 +1,260 @@
+//! What the names of this crate have in common: a grammar that is written down once, and a newtype
+//! around text that satisfies it.
+
+use std::{cmp::Ordering, hash::Hasher, sync::LazyLock};
+
+use regex::{Regex, RegexBuilder};
+
+use crate::error::Constraint;
+
+/// The shape of one kind of name: what its documentation states, its check enforces and its
+/// refusal quotes.
+pub(crate) struct Grammar {
+    pub(crate) pattern: &'static str,
+    pub(crate) min: usize,
+    pub(crate) max: usize,
+    pub(crate) regex: LazyLock<Option<Regex>>,
+}
+
+impl Grammar {
+    /// Everything that is wrong with `text`, in the order in which it is reported: longest,
+    /// shortest, pattern. An empty text violates only its length. Looks at no more than the
+    /// longest permitted length and one character, except to find a pattern violated.
+    pub(crate) fn violations(&self, text: &str) -> impl Iterator<Item = Constraint> {
+        let length = text.chars().take(self.max + 1).count();
+        let too_long = (length > self.max).then_some(Constraint::MaxLength(self.max));
+        let too_short = (length < self.min).then_some(Constraint::MinLength(self.min));
+        let mismatch =
+            (!text.is_empty() && !self.matches(text)).then_some(Constraint::Pattern(self.pattern));
+        [too_long, too_short, mismatch].into_iter().flatten()
+    }
+
+    /// The first of the [violations](Self::violations).
+    pub(crate) fn check(&self, text: &str) -> Result<(), Constraint> {
+        // Four bytes is the longest that one character gets: what is longer than this is too
+        // long whatever it holds, and is not read to be told so.
+        if text.len() > self.max.saturating_mul(4) {
+            return Err(Constraint::MaxLength(self.max));
+        }
+        self.violations(text).next().map_or(Ok(()), Err)
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        // A pattern that does not compile refuses everything. A test compiles each.
+        self.regex.as_ref().is_some_and(|regex| regex.is_match(text))
+    }
+}
+
+/// Compiles `pattern` to match whole values, its `\w` being ASCII.
+pub(crate) fn ascii(pattern: &str) -> Option<Regex> {
+    RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).unicode(false).build().ok()
+}
+
+/// Compiles `pattern` to match whole values, its classes being of Unicode characters.
+pub(crate) fn unicode(pattern: &str) -> Option<Regex> {
+    Regex::new(&format!(r"\A(?:{pattern})\z")).ok()
+}
+
+/// Feeds `text` to `state` so that texts that differ in ASCII case alone feed the same.
+pub(crate) fn hash_caseless<H: Hasher>(text: &str, state: &mut H) {
+    let mut folded = [0; 64];
+    for chunk in text.as_bytes().chunks(folded.len()) {
+        if let Some(folded) = folded.get_mut(..chunk.len()) {
+            folded.copy_from_slice(chunk);
+            folded.make_ascii_lowercase();
+            state.write(folded);
+        }
+    }
+    state.write_u8(0xff);
+}
+
+/// Compares two texts byte by byte, ASCII capitals taken for small letters.
+pub(crate) fn cmp_caseless(left: &str, right: &str) -> Ordering {
+    let folded = |byte: u8| byte.to_ascii_lowercase();
+    left.bytes().map(folded).cmp(right.bytes().map(folded))
+}
+
+/// Declares a newtype around text: the type, its grammar, its error and its conversions.
+///
+/// The pattern and the lengths are given once. They become the type's documentation, its
+/// constants, its check and the text of its refusal.
+macro_rules! name {
+    (
+        $(#[$meta:meta])*
+        pub struct $Name:ident, $what:literal, parameter $parameter:literal;
+        pattern $pattern:literal, $min:literal to $max:literal characters, kept as $keep:path;
+        $(#[$error_meta:meta])*
+        pub struct $Invalid:ident;
+    ) => {
+        $(#[$meta])*
+        ///
+        #[doc = concat!(
+            "Matches `", $pattern, "` as a whole and has ", $min, " to ", $max, " characters. ",
+            r"`\w` is ASCII: letters, digits, underscore."
+        )]
+        pub struct $Name(smol_str::SmolStr);
+
+        impl $Name {
+            #[doc = concat!("The documented pattern of a ", $what, ".")]
+            pub const PATTERN: &'static str = $pattern;
+            #[doc = concat!("The fewest characters of a ", $what, ".")]
+            pub const MIN_LENGTH: usize = $min;
+            #[doc = concat!("The most characters of a ", $what, ".")]
+            pub const MAX_LENGTH: usize = $max;
+
+            /// The text, as it is kept.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            fn check(text: &str) -> Result<(), $Invalid> {
+                static GRAMMAR: $crate::name::Grammar = $crate::name::Grammar {
+                    pattern: $Name::PATTERN,
+                    min: $Name::MIN_LENGTH,
+                    max: $Name::MAX_LENGTH,
+                    regex: std::sync::LazyLock::new(|| $crate::name::ascii($Name::PATTERN)),
+                };
+                GRAMMAR.check(text).map_err($Invalid)
+            }
+        }
+
+        impl std::str::FromStr for $Name {
+            type Err = $Invalid;
+
+            fn from_str(text: &str) -> Result<Self, $Invalid> {
+                Self::check(text)?;
+                Ok(Self($keep(text)))
+            }
+        }
+
+        impl TryFrom<&str> for $Name {
+            type Error = $Invalid;
+
+            fn try_from(text: &str) -> Result<Self, $Invalid> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<String> for $Name {
+            type Error = $Invalid;
+
+            fn try_from(text: String) -> Result<Self, $Invalid> {
+                text.parse()
+            }
+        }
+
+        impl From<$Name> for String {
+            fn from(name: $Name) -> Self {
+                name.0.into()
+            }
+        }
+
+        impl AsRef<str> for $Name {
+            fn as_ref(&self) -> &str {
+                self.as_str()
+            }
+        }
+
+        impl std::fmt::Display for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::fmt::Debug for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_tuple(stringify!($Name)).field(&self.as_str()).finish()
+            }
+        }
+
+        $crate::name::invalid_name! {
+            $(#[$error_meta])*
+            pub struct $Invalid, $what, parameter $parameter;
+        }
+        $crate::name::serde_as_text!($Name);
+    };
+}
+
+/// Declares the error of a newtype. It holds what is wrong with the text, never the text.
+macro_rules! invalid_name {
+    ($(#[$meta:meta])* pub struct $Invalid:ident, $what:literal, parameter $parameter:literal;) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+        #[error("{} {}", $what, .0)]
+        pub struct $Invalid(pub(crate) $crate::error::Constraint);
+
+        impl $Invalid {
+            /// What the value does not satisfy: the first of length, then pattern.
+            #[must_use]
+            pub const fn constraint(&self) -> $crate::error::Constraint {
+                self.0
+            }
+        }
+
+        impl From<$Invalid> for $crate::error::InvalidParameter {
+            fn from(invalid: $Invalid) -> Self {
+                Self { name: $parameter, what: $what, constraint: invalid.0 }
+            }
+        }
+
+        impl From<$Invalid> for $crate::error::Error {
+            fn from(invalid: $Invalid) -> Self {
+                Self::InvalidParameter(invalid.into())
+            }
+        }
+    };
+}
+
+/// Makes a name equal to, ordered and hashed like every other spelling of it.
+macro_rules! caseless {
+    ($Name:ident) => {
+        impl PartialEq for $Name {
+            fn eq(&self, other: &Self) -> bool {
+                self.0.eq_ignore_ascii_case(&other.0)
+            }
+        }
+
+        impl Eq for $Name {}
+
+        impl std::hash::Hash for $Name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                $crate::name::hash_caseless(&self.0, state);
+            }
+        }
+
+        impl PartialOrd for $Name {
+            fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+
+        impl Ord for $Name {
+            fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+                $crate::name::cmp_caseless(&self.0, &other.0)
+            }
+        }
+    };
+}
+
+/// Serializes a type as its text, and checks the text when it comes back.
+macro_rules! serde_as_text {
+    ($Name:ident) => {
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $Name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $Name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+pub(crate) use {caseless, invalid_name, name, serde_as_text};

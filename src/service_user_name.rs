@@ -1,0 +1,77 @@
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::{
+    AccountId, UserName,
+    name::{caseless, name},
+};
+
+name! {
+    /// The generated user name of a credential, such as `anika+1-at-123456789012`, or the alias of
+    /// an API key, which is written the same way (*recorded*).
+    ///
+    /// Names that differ in ASCII case alone are equal: no two credentials of a service and
+    /// account have names that look alike. Unlike a [`CredentialId`](crate::CredentialId), a name
+    /// is used again once its credential is deleted.
+    ///
+    /// ```
+    /// use service_specific_credentials::ServiceUserName;
+    ///
+    /// let name: ServiceUserName = "anika+1-at-123456789012".parse()?;
+    /// assert_eq!(name, "ANIKA+1-at-123456789012".parse()?);
+    /// # Ok::<(), service_specific_credentials::InvalidServiceUserName>(())
+    /// ```
+    #[derive(Clone)]
+    pub struct ServiceUserName, "service user name", parameter "serviceUserName";
+    pattern r"[\w+=,.@-]+", 1 to 200 characters, kept as SmolStr::new;
+    /// The text is not a [`ServiceUserName`].
+    pub struct InvalidServiceUserName;
+}
+
+caseless!(ServiceUserName);
+
+impl ServiceUserName {
+    /// The name of a user's credential: with its number, or, for `None`, bare. At most 91
+    /// characters.
+    pub(crate) fn generate(user: &UserName, number: Option<u32>, account: AccountId) -> Self {
+        let number = number.map(|number| format_smolstr!("+{number}")).unwrap_or_default();
+        Self(format_smolstr!("{user}{number}-at-{account}"))
+    }
+}
+
+/// The account at the end of the text of a service user name, if it is written as one.
+pub(crate) fn account_of(name: &str) -> Option<AccountId> {
+    let (_, account) = name.rsplit_once('-')?;
+    account.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_documented() {
+        let account: AccountId = "012345678901".parse().unwrap();
+        let user: UserName = "Anika".parse().unwrap();
+        for (number, expected) in [
+            (None, "Anika-at-012345678901"),
+            (Some(1), "Anika+1-at-012345678901"),
+            (Some(u32::MAX), "Anika+4294967295-at-012345678901"),
+        ] {
+            let name = ServiceUserName::generate(&user, number, account);
+            assert_eq!(name.as_str(), expected);
+            assert_eq!(name, expected.parse().unwrap());
+            assert_eq!(account_of(expected), Some(account));
+        }
+        let longest = "x".repeat(UserName::MAX_LENGTH).parse().unwrap();
+        assert_eq!(ServiceUserName::generate(&longest, Some(u32::MAX), account).as_str().len(), 91);
+    }
+
+    #[test]
+    fn a_text_without_an_account_has_none() {
+        for text in
+            ["", "anika", "anika-at-", "anika-at-12345678901", "anika-at-1234567890123", "-at-é"]
+        {
+            assert_eq!(account_of(text), None, "{text}");
+        }
+    }
+}
