@@ -310,7 +310,9 @@ fn pages_of_100(population: &Population) -> Vec<ListRequest> {
     }
     markers.truncate(markers.len() - 100 / step as usize);
     (0..10_000)
-        .map(|_| of(100).marker(markers[usize::try_from(random()).unwrap() % markers.len()].clone()))
+        .map(|_| {
+            of(100).marker(markers[usize::try_from(random()).unwrap() % markers.len()].clone())
+        })
         .collect()
 }
 
@@ -340,10 +342,14 @@ fn summarize() {
             println!("{group:<30}{floor:>9.0} ns{ours:>9.0} ns{ratio:>9.2}  {target}");
         }
     }
-    let gain = |name| Some(median("authenticate", name)? / median("authenticate on two threads", name)?);
+    let gain =
+        |name| Some(median("authenticate", name)? / median("authenticate on two threads", name)?);
     if let (Some(floor), Some(ours)) = (gain("floor"), gain("ours")) {
         let ratio = ours / floor;
-        println!("{:<30}{floor:>11.2}x{ours:>11.2}x{ratio:>9.2}  at least 0.9", "gain by a second thread");
+        println!(
+            "{:<30}{floor:>11.2}x{ours:>11.2}x{ratio:>9.2}  at least 0.9",
+            "gain by a second thread"
+        );
     }
 }
 

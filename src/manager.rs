@@ -299,7 +299,7 @@ impl<S: Store> CredentialManager<S> {
         let now = self.shared.now();
         let record = request.subject().map(|user| self.record(user)).transpose()?;
         self.check_filter(request.service_filter())?;
-        let mut pager = CredentialPager::new(self.account, request, now)?;
+        let mut pager = CredentialPager::new(self.account, request, self.policy(), now)?;
         match record {
             Some(record) => pager.take_record(&record),
             None => {

@@ -1,9 +1,10 @@
+use smallvec::SmallVec;
 use time::OffsetDateTime;
 
 use crate::{
     AccountId, Credential, CredentialAge, CredentialId, CredentialKind, Error, Numbering, Policy,
     Secret, ServiceName, ServiceUserName, Status, User, UserId, UserName, secret::Digest,
-    timestamp::Timestamp,
+    service_user_name::GeneratedName, timestamp::Timestamp,
 };
 
 pub use key::Key;
@@ -26,8 +27,11 @@ pub struct UserRecord {
     name: UserName,
     created: Timestamp,
     /// In order of creation, then of id.
-    credentials: Box<[StoredCredential]>,
+    credentials: Credentials,
 }
+
+/// Inside of the record up to the two that a user has at one service.
+type Credentials = SmallVec<[StoredCredential; 2]>;
 
 /// Names one state of one user's record. No two states ever have the same revision, not even when
 /// a user is removed and another registered under the same name.
@@ -56,7 +60,7 @@ impl Revision {
 pub(crate) struct StoredCredential {
     id: CredentialId,
     service: ServiceName,
-    name: ServiceUserName,
+    name: GeneratedName,
     kind: CredentialKind,
     active: bool,
     created: Timestamp,
@@ -111,7 +115,7 @@ impl StoredCredential {
     fn give_secret(&mut self, password: &Secret, policy: &Policy) -> Option<Secret> {
         let api_key = policy
             .api_key_prefix(&self.service)
-            .map(|prefix| Secret::api_key(prefix, &self.name, password));
+            .map(|prefix| Secret::api_key(prefix, self.name.as_str(), password));
         self.digest = api_key.as_ref().unwrap_or(password).digest();
         api_key
     }
@@ -171,7 +175,7 @@ impl UserRecord {
 
     /// How many credentials the user has.
     #[must_use]
-    pub const fn credential_count(&self) -> usize {
+    pub fn credential_count(&self) -> usize {
         self.credentials.len()
     }
 
@@ -226,7 +230,7 @@ impl UserRecord {
             id: stored.id.clone(),
             service: stored.service.clone(),
             user_name: self.name.clone(),
-            name: stored.name.clone(),
+            name: ServiceUserName::from(&stored.name),
             kind: stored.kind,
             status: stored.status(now),
             created: stored.created.date(),
@@ -262,7 +266,7 @@ impl UserRecord {
         created: Timestamp,
     ) -> Self {
         let revision = Revision { user, count: 0 };
-        Self { account, revision, name, created, credentials: Box::default() }
+        Self { account, revision, name, created, credentials: Credentials::new() }
     }
 
     /// The user under another name, or another spelling of the same. Its credentials keep theirs.
@@ -282,14 +286,14 @@ impl UserRecord {
         service: &ServiceName,
         first: u32,
         numbering: Numbering,
-    ) -> (u32, ServiceUserName) {
+    ) -> (u32, GeneratedName) {
         let mut place = first;
         loop {
             let number = match numbering {
                 Numbering::FromOne => Some(place + 1),
                 Numbering::BareFirst => (place > 0).then_some(place),
             };
-            let name = ServiceUserName::generate(&self.name, number, self.account);
+            let name = GeneratedName::new(&self.name, number, self.account);
             if self.find_named(service, name.as_str()).is_none() {
                 return (place, name);
             }
@@ -301,7 +305,7 @@ impl UserRecord {
     pub(crate) fn create(
         &self,
         draft: &Draft<'_>,
-        name: ServiceUserName,
+        name: GeneratedName,
         policy: &Policy,
     ) -> Result<Issue, Error> {
         let (service, kind) = policy.supported(draft.service)?;
@@ -323,10 +327,10 @@ impl UserRecord {
         let described = self.describe(&credential, draft.created);
         let place =
             self.credentials.partition_point(|held| held.position() < credential.position());
-        let mut credentials = Vec::with_capacity(self.credentials.len() + 1);
-        credentials.extend_from_slice(&self.credentials);
+        let mut credentials = Credentials::with_capacity(self.credentials.len() + 1);
+        credentials.extend(self.credentials.iter().cloned());
         credentials.insert(place, credential);
-        Ok(Issue { record: self.with(credentials.into()), credential: described, api_key })
+        Ok(Issue { record: self.with(credentials), credential: described, api_key })
     }
 
     /// Gives the credential a new secret, and changes nothing else of it.
@@ -382,7 +386,7 @@ impl UserRecord {
     }
 
     /// The next state of the record.
-    fn with(&self, credentials: Box<[StoredCredential]>) -> Self {
+    fn with(&self, credentials: Credentials) -> Self {
         let Revision { user, count } = self.revision;
         Self {
             account: self.account,

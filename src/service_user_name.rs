@@ -1,4 +1,7 @@
-use smol_str::{SmolStr, format_smolstr};
+use std::fmt::Write as _;
+
+use arrayvec::ArrayString;
+use smol_str::SmolStr;
 
 use crate::{
     AccountId, UserName,
@@ -29,12 +32,33 @@ name! {
 
 caseless!(ServiceUserName);
 
-impl ServiceUserName {
-    /// The name of a user's credential: with its number, or, for `None`, bare. At most 91
-    /// characters.
-    pub(crate) fn generate(user: &UserName, number: Option<u32>, account: AccountId) -> Self {
-        let number = number.map(|number| format_smolstr!("+{number}")).unwrap_or_default();
-        Self(format_smolstr!("{user}{number}-at-{account}"))
+/// A service user name as this crate writes it, in a piece of memory of its own size.
+#[derive(Clone, Debug)]
+pub(crate) struct GeneratedName(ArrayString<LONGEST>);
+
+/// The longest user name, and room for a sign, a number, `-at-` and an account.
+const LONGEST: usize = UserName::MAX_LENGTH + 1 + 10 + 4 + 12;
+
+impl GeneratedName {
+    /// The name of a user's credential: with its number, or, for `None`, bare.
+    pub(crate) fn new(user: &UserName, number: Option<u32>, account: AccountId) -> Self {
+        let mut name = ArrayString::new();
+        // There is room for the longest of each part, so that writing never fails.
+        let _ = match number {
+            Some(number) => write!(name, "{user}+{number}-at-{account}"),
+            None => write!(name, "{user}-at-{account}"),
+        };
+        Self(name)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&GeneratedName> for ServiceUserName {
+    fn from(name: &GeneratedName) -> Self {
+        Self(SmolStr::new(name.as_str()))
     }
 }
 
@@ -57,13 +81,13 @@ mod tests {
             (Some(1), "Anika+1-at-012345678901"),
             (Some(u32::MAX), "Anika+4294967295-at-012345678901"),
         ] {
-            let name = ServiceUserName::generate(&user, number, account);
+            let name = GeneratedName::new(&user, number, account);
             assert_eq!(name.as_str(), expected);
-            assert_eq!(name, expected.parse().unwrap());
+            assert_eq!(ServiceUserName::from(&name), expected.parse().unwrap());
             assert_eq!(account_of(expected), Some(account));
         }
         let longest = "x".repeat(UserName::MAX_LENGTH).parse().unwrap();
-        assert_eq!(ServiceUserName::generate(&longest, Some(u32::MAX), account).as_str().len(), 91);
+        assert_eq!(GeneratedName::new(&longest, Some(u32::MAX), account).as_str().len(), LONGEST);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    AccountId, Credential, CredentialAge, CredentialId, Error, ServiceName, User, UserName,
+    AccountId, Credential, CredentialAge, CredentialId, Error, Policy, ServiceName, User, UserName,
     error::Constraint,
     name::{self, Grammar, invalid_name, serde_as_text},
     record::StoredCredential,
@@ -338,6 +338,7 @@ pub(crate) struct CredentialPager<'a> {
     request: &'a ListRequest,
     query: Query,
     after: Option<Position>,
+    per_user: usize,
     now: Timestamp,
     items: Vec<Credential>,
     /// The last user whose credentials were taken.
@@ -356,12 +357,22 @@ impl<'a> CredentialPager<'a> {
     pub(crate) fn new(
         account: AccountId,
         request: &'a ListRequest,
+        policy: &Policy,
         now: Timestamp,
     ) -> Result<Self, Error> {
         let query = Query::credentials(account, request);
         let after = request.marker.as_ref().map(|marker| query.locate(marker)).transpose()?;
-        let items = Vec::new();
-        Ok(Self { account, request, query, after, now, items, seen: None, end: End::NotReached })
+        Ok(Self {
+            account,
+            request,
+            query,
+            after,
+            per_user: policy.credentials_per_service(),
+            now,
+            items: Vec::new(),
+            seen: None,
+            end: End::NotReached,
+        })
     }
 
     /// What to read next of all users, or `None` once the page is full or nothing is left.
@@ -387,6 +398,9 @@ impl<'a> CredentialPager<'a> {
         }
         for record in records {
             self.take_record(record);
+            if self.end == End::OfPage {
+                return;
+            }
         }
         self.seen = records.last().map(|record| record.name().clone());
     }
@@ -420,10 +434,13 @@ impl<'a> CredentialPager<'a> {
         Page { items: self.items, next }
     }
 
-    /// A page is filled by as many users as it has room for items, and one whose credentials an
-    /// earlier page held. One more tells whether anything is left.
+    /// How many users to read. At first as many as fill the page if each has all the credentials
+    /// that the policy allows; then as many as fill it for certain, one whose credentials an
+    /// earlier page held, and one to tell whether anything is left.
     fn limit(&self) -> usize {
-        self.request.max_items.as_usize() - self.items.len() + 2
+        let lacking = self.request.max_items.as_usize() - self.items.len();
+        let each = if self.seen.is_none() { self.per_user } else { 1 };
+        lacking.div_ceil(each) + 2
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::{
     AccountId, Credential, CredentialAge, CredentialId, Error, IssuedCredential, Policy, Secret,
-    ServiceName, ServiceUserName, Status, User, UserId, UserName,
+    ServiceName, Status, User, UserId, UserName,
     environment::Entropy,
     record::{Draft, Issue},
+    service_user_name::GeneratedName,
     store::{Change, Key, UserRecord},
     timestamp::Timestamp,
 };
@@ -74,7 +75,7 @@ pub(crate) struct Create<'a> {
 struct Candidate {
     record: Arc<UserRecord>,
     place: u32,
-    name: ServiceUserName,
+    name: GeneratedName,
 }
 
 impl<'a> Create<'a> {
@@ -92,7 +93,7 @@ impl<'a> Create<'a> {
         Ok(Self { user, draft, policy, entropy, first: 0, candidate: None })
     }
 
-    fn propose(&mut self, record: Arc<UserRecord>) -> ServiceUserName {
+    fn propose(&mut self, record: Arc<UserRecord>) -> GeneratedName {
         let (place, name) =
             record.free_name(self.draft.service, self.first, self.policy.numbering());
         self.candidate = Some(Candidate { record, place, name: name.clone() });

@@ -1,9 +1,9 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, hash_map::RandomState},
+    collections::{BTreeMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock, RwLockWriteGuard},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use hashbrown::HashTable;
@@ -13,12 +13,11 @@ use crate::{AccountId, ServiceName, UserName};
 
 /// Keeps everything in memory, for tests, emulators and services that may forget.
 ///
-/// Finding a record is one look-up in a hash table, whose entries are the records themselves: no
-/// key is kept twice. A commit takes the locks of the few shards that it touches, in one order, so
-/// that it never deadlocks, and holds them all until it is done, so that nobody sees half of it. No
-/// code of a caller runs under a lock.
+/// Finding a record is one look-up in a hash table that keeps no key twice. A change that claims no
+/// key, such as a reset, costs no more. Listings read an ordered index. No code of a caller runs
+/// under a lock, locks are taken in one order, and a thread that panics leaves the store usable.
 ///
-/// Clones of the store's owner share it through an [`Arc`]:
+/// Several managers share a store through an [`Arc`]:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -29,28 +28,52 @@ use crate::{AccountId, ServiceName, UserName};
 /// let staging = CredentialManager::new("210987654321".parse()?, store);
 /// # Ok::<(), service_specific_credentials::InvalidAccountId>(())
 /// ```
+///
+// # Locks
+//
+// The listings are locked first, then shards in the order of their places, then one slot. Whoever
+// holds the lock of a shard (or of the listings) sees entries whose slots hold the keys they stand
+// for, since a key is released and claimed under that lock alone. A record is replaced under the
+// lock of its slot, so that a reader sees all of a change or nothing of it, whichever key it reads.
 pub struct MemoryStore {
-    /// The names of the users in each listing. Locked before any shard.
     listings: RwLock<Listings>,
     shards: Box<[Shard]>,
     hasher: RandomState,
 }
 
-/// A power of two: enough that threads seldom meet.
-const SHARDS: u64 = 128;
+/// The names of each listing in order.
+type Listings = BTreeMap<(AccountId, OwnedListing), BTreeMap<UserName, Arc<Slot>>>;
 
-/// A part of the index, on cache lines of its own.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum OwnedListing {
+    Users,
+    Members(Option<ServiceName>),
+}
+
+/// A part of the hash table, on a cache line of its own.
 #[derive(Default)]
 #[repr(align(64))]
 struct Shard(RwLock<HashTable<Entry>>);
 
-/// One key of a record. Which one is told by its hash and by asking the record.
+/// A power of two: enough that threads seldom meet.
+const SHARDS: u64 = 128;
+
+/// One key of a user. Which one is told by its hash and by asking the record.
 struct Entry {
     hash: u64,
-    record: Arc<UserRecord>,
+    slot: Arc<Slot>,
 }
 
-/// One key that a change touches.
+/// The present record of one user.
+struct Slot(RwLock<Arc<UserRecord>>);
+
+impl Slot {
+    fn get(&self) -> Arc<UserRecord> {
+        Arc::clone(&read(&self.0))
+    }
+}
+
+/// A key that a change touches in the hash table.
 struct Touch<'a> {
     hash: u64,
     key: Key<'a>,
@@ -62,14 +85,6 @@ enum Effect {
     Keep,
     Release,
     Claim,
-}
-
-type Listings = BTreeMap<(AccountId, OwnedListing), BTreeSet<UserName>>;
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum OwnedListing {
-    Users,
-    Members(Option<ServiceName>),
 }
 
 impl MemoryStore {
@@ -87,30 +102,28 @@ impl MemoryStore {
         self.hasher.hash_one(key)
     }
 
+    #[expect(clippy::indexing_slicing, reason = "there are as many shards as places")]
+    fn shard(&self, hash: u64) -> &RwLock<HashTable<Entry>> {
+        &self.shards[place(hash)].0
+    }
+
     fn get(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
         let hash = self.hash(key);
-        // No code that can panic runs under a lock, so that a poisoned one holds nothing torn.
-        let table = self.shard(hash).0.read().unwrap_or_else(PoisonError::into_inner);
-        find(&table, hash, key).map(|entry| Arc::clone(&entry.record))
+        let table = read(self.shard(hash));
+        entries(&table, hash).map(|entry| entry.slot.get()).find(|record| record.holds(key))
     }
 
-    #[expect(clippy::indexing_slicing, reason = "the index is below the number of shards")]
-    fn shard(&self, hash: u64) -> &Shard {
-        &self.shards[shard_index(hash)]
-    }
-
-    /// The keys that `change` touches and the hash tables hold, those of one shard in a row.
+    /// The user's key and those that `change` releases and claims, in the order of their shards.
     fn touches<'a>(&self, change: &'a Change) -> Vec<Touch<'a>> {
-        let kept = change.kept().map(|key| (key, Effect::Keep));
-        let released = change.released().map(|key| (key, Effect::Release));
-        let claimed = change.claimed().map(|key| (key, Effect::Claim));
+        let kept = change.kept().filter(|key| matches!(key, Key::User { .. }));
         let mut touches: Vec<_> = kept
-            .chain(released)
-            .chain(claimed)
+            .map(|key| (key, Effect::Keep))
+            .chain(change.released().map(|key| (key, Effect::Release)))
+            .chain(change.claimed().map(|key| (key, Effect::Claim)))
             .filter(|(key, _)| !matches!(key, Key::Member { .. }))
             .map(|(key, effect)| Touch { hash: self.hash(&key), key, effect })
             .collect();
-        touches.sort_unstable_by_key(|touch| shard_index(touch.hash));
+        touches.sort_unstable_by_key(|touch| place(touch.hash));
         touches
     }
 }
@@ -126,44 +139,50 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        let relists = change.released().chain(change.claimed()).any(|key| listing(&key).is_some());
+        let mut listings = relists.then(|| write(&self.listings));
         let touches = self.touches(change);
-        let relisted = change.released().chain(change.claimed()).any(|key| listing(&key).is_some());
-        let listings =
-            relisted.then(|| self.listings.write().unwrap_or_else(PoisonError::into_inner));
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[Touch<'_>])> = touches
-            .chunk_by(|left, right| shard_index(left.hash) == shard_index(right.hash))
-            .filter_map(|touches| {
-                let shard = self.shard(touches.first()?.hash);
-                Some((shard.0.write().unwrap_or_else(PoisonError::into_inner), touches))
-            })
+            .chunk_by(|left, right| place(left.hash) == place(right.hash))
+            .filter_map(|touches| Some((write(self.shard(touches.first()?.hash)), touches)))
             .collect();
 
+        let mut present = None;
         let mut taken = false;
         for (table, touches) in &locked {
             for Touch { hash, key, effect } in *touches {
-                let held = find(table, *hash, key);
-                match effect {
-                    Effect::Claim => taken |= held.is_some(),
-                    Effect::Keep | Effect::Release => {
-                        let revision = held.map(|entry| entry.record.revision());
-                        if revision != change.before().map(UserRecord::revision) {
-                            return Ok(Commit::Stale);
-                        }
-                    }
+                let holder = || entries(table, *hash).find(|entry| entry.slot.get().holds(key));
+                match (effect, key) {
+                    (Effect::Claim, _) => taken |= holder().is_some(),
+                    (_, Key::User { .. }) => present = holder().map(|it| Arc::clone(&it.slot)),
+                    _ => {}
                 }
             }
+        }
+
+        let slot = match (change.before(), change.after(), present) {
+            (Some(_), _, Some(slot)) => slot,
+            (Some(_), _, None) => return Ok(Commit::Stale),
+            (None, Some(after), _) => Arc::new(Slot(RwLock::new(Arc::clone(after)))),
+            (None, None, _) => return Ok(Commit::Applied),
+        };
+        let mut record = write(&slot.0);
+        if change.before().is_some_and(|before| before.revision() != record.revision()) {
+            return Ok(Commit::Stale);
         }
         if taken {
             return Ok(Commit::KeyTaken);
         }
-
         for (table, touches) in &mut locked {
-            for Touch { hash, key, effect } in *touches {
-                apply(table, *hash, key, *effect, change.after());
+            for Touch { hash, effect, .. } in *touches {
+                apply(table, *hash, *effect, &slot);
             }
         }
-        if let Some(mut listings) = listings {
-            relist(&mut listings, change);
+        if let Some(listings) = &mut listings {
+            relist(listings, change, &slot);
+        }
+        if let Some(after) = change.after() {
+            *record = Arc::clone(after);
         }
         Ok(Commit::Applied)
     }
@@ -174,47 +193,47 @@ impl Store for MemoryStore {
             Listing::Members { service } => OwnedListing::Members(service.cloned()),
         };
         // Held to the end: nobody enters or leaves a listing while it is read.
-        let listings = self.listings.read().unwrap_or_else(PoisonError::into_inner);
+        let listings = read(&self.listings);
         let names = listings.get(&(range.account(), owned)).into_iter();
         Ok(names
             .flat_map(|names| names.range((range.start(), Bound::Unbounded)))
             .take(range.limit())
-            .filter_map(|name| self.get(&Key::User { account: range.account(), name }))
+            .map(|(_, slot)| slot.get())
             .collect())
     }
 }
 
-/// Bits of the hash that the tables make little use of.
-const fn shard_index(hash: u64) -> usize {
+// No code that can panic runs under these locks: what a poisoned one guards is whole.
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The shard of a hash, by bits that the tables make little use of.
+const fn place(hash: u64) -> usize {
     (hash >> 32 & (SHARDS - 1)) as usize
 }
 
-fn find<'a>(table: &'a HashTable<Entry>, hash: u64, key: &Key<'_>) -> Option<&'a Entry> {
-    table.find(hash, |entry| entry.hash == hash && entry.record.holds(key))
+fn entries(table: &HashTable<Entry>, hash: u64) -> impl Iterator<Item = &Entry> {
+    table.iter_hash(hash).filter(move |entry| entry.hash == hash)
 }
 
-fn apply(
-    table: &mut HashTable<Entry>,
-    hash: u64,
-    key: &Key<'_>,
-    effect: Effect,
-    after: Option<&Arc<UserRecord>>,
-) {
-    let is_key = |entry: &Entry| entry.hash == hash && entry.record.holds(key);
-    match (effect, after) {
-        (Effect::Claim, Some(after)) => {
-            let entry = Entry { hash, record: Arc::clone(after) };
-            table.insert_unique(hash, entry, |entry| entry.hash);
-        }
-        (Effect::Keep, Some(after)) => {
-            if let Some(entry) = table.find_mut(hash, is_key) {
-                entry.record = Arc::clone(after);
-            }
-        }
-        _ => {
+fn apply(table: &mut HashTable<Entry>, hash: u64, effect: Effect, slot: &Arc<Slot>) {
+    match effect {
+        Effect::Keep => {}
+        Effect::Release => {
+            let is_key = |entry: &Entry| entry.hash == hash && Arc::ptr_eq(&entry.slot, slot);
             if let Ok(entry) = table.find_entry(hash, is_key) {
                 entry.remove();
             }
+        }
+        Effect::Claim => {
+            let entry = Entry { hash, slot: Arc::clone(slot) };
+            table.insert_unique(hash, entry, |entry| entry.hash);
         }
     }
 }
@@ -230,7 +249,7 @@ fn listing<'a>(key: &Key<'a>) -> Option<((AccountId, OwnedListing), &'a UserName
     }
 }
 
-fn relist(listings: &mut Listings, change: &Change) {
+fn relist(listings: &mut Listings, change: &Change, slot: &Arc<Slot>) {
     for (listing, name) in change.released().filter_map(|key| listing(&key)) {
         if let Some(names) = listings.get_mut(&listing) {
             names.remove(name);
@@ -240,7 +259,7 @@ fn relist(listings: &mut Listings, change: &Change) {
         }
     }
     for (listing, name) in change.claimed().filter_map(|key| listing(&key)) {
-        listings.entry(listing).or_default().insert(name.clone());
+        listings.entry(listing).or_default().insert(name.clone(), Arc::clone(slot));
     }
 }
 
