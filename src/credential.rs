@@ -6,6 +6,7 @@ use crate::{
     CredentialId, Secret, ServiceName, ServiceUserName, UserName,
     error::Constraint,
     name::{invalid_name, serde_as_text},
+    timestamp::Timestamp,
 };
 
 /// What is known of a credential: everything but its secret, which it has no field for.
@@ -20,10 +21,9 @@ pub struct Credential {
     pub(crate) name: ServiceUserName,
     pub(crate) kind: CredentialKind,
     pub(crate) status: Status,
-    #[cfg_attr(feature = "serde", serde(with = "time::serde::rfc3339"))]
-    pub(crate) created: OffsetDateTime,
-    #[cfg_attr(feature = "serde", serde(with = "time::serde::rfc3339::option", default))]
-    pub(crate) expires: Option<OffsetDateTime>,
+    pub(crate) created: Timestamp,
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) expires: Option<Timestamp>,
 }
 
 impl Credential {
@@ -66,14 +66,14 @@ impl Credential {
 
     /// When the credential was created, in whole milliseconds.
     #[must_use]
-    pub const fn created(&self) -> OffsetDateTime {
-        self.created
+    pub fn created(&self) -> OffsetDateTime {
+        self.created.date()
     }
 
     /// From when on the credential reads [`Status::Expired`], in whole milliseconds.
     #[must_use]
-    pub const fn expires(&self) -> Option<OffsetDateTime> {
-        self.expires
+    pub fn expires(&self) -> Option<OffsetDateTime> {
+        self.expires.map(Timestamp::date)
     }
 }
 

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 /// Tells the time.
 ///
-/// Asked once an operation, never while a lock is held. A clock that steps back breaks nothing:
+/// Asked at most once an operation, never while a lock is held. A clock that steps back breaks nothing:
 /// credentials of one date are ordered by their ids, and expiry follows the clock of the call.
 /// Dates are kept in milliseconds, and those outside of the years 1970 to 9999 are taken for the
 /// nearest end of that range.

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{cell::LazyCell, sync::Arc};
 
 use crate::{
     AccountId, AuthenticationError, Clock, Credential, CredentialAge, CredentialId, Entropy, Error,
@@ -317,12 +317,12 @@ impl<S: Store> CredentialManager<S> {
         user: &UserName,
         service: Option<&ServiceName>,
     ) -> Result<Vec<Credential>, Error> {
-        let now = self.shared.now();
         let record = self.record(user)?;
         self.check_filter(service)?;
+        let now = LazyCell::new(|| self.shared.now());
         let held = record.credentials().iter();
         let listed = held.filter(|held| service.is_none_or(|service| held.service() == service));
-        Ok(listed.map(|held| record.describe(held, now)).collect())
+        Ok(listed.map(|held| record.describe(held, held.status(|| *now))).collect())
     }
 
     fn check_filter(&self, service: Option<&ServiceName>) -> Result<(), Error> {

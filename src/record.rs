@@ -89,10 +89,11 @@ impl StoredCredential {
         self.created
     }
 
-    /// From the instant of its expiration on it is expired, whatever was stored.
-    pub(crate) fn status(&self, now: Timestamp) -> Status {
+    /// From the instant of its expiration on it is expired, whatever was stored. The time is asked
+    /// for only if there is such an instant.
+    pub(crate) fn status(&self, now: impl FnOnce() -> Timestamp) -> Status {
         match self.expires {
-            Some(expires) if expires <= now => Status::Expired,
+            Some(expires) if expires <= now() => Status::Expired,
             _ if self.active => Status::Active,
             _ => Status::Inactive,
         }
@@ -104,7 +105,7 @@ impl StoredCredential {
     }
 
     fn check_unexpired(&self, now: Timestamp) -> Result<(), Error> {
-        match self.status(now) {
+        match self.status(|| now) {
             Status::Expired => Err(Error::CredentialExpired { id: self.id.clone() }),
             Status::Active | Status::Inactive => Ok(()),
         }
@@ -205,9 +206,14 @@ impl UserRecord {
             && match *key {
                 Key::User { name, .. } => self.name == *name,
                 Key::Credential { id, .. } => self.find(id).is_some(),
-                Key::ServiceUser { service, name, .. } => self.find_named(service, name).is_some(),
+                Key::ServiceUser { service, name, .. } => self.place_named(service, name).is_some(),
                 Key::Member { service, user, .. } => self.name == *user && self.has_any_at(service),
             }
+    }
+
+    /// The key that a user is found by, whatever else it holds.
+    pub(crate) const fn user_key(&self) -> Key<'_> {
+        Key::User { account: self.account, name: &self.name }
     }
 
     pub(crate) fn user(&self) -> User {
@@ -215,7 +221,7 @@ impl UserRecord {
             account: self.account,
             id: self.id(),
             name: self.name.clone(),
-            created: self.created(),
+            created: self.created,
         }
     }
 
@@ -225,26 +231,22 @@ impl UserRecord {
     }
 
     /// What is to be known of one of the record's credentials.
-    pub(crate) fn describe(&self, stored: &StoredCredential, now: Timestamp) -> Credential {
+    pub(crate) fn describe(&self, stored: &StoredCredential, status: Status) -> Credential {
         Credential {
             id: stored.id.clone(),
             service: stored.service.clone(),
             user_name: self.name.clone(),
             name: ServiceUserName::from(&stored.name),
             kind: stored.kind,
-            status: stored.status(now),
-            created: stored.created.date(),
-            expires: stored.expires.map(Timestamp::date),
+            status,
+            created: stored.created,
+            expires: stored.expires,
         }
     }
 
-    /// The credential of this service and service user name.
-    pub(crate) fn find_named(
-        &self,
-        service: &ServiceName,
-        name: &str,
-    ) -> Option<&StoredCredential> {
-        self.credentials.iter().find(|credential| credential.is_named(service, name))
+    /// Where the credential of this service and service user name stands.
+    pub(crate) fn place_named(&self, service: &ServiceName, name: &str) -> Option<usize> {
+        self.credentials.iter().position(|credential| credential.is_named(service, name))
     }
 
     pub(crate) fn find(&self, id: &CredentialId) -> Option<&StoredCredential> {
@@ -294,7 +296,7 @@ impl UserRecord {
                 Numbering::BareFirst => (place > 0).then_some(place),
             };
             let name = GeneratedName::new(&self.name, number, self.account);
-            if self.find_named(service, name.as_str()).is_none() {
+            if self.place_named(service, name.as_str()).is_none() {
                 return (place, name);
             }
             place += 1;
@@ -324,7 +326,7 @@ impl UserRecord {
             digest: Digest::NONE,
         };
         let api_key = credential.give_secret(&draft.password, policy);
-        let described = self.describe(&credential, draft.created);
+        let described = self.describe(&credential, Status::Active);
         let place =
             self.credentials.partition_point(|held| held.position() < credential.position());
         let mut credentials = Credentials::with_capacity(self.credentials.len() + 1);
@@ -348,7 +350,7 @@ impl UserRecord {
         }
         credential.check_unexpired(now)?;
         let api_key = credential.give_secret(password, policy);
-        let described = self.describe(&credential, now);
+        let described = self.describe(&credential, credential.status(|| now));
         Ok(Issue { record: self.replace(&credential), credential: described, api_key })
     }
 

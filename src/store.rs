@@ -133,12 +133,6 @@ impl Change {
     pub fn claimed(&self) -> impl Iterator<Item = Key<'_>> {
         difference(self.after.as_deref(), self.before())
     }
-
-    /// The keys that both hold.
-    pub fn kept(&self) -> impl Iterator<Item = Key<'_>> {
-        let keys = self.before().into_iter().flat_map(UserRecord::keys);
-        keys.filter(|key| self.after.as_ref().is_some_and(|after| after.holds(key)))
-    }
 }
 
 fn difference<'a>(

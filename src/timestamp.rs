@@ -1,7 +1,9 @@
+use std::fmt;
+
 use time::{Duration, OffsetDateTime};
 
 /// A moment in whole milliseconds since 1970, no later than the end of the year 9999.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Timestamp(i64);
 
 impl Timestamp {
@@ -38,6 +40,27 @@ impl Timestamp {
     /// This many days of 86,400 seconds earlier, before 1970 if need be.
     pub(crate) fn minus_days(self, days: u32) -> Self {
         Self(self.0 - Self::DAY * i64::from(days))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.date(), f)
+    }
+}
+
+/// Written as RFC 3339 has it: `2016-11-01T17:47:22.382Z`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        time::serde::rfc3339::serialize(&self.date(), serializer)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        time::serde::rfc3339::deserialize(deserializer).map(Self::new)
     }
 }
 

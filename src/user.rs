@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::{
     AccountId, UserName,
     environment::{Entropy, EntropyError},
+    timestamp::Timestamp,
 };
 
 /// Identifies one registration of a user: a random UUID, never used again.
@@ -41,7 +42,7 @@ pub struct User {
     pub(crate) account: AccountId,
     pub(crate) id: UserId,
     pub(crate) name: UserName,
-    pub(crate) created: OffsetDateTime,
+    pub(crate) created: Timestamp,
 }
 
 impl User {
@@ -65,7 +66,7 @@ impl User {
 
     /// When the user was registered, in whole milliseconds.
     #[must_use]
-    pub const fn created(&self) -> OffsetDateTime {
-        self.created
+    pub fn created(&self) -> OffsetDateTime {
+        self.created.date()
     }
 }

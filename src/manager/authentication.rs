@@ -20,8 +20,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Authenticated {
     record: Arc<UserRecord>,
-    credential: StoredCredential,
-    now: Timestamp,
+    /// Where the credential stands in the record.
+    place: usize,
 }
 
 impl Authenticated {
@@ -46,14 +46,23 @@ impl Authenticated {
     /// The credential that was presented.
     #[must_use]
     pub fn credential(&self) -> Credential {
-        self.record.describe(&self.credential, self.now)
+        self.record.describe(self.stored(), Status::Active)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the credential was found there, in this record")]
+    fn stored(&self) -> &StoredCredential {
+        &self.record.credentials()[self.place]
     }
 }
 
-#[cfg(feature = "tracing")]
 impl Authenticated {
-    pub(super) const fn credential_id(&self) -> &CredentialId {
-        self.credential.id()
+    fn refuse(&self, reason: RefusalReason) -> Unauthenticated {
+        let whose = (self.user_name().clone(), self.credential_id().clone());
+        Unauthenticated::Refused { reason, whose: Some(whose) }
+    }
+
+    pub(super) fn credential_id(&self) -> &CredentialId {
+        self.stored().id()
     }
 }
 
@@ -162,25 +171,25 @@ impl<'a> Presented<'a> {
     pub(crate) fn judge(
         &self,
         found: Option<Arc<UserRecord>>,
-        now: Timestamp,
+        now: impl FnOnce() -> Timestamp,
     ) -> Result<Authenticated, Unauthenticated> {
         let found = found.and_then(|record| {
-            let credential = record.find_named(self.service, self.name?)?.clone();
-            Some(Authenticated { record, credential, now })
+            let place = record.place_named(self.service, self.name?)?;
+            Some(Authenticated { record, place })
         });
-        let digest = found.as_ref().map_or(&Digest::NONE, |found| found.credential.digest());
+        let digest = found.as_ref().map_or(&Digest::NONE, |found| found.stored().digest());
         let verified = digest.verify(self.secret.as_bytes());
         let Some(found) = found else {
             return Err(RefusalReason::UnknownName.into());
         };
-        let reason = match found.credential.status(now) {
-            _ if !verified || found.credential.kind() != self.kind => RefusalReason::WrongSecret,
-            Status::Active => return Ok(found),
-            Status::Inactive => RefusalReason::Inactive,
-            Status::Expired => RefusalReason::Expired,
-        };
-        let whose = (found.record.name().clone(), found.credential.id().clone());
-        Err(Unauthenticated::Refused { reason, whose: Some(whose) })
+        if !verified || found.stored().kind() != self.kind {
+            return Err(found.refuse(RefusalReason::WrongSecret));
+        }
+        match found.stored().status(now) {
+            Status::Active => Ok(found),
+            Status::Inactive => Err(found.refuse(RefusalReason::Inactive)),
+            Status::Expired => Err(found.refuse(RefusalReason::Expired)),
+        }
     }
 }
 
@@ -226,12 +235,11 @@ impl<S: Store> Shared<S> {
     }
 
     fn admit(&self, presented: &Presented<'_>) -> Result<Authenticated, Unauthenticated> {
-        let now = self.now();
         let found = match presented.key() {
             Some(key) => self.store.find(&key)?,
             None => None,
         };
-        presented.judge(found, now)
+        presented.judge(found, || self.now())
     }
 }
 

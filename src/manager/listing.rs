@@ -418,7 +418,7 @@ impl<'a> CredentialPager<'a> {
                 return;
             }
             if listed {
-                self.items.push(record.describe(held, self.now));
+                self.items.push(record.describe(held, held.status(|| self.now)));
             }
         }
     }
@@ -427,7 +427,7 @@ impl<'a> CredentialPager<'a> {
         let next = match (self.end, self.items.last()) {
             (End::OfPage, Some(last)) => Some(self.query.mark(&Position {
                 user: last.user_name().clone(),
-                credential: Some((Timestamp::new(last.created()), last.id().clone())),
+                credential: Some((last.created, last.id().clone())),
             })),
             _ => None,
         };

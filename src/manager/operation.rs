@@ -339,8 +339,11 @@ impl Operation for Remove<'_> {
         if !self.with_credentials {
             before.check_removable()?;
         }
-        let gone =
-            before.credentials().iter().map(|held| before.describe(held, self.now)).collect();
+        let gone = before
+            .credentials()
+            .iter()
+            .map(|held| before.describe(held, held.status(|| self.now)))
+            .collect();
         Ok(Decision::Commit(Change::removal(before), gone))
     }
 

@@ -73,7 +73,7 @@ impl Slot {
     }
 }
 
-/// A key that a change touches in the hash table.
+/// What a change does to one key of the hash table.
 struct Touch<'a> {
     hash: u64,
     key: Key<'a>,
@@ -85,6 +85,13 @@ enum Effect {
     Keep,
     Release,
     Claim,
+}
+
+impl Effect {
+    /// Whether a listing changes by having this done to `key`.
+    const fn relists(self, key: &Key<'_>) -> bool {
+        !matches!(self, Self::Keep) && matches!(key, Key::User { .. } | Key::Member { .. })
+    }
 }
 
 impl MemoryStore {
@@ -113,15 +120,12 @@ impl MemoryStore {
         entries(&table, hash).map(|entry| entry.slot.get()).find(|record| record.holds(key))
     }
 
-    /// The user's key and those that `change` releases and claims, in the order of their shards.
-    fn touches<'a>(&self, change: &'a Change) -> Vec<Touch<'a>> {
-        let kept = change.kept().filter(|key| matches!(key, Key::User { .. }));
-        let mut touches: Vec<_> = kept
-            .map(|key| (key, Effect::Keep))
-            .chain(change.released().map(|key| (key, Effect::Release)))
-            .chain(change.claimed().map(|key| (key, Effect::Claim)))
+    /// Those of the effects that are on the hash table, in the order of their shards.
+    fn touches<'a>(&self, effects: &[(Key<'a>, Effect)]) -> Vec<Touch<'a>> {
+        let mut touches: Vec<_> = effects
+            .iter()
             .filter(|(key, _)| !matches!(key, Key::Member { .. }))
-            .map(|(key, effect)| Touch { hash: self.hash(&key), key, effect })
+            .map(|&(key, effect)| Touch { hash: self.hash(&key), key, effect })
             .collect();
         touches.sort_unstable_by_key(|touch| place(touch.hash));
         touches
@@ -139,9 +143,10 @@ impl Store for MemoryStore {
     }
 
     fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
-        let relists = change.released().chain(change.claimed()).any(|key| listing(&key).is_some());
+        let effects = effects(change);
+        let relists = effects.iter().any(|(key, effect)| effect.relists(key));
         let mut listings = relists.then(|| write(&self.listings));
-        let touches = self.touches(change);
+        let touches = self.touches(&effects);
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[Touch<'_>])> = touches
             .chunk_by(|left, right| place(left.hash) == place(right.hash))
             .filter_map(|touches| Some((write(self.shard(touches.first()?.hash)), touches)))
@@ -179,7 +184,7 @@ impl Store for MemoryStore {
             }
         }
         if let Some(listings) = &mut listings {
-            relist(listings, change, &slot);
+            relist(listings, &effects, &slot);
         }
         if let Some(after) = change.after() {
             *record = Arc::clone(after);
@@ -238,28 +243,41 @@ fn apply(table: &mut HashTable<Entry>, hash: u64, effect: Effect, slot: &Arc<Slo
     }
 }
 
-/// The listing that `key` is of, and the user's name in it.
-fn listing<'a>(key: &Key<'a>) -> Option<((AccountId, OwnedListing), &'a UserName)> {
-    match *key {
-        Key::User { account, name } => Some(((account, OwnedListing::Users), name)),
-        Key::Member { account, service, user } => {
-            Some(((account, OwnedListing::Members(service.cloned())), user))
-        }
-        Key::Credential { .. } | Key::ServiceUser { .. } => None,
-    }
+/// What `change` does to the user's own key and to those that it releases and claims.
+fn effects(change: &Change) -> Vec<(Key<'_>, Effect)> {
+    let user = change.before().map(UserRecord::user_key);
+    let kept = user.filter(|key| change.after().is_some_and(|after| after.holds(key)));
+    kept.map(|key| (key, Effect::Keep))
+        .into_iter()
+        .chain(change.released().map(|key| (key, Effect::Release)))
+        .chain(change.claimed().map(|key| (key, Effect::Claim)))
+        .collect()
 }
 
-fn relist(listings: &mut Listings, change: &Change, slot: &Arc<Slot>) {
-    for (listing, name) in change.released().filter_map(|key| listing(&key)) {
-        if let Some(names) = listings.get_mut(&listing) {
-            names.remove(name);
-            if names.is_empty() {
-                listings.remove(&listing);
+fn relist(listings: &mut Listings, effects: &[(Key<'_>, Effect)], slot: &Arc<Slot>) {
+    for (key, effect) in effects {
+        let (listing, name) = match *key {
+            Key::User { account, name } => ((account, OwnedListing::Users), name),
+            Key::Member { account, service, user } => {
+                ((account, OwnedListing::Members(service.cloned())), user)
+            }
+            Key::Credential { .. } | Key::ServiceUser { .. } => continue,
+        };
+        match effect {
+            Effect::Keep => {}
+            Effect::Release => {
+                if let Some(names) = listings.get_mut(&listing) {
+                    names.remove(name);
+                    if names.is_empty() {
+                        listings.remove(&listing);
+                    }
+                }
+            }
+            Effect::Claim => {
+                let names = listings.entry(listing).or_default();
+                names.insert(name.clone(), Arc::clone(slot));
             }
         }
-    }
-    for (listing, name) in change.claimed().filter_map(|key| listing(&key)) {
-        listings.entry(listing).or_default().insert(name.clone(), Arc::clone(slot));
     }
 }
 
