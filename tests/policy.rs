@@ -11,9 +11,9 @@ use base64::{
 };
 use serde_json::json;
 use service_specific_credentials::{
-    Alphabet, AuthenticationError, Credential, CredentialKind, CredentialManager, Error,
-    InvalidPolicy, ListRequest, MemoryStore, Numbering, Policy, PolicyBuilder, RefusalReason,
-    ServiceName, Status, UserName,
+    Alphabet, Authenticated, AuthenticationError, Credential, CredentialKind, CredentialManager,
+    Error, InvalidPolicy, ListRequest, MemoryStore, Numbering, Policy, PolicyBuilder,
+    RefusalReason, ServiceName, Status, UserName,
 };
 
 mod common;
@@ -22,10 +22,10 @@ use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, manager, name};
 
 type Shared = CredentialManager<Arc<MemoryStore>>;
 
-fn reason<T>(result: Result<T, AuthenticationError>) -> Option<RefusalReason> {
-    match result {
-        Err(AuthenticationError::Refused(refusal)) => Some(refusal.reason()),
-        _ => None,
+fn reason(result: Result<Authenticated, AuthenticationError>) -> Option<RefusalReason> {
+    match result.err()? {
+        AuthenticationError::Refused(refusal) => Some(refusal.reason()),
+        AuthenticationError::Unavailable(_) => None,
     }
 }
 
