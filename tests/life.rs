@@ -521,6 +521,25 @@ fn a_password_wrapped_as_an_api_key_opens_nothing() {
 }
 
 #[test]
+fn the_longest_names_and_secrets_of_a_policy_work() {
+    let policy = Policy::builder()
+        .api_key_service(bedrock(), "P".repeat(32))
+        .password_bytes(96)
+        .build()
+        .unwrap();
+    let (iam, _) = manager(MemoryStore::new(), policy);
+    let longest: UserName = name(&"x".repeat(UserName::MAX_LENGTH));
+    iam.register_user(&longest).unwrap();
+    for (service, length) in [(codecommit(), 128), (bedrock(), 32 + 284)] {
+        for issued in [(); 2].map(|()| iam.create(&longest, &service).unwrap()) {
+            assert_eq!(issued.name().as_str().len(), 82);
+            assert_eq!(issued.secret().expose().len(), length);
+            assert!(opens(&iam, &issued));
+        }
+    }
+}
+
+#[test]
 fn a_user_is_registered_once_and_keeps_the_spelling() {
     let (iam, clock) = manager(MemoryStore::new(), Policy::default());
     let anika = iam.register_user(&name("Anika")).unwrap();
