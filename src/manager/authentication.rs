@@ -313,3 +313,106 @@ impl<S> Clone for Authenticator<S> {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use time::{Duration, OffsetDateTime};
+
+    use super::*;
+    use crate::{
+        CredentialAge, CredentialManager, MemoryStore, secret::tests::COMPUTED, testing::FixedClock,
+    };
+
+    /// How many digests `authenticate` computes, and its reason to refuse, if it does.
+    fn work(
+        authenticate: impl FnOnce() -> Result<Authenticated, AuthenticationError>,
+    ) -> (usize, Option<RefusalReason>) {
+        COMPUTED.set(0);
+        let answer = authenticate();
+        let reason = answer.err().map(|error| match error {
+            AuthenticationError::Refused(refusal) => refusal.reason(),
+            AuthenticationError::Unavailable(error) => panic!("{error}"),
+        });
+        (COMPUTED.get(), reason)
+    }
+
+    #[test]
+    fn unknown_name_and_wrong_password_cost_the_same_digest_work() {
+        let clock = Arc::new(FixedClock::new(OffsetDateTime::UNIX_EPOCH));
+        let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
+            .clock(Arc::clone(&clock))
+            .build();
+        let (anika, day) = ("anika".parse().unwrap(), CredentialAge::days(1).unwrap());
+        let [codecommit, cassandra, bedrock, git] =
+            ["codecommit.amazonaws.com", "cassandra.amazonaws.com", "bedrock.amazonaws.com", "git"]
+                .map(|service| service.parse::<ServiceName>().unwrap());
+        iam.register_user(&anika).unwrap();
+        let [active, inactive] = [(); 2].map(|()| iam.create(&anika, &codecommit).unwrap());
+        iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
+        let expired = iam.create_with(&anika, &cassandra, day).unwrap();
+        let [key, expired_key] =
+            [None, Some(day)].map(|age| iam.issue(&anika, &bedrock, age).unwrap());
+        clock.advance(Duration::DAY);
+
+        let (alias, password) = (active.name().as_str(), active.secret().expose());
+        let long = "a".repeat(MAX_PRESENTED + 1);
+        let longest = "a".repeat(MAX_PRESENTED);
+        let elsewhere = "anika+1-at-000000000001";
+        let doors = iam.authenticator();
+        for (service, name, secret, digests, reason) in [
+            (&codecommit, alias, password, 1, None),
+            (&codecommit, alias, "wrong", 1, Some(RefusalReason::WrongSecret)),
+            (&codecommit, alias, &longest, 1, Some(RefusalReason::WrongSecret)),
+            (&codecommit, "nobody", password, 1, Some(RefusalReason::UnknownName)),
+            (&codecommit, "", "", 1, Some(RefusalReason::UnknownName)),
+            (&codecommit, &longest, &longest, 1, Some(RefusalReason::UnknownName)),
+            (&codecommit, elsewhere, password, 1, Some(RefusalReason::UnknownName)),
+            (
+                &codecommit,
+                inactive.name().as_str(),
+                inactive.secret().expose(),
+                1,
+                Some(RefusalReason::Inactive),
+            ),
+            (
+                &cassandra,
+                expired.name().as_str(),
+                expired.secret().expose(),
+                1,
+                Some(RefusalReason::Expired),
+            ),
+            (&codecommit, alias, &long, 0, Some(RefusalReason::TooLong)),
+            (&codecommit, &long, password, 0, Some(RefusalReason::TooLong)),
+            (&git, alias, password, 0, Some(RefusalReason::UnsupportedService)),
+            (&bedrock, alias, password, 0, Some(RefusalReason::UnsupportedService)),
+        ] {
+            assert_eq!(work(|| iam.authenticate(service, name, secret)), (digests, reason));
+            assert_eq!(work(|| doors.authenticate(service, name, secret)), (digests, reason));
+        }
+
+        let wrapped = |text: &str| format!("ABSK{}", STANDARD.encode(text));
+        for (service, secret, digests, reason) in [
+            (&bedrock, key.secret().expose(), 1, None),
+            (&bedrock, expired_key.secret().expose(), 1, Some(RefusalReason::Expired)),
+            (&bedrock, &wrapped(&format!("{alias}:wrong")), 1, Some(RefusalReason::WrongSecret)),
+            (&bedrock, &wrapped("nobody:wrong"), 1, Some(RefusalReason::UnknownName)),
+            (
+                &bedrock,
+                &wrapped(&format!("{elsewhere}:{password}")),
+                1,
+                Some(RefusalReason::UnknownName),
+            ),
+            (&bedrock, &wrapped("no colon"), 1, Some(RefusalReason::UnknownName)),
+            (&bedrock, "ABSK*", 1, Some(RefusalReason::UnknownName)),
+            (&bedrock, "", 1, Some(RefusalReason::UnknownName)),
+            (&bedrock, &longest, 1, Some(RefusalReason::UnknownName)),
+            (&bedrock, &long, 0, Some(RefusalReason::TooLong)),
+            (&git, key.secret().expose(), 0, Some(RefusalReason::UnsupportedService)),
+            (&codecommit, key.secret().expose(), 0, Some(RefusalReason::UnsupportedService)),
+        ] {
+            assert_eq!(work(|| iam.authenticate_api_key(service, secret)), (digests, reason));
+            assert_eq!(work(|| doors.authenticate_api_key(service, secret)), (digests, reason));
+        }
+    }
+}

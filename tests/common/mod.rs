@@ -1,0 +1,109 @@
+//! What several test files share.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
+
+use std::{
+    fmt::{self, Debug},
+    str::FromStr,
+    sync::Arc,
+};
+
+use service_specific_credentials::{
+    CredentialManager, MemoryStore, Policy,
+    store::{Change, Commit, Key, Range, Store, StoreError, UserRecord},
+    testing::{FixedClock, SeededEntropy},
+};
+use time::{Duration, OffsetDateTime};
+
+pub(crate) const ACCOUNT: &str = "123456789012";
+pub(crate) const CODECOMMIT: &str = "codecommit.amazonaws.com";
+pub(crate) const CASSANDRA: &str = "cassandra.amazonaws.com";
+pub(crate) const BEDROCK: &str = "bedrock.amazonaws.com";
+
+/// When every test begins: 2016-11-01T17:47:22.382Z.
+pub(crate) fn dawn() -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382)
+}
+
+/// A name, from text that is one.
+pub(crate) fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().unwrap()
+}
+
+/// A manager of `store`, with a clock that stands at [`dawn`].
+pub(crate) fn manager<S: Store>(
+    store: S,
+    policy: Policy,
+) -> (CredentialManager<S>, Arc<FixedClock>) {
+    let clock = Arc::new(FixedClock::new(dawn()));
+    let iam = CredentialManager::builder(name(ACCOUNT), store)
+        .policy(policy)
+        .clock(Arc::clone(&clock))
+        .entropy(SeededEntropy::new(7))
+        .build();
+    (iam, clock)
+}
+
+/// A memory store that does as it is told.
+pub(crate) struct Told<F> {
+    inner: MemoryStore,
+    hook: F,
+}
+
+/// What a store is asked to do.
+#[derive(Clone, Copy)]
+pub(crate) enum Asked<'a> {
+    Find,
+    Commit(&'a Change),
+    Scan,
+}
+
+/// What it does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    What,
+    Nothing(Commit),
+    Fail,
+    /// It commits, and fails.
+    FailAfterwards,
+}
+
+impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Told<F> {
+    pub(crate) fn new(hook: F) -> Self {
+        Self { inner: MemoryStore::new(), hook }
+    }
+
+    fn read<T>(&self, asked: Asked<'_>, read: impl FnOnce() -> T) -> Result<T, StoreError> {
+        match (self.hook)(asked) {
+            Does::What => Ok(read()),
+            _ => Err(StoreError::new("the disk is on fire")),
+        }
+    }
+}
+
+impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
+    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        self.read(Asked::Find, || self.inner.find(key).unwrap())
+    }
+
+    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        let failure = || Err(StoreError::new("the disk is on fire"));
+        match (self.hook)(Asked::Commit(change)) {
+            Does::What => self.inner.commit(change),
+            Does::Nothing(answer) => Ok(answer),
+            Does::Fail => failure(),
+            Does::FailAfterwards => self.inner.commit(change).and_then(|_| failure()),
+        }
+    }
+
+    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        self.read(Asked::Scan, || self.inner.scan(range).unwrap())
+    }
+}
+
+impl<F> Debug for Told<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Told").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
