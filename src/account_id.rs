@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr, sync::LazyLock};
 
-use crate::name::{self, Grammar, invalid_name, serde_as_text};
+use crate::name::{self, Grammar, invalid_name, text_conversions};
 
 /// The number of an AWS account: 12 decimal digits, such as `123456789012`.
 ///
@@ -24,7 +24,7 @@ invalid_name! {
     /// The text is not an [`AccountId`].
     pub struct InvalidAccountId, "account id", parameter "accountId";
 }
-serde_as_text!(AccountId);
+text_conversions!(AccountId, InvalidAccountId);
 
 impl FromStr for AccountId {
     type Err = InvalidAccountId;
@@ -38,22 +38,6 @@ impl FromStr for AccountId {
         };
         GRAMMAR.check(text).map_err(InvalidAccountId)?;
         Ok(Self(text.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))))
-    }
-}
-
-impl TryFrom<&str> for AccountId {
-    type Error = InvalidAccountId;
-
-    fn try_from(text: &str) -> Result<Self, InvalidAccountId> {
-        text.parse()
-    }
-}
-
-impl TryFrom<String> for AccountId {
-    type Error = InvalidAccountId;
-
-    fn try_from(text: String) -> Result<Self, InvalidAccountId> {
-        text.parse()
     }
 }
 

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::{
     CredentialId, Secret, ServiceName, ServiceUserName, UserName,
     error::Constraint,
-    name::{invalid_name, serde_as_text},
+    name::{invalid_name, text_conversions},
     timestamp::Timestamp,
 };
 
@@ -177,7 +177,7 @@ impl FromStr for Status {
     }
 }
 
-serde_as_text!(Status);
+text_conversions!(Status, InvalidStatus);
 
 invalid_name! {
     /// The text is not a [`Status`].

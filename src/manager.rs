@@ -175,8 +175,13 @@ impl<S: Store> CredentialManager<S> {
         let Shared { policy, entropy, .. } = &*self.shared;
         let create = Create::draw(user, service, age, policy, &**entropy, self.shared.now());
         let result = create.and_then(|create| self.run(create));
-        let id = result.as_ref().ok().map(IssuedCredential::id);
-        self.trace("create", Subject { user: Some(user), service: Some(service), id }, &result);
+        let id = match &result {
+            Ok(issued) => Some(issued.id()),
+            Err(Error::OutcomeUnknown { id, .. }) => id.as_ref(),
+            Err(_) => None,
+        };
+        let subject = Subject { service: Some(service), id, ..Subject::user(user) };
+        self.trace("create", subject, &result);
         result
     }
 
@@ -194,7 +199,8 @@ impl<S: Store> CredentialManager<S> {
         let Shared { policy, entropy, .. } = &*self.shared;
         let reset = Reset::draw(user, id, policy, &**entropy, self.shared.now());
         let result = reset.and_then(|reset| self.run(reset));
-        self.trace("reset", Subject::credential(user, id), &result);
+        let service = result.as_ref().ok().map(|issued| issued.credential().service());
+        self.trace("reset", Subject::credential(user, id, service), &result);
         result
     }
 
@@ -214,8 +220,8 @@ impl<S: Store> CredentialManager<S> {
         status: Status,
     ) -> Result<(), Error> {
         let result = self.run(SetStatus { user, id, status, now: self.shared.now() });
-        self.trace("set_status", Subject::credential(user, id), &result);
-        result
+        self.trace("set_status", Subject::credential(user, id, result.as_ref().ok()), &result);
+        result.map(drop)
     }
 
     /// Deletes a credential, expired or not.
@@ -227,8 +233,8 @@ impl<S: Store> CredentialManager<S> {
     /// [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser). Otherwise as [`Error`] says.
     pub fn delete(&self, user: &UserName, id: &CredentialId) -> Result<(), Error> {
         let result = self.run(Delete { user, id });
-        self.trace("delete", Subject::credential(user, id), &result);
-        result
+        self.trace("delete", Subject::credential(user, id, result.as_ref().ok()), &result);
+        result.map(drop)
     }
 
     /// All credentials of a user, in order of creation, then of id. Empty if there are none.
@@ -288,8 +294,11 @@ impl<S: Store> CredentialManager<S> {
     /// [`MarkerMismatch`](Error::MarkerMismatch). Otherwise as [`Error`] says.
     pub fn list_page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
         let result = self.page(request);
-        let subject =
-            Subject { user: request.subject(), service: request.service_filter(), id: None };
+        let subject = Subject {
+            user: request.subject(),
+            service: request.service_filter(),
+            ..Subject::default()
+        };
         self.trace("list_page", subject, &result);
         result
     }
@@ -387,8 +396,7 @@ impl<S: Store> CredentialManager<S> {
     fn register(&self, name: &'static str, user: &UserName, ensure: bool) -> Result<User, Error> {
         let Shared { entropy, .. } = &*self.shared;
         let now = self.shared.now();
-        let register = Register::draw(user, self.account, &**entropy, now, ensure);
-        let result = register.and_then(|register| self.run(register));
+        let result = self.run(Register::new(user, self.account, &**entropy, now, ensure));
         self.trace(name, Subject::user(user), &result);
         result
     }
@@ -428,7 +436,8 @@ impl<S: Store> CredentialManager<S> {
     /// another user has the new name. Otherwise as [`Error`] says.
     pub fn rename_user(&self, user: &UserName, name: &UserName) -> Result<User, Error> {
         let result = self.run(Rename { user, name });
-        self.trace("rename_user", Subject::user(user), &result);
+        let subject = Subject { new_name: Some(name), ..Subject::user(user) };
+        self.trace("rename_user", subject, &result);
         result
     }
 
@@ -489,6 +498,7 @@ impl<S: Store> CredentialManager<S> {
                 Commit::KeyTaken => {
                     while let Some(key) = operation.contested()? {
                         if store.find(&key)?.is_none() {
+                            operation.retry()?;
                             break;
                         }
                         operation.concede();

@@ -128,28 +128,6 @@ macro_rules! name {
             }
         }
 
-        impl TryFrom<&str> for $Name {
-            type Error = $Invalid;
-
-            fn try_from(text: &str) -> Result<Self, $Invalid> {
-                text.parse()
-            }
-        }
-
-        impl TryFrom<String> for $Name {
-            type Error = $Invalid;
-
-            fn try_from(text: String) -> Result<Self, $Invalid> {
-                text.parse()
-            }
-        }
-
-        impl From<$Name> for String {
-            fn from(name: $Name) -> Self {
-                name.0.into()
-            }
-        }
-
         impl AsRef<str> for $Name {
             fn as_ref(&self) -> &str {
                 self.as_str()
@@ -172,7 +150,7 @@ macro_rules! name {
             $(#[$error_meta])*
             pub struct $Invalid, $what, parameter $parameter;
         }
-        $crate::name::serde_as_text!($Name);
+        $crate::name::text_conversions!($Name, $Invalid);
     };
 }
 
@@ -237,9 +215,32 @@ macro_rules! caseless {
     };
 }
 
-/// Serializes a type as its text, and checks the text when it comes back.
-macro_rules! serde_as_text {
-    ($Name:ident) => {
+/// What follows from a type's `FromStr` and `Display`: its conversions from and to text, and its
+/// serialized form, which is checked when it comes back.
+macro_rules! text_conversions {
+    ($Name:ident, $Invalid:ident) => {
+        impl TryFrom<&str> for $Name {
+            type Error = $Invalid;
+
+            fn try_from(text: &str) -> Result<Self, $Invalid> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<String> for $Name {
+            type Error = $Invalid;
+
+            fn try_from(text: String) -> Result<Self, $Invalid> {
+                text.parse()
+            }
+        }
+
+        impl From<$Name> for String {
+            fn from(name: $Name) -> Self {
+                name.to_string()
+            }
+        }
+
         #[cfg(feature = "serde")]
         impl serde::Serialize for $Name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -257,4 +258,4 @@ macro_rules! serde_as_text {
     };
 }
 
-pub(crate) use {caseless, invalid_name, name, serde_as_text};
+pub(crate) use {caseless, invalid_name, name, text_conversions};

@@ -85,7 +85,7 @@ impl Policy {
     #[must_use]
     pub fn api_key_prefix(&self, service: &ServiceName) -> Option<&str> {
         match self.0.services.get(service)? {
-            Scheme::Password => None,
+            Scheme::Password {} => None,
             Scheme::ApiKey { prefix } => Some(prefix),
         }
     }
@@ -118,16 +118,17 @@ impl Policy {
 /// How the secrets of a service are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "kebab-case"))]
+#[cfg_attr(feature = "serde", serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields))]
 enum Scheme {
-    Password,
+    // With braces, so that an unknown field of it is refused too.
+    Password {},
     ApiKey { prefix: SmolStr },
 }
 
 impl Scheme {
     const fn kind(&self) -> CredentialKind {
         match self {
-            Self::Password => CredentialKind::Password,
+            Self::Password {} => CredentialKind::Password,
             Self::ApiKey { .. } => CredentialKind::ApiKey,
         }
     }
@@ -172,7 +173,7 @@ impl PolicyBuilder {
     /// Supports `service` by service user name and password.
     #[must_use]
     pub fn password_service(mut self, service: ServiceName) -> Self {
-        self.services.insert(service, Scheme::Password);
+        self.services.insert(service, Scheme::Password {});
         self
     }
 
@@ -266,7 +267,7 @@ const _: () = assert!(32 + (200_usize + 1 + 128).div_ceil(3) * 4 <= MAX_PRESENTE
 
 impl Default for PolicyBuilder {
     fn default() -> Self {
-        let password = |name| (ServiceName::well_known(name), Scheme::Password);
+        let password = |name| (ServiceName::well_known(name), Scheme::Password {});
         let api_key = |name, prefix| {
             (ServiceName::well_known(name), Scheme::ApiKey { prefix: SmolStr::new_static(prefix) })
         };

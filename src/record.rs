@@ -378,7 +378,7 @@ impl UserRecord {
         Ok(self.with(self.credentials.iter().filter(|held| held.id != *id).cloned().collect()))
     }
 
-    fn get(&self, id: &CredentialId) -> Result<&StoredCredential, Error> {
+    pub(crate) fn get(&self, id: &CredentialId) -> Result<&StoredCredential, Error> {
         self.find(id).ok_or_else(|| Error::NoSuchCredential { id: id.clone() })
     }
 

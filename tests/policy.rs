@@ -370,7 +370,6 @@ fn a_policy_that_could_not_be_built_is_not_read() {
 }
 
 #[test]
-#[ignore = "known bug: an unknown setting of one service is ignored instead of refused"]
 fn a_service_with_an_unknown_setting_is_not_read() {
     for service in [
         json!({ "kind": "password", "prefix": "ABSK" }),

@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     AccountId, Credential, CredentialAge, CredentialId, Error, Policy, ServiceName, User, UserName,
     error::Constraint,
-    name::{self, Grammar, invalid_name, serde_as_text},
+    name::{self, Grammar, invalid_name, text_conversions},
     record::StoredCredential,
     store::{Listing, Range, UserRecord},
     timestamp::Timestamp,
@@ -231,7 +231,7 @@ invalid_name! {
     /// The text cannot be a [`Marker`].
     pub struct InvalidMarker, "marker", parameter "marker";
 }
-serde_as_text!(Marker);
+text_conversions!(Marker, InvalidMarker);
 
 /// What a listing is of, hashed: the markers that it makes are good for it alone.
 struct Query(Sha256);

@@ -42,6 +42,11 @@ pub(crate) trait Operation {
     /// Somebody else does hold the contested key.
     fn concede(&mut self) {}
 
+    /// Nobody holds the contested key by now.
+    fn retry(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn finish(self, pending: Self::Pending) -> Self::Output;
 }
 
@@ -122,8 +127,6 @@ impl Operation for Create<'_> {
     }
 
     fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
-        // It is the name. Should a generator ever repeat an id, it will not do so twice.
-        self.draft.id = CredentialId::generate(self.entropy)?;
         Ok(self.candidate.as_ref().map(|Candidate { record, name, .. }| Key::ServiceUser {
             account: record.account(),
             service: self.draft.service,
@@ -136,6 +139,12 @@ impl Operation for Create<'_> {
             self.first = place + 1;
             self.propose(record);
         }
+    }
+
+    fn retry(&mut self) -> Result<(), Error> {
+        // It may have been the id, if a generator ever repeats one. It will not do so twice.
+        self.draft.id = CredentialId::generate(self.entropy)?;
+        Ok(())
     }
 
     fn finish(self, (credential, api_key): Self::Pending) -> IssuedCredential {
@@ -187,6 +196,7 @@ impl Operation for Reset<'_> {
     }
 }
 
+/// Answers with the service of the credential.
 pub(crate) struct SetStatus<'a> {
     pub(crate) user: &'a UserName,
     pub(crate) id: &'a CredentialId,
@@ -195,8 +205,8 @@ pub(crate) struct SetStatus<'a> {
 }
 
 impl Operation for SetStatus<'_> {
-    type Pending = ();
-    type Output = ();
+    type Pending = ServiceName;
+    type Output = ServiceName;
 
     fn user(&self) -> &UserName {
         self.user
@@ -206,25 +216,29 @@ impl Operation for SetStatus<'_> {
         Some(self.id)
     }
 
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<()>, Error> {
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<ServiceName>, Error> {
         let before = existing(found, self.user)?;
+        let service = before.get(self.id)?.service().clone();
         Ok(match before.set_status(self.id, self.status, self.now)? {
-            Some(after) => Decision::replace(before, after, ()),
-            None => Decision::Done(()),
+            Some(after) => Decision::replace(before, after, service),
+            None => Decision::Done(service),
         })
     }
 
-    fn finish(self, (): ()) {}
+    fn finish(self, service: ServiceName) -> ServiceName {
+        service
+    }
 }
 
+/// Answers with the service of the credential.
 pub(crate) struct Delete<'a> {
     pub(crate) user: &'a UserName,
     pub(crate) id: &'a CredentialId,
 }
 
 impl Operation for Delete<'_> {
-    type Pending = ();
-    type Output = ();
+    type Pending = ServiceName;
+    type Output = ServiceName;
 
     fn user(&self) -> &UserName {
         self.user
@@ -234,33 +248,36 @@ impl Operation for Delete<'_> {
         Some(self.id)
     }
 
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<()>, Error> {
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<ServiceName>, Error> {
         let before = existing(found, self.user)?;
+        let service = before.get(self.id)?.service().clone();
         let after = before.delete(self.id)?;
-        Ok(Decision::replace(before, after, ()))
+        Ok(Decision::replace(before, after, service))
     }
 
-    fn finish(self, (): ()) {}
+    fn finish(self, service: ServiceName) -> ServiceName {
+        service
+    }
 }
 
 pub(crate) struct Register<'a> {
     user: &'a UserName,
     account: AccountId,
-    id: UserId,
+    entropy: &'a dyn Entropy,
     now: Timestamp,
     /// Whether a user of that name who is there already will do.
     ensure: bool,
 }
 
 impl<'a> Register<'a> {
-    pub(crate) fn draw(
+    pub(crate) const fn new(
         user: &'a UserName,
         account: AccountId,
-        entropy: &dyn Entropy,
+        entropy: &'a dyn Entropy,
         now: Timestamp,
         ensure: bool,
-    ) -> Result<Self, Error> {
-        Ok(Self { user, account, id: UserId::generate(entropy)?, now, ensure })
+    ) -> Self {
+        Self { user, account, entropy, now, ensure }
     }
 }
 
@@ -277,8 +294,8 @@ impl Operation for Register<'_> {
             Some(record) if self.ensure => Ok(Decision::Done(record.user())),
             Some(_) => Err(Error::UserExists { user: self.user.clone() }),
             None => {
-                let record =
-                    UserRecord::register(self.account, self.id, self.user.clone(), self.now);
+                let id = UserId::generate(self.entropy)?;
+                let record = UserRecord::register(self.account, id, self.user.clone(), self.now);
                 let user = record.user();
                 Ok(Decision::Commit(Change::registration(record), user))
             }
@@ -305,6 +322,9 @@ impl Operation for Rename<'_> {
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<User>, Error> {
         let before = existing(found, self.user)?;
+        if before.name().as_str() == self.name.as_str() {
+            return Ok(Decision::Done(before.user()));
+        }
         let after = before.rename(self.name.clone());
         let user = after.user();
         Ok(Decision::replace(before, after, user))

@@ -10,6 +10,8 @@ pub(super) struct Subject<'a> {
     pub(super) user: Option<&'a UserName>,
     pub(super) service: Option<&'a ServiceName>,
     pub(super) id: Option<&'a CredentialId>,
+    /// What a user is being renamed to.
+    pub(super) new_name: Option<&'a UserName>,
 }
 
 impl<'a> Subject<'a> {
@@ -17,8 +19,13 @@ impl<'a> Subject<'a> {
         Self { user: Some(user), ..Self::default() }
     }
 
-    pub(super) fn credential(user: &'a UserName, id: &'a CredentialId) -> Self {
-        Self { id: Some(id), ..Self::user(user) }
+    /// A credential whose service is known once it is found.
+    pub(super) fn credential(
+        user: &'a UserName,
+        id: &'a CredentialId,
+        service: Option<&'a ServiceName>,
+    ) -> Self {
+        Self { service, id: Some(id), ..Self::user(user) }
     }
 }
 
@@ -37,7 +44,7 @@ macro_rules! emit {
 pub(super) fn operation<T>(
     operation: &'static str,
     account: AccountId,
-    Subject { user, service, id }: Subject<'_>,
+    Subject { user, service, id, new_name }: Subject<'_>,
     result: &Result<T, Error>,
 ) {
     let code = result.as_ref().err().map(Error::code);
@@ -48,6 +55,7 @@ pub(super) fn operation<T>(
         user = user.map(tracing::field::display),
         service = service.map(tracing::field::display),
         id = id.map(tracing::field::display),
+        new_name = new_name.map(tracing::field::display),
         outcome = code.map_or("ok", crate::ErrorCode::as_str),
     );
 }
