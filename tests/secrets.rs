@@ -394,6 +394,7 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
     let id = issued.id();
     assert_eq!(lines, [event("create", &format!("{} id={id}", at("anika")), "ok")]);
     let of = |user: &str| format!(" user={user} id={id}");
+    let found = format!("{} id={id}", at("anika"));
     let check = |operation: &str, rest: &str, outcome: &str, result: &dyn Fn() -> Option<Error>| {
         let line = event(operation, rest, outcome);
         let (error, lines) = logged(result);
@@ -410,9 +411,9 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
     let missing = || iam.create(&nobody, &codecommit()).err();
     check("create", &at("nobody"), "NoSuchEntity", &missing);
     check("reset", &of("bo"), "NoSuchEntity", &|| iam.reset(&bo, id).err());
-    check("reset", &of("anika"), "ok", &|| iam.reset(&anika, id).err());
+    check("reset", &found, "ok", &|| iam.reset(&anika, id).err());
     let set = |status| iam.set_status(&anika, id, status).err();
-    check("set_status", &of("anika"), "ok", &|| set(Status::Inactive));
+    check("set_status", &found, "ok", &|| set(Status::Inactive));
     check("set_status", &of("anika"), "InvalidInput", &|| set(Status::Expired));
     check("list", " user=anika", "ok", &|| iam.list(&anika).err());
     let filtered = || iam.list_for_service(&anika, &codecommit()).err();
@@ -421,12 +422,13 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
     check("list_page", "", "ok", &|| iam.list_page(&all).err());
     let one = ListRequest::new().user(anika.clone()).service(codecommit());
     check("list_page", &at("anika"), "ok", &|| iam.list_page(&one).err());
-    check("rename_user", " user=bo", exists, &|| iam.rename_user(&bo, &anika).err());
+    let renaming = " user=bo new_name=anika";
+    check("rename_user", renaming, exists, &|| iam.rename_user(&bo, &anika).err());
     check("remove_user", " user=anika", "DeleteConflict", &|| iam.remove_user(&anika).err());
     order(Does::Fail);
     check("delete", &of("anika"), "ServiceFailure", &|| iam.delete(&anika, id).err());
     order(Does::What);
-    check("delete", &of("anika"), "ok", &|| iam.delete(&anika, id).err());
+    check("delete", &found, "ok", &|| iam.delete(&anika, id).err());
     check("remove_user", " user=bo", "ok", &|| iam.remove_user(&bo).err());
     let remove = || iam.remove_user_with_credentials(&anika).err();
     check("remove_user_with_credentials", " user=anika", "ok", &remove);
