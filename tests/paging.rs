@@ -98,6 +98,7 @@ fn pages(iam: &Iam, request: &ListRequest, sizes: &[usize]) -> Vec<Vec<Credentia
         assert!(page.items.len() == size || page.next.is_none(), "a page is full but for the last");
         assert!(!page.items.is_empty() || pages.is_empty(), "a page is empty only if all are");
         pages.push(page.items);
+        assert!(pages.len() < 100, "the listing ends");
         let Some(next) = page.next else { break };
         assert!((1..=320).contains(&next.as_str().chars().count()));
         request = request.marker(next);

@@ -76,47 +76,49 @@ fn is_refused(result: &Result<Authenticated, AuthenticationError>) -> bool {
 
 #[test]
 fn of_16_that_create_at_once_two_succeed() {
-    const ROUNDS: usize = 1000;
-    const THREADS: usize = 16;
-    let (iam, codecommit) = (iam(), service(CODECOMMIT));
-    let users: Vec<_> = (0..ROUNDS).map(|round| user(&format!("u{round}"))).collect();
-    for user in &users {
-        iam.register_user(user).unwrap();
-    }
-    let barrier = Barrier::new(THREADS);
-    let created: Vec<Vec<Result<IssuedCredential, Error>>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                scope.spawn(|| {
-                    let create = |user| {
-                        barrier.wait();
-                        iam.create(user, &codecommit)
-                    };
-                    users.iter().map(create).collect()
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
-    let mut ids = BTreeSet::new();
-    let mut columns: Vec<_> = created.into_iter().map(Vec::into_iter).collect();
-    for user in &users {
-        let mut names = BTreeSet::new();
-        for result in columns.iter_mut().map(|column| column.next().unwrap()) {
-            match result {
-                Ok(issued) => {
-                    assert!(names.insert(issued.name().as_str().to_owned()));
-                    assert!(ids.insert(issued.id().clone()));
-                }
-                Err(Error::LimitExceeded { limit: 2, .. }) => {}
-                Err(error) => panic!("{error:?}"),
-            }
+    watched(|| {
+        const ROUNDS: usize = 1000;
+        const THREADS: usize = 16;
+        let (iam, codecommit) = (iam(), service(CODECOMMIT));
+        let users: Vec<_> = (0..ROUNDS).map(|round| user(&format!("u{round}"))).collect();
+        for user in &users {
+            iam.register_user(user).unwrap();
         }
-        let expected = [1, 2].map(|number| format!("{user}+{number}-at-123456789012"));
-        assert_eq!(names, BTreeSet::from(expected));
-        assert_eq!(iam.list(user).unwrap().len(), 2);
-    }
-    assert_eq!(ids.len(), 2 * ROUNDS);
+        let barrier = Barrier::new(THREADS);
+        let created: Vec<Vec<Result<IssuedCredential, Error>>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..THREADS)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let create = |user| {
+                            barrier.wait();
+                            iam.create(user, &codecommit)
+                        };
+                        users.iter().map(create).collect()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut ids = BTreeSet::new();
+        let mut columns: Vec<_> = created.into_iter().map(Vec::into_iter).collect();
+        for user in &users {
+            let mut names = BTreeSet::new();
+            for result in columns.iter_mut().map(|column| column.next().unwrap()) {
+                match result {
+                    Ok(issued) => {
+                        assert!(names.insert(issued.name().as_str().to_owned()));
+                        assert!(ids.insert(issued.id().clone()));
+                    }
+                    Err(Error::LimitExceeded { limit: 2, .. }) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            let expected = [1, 2].map(|number| format!("{user}+{number}-at-123456789012"));
+            assert_eq!(names, BTreeSet::from(expected));
+            assert_eq!(iam.list(user).unwrap().len(), 2);
+        }
+        assert_eq!(ids.len(), 2 * ROUNDS);
+    });
 }
 
 /// A secret that was handed out, and what is known of it.
@@ -363,95 +365,102 @@ impl Stage {
 
 #[test]
 fn random_changes_by_many_threads_leave_everything_in_order() {
-    const WRITERS: u64 = 8;
-    const WRITES: u64 = 1200;
-    let policy = Policy::recorded();
-    let iam = builder().policy(policy).entropy(SeededEntropy::new(7)).build();
-    let stage = Stage { iam, ledger: Mutex::default(), done: false.into() };
-    let refused = thread::scope(|scope| {
-        let stage = &stage;
-        let observers: Vec<_> = (0..2)
-            .map(|seed| {
-                scope.spawn(move || {
-                    let mut rng = ChaCha20Rng::seed_from_u64(1000 + seed);
-                    while !stage.done.load(SeqCst) {
-                        stage.observe(&mut rng);
-                    }
-                })
-            })
-            .collect();
-        let writers: Vec<_> = (0..WRITERS)
-            .map(|seed| {
-                scope.spawn(move || {
-                    let mut rng = ChaCha20Rng::seed_from_u64(seed);
-                    let mut refused = 0;
-                    for _ in 0..WRITES {
-                        match stage.act(&mut rng) {
-                            Ok(()) => {}
-                            Err(
-                                Error::Contended
-                                | Error::Store(_)
-                                | Error::Entropy(_)
-                                | Error::OutcomeUnknown { .. }
-                                | Error::InvalidParameter(_),
-                            ) => panic!("never refused so"),
-                            Err(_) => refused += 1,
+    watched(|| {
+        const WRITERS: u64 = 8;
+        const WRITES: u64 = 1200;
+        let policy = Policy::recorded();
+        let iam = builder().policy(policy).entropy(SeededEntropy::new(7)).build();
+        let stage = Stage { iam, ledger: Mutex::default(), done: false.into() };
+        let refused = thread::scope(|scope| {
+            let stage = &stage;
+            let observers: Vec<_> = (0..2)
+                .map(|seed| {
+                    scope.spawn(move || {
+                        let mut rng = ChaCha20Rng::seed_from_u64(1000 + seed);
+                        while !stage.done.load(SeqCst) {
+                            stage.observe(&mut rng);
                         }
-                    }
-                    refused
+                    })
                 })
-            })
-            .collect();
-        let results: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        stage.done.store(true, SeqCst);
-        for observer in observers {
-            observer.join().unwrap();
-        }
-        results.into_iter().map(Result::unwrap).sum::<u64>()
+                .collect();
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|seed| {
+                    scope.spawn(move || {
+                        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+                        let mut refused = 0;
+                        for _ in 0..WRITES {
+                            match stage.act(&mut rng) {
+                                Ok(()) => {}
+                                Err(
+                                    Error::Contended
+                                    | Error::Store(_)
+                                    | Error::Entropy(_)
+                                    | Error::OutcomeUnknown { .. }
+                                    | Error::InvalidParameter(_),
+                                ) => panic!("never refused so"),
+                                Err(_) => refused += 1,
+                            }
+                        }
+                        refused
+                    })
+                })
+                .collect();
+            let results: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+            stage.done.store(true, SeqCst);
+            for observer in observers {
+                observer.join().unwrap();
+            }
+            results.into_iter().map(Result::unwrap).sum::<u64>()
+        });
+        stage.check_rest();
+        let issued = stage.ledger().issued.len();
+        assert!(
+            issued > 100 && refused < WRITERS * WRITES,
+            "only {issued} issued, {refused} refused"
+        );
     });
-    stage.check_rest();
-    let issued = stage.ledger().issued.len();
-    assert!(issued > 100 && refused < WRITERS * WRITES, "only {issued} issued, {refused} refused");
 }
 
 #[test]
 fn a_reset_invalidates_the_old_secret_at_once() {
-    const RESETS: usize = 1500;
-    let (iam, anika, codecommit) = (iam(), user("anika"), service(CODECOMMIT));
-    iam.register_user(&anika).unwrap();
-    let first = iam.create(&anika, &codecommit).unwrap();
-    let name = first.name().as_str();
-    let passwords = RwLock::new(vec![first.secret().expose().to_owned()]);
-    let (begun, returned) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for reset in 1..=RESETS {
-                begun.store(reset, SeqCst);
-                let issued = iam.reset(&anika, first.id()).unwrap();
-                passwords.write().unwrap().push(issued.secret().expose().to_owned());
-                returned.store(reset, SeqCst);
-            }
-        });
-        for back in 0..4 {
-            let (iam, codecommit, passwords) = (&iam, &codecommit, &passwords);
-            let (begun, returned) = (&begun, &returned);
-            scope.spawn(move || {
-                loop {
-                    let present = returned.load(SeqCst);
-                    let Some(index) = present.checked_sub(back) else { continue };
-                    let password = passwords.read().unwrap()[index].clone();
-                    let result = iam.authenticate(codecommit, name, &password);
-                    if back > 0 {
-                        assert!(is_refused(&result), "reset {present} did not stop {index}");
-                    } else if begun.load(SeqCst) == present {
-                        assert!(result.is_ok(), "reset {present} made no password");
-                    }
-                    if present == RESETS {
-                        break;
-                    }
+    watched(|| {
+        const RESETS: usize = 1500;
+        let (iam, anika, codecommit) = (iam(), user("anika"), service(CODECOMMIT));
+        iam.register_user(&anika).unwrap();
+        let first = iam.create(&anika, &codecommit).unwrap();
+        let name = first.name().as_str();
+        let passwords = RwLock::new(vec![first.secret().expose().to_owned()]);
+        let (begun, returned) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for reset in 1..=RESETS {
+                    begun.store(reset, SeqCst);
+                    let issued = iam.reset(&anika, first.id()).unwrap();
+                    passwords.write().unwrap().push(issued.secret().expose().to_owned());
+                    returned.store(reset, SeqCst);
                 }
             });
-        }
+            for back in 0..4 {
+                let (iam, codecommit, passwords) = (&iam, &codecommit, &passwords);
+                let (begun, returned) = (&begun, &returned);
+                scope.spawn(move || {
+                    loop {
+                        let present = returned.load(SeqCst);
+                        let Some(index) = present.checked_sub(back) else { continue };
+                        let password = passwords.read().unwrap()[index].clone();
+                        let result = iam.authenticate(codecommit, name, &password);
+                        if back > 0 {
+                            assert!(is_refused(&result), "reset {present} did not stop {index}");
+                        } else if begun.load(SeqCst) == present {
+                            assert!(result.is_ok(), "reset {present} made no password");
+                        }
+                        if present == RESETS {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
     });
 }
 
