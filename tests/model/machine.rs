@@ -1,0 +1,470 @@
+//! Carries commands out by the real managers and by the model, and compares.
+
+use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
+
+use service_specific_credentials::{
+    Authenticated, AuthenticationError, Authenticator, Credential, CredentialAge, CredentialId,
+    CredentialKind, CredentialManager, Error, IssuedCredential, ListRequest, Marker, MaxItems,
+    Page, Policy, RefusalReason, ServiceName, Status, User, UserId, UserName,
+    store::Store,
+    testing::{FixedClock, SeededEntropy},
+};
+use time::{Duration, OffsetDateTime};
+
+use crate::reference::{
+    ACCOUNTS, At, Drawn, Model, Position, Query, Refused, Seen, SeenUser, fold, kind, milliseconds,
+    put_together, take_apart,
+};
+
+/// Nobody's id.
+const UNKNOWN: &str = "ACCA2345672345672345A";
+
+/// One step. A user or service is named as a caller spells it.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    Register(At, &'static str),
+    Ensure(At, &'static str),
+    User(At, &'static str),
+    Users(At, u32),
+    Rename(At, &'static str, &'static str),
+    Remove(At, &'static str),
+    RemoveWithCredentials(At, &'static str),
+    Create(At, &'static str, &'static str),
+    CreateWith(At, &'static str, &'static str, u32),
+    Reset(At, &'static str, Pick),
+    SetStatus(At, &'static str, Pick, Status),
+    Delete(At, &'static str, Pick),
+    List(At, &'static str),
+    ListForService(At, &'static str, &'static str),
+    /// All pages of this size.
+    Pages(Query, u32),
+    /// One page of this size, whose end is remembered.
+    Page(Query, u32),
+    /// The next page of the query remembered.
+    More(u32),
+    /// A page of this query by the marker remembered, whatever query that is of.
+    Stray(Query),
+    /// The name of one credential ever issued and the secret of another.
+    Authenticate(At, &'static str, usize, usize),
+    /// One secret ever issued, in some shape.
+    AuthenticateKey(At, &'static str, usize, Shape),
+    /// Moves the clock by milliseconds.
+    Advance(i64),
+}
+
+/// Which credential is meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Pick {
+    /// One of the user's own, in order of the listing.
+    Own(usize),
+    /// One of all that were ever issued.
+    Issued(usize),
+    Unknown,
+}
+
+/// What becomes of a secret before it is presented.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shape {
+    Whole,
+    OtherPassword,
+    OtherSpelling,
+    Truncated,
+    InnerPassword,
+}
+
+/// A secret that was handed out once.
+struct Issued {
+    at: At,
+    id: String,
+    service: String,
+    name: String,
+    secret: String,
+}
+
+struct Bookmark {
+    query: Query,
+    after: Position,
+    marker: Marker,
+}
+
+struct Machine<S> {
+    managers: [CredentialManager<S>; 2],
+    door: Authenticator<S>,
+    clock: Arc<FixedClock>,
+    model: Model,
+    issued: Vec<Issued>,
+    ids: BTreeSet<String>,
+    bookmark: Option<Bookmark>,
+}
+
+/// Carries the commands out over an empty store. Returns the service user names given.
+pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> Vec<String> {
+    let start = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382);
+    let clock = Arc::new(FixedClock::new(start));
+    let model = Model::new(milliseconds(start), policy.numbering());
+    let first = CredentialManager::builder(ACCOUNTS[0].parse().unwrap(), store)
+        .policy(policy)
+        .clock(Arc::clone(&clock))
+        .entropy(SeededEntropy::new(7))
+        .build();
+    let second = first.for_account(ACCOUNTS[1].parse().unwrap());
+    let door = first.authenticator();
+    let (issued, ids) = (Vec::new(), BTreeSet::new());
+    let mut machine =
+        Machine { managers: [first, second], door, clock, model, issued, ids, bookmark: None };
+    let mut names = Vec::new();
+    for command in commands {
+        names.extend(machine.apply(command));
+        machine.compare();
+    }
+    names
+}
+
+/// Account, user id, user name and credential of who was authenticated.
+type Who = (String, UserId, String, Seen);
+
+fn name(text: &str) -> UserName {
+    text.parse().unwrap()
+}
+
+fn service(text: &str) -> ServiceName {
+    text.parse().unwrap()
+}
+
+fn max(size: u32) -> MaxItems {
+    MaxItems::new(size).unwrap()
+}
+
+fn request(query: &Query, size: u32) -> ListRequest {
+    let mut request = ListRequest::new().all_users(query.user.is_none()).max_items(max(size));
+    if let Some(user) = query.user {
+        request = request.user(name(user));
+    }
+    if let Some(service) = query.service {
+        request = request.service(self::service(service));
+    }
+    if let Some(days) = query.days {
+        request = request.older_than(CredentialAge::days(days).unwrap());
+    }
+    request
+}
+
+fn agree<R: Into<E>, E: Debug + PartialEq>(
+    command: &Command,
+    real: Result<R, Error>,
+    expected: &Result<E, Refused>,
+) {
+    assert_eq!(real.map(Into::into).map_err(Refused::from), *expected, "{command:?}");
+}
+
+fn seen(credentials: Vec<Credential>) -> Vec<Seen> {
+    credentials.into_iter().map(Seen::from).collect()
+}
+
+fn reason(result: Result<Authenticated, AuthenticationError>) -> Result<Who, RefusalReason> {
+    match result {
+        Ok(who) => Ok((
+            who.account().to_string(),
+            who.user_id(),
+            who.user_name().to_string(),
+            who.credential().into(),
+        )),
+        Err(AuthenticationError::Refused(refusal)) => Err(refusal.reason()),
+        Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
+    }
+}
+
+impl<S: Store> Machine<S> {
+    /// Returns the name of a credential that was created.
+    fn apply(&mut self, command: &Command) -> Option<String> {
+        match *command {
+            Command::Register(at, user) => {
+                let real = self.managers[at].register_user(&name(user));
+                let drawn = real.as_ref().ok().map(User::id);
+                let expected = self.model.register(at, user, drawn);
+                agree(command, real, &expected);
+            }
+            Command::Ensure(at, user) => {
+                let real = self.managers[at].ensure_user(&name(user)).unwrap();
+                let expected = match self.model.user(at, user) {
+                    Ok(user) => Ok(user),
+                    Err(_) => self.model.register(at, user, Some(real.id())),
+                };
+                agree(command, Ok(real), &expected);
+            }
+            Command::Rename(at, user, new) => {
+                let real = self.managers[at].rename_user(&name(user), &name(new));
+                let expected = self.model.rename(at, user, new);
+                agree(command, real, &expected);
+            }
+            Command::Remove(at, user) => {
+                let real = self.managers[at].remove_user(&name(user));
+                let expected = self.model.remove(at, user, false).map(drop);
+                agree(command, real, &expected);
+            }
+            Command::RemoveWithCredentials(at, user) => {
+                let real = self.managers[at].remove_user_with_credentials(&name(user));
+                let expected = self.model.remove(at, user, true);
+                agree(command, real.map(seen), &expected);
+            }
+            Command::Create(at, user, service) => {
+                return self.create(command, at, user, service, None);
+            }
+            Command::CreateWith(at, user, service, days) => {
+                return self.create(command, at, user, service, Some(days));
+            }
+            Command::Reset(at, user, pick) => {
+                let id = self.pick(at, user, pick);
+                let real = self.managers[at].reset(&name(user), &id);
+                let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
+                let expected = self.model.reset(at, user, id.as_str(), drawn);
+                agree(command, real.map(|issued| issued.into_parts().0), &expected);
+            }
+            Command::SetStatus(at, user, pick, status) => {
+                let id = self.pick(at, user, pick);
+                let real = self.managers[at].set_status(&name(user), &id, status);
+                let expected = self.model.set_status(at, user, id.as_str(), status);
+                agree(command, real, &expected);
+            }
+            Command::Delete(at, user, pick) => {
+                let id = self.pick(at, user, pick);
+                let real = self.managers[at].delete(&name(user), &id);
+                let expected = self.model.delete(at, user, id.as_str());
+                agree(command, real, &expected);
+            }
+            Command::Advance(by) => {
+                self.clock.advance(Duration::milliseconds(by));
+                self.model.now += by;
+            }
+            _ => return self.read(command),
+        }
+        None
+    }
+
+    fn read(&mut self, command: &Command) -> Option<String> {
+        match *command {
+            Command::User(at, user) => {
+                let real = self.managers[at].user(&name(user));
+                let expected = self.model.user(at, user);
+                agree(command, real, &expected);
+            }
+            Command::Users(at, size) => self.users(at, size),
+            Command::List(at, user) => {
+                let real = self.managers[at].list(&name(user));
+                let query = Query { at, user: Some(user), service: None, days: None };
+                let expected = self.model.listing(&query);
+                agree(command, real.map(seen), &expected);
+            }
+            Command::ListForService(at, user, service) => {
+                let real = self.managers[at].list_for_service(&name(user), &self::service(service));
+                let query = Query { at, user: Some(user), service: Some(service), days: None };
+                let expected = self.model.listing(&query);
+                agree(command, real.map(seen), &expected);
+            }
+            Command::Pages(ref query, size) => {
+                let mut turned = self.page(query, size, None);
+                while let Some(Bookmark { after, marker, .. }) = turned {
+                    turned = self.page(query, size, Some((after, marker)));
+                }
+            }
+            Command::Page(ref query, size) => self.bookmark = self.page(query, size, None),
+            Command::More(size) => {
+                if let Some(Bookmark { query, after, marker }) = self.bookmark.take() {
+                    self.bookmark = self.page(&query, size, Some((after, marker)));
+                }
+            }
+            Command::Stray(ref query) => self.stray(command, query),
+            Command::Authenticate(at, service, named, secret) => {
+                let (named, secret) = (self.issued(named)?, self.issued(secret)?);
+                let (named, secret) = (&named.name.to_ascii_uppercase(), &secret.secret);
+                let real = self.managers[at].authenticate(&self::service(service), named, secret);
+                let expected = self.model.authenticate(at, service, named, secret);
+                assert_eq!(reason(real), answer(expected, at), "{command:?}");
+            }
+            Command::AuthenticateKey(at, service, key, shape) => {
+                let secret = shape.apply(self.issued(key)?);
+                let service_name = self::service(service);
+                let real = self.managers[at].authenticate_api_key(&service_name, &secret);
+                let expected = self.model.authenticate_api_key(at, service, &secret);
+                assert_eq!(reason(real), answer(expected, at), "{command:?}");
+            }
+            _ => unreachable!("{command:?} changes something"),
+        }
+        None
+    }
+
+    fn create(
+        &mut self,
+        command: &Command,
+        at: At,
+        user: &str,
+        service: &str,
+        days: Option<u32>,
+    ) -> Option<String> {
+        let (manager, service_name) = (&self.managers[at], self::service(service));
+        let real = match days.map(|days| CredentialAge::days(days).unwrap()) {
+            Some(age) => manager.create_with(&name(user), &service_name, age),
+            None => manager.create(&name(user), &service_name),
+        };
+        let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
+        if let Some(drawn) = &drawn {
+            assert!(self.ids.insert(drawn.id.clone()), "ids are never used again");
+        }
+        let given = real.as_ref().ok().map(|issued| issued.name().to_string());
+        let expected = self.model.create(at, user, service, days, drawn);
+        agree(command, real.map(|issued| issued.into_parts().0), &expected);
+        given
+    }
+
+    /// Uses the marker remembered with a query that need not be its own.
+    fn stray(&mut self, command: &Command, query: &Query) {
+        let Some(Bookmark { query: of, after, marker }) = self.bookmark.take() else { return };
+        let key =
+            |query: &Query| (query.at, query.user.map(fold), query.service.map(fold), query.days);
+        if key(query) == key(&of) {
+            self.page(query, 1, Some((after, marker)));
+        } else {
+            let real = self.managers[query.at].list_page(&request(query, 1).marker(marker));
+            let expected =
+                self.model.listing(query).and(Err::<Vec<Seen>, _>(Refused::MarkerMismatch));
+            agree(command, real.map(|page| seen(page.items)), &expected);
+        }
+    }
+
+    /// Checks what was drawn and remembers it.
+    fn note(&mut self, at: At, issued: &IssuedCredential) -> Drawn {
+        let id = issued.id().to_string();
+        assert!(id.len() == 21 && id.starts_with("ACCA"), "{id}");
+        let secret = issued.secret().expose().to_owned();
+        let password = match issued.kind() {
+            CredentialKind::Password => secret.clone(),
+            CredentialKind::ApiKey => {
+                let (alias, password) = take_apart(&secret).unwrap();
+                assert_eq!(alias, issued.name().as_str());
+                assert_eq!(secret, put_together(&alias, &password));
+                password
+            }
+        };
+        let bytes = self.managers[at].policy().password_bytes();
+        assert_eq!(password.len(), bytes.div_ceil(3) * 4);
+        assert!(self.issued.iter().all(|other| other.secret != secret));
+        self.issued.push(Issued {
+            at,
+            id: id.clone(),
+            service: issued.credential().service().to_string(),
+            name: issued.name().to_string(),
+            secret: secret.clone(),
+        });
+        Drawn { id, secret }
+    }
+
+    fn issued(&self, index: usize) -> Option<&Issued> {
+        self.issued.get(index.checked_rem(self.issued.len())?)
+    }
+
+    fn pick(&self, at: At, user: &str, pick: Pick) -> CredentialId {
+        let id = match pick {
+            Pick::Own(index) => {
+                let all = self.model.listing(&Query { at, user: None, service: None, days: None });
+                let mut own = all.unwrap();
+                own.retain(|seen| fold(&seen.user_name) == fold(user));
+                let index = index.checked_rem(own.len());
+                index.map(|index| own.swap_remove(index).id)
+            }
+            Pick::Issued(index) => self.issued(index).map(|issued| issued.id.clone()),
+            Pick::Unknown => None,
+        };
+        id.as_deref().unwrap_or(UNKNOWN).parse().unwrap()
+    }
+
+    /// One page, after a position if there is one. Returns where it ended if there is more.
+    fn page(
+        &self,
+        query: &Query,
+        size: u32,
+        after: Option<(Position, Marker)>,
+    ) -> Option<Bookmark> {
+        let (after, marker) = after.unzip();
+        let mut request = request(query, size);
+        if let Some(marker) = marker {
+            request = request.marker(marker);
+        }
+        let real = self.managers[query.at].list_page(&request);
+        let expected = self.model.listing(query).map(|mut all| {
+            all.retain(|seen| after.as_ref().is_none_or(|after| seen.position() > *after));
+            let more = all.len() > size as usize;
+            all.truncate(size as usize);
+            (all, more)
+        });
+        let (real, next) = match real {
+            Ok(Page { items, next }) => (Ok((seen(items), next.is_some())), next),
+            Err(error) => (Err(Refused::from(error)), None),
+        };
+        assert_eq!(real, expected, "{query:?} {size} {after:?}");
+        let last = expected.ok()?.0.pop()?.position();
+        next.map(|marker| Bookmark { query: query.clone(), after: last, marker })
+    }
+
+    fn users(&self, at: At, size: u32) {
+        let users = self.model.users(at);
+        let mut pages = users.chunks(size as usize).peekable();
+        let mut marker = None;
+        loop {
+            let page = self.managers[at].users(marker.as_ref(), max(size)).unwrap();
+            let items: Vec<_> = page.items.into_iter().map(SeenUser::from).collect();
+            assert_eq!(items, pages.next().unwrap_or_default());
+            assert_eq!(page.next.is_some(), pages.peek().is_some());
+            marker = page.next;
+            if marker.is_none() {
+                break;
+            }
+        }
+    }
+
+    /// Compares everything that there is to see.
+    fn compare(&self) {
+        for (at, manager) in self.managers.iter().enumerate() {
+            self.users(at, 1000);
+            self.page(&Query { at, user: None, service: None, days: None }, 1000, None);
+            for Issued { at: of, service, name, secret, .. } in &self.issued {
+                let service_name = self::service(service);
+                let (expected, real, anywhere) = match kind(service).unwrap() {
+                    CredentialKind::Password => (
+                        self.model.authenticate(at, service, name, secret),
+                        manager.authenticate(&service_name, name, secret),
+                        self.door.authenticate(&service_name, name, secret),
+                    ),
+                    CredentialKind::ApiKey => (
+                        self.model.authenticate_api_key(at, service, secret),
+                        manager.authenticate_api_key(&service_name, secret),
+                        self.door.authenticate_api_key(&service_name, secret),
+                    ),
+                };
+                let expected = answer(expected, at);
+                if at == *of {
+                    assert_eq!(reason(anywhere), expected, "{name} at {service}");
+                }
+                assert_eq!(reason(real), expected, "{name} at {service}");
+            }
+        }
+    }
+}
+
+/// What the model says, in the form of what the managers say.
+fn answer(expected: Result<(SeenUser, Seen), RefusalReason>, at: At) -> Result<Who, RefusalReason> {
+    expected.map(|(user, seen)| (ACCOUNTS[at].to_owned(), user.id, user.name, seen))
+}
+
+impl Shape {
+    fn apply(self, issued: &Issued) -> String {
+        let secret = &issued.secret;
+        let Some((alias, password)) = take_apart(secret) else { return secret.clone() };
+        match self {
+            Self::Whole => secret.clone(),
+            Self::OtherPassword => put_together(&alias, "password"),
+            Self::OtherSpelling => put_together(&alias.to_ascii_uppercase(), &password),
+            Self::Truncated => secret[..secret.len() - 4].to_owned(),
+            Self::InnerPassword => password,
+        }
+    }
+}

@@ -1,0 +1,456 @@
+//! What the documented interface says, done naively: vectors, linear searches, secrets in plain
+//! text. It shares no code with the crate beyond the types that results are compared by.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use service_specific_credentials::{
+    Credential, CredentialKind, Error, Numbering, RefusalReason, Status, User, UserId,
+};
+use time::OffsetDateTime;
+
+/// One of the [`ACCOUNTS`].
+pub(crate) type At = usize;
+
+pub(crate) const ACCOUNTS: [&str; 2] = ["123456789012", "000000000001"];
+pub(crate) const CODECOMMIT: &str = "codecommit.amazonaws.com";
+pub(crate) const CASSANDRA: &str = "cassandra.amazonaws.com";
+/// Takes API keys. Spelled as nobody spells it: services compare without case.
+pub(crate) const BEDROCK: &str = "Bedrock.AmazonAWS.com";
+pub(crate) const UNSUPPORTED: &str = "ec2.amazonaws.com";
+
+const DAY: i64 = 86_400_000;
+const LIMIT: usize = 2;
+
+pub(crate) struct Model {
+    pub(crate) now: i64,
+    numbering: Numbering,
+    users: Vec<ModelUser>,
+}
+
+struct ModelUser {
+    at: At,
+    id: UserId,
+    name: String,
+    created: i64,
+    credentials: Vec<ModelCredential>,
+}
+
+struct ModelCredential {
+    id: String,
+    service: String,
+    name: String,
+    active: bool,
+    created: i64,
+    expires: Option<i64>,
+    secret: String,
+}
+
+/// What a caller sees of a user.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SeenUser {
+    at: At,
+    pub(crate) id: UserId,
+    pub(crate) name: String,
+    created: i64,
+}
+
+/// What a caller sees of a credential.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) id: String,
+    pub(crate) service: String,
+    pub(crate) user_name: String,
+    pub(crate) name: String,
+    pub(crate) kind: CredentialKind,
+    pub(crate) status: Status,
+    pub(crate) created: i64,
+    pub(crate) expires: Option<i64>,
+}
+
+/// What a generator drew for a new credential.
+pub(crate) struct Drawn {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
+/// A place in a listing: folded user name, creation date, id.
+pub(crate) type Position = (String, i64, String);
+
+/// Which credentials to list.
+#[derive(Clone, Debug)]
+pub(crate) struct Query {
+    pub(crate) at: At,
+    /// `None`: of all users.
+    pub(crate) user: Option<&'static str>,
+    pub(crate) service: Option<&'static str>,
+    pub(crate) days: Option<u32>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Refused {
+    NoSuchUser(String),
+    UserExists(String),
+    UserHasCredentials,
+    ServiceNotSupported(String),
+    NoSuchCredential(String),
+    CredentialOfAnotherUser(String, String),
+    StatusNotSettable(Status),
+    CredentialExpired(String),
+    LimitExceeded(usize),
+    MarkerMismatch,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoSuchUser { user, .. } => Self::NoSuchUser(user.into()),
+            Error::UserExists { user, .. } => Self::UserExists(user.into()),
+            Error::UserHasCredentials => Self::UserHasCredentials,
+            Error::ServiceNotSupported { service, .. } => Self::ServiceNotSupported(service.into()),
+            Error::NoSuchCredential { id, .. } => Self::NoSuchCredential(id.into()),
+            Error::CredentialOfAnotherUser { user, id, .. } => {
+                Self::CredentialOfAnotherUser(user.into(), id.into())
+            }
+            Error::StatusNotSettable { status, .. } => Self::StatusNotSettable(status),
+            Error::CredentialExpired { id, .. } => Self::CredentialExpired(id.into()),
+            Error::LimitExceeded { limit, .. } => Self::LimitExceeded(limit),
+            Error::MarkerMismatch => Self::MarkerMismatch,
+            other => panic!("never refused so: {other:?}"),
+        }
+    }
+}
+
+pub(crate) fn milliseconds(date: OffsetDateTime) -> i64 {
+    let nanoseconds = date.unix_timestamp_nanos();
+    assert_eq!(nanoseconds % 1_000_000, 0, "dates are whole milliseconds");
+    i64::try_from(nanoseconds / 1_000_000).unwrap()
+}
+
+impl From<User> for SeenUser {
+    fn from(user: User) -> Self {
+        let account = user.account().to_string();
+        Self {
+            at: ACCOUNTS.iter().position(|known| *known == account).unwrap(),
+            id: user.id(),
+            name: user.name().to_string(),
+            created: milliseconds(user.created()),
+        }
+    }
+}
+
+impl From<Credential> for Seen {
+    fn from(credential: Credential) -> Self {
+        Self {
+            id: credential.id().to_string(),
+            service: credential.service().to_string(),
+            user_name: credential.user_name().to_string(),
+            name: credential.name().to_string(),
+            kind: credential.kind(),
+            status: credential.status(),
+            created: milliseconds(credential.created()),
+            expires: credential.expires().map(milliseconds),
+        }
+    }
+}
+
+impl Seen {
+    pub(crate) fn position(&self) -> Position {
+        (fold(&self.user_name), self.created, self.id.clone())
+    }
+}
+
+impl ModelUser {
+    fn seen(&self) -> SeenUser {
+        SeenUser { at: self.at, id: self.id, name: self.name.clone(), created: self.created }
+    }
+
+    fn describe(&self, credential: &ModelCredential, now: i64) -> Seen {
+        Seen {
+            id: credential.id.clone(),
+            service: credential.service.clone(),
+            user_name: self.name.clone(),
+            name: credential.name.clone(),
+            kind: kind(&credential.service).unwrap(),
+            status: credential.status(now),
+            created: credential.created,
+            expires: credential.expires,
+        }
+    }
+}
+
+impl ModelCredential {
+    fn status(&self, now: i64) -> Status {
+        if self.expires.is_some_and(|expires| now >= expires) {
+            Status::Expired
+        } else if self.active {
+            Status::Active
+        } else {
+            Status::Inactive
+        }
+    }
+}
+
+pub(crate) fn fold(text: &str) -> String {
+    text.to_ascii_lowercase()
+}
+
+fn same(left: &str, right: &str) -> bool {
+    fold(left) == fold(right)
+}
+
+pub(crate) fn kind(service: &str) -> Option<CredentialKind> {
+    if same(service, CODECOMMIT) || same(service, CASSANDRA) {
+        Some(CredentialKind::Password)
+    } else if same(service, BEDROCK) {
+        Some(CredentialKind::ApiKey)
+    } else {
+        None
+    }
+}
+
+/// The two halves of an API key of Bedrock.
+pub(crate) fn take_apart(secret: &str) -> Option<(String, String)> {
+    let inner = STANDARD.decode(secret.strip_prefix("ABSK")?).ok()?;
+    let inner = String::from_utf8(inner).ok()?;
+    inner.split_once(':').map(|(alias, password)| (alias.to_owned(), password.to_owned()))
+}
+
+/// Makes an API key of Bedrock.
+pub(crate) fn put_together(alias: &str, password: &str) -> String {
+    format!("ABSK{}", STANDARD.encode(format!("{alias}:{password}")))
+}
+
+impl Model {
+    pub(crate) fn new(now: i64, numbering: Numbering) -> Self {
+        Self { now, numbering, users: Vec::new() }
+    }
+
+    fn find(&self, at: At, name: &str) -> Result<usize, Refused> {
+        let place = self.users.iter().position(|user| user.at == at && same(&user.name, name));
+        place.ok_or_else(|| Refused::NoSuchUser(name.to_owned()))
+    }
+
+    fn support(service: &str) -> Result<(), Refused> {
+        kind(service).map(drop).ok_or_else(|| Refused::ServiceNotSupported(fold(service)))
+    }
+
+    /// Users in order of their names.
+    pub(crate) fn users(&self, at: At) -> Vec<SeenUser> {
+        let users = self.users.iter().filter(|user| user.at == at);
+        let mut users: Vec<_> = users.map(ModelUser::seen).collect();
+        users.sort_by_key(|user| fold(&user.name));
+        users
+    }
+
+    pub(crate) fn user(&self, at: At, name: &str) -> Result<SeenUser, Refused> {
+        Ok(self.users[self.find(at, name)?].seen())
+    }
+
+    pub(crate) fn register(
+        &mut self,
+        at: At,
+        name: &str,
+        drawn: Option<UserId>,
+    ) -> Result<SeenUser, Refused> {
+        if self.find(at, name).is_ok() {
+            return Err(Refused::UserExists(name.to_owned()));
+        }
+        let id = drawn.expect("a user can be registered");
+        assert!(self.users.iter().all(|user| user.id != id), "ids are never used again");
+        let (name, credentials) = (name.to_owned(), Vec::new());
+        self.users.push(ModelUser { at, id, name, created: self.now, credentials });
+        Ok(self.users[self.users.len() - 1].seen())
+    }
+
+    pub(crate) fn rename(&mut self, at: At, name: &str, new: &str) -> Result<SeenUser, Refused> {
+        let place = self.find(at, name)?;
+        if self.find(at, new).is_ok_and(|other| other != place) {
+            return Err(Refused::UserExists(new.to_owned()));
+        }
+        new.clone_into(&mut self.users[place].name);
+        Ok(self.users[place].seen())
+    }
+
+    pub(crate) fn remove(&mut self, at: At, name: &str, with: bool) -> Result<Vec<Seen>, Refused> {
+        let place = self.find(at, name)?;
+        let user = &self.users[place];
+        if !with && !user.credentials.is_empty() {
+            return Err(Refused::UserHasCredentials);
+        }
+        let gone = user.credentials.iter().map(|held| user.describe(held, self.now));
+        let mut gone: Vec<_> = gone.collect();
+        gone.sort_by_key(Seen::position);
+        self.users.remove(place);
+        Ok(gone)
+    }
+
+    /// The lowest name that nobody in the account has at the service.
+    fn free_name(&self, at: At, user: &str, service: &str) -> String {
+        let account = ACCOUNTS[at];
+        let taken = |name: &String| {
+            let users = self.users.iter().filter(|user| user.at == at);
+            let mut held = users.flat_map(|user| &user.credentials);
+            held.any(|held| same(&held.service, service) && same(&held.name, name))
+        };
+        let number = |place| match (self.numbering, place) {
+            (Numbering::BareFirst, 0) => format!("{user}-at-{account}"),
+            (Numbering::BareFirst, place) => format!("{user}+{place}-at-{account}"),
+            (Numbering::FromOne, place) => format!("{user}+{}-at-{account}", place + 1),
+        };
+        (0..1000).map(number).find(|name| !taken(name)).unwrap()
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        at: At,
+        name: &str,
+        service: &str,
+        days: Option<u32>,
+        drawn: Option<Drawn>,
+    ) -> Result<Seen, Refused> {
+        let place = self.find(at, name)?;
+        Self::support(service)?;
+        let held = self.users[place].credentials.iter();
+        if held.filter(|held| same(&held.service, service)).count() == LIMIT {
+            return Err(Refused::LimitExceeded(LIMIT));
+        }
+        let drawn = drawn.expect("a credential can be created");
+        let credential = ModelCredential {
+            id: drawn.id,
+            service: fold(service),
+            name: self.free_name(at, &self.users[place].name, service),
+            active: true,
+            created: self.now,
+            expires: days.map(|days| self.now + i64::from(days) * DAY),
+            secret: drawn.secret,
+        };
+        let user = &mut self.users[place];
+        let seen = user.describe(&credential, self.now);
+        user.credentials.push(credential);
+        Ok(seen)
+    }
+
+    /// The places of a user and of its credential.
+    fn find_own(&self, at: At, name: &str, id: &str) -> Result<(usize, usize), Refused> {
+        let user = self.find(at, name)?;
+        let has = |user: &ModelUser| user.credentials.iter().position(|held| held.id == id);
+        match has(&self.users[user]) {
+            Some(credential) => Ok((user, credential)),
+            None if self.users.iter().any(|other| other.at == at && has(other).is_some()) => {
+                Err(Refused::CredentialOfAnotherUser(name.to_owned(), id.to_owned()))
+            }
+            None => Err(Refused::NoSuchCredential(id.to_owned())),
+        }
+    }
+
+    pub(crate) fn reset(
+        &mut self,
+        at: At,
+        name: &str,
+        id: &str,
+        drawn: Option<Drawn>,
+    ) -> Result<Seen, Refused> {
+        let (user, credential) = self.find_own(at, name, id)?;
+        let held = &mut self.users[user].credentials[credential];
+        if held.status(self.now) == Status::Expired {
+            return Err(Refused::CredentialExpired(id.to_owned()));
+        }
+        held.secret = drawn.expect("a credential can be reset").secret;
+        let user = &self.users[user];
+        Ok(user.describe(&user.credentials[credential], self.now))
+    }
+
+    pub(crate) fn set_status(
+        &mut self,
+        at: At,
+        name: &str,
+        id: &str,
+        status: Status,
+    ) -> Result<(), Refused> {
+        let (user, credential) = self.find_own(at, name, id)?;
+        let held = &mut self.users[user].credentials[credential];
+        if status == Status::Expired {
+            return Err(Refused::StatusNotSettable(status));
+        }
+        if held.status(self.now) == Status::Expired {
+            return Err(Refused::CredentialExpired(id.to_owned()));
+        }
+        held.active = status == Status::Active;
+        Ok(())
+    }
+
+    pub(crate) fn delete(&mut self, at: At, name: &str, id: &str) -> Result<(), Refused> {
+        let (user, credential) = self.find_own(at, name, id)?;
+        self.users[user].credentials.remove(credential);
+        Ok(())
+    }
+
+    /// A whole listing, in order.
+    pub(crate) fn listing(&self, query: &Query) -> Result<Vec<Seen>, Refused> {
+        if let Some(name) = query.user {
+            self.find(query.at, name)?;
+        }
+        query.service.map_or(Ok(()), Self::support)?;
+        let mut listed = Vec::new();
+        for user in self.users.iter().filter(|user| user.at == query.at) {
+            for held in &user.credentials {
+                let age = self.now - held.created;
+                if query.user.is_none_or(|name| same(name, &user.name))
+                    && query.service.is_none_or(|service| same(service, &held.service))
+                    && query.days.is_none_or(|days| age >= i64::from(days) * DAY)
+                {
+                    listed.push(user.describe(held, self.now));
+                }
+            }
+        }
+        listed.sort_by_key(Seen::position);
+        Ok(listed)
+    }
+
+    pub(crate) fn authenticate(
+        &self,
+        at: At,
+        service: &str,
+        name: &str,
+        password: &str,
+    ) -> Result<(SeenUser, Seen), RefusalReason> {
+        if kind(service) != Some(CredentialKind::Password) {
+            return Err(RefusalReason::UnsupportedService);
+        }
+        self.judge(at, service, name, password)
+    }
+
+    pub(crate) fn authenticate_api_key(
+        &self,
+        at: At,
+        service: &str,
+        secret: &str,
+    ) -> Result<(SeenUser, Seen), RefusalReason> {
+        if kind(service) != Some(CredentialKind::ApiKey) {
+            return Err(RefusalReason::UnsupportedService);
+        }
+        let (alias, _) = take_apart(secret).ok_or(RefusalReason::UnknownName)?;
+        self.judge(at, service, &alias, secret)
+    }
+
+    fn judge(
+        &self,
+        at: At,
+        service: &str,
+        name: &str,
+        secret: &str,
+    ) -> Result<(SeenUser, Seen), RefusalReason> {
+        for user in self.users.iter().filter(|user| user.at == at) {
+            for held in &user.credentials {
+                if same(&held.service, service) && same(&held.name, name) {
+                    return match held.status(self.now) {
+                        _ if held.secret != secret => Err(RefusalReason::WrongSecret),
+                        Status::Active => Ok((user.seen(), user.describe(held, self.now))),
+                        Status::Inactive => Err(RefusalReason::Inactive),
+                        Status::Expired => Err(RefusalReason::Expired),
+                    };
+                }
+            }
+        }
+        Err(RefusalReason::UnknownName)
+    }
+}
