@@ -18,6 +18,15 @@ pub struct AccountId(u64);
 impl AccountId {
     /// The pattern of an account id.
     pub const PATTERN: &'static str = "[0-9]{12}";
+
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// `None` if the number has more than 12 digits.
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        (number < 1_000_000_000_000).then_some(Self(number))
+    }
 }
 
 invalid_name! {

@@ -513,8 +513,10 @@ impl<S: Store> CredentialManager<S> {
     fn whose(&self, user: &UserName, id: CredentialId) -> Result<Error, Error> {
         let key = Key::Credential { account: self.account, id: &id };
         Ok(match self.shared.store.find(&key)? {
-            Some(_) => Error::CredentialOfAnotherUser { user: user.clone(), id },
-            None => Error::NoSuchCredential { id },
+            Some(record) if record.name() != user => {
+                Error::CredentialOfAnotherUser { user: user.clone(), id }
+            }
+            _ => Error::NoSuchCredential { id },
         })
     }
 

@@ -7,8 +7,10 @@ use crate::{
     service_user_name::GeneratedName, timestamp::Timestamp,
 };
 
+pub use codec::DecodeError;
 pub use key::Key;
 
+mod codec;
 mod key;
 
 /// Everything about one user: a small, immutable value that a [store](crate::store::Store) keeps

@@ -1,10 +1,11 @@
-use std::fmt::Write as _;
+use std::{fmt::Write as _, str::FromStr};
 
 use arrayvec::ArrayString;
 use smol_str::SmolStr;
 
 use crate::{
     AccountId, UserName,
+    error::Constraint,
     name::{caseless, name},
 };
 
@@ -53,6 +54,16 @@ impl GeneratedName {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for GeneratedName {
+    type Err = InvalidServiceUserName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServiceUserName> {
+        ServiceUserName::check(text)?;
+        let name = ArrayString::from(text);
+        name.map(Self).map_err(|_| InvalidServiceUserName(Constraint::MaxLength(LONGEST)))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Where users and their credentials are kept.
 
-use std::{error::Error as StdError, fmt, ops::Bound, sync::Arc};
+use std::{error::Error as StdError, fmt, num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use crate::{AccountId, ServiceName, UserName};
 
-pub use crate::record::{Key, Revision, UserRecord};
+pub use crate::record::{DecodeError, Key, Revision, UserRecord};
 pub use memory::MemoryStore;
 
 mod memory;
@@ -15,6 +15,8 @@ mod memory;
 /// else did so first, and reads ranges. All that this crate promises under concurrency rests on
 /// these obligations of an implementation:
 ///
+/// - **At most once.** A [`Change`] is committed once. A store that repeats its own work (after a
+///   deadlock, say) makes sure that it was not done before.
 /// - **Atomicity.** [`commit`](Self::commit) makes the whole change (the record, the keys released,
 ///   the keys claimed) or none of it. No reader ever sees a part, by whichever key it reads.
 /// - **Compare and swap.** A change is made only if the store holds exactly the revision that it
@@ -147,13 +149,24 @@ fn difference<'a>(
 /// of the users' names.
 #[derive(Clone, Copy, Debug)]
 pub struct Range<'a> {
-    pub(crate) account: AccountId,
-    pub(crate) listing: Listing<'a>,
-    pub(crate) start: Bound<&'a UserName>,
-    pub(crate) limit: usize,
+    account: AccountId,
+    listing: Listing<'a>,
+    start: Bound<&'a UserName>,
+    limit: NonZeroUsize,
 }
 
 impl<'a> Range<'a> {
+    /// At most `limit` records of a listing, from a name on.
+    #[must_use]
+    pub const fn new(
+        account: AccountId,
+        listing: Listing<'a>,
+        start: Bound<&'a UserName>,
+        limit: NonZeroUsize,
+    ) -> Self {
+        Self { account, listing, start, limit }
+    }
+
     /// The account.
     #[must_use]
     pub const fn account(&self) -> AccountId {
@@ -172,10 +185,10 @@ impl<'a> Range<'a> {
         self.start
     }
 
-    /// How many records to return at most. At least 1.
+    /// How many records to return at most.
     #[must_use]
     pub const fn limit(&self) -> usize {
-        self.limit
+        self.limit.get()
     }
 
     /// The key of a user of this name in the listing.

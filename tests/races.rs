@@ -499,7 +499,9 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
     let iam = builder().clock(Arc::clone(&clock)).entropy(Arc::clone(&entropy)).build();
     let (anika, codecommit) = (user("anika"), service(CODECOMMIT));
     iam.register_user(&anika).unwrap();
-    let issued = iam.create(&anika, &codecommit).unwrap();
+    // The time is asked for where something expires.
+    let age = CredentialAge::days(1).unwrap();
+    let issued = iam.create_with(&anika, &codecommit, age).unwrap();
     let (id, name) = (issued.id(), issued.name().as_str());
     let password = issued.secret().expose();
 
@@ -595,7 +597,9 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
 
         iam.register_user(&anika).unwrap();
         asked("register");
-        let first = iam.create(&anika, &codecommit).unwrap();
+        // The time is asked for where something expires.
+        let age = CredentialAge::days(1).unwrap();
+        let first = iam.create_with(&anika, &codecommit, age).unwrap();
         asked("create");
         let (name, password) = (first.name().as_str(), first.secret().expose());
         iam.authenticate(&codecommit, name, password).unwrap();
@@ -614,7 +618,6 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
         // A name that is taken has the next one looked for, and another id drawn.
         iam.rename_user(&anika, &user("b")).unwrap();
         iam.register_user(&anika).unwrap();
-        let age = CredentialAge::days(1).unwrap();
         drop(iam.create_with(&anika, &codecommit, age).unwrap());
         asked("create another name");
         iam.remove_user_with_credentials(&anika).unwrap();

@@ -1,6 +1,12 @@
 //! Listings in pages: what to read, in which order it is returned, and where the next page begins.
 
-use std::{fmt, ops::Bound, str::FromStr, sync::Arc, sync::LazyLock};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    ops::Bound,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
@@ -383,17 +389,14 @@ impl<'a> CredentialPager<'a> {
             (None, Some(after)) => Bound::Included(&after.user),
             (None, None) => Bound::Unbounded,
         };
-        (self.end == End::NotReached).then_some(Range {
-            account: self.account,
-            listing: Listing::Members { service: self.request.service.as_ref() },
-            start,
-            limit: self.limit(),
-        })
+        let listing = Listing::Members { service: self.request.service.as_ref() };
+        (self.end == End::NotReached)
+            .then(|| Range::new(self.account, listing, start, self.limit()))
     }
 
     /// Takes what was read.
     pub(crate) fn take(&mut self, records: &[Arc<UserRecord>]) {
-        if records.len() < self.limit() {
+        if records.len() < self.limit().get() {
             self.end = End::OfListing;
         }
         for record in records {
@@ -437,10 +440,10 @@ impl<'a> CredentialPager<'a> {
     /// How many users to read. At first as many as fill the page if each has all the credentials
     /// that the policy allows; then as many as fill it for certain, one whose credentials an
     /// earlier page held, and one to tell whether anything is left.
-    fn limit(&self) -> usize {
+    fn limit(&self) -> NonZeroUsize {
         let lacking = self.request.max_items.as_usize() - self.items.len();
         let each = if self.seen.is_none() { self.per_user } else { 1 };
-        lacking.div_ceil(each) + 2
+        NonZeroUsize::MIN.saturating_add(lacking.div_ceil(each) + 1)
     }
 }
 
@@ -465,15 +468,10 @@ impl UserPager {
 
     /// What to read: one user more than the page holds.
     pub(crate) fn range(&self) -> Range<'_> {
-        Range {
-            account: self.account,
-            listing: Listing::Users,
-            start: self
-                .after
-                .as_ref()
-                .map_or(Bound::Unbounded, |after| Bound::Excluded(&after.user)),
-            limit: self.max_items.as_usize() + 1,
-        }
+        let start =
+            self.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(&after.user));
+        let limit = NonZeroUsize::MIN.saturating_add(self.max_items.as_usize());
+        Range::new(self.account, Listing::Users, start, limit)
     }
 
     pub(crate) fn finish(self, records: &[Arc<UserRecord>]) -> Page<User> {

@@ -72,7 +72,7 @@ pub(crate) struct Create<'a> {
     draft: Draft<'a>,
     policy: &'a Policy,
     entropy: &'a dyn Entropy,
-    /// The lowest name that is not known to be another user's.
+    /// Below this, others were just seen to hold the names.
     first: u32,
     candidate: Option<Candidate>,
 }
@@ -98,9 +98,8 @@ impl<'a> Create<'a> {
         Ok(Self { user, draft, policy, entropy, first: 0, candidate: None })
     }
 
-    fn propose(&mut self, record: Arc<UserRecord>) -> GeneratedName {
-        let (place, name) =
-            record.free_name(self.draft.service, self.first, self.policy.numbering());
+    fn propose(&mut self, record: Arc<UserRecord>, first: u32) -> GeneratedName {
+        let (place, name) = record.free_name(self.draft.service, first, self.policy.numbering());
         self.candidate = Some(Candidate { record, place, name: name.clone() });
         name
     }
@@ -120,7 +119,9 @@ impl Operation for Create<'_> {
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error> {
         let before = existing(found, self.user)?;
-        let name = self.propose(Arc::clone(&before));
+        // What others hold is found out anew at each attempt.
+        let first = std::mem::take(&mut self.first);
+        let name = self.propose(Arc::clone(&before), first);
         let Issue { record, credential, api_key } =
             before.create(&self.draft, name, self.policy)?;
         Ok(Decision::replace(before, record, (credential, api_key)))
@@ -136,12 +137,12 @@ impl Operation for Create<'_> {
 
     fn concede(&mut self) {
         if let Some(Candidate { record, place, .. }) = self.candidate.take() {
-            self.first = place + 1;
-            self.propose(record);
+            self.propose(record, place + 1);
         }
     }
 
     fn retry(&mut self) -> Result<(), Error> {
+        self.first = self.candidate.as_ref().map_or(0, |candidate| candidate.place);
         // It may have been the id, if a generator ever repeats one. It will not do so twice.
         self.draft.id = CredentialId::generate(self.entropy)?;
         Ok(())

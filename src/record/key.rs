@@ -58,6 +58,48 @@ impl Key<'_> {
     }
 }
 
+impl Key<'_> {
+    /// The key as bytes, for a store that keeps bytes: equal for equal keys alone, and in the order
+    /// of a listing for the keys of one. The account comes first. At most 650 bytes.
+    ///
+    /// | | |
+    /// |---|---|
+    /// | account | 8 bytes, the highest first |
+    /// | kind | 1 user, 2 credential, 3 service user, 4 member |
+    /// | service, for the last two kinds | its bytes (none for any service) and a zero |
+    /// | name or id | the rest: a name in lower case, an id as it is |
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match *self {
+            Self::User { account, name } => encode(account, 1, None, &fold(name.as_str())),
+            Self::Credential { account, id } => encode(account, 2, None, id.as_str()),
+            Self::ServiceUser { account, service, name } => {
+                encode(account, 3, Some(service.as_str()), &fold(name))
+            }
+            Self::Member { account, service, user } => {
+                let service = service.map_or("", ServiceName::as_str);
+                encode(account, 4, Some(service), &fold(user.as_str()))
+            }
+        }
+    }
+}
+
+fn fold(name: &str) -> String {
+    name.to_ascii_lowercase()
+}
+
+pub(crate) fn encode(account: AccountId, kind: u8, service: Option<&str>, name: &str) -> Vec<u8> {
+    let mut key = Vec::with_capacity(10 + service.map_or(0, str::len) + name.len());
+    key.extend(account.number().to_be_bytes());
+    key.push(kind);
+    if let Some(service) = service {
+        key.extend(service.as_bytes());
+        key.push(0);
+    }
+    key.extend(name.as_bytes());
+    key
+}
+
 impl PartialEq for Key<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.account() == other.account()

@@ -71,6 +71,17 @@ impl Slot {
     fn get(&self) -> Arc<UserRecord> {
         Arc::clone(&read(&self.0))
     }
+
+    /// The record, if it holds `key`. It is asked before it is shared: what it is asked for comes
+    /// from memory all at once, where counting the reference first would have it wait its turn.
+    fn get_holder(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
+        let record = read(&self.0);
+        record.holds(key).then(|| Arc::clone(&record))
+    }
+
+    fn holds(&self, key: &Key<'_>) -> bool {
+        read(&self.0).holds(key)
+    }
 }
 
 /// What a change does to one key of the hash table.
@@ -117,7 +128,7 @@ impl MemoryStore {
     fn get(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
         let hash = self.hash(key);
         let table = read(self.shard(hash));
-        entries(&table, hash).map(|entry| entry.slot.get()).find(|record| record.holds(key))
+        entries(&table, hash).find_map(|entry| entry.slot.get_holder(key))
     }
 
     /// Those of the effects that are on the hash table, in the order of their shards.
@@ -156,7 +167,7 @@ impl Store for MemoryStore {
         let mut taken = false;
         for (table, touches) in &locked {
             for Touch { hash, key, effect } in *touches {
-                let holder = || entries(table, *hash).find(|entry| entry.slot.get().holds(key));
+                let holder = || entries(table, *hash).find(|entry| entry.slot.holds(key));
                 match (effect, key) {
                     (Effect::Claim, _) => taken |= holder().is_some(),
                     (_, Key::User { .. }) => present = holder().map(|it| Arc::clone(&it.slot)),
