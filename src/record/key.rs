@@ -123,18 +123,24 @@ impl Eq for Key<'_> {}
 
 impl Hash for Key<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        std::mem::discriminant(self).hash(state);
-        self.account().hash(state);
+        // In few pieces: authenticating waits for this.
+        let write = |state: &mut H, kind: u64, service: &str| {
+            state.write_u64(self.account().number() << 2 | kind);
+            state.write(service.as_bytes());
+        };
         match *self {
-            Self::User { name, .. } => name.hash(state),
-            Self::Credential { id, .. } => id.hash(state),
+            Self::User { name, .. } => {
+                write(state, 0, "");
+                hash_caseless(name.as_str(), state);
+            }
+            Self::Credential { id, .. } => write(state, 1, id.as_str()),
             Self::ServiceUser { service, name, .. } => {
-                service.hash(state);
+                write(state, 2, service.as_str());
                 hash_caseless(name, state);
             }
             Self::Member { service, user, .. } => {
-                service.hash(state);
-                user.hash(state);
+                write(state, 3, service.map_or("", ServiceName::as_str));
+                hash_caseless(user.as_str(), state);
             }
         }
     }

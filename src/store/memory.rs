@@ -7,6 +7,7 @@ use std::{
 };
 
 use hashbrown::HashTable;
+use slab::Slab;
 
 use super::{Change, Commit, Key, Listing, Range, Store, StoreError, UserRecord};
 use crate::{AccountId, ServiceName, UserName};
@@ -31,18 +32,20 @@ use crate::{AccountId, ServiceName, UserName};
 ///
 // # Locks
 //
-// The listings are locked first, then shards in the order of their places, then one slot. Whoever
-// holds the lock of a shard (or of the listings) sees entries whose slots hold the keys they stand
-// for, since a key is released and claimed under that lock alone. A record is replaced under the
-// lock of its slot, so that a reader sees all of a change or nothing of it, whichever key it reads.
+// Locked in this order: the listings, parts of the index by their places, one part of the records.
+// Whoever holds the lock of a part of the index (or of the listings) sees entries whose records
+// hold the keys that they stand for, since a key is released and claimed under that lock alone. A
+// record is replaced under the lock of its part, so that a reader sees all of a change or nothing
+// of it, whichever key it reads.
 pub struct MemoryStore {
     listings: RwLock<Listings>,
-    shards: Box<[Shard]>,
+    index: Box<[Part<HashTable<Entry>>]>,
+    records: Box<[Part<Slab<Arc<UserRecord>>>]>,
     hasher: RandomState,
 }
 
 /// The names of each listing in order.
-type Listings = BTreeMap<(AccountId, OwnedListing), BTreeMap<UserName, Arc<Slot>>>;
+type Listings = BTreeMap<(AccountId, OwnedListing), BTreeMap<UserName, Place>>;
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum OwnedListing {
@@ -50,41 +53,40 @@ enum OwnedListing {
     Members(Option<ServiceName>),
 }
 
-/// A part of the hash table, on a cache line of its own.
+/// A part of the index or of the records, on cache lines of its own.
 #[derive(Default)]
 #[repr(align(64))]
-struct Shard(RwLock<HashTable<Entry>>);
+struct Part<T>(RwLock<T>);
 
-/// A power of two: enough that threads seldom meet.
-const SHARDS: u64 = 128;
+/// Enough that threads seldom meet.
+const PARTS: usize = 128;
 
 /// One key of a user. Which one is told by its hash and by asking the record.
 struct Entry {
     hash: u64,
-    slot: Arc<Slot>,
+    place: Place,
 }
 
-/// The present record of one user.
-struct Slot(RwLock<Arc<UserRecord>>);
+/// Where the present record of a user is kept, from registration to removal: records are numbered
+/// across the parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place(usize);
 
-impl Slot {
-    fn get(&self) -> Arc<UserRecord> {
-        Arc::clone(&read(&self.0))
+impl Place {
+    const fn new(part: usize, slot: usize) -> Self {
+        Self(slot * PARTS + part)
     }
 
-    /// The record, if it holds `key`. It is asked before it is shared: what it is asked for comes
-    /// from memory all at once, where counting the reference first would have it wait its turn.
-    fn get_holder(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
-        let record = read(&self.0);
-        record.holds(key).then(|| Arc::clone(&record))
+    const fn part(self) -> usize {
+        self.0 % PARTS
     }
 
-    fn holds(&self, key: &Key<'_>) -> bool {
-        read(&self.0).holds(key)
+    const fn slot(self) -> usize {
+        self.0 / PARTS
     }
 }
 
-/// What a change does to one key of the hash table.
+/// What a change does to one key of the index.
 struct Touch<'a> {
     hash: u64,
     key: Key<'a>,
@@ -111,7 +113,8 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self {
             listings: RwLock::default(),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            index: (0..PARTS).map(|_| Part::default()).collect(),
+            records: (0..PARTS).map(|_| Part::default()).collect(),
             hasher: RandomState::new(),
         }
     }
@@ -120,25 +123,40 @@ impl MemoryStore {
         self.hasher.hash_one(key)
     }
 
-    #[expect(clippy::indexing_slicing, reason = "there are as many shards as places")]
-    fn shard(&self, hash: u64) -> &RwLock<HashTable<Entry>> {
-        &self.shards[place(hash)].0
+    #[expect(clippy::indexing_slicing, reason = "there are as many parts")]
+    fn index(&self, hash: u64) -> &RwLock<HashTable<Entry>> {
+        &self.index[part(hash)].0
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there are as many parts")]
+    fn records(&self, part: usize) -> &RwLock<Slab<Arc<UserRecord>>> {
+        &self.records[part % PARTS].0
     }
 
     fn get(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
         let hash = self.hash(key);
-        let table = read(self.shard(hash));
-        entries(&table, hash).find_map(|entry| entry.slot.get_holder(key))
+        let index = read(self.index(hash));
+        entries(&index, hash).find_map(|entry| {
+            let records = read(self.records(entry.place.part()));
+            // Asked before it is shared: what it is asked for comes from memory all at once, where
+            // the count of its owners would have it wait.
+            records.get(entry.place.slot()).filter(|record| record.holds(key)).cloned()
+        })
     }
 
-    /// Those of the effects that are on the hash table, in the order of their shards.
+    fn holds(&self, place: Place, key: &Key<'_>) -> bool {
+        let records = read(self.records(place.part()));
+        records.get(place.slot()).is_some_and(|record| record.holds(key))
+    }
+
+    /// Those of the effects that are on the index, in the order of its parts.
     fn touches<'a>(&self, effects: &[(Key<'a>, Effect)]) -> Vec<Touch<'a>> {
         let mut touches: Vec<_> = effects
             .iter()
             .filter(|(key, _)| !matches!(key, Key::Member { .. }))
             .map(|&(key, effect)| Touch { hash: self.hash(&key), key, effect })
             .collect();
-        touches.sort_unstable_by_key(|touch| place(touch.hash));
+        touches.sort_unstable_by_key(|touch| part(touch.hash));
         touches
     }
 }
@@ -159,46 +177,54 @@ impl Store for MemoryStore {
         let mut listings = relists.then(|| write(&self.listings));
         let touches = self.touches(&effects);
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[Touch<'_>])> = touches
-            .chunk_by(|left, right| place(left.hash) == place(right.hash))
-            .filter_map(|touches| Some((write(self.shard(touches.first()?.hash)), touches)))
+            .chunk_by(|left, right| part(left.hash) == part(right.hash))
+            .filter_map(|touches| Some((write(self.index(touches.first()?.hash)), touches)))
             .collect();
 
         let mut present = None;
         let mut taken = false;
-        for (table, touches) in &locked {
+        for (index, touches) in &locked {
             for Touch { hash, key, effect } in *touches {
-                let holder = || entries(table, *hash).find(|entry| entry.slot.holds(key));
+                let holder = || entries(index, *hash).find(|entry| self.holds(entry.place, key));
                 match (effect, key) {
                     (Effect::Claim, _) => taken |= holder().is_some(),
-                    (_, Key::User { .. }) => present = holder().map(|it| Arc::clone(&it.slot)),
+                    (_, Key::User { .. }) => present = holder().map(|entry| entry.place),
                     _ => {}
                 }
             }
         }
 
-        let slot = match (change.before(), change.after(), present) {
-            (Some(_), _, Some(slot)) => slot,
-            (Some(_), _, None) => return Ok(Commit::Stale),
-            (None, Some(after), _) => Arc::new(Slot(RwLock::new(Arc::clone(after)))),
-            (None, None, _) => return Ok(Commit::Applied),
-        };
-        let mut record = write(&slot.0);
-        if change.before().is_some_and(|before| before.revision() != record.revision()) {
+        // A new record goes where a hash happens to put it.
+        let fresh = touches.first().map_or(0, |touch| part(touch.hash));
+        let mut records = write(self.records(present.map_or(fresh, Place::part)));
+        let held = present.and_then(|place| records.get(place.slot()));
+        if held.map(|record| record.revision()) != change.before().map(UserRecord::revision) {
             return Ok(Commit::Stale);
         }
         if taken {
             return Ok(Commit::KeyTaken);
         }
-        for (table, touches) in &mut locked {
+        let place = match (present, change.after()) {
+            (Some(place), Some(after)) => {
+                if let Some(record) = records.get_mut(place.slot()) {
+                    *record = Arc::clone(after);
+                }
+                place
+            }
+            (Some(place), None) => {
+                records.try_remove(place.slot());
+                place
+            }
+            (None, Some(after)) => Place::new(fresh, records.insert(Arc::clone(after))),
+            (None, None) => return Ok(Commit::Applied),
+        };
+        for (index, touches) in &mut locked {
             for Touch { hash, effect, .. } in *touches {
-                apply(table, *hash, *effect, &slot);
+                apply(index, *hash, *effect, place);
             }
         }
         if let Some(listings) = &mut listings {
-            relist(listings, &effects, &slot);
-        }
-        if let Some(after) = change.after() {
-            *record = Arc::clone(after);
+            relist(listings, &effects, place);
         }
         Ok(Commit::Applied)
     }
@@ -214,7 +240,7 @@ impl Store for MemoryStore {
         Ok(names
             .flat_map(|names| names.range((range.start(), Bound::Unbounded)))
             .take(range.limit())
-            .map(|(_, slot)| slot.get())
+            .filter_map(|(_, place)| read(self.records(place.part())).get(place.slot()).cloned())
             .collect())
     }
 }
@@ -229,27 +255,26 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The shard of a hash, by bits that the tables make little use of.
-const fn place(hash: u64) -> usize {
-    (hash >> 32 & (SHARDS - 1)) as usize
+/// The part of the index for a hash, by bits that the tables make little use of.
+const fn part(hash: u64) -> usize {
+    (hash >> 32) as usize % PARTS
 }
 
-fn entries(table: &HashTable<Entry>, hash: u64) -> impl Iterator<Item = &Entry> {
-    table.iter_hash(hash).filter(move |entry| entry.hash == hash)
+fn entries(index: &HashTable<Entry>, hash: u64) -> impl Iterator<Item = &Entry> {
+    index.iter_hash(hash).filter(move |entry| entry.hash == hash)
 }
 
-fn apply(table: &mut HashTable<Entry>, hash: u64, effect: Effect, slot: &Arc<Slot>) {
+fn apply(index: &mut HashTable<Entry>, hash: u64, effect: Effect, place: Place) {
     match effect {
         Effect::Keep => {}
         Effect::Release => {
-            let is_key = |entry: &Entry| entry.hash == hash && Arc::ptr_eq(&entry.slot, slot);
-            if let Ok(entry) = table.find_entry(hash, is_key) {
+            let is_key = |entry: &Entry| entry.hash == hash && entry.place == place;
+            if let Ok(entry) = index.find_entry(hash, is_key) {
                 entry.remove();
             }
         }
         Effect::Claim => {
-            let entry = Entry { hash, slot: Arc::clone(slot) };
-            table.insert_unique(hash, entry, |entry| entry.hash);
+            index.insert_unique(hash, Entry { hash, place }, |entry| entry.hash);
         }
     }
 }
@@ -265,7 +290,7 @@ fn effects(change: &Change) -> Vec<(Key<'_>, Effect)> {
         .collect()
 }
 
-fn relist(listings: &mut Listings, effects: &[(Key<'_>, Effect)], slot: &Arc<Slot>) {
+fn relist(listings: &mut Listings, effects: &[(Key<'_>, Effect)], place: Place) {
     for (key, effect) in effects {
         let (listing, name) = match *key {
             Key::User { account, name } => ((account, OwnedListing::Users), name),
@@ -286,7 +311,7 @@ fn relist(listings: &mut Listings, effects: &[(Key<'_>, Effect)], slot: &Arc<Slo
             }
             Effect::Claim => {
                 let names = listings.entry(listing).or_default();
-                names.insert(name.clone(), Arc::clone(slot));
+                names.insert(name.clone(), place);
             }
         }
     }
