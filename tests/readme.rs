@@ -13,10 +13,9 @@ fn settled(output: &str) -> Vec<String> {
         });
         settled.push(words.collect::<Vec<_>>().join(" "));
     }
-    for pair in 1..settled.len() {
-        if settled[pair - 1].starts_with("ID") && settled[pair].starts_with("ID") {
-            settled[pair - 1..=pair].sort();
-        }
+    for listed in settled.chunk_by_mut(|one, next| one.starts_with("ID") && next.starts_with("ID"))
+    {
+        listed.sort();
     }
     settled
 }

@@ -128,7 +128,7 @@ impl UserRecord {
         }
         check(&credentials)?;
         let revision = Revision { user: UserId::from(Uuid::from_bytes(user)), count };
-        Ok(Self { account, revision, name, created, credentials })
+        Ok(Self { account, name, revision, created, credentials })
     }
 }
 
