@@ -31,8 +31,8 @@ pub use error::{
     AuthenticationError, Constraint, Error, ErrorCode, InvalidParameter, Refusal, RefusalReason,
 };
 pub use manager::{
-    Authenticated, Authenticator, CredentialManager, CredentialManagerBuilder, InvalidMarker,
-    InvalidMaxItems, ListRequest, Marker, MaxItems, Page,
+    AsyncAuthenticator, AsyncCredentialManager, Authenticated, Authenticator, CredentialManager,
+    CredentialManagerBuilder, InvalidMarker, InvalidMaxItems, ListRequest, Marker, MaxItems, Page,
 };
 pub use policy::{Alphabet, InvalidPolicy, Numbering, Policy, PolicyBuilder};
 pub use secret::Secret;

@@ -1,27 +1,29 @@
-use std::{cell::LazyCell, sync::Arc};
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 use crate::{
     AccountId, AuthenticationError, Clock, Credential, CredentialAge, CredentialId, Entropy, Error,
-    IssuedCredential, Policy, ServiceName, Status, SystemClock, SystemEntropy, User, UserName,
-    store::{Commit, Key, Store, UserRecord},
+    IssuedCredential, Policy, ServiceName, Status, User, UserName,
+    store::{Immediate, Store},
     timestamp::Timestamp,
 };
 
-pub use authentication::{Authenticated, Authenticator};
+pub use asynchronous::AsyncCredentialManager;
+pub use authentication::Authenticated;
+pub use authenticator::{AsyncAuthenticator, Authenticator};
+pub use builder::CredentialManagerBuilder;
 pub use listing::{InvalidMarker, InvalidMaxItems, ListRequest, Marker, MaxItems, Page};
 
-use authentication::Scope;
-use listing::{CredentialPager, UserPager};
-use operation::{Create, Decision, Delete, Operation, Register, Remove, Rename, Reset, SetStatus};
-use trace::Subject;
-
+mod asynchronous;
 mod authentication;
+mod authenticator;
+mod builder;
 mod listing;
 mod operation;
 mod trace;
-
-/// How often an operation is begun before it gives up to other writers (our decision).
-const ATTEMPTS: usize = 64;
 
 /// Issues, lists, disables, resets, deletes and authenticates the credentials of one account.
 ///
@@ -58,10 +60,7 @@ const ATTEMPTS: usize = 64;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct CredentialManager<S> {
-    account: AccountId,
-    shared: Arc<Shared<S>>,
-}
+pub struct CredentialManager<S>(AsyncCredentialManager<Immediate<S>>);
 
 /// What managers of one store share.
 #[derive(Debug)]
@@ -78,9 +77,20 @@ impl<S> Shared<S> {
     }
 }
 
+/// What a future of an [`Immediate`] store yields. Such a future is ready when it is first asked.
+fn ready<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+    }
+}
+
 impl<S> Clone for CredentialManager<S> {
     fn clone(&self) -> Self {
-        self.for_account(self.account)
+        Self(self.0.clone())
     }
 }
 
@@ -88,31 +98,36 @@ impl<S> CredentialManager<S> {
     /// Another manager of the same store, with the same policy, for another account.
     #[must_use]
     pub fn for_account(&self, account: AccountId) -> Self {
-        Self { account, shared: Arc::clone(&self.shared) }
+        Self(self.0.for_account(account))
     }
 
     /// An authenticator for all accounts of the same store, with the same policy.
     #[must_use]
     pub fn authenticator(&self) -> Authenticator<S> {
-        Authenticator { shared: Arc::clone(&self.shared) }
+        Authenticator(self.0.authenticator())
     }
 
     /// The account.
     #[must_use]
     pub const fn account(&self) -> AccountId {
-        self.account
+        self.0.account()
     }
 
     /// The policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
-        &self.shared.policy
+        self.0.policy()
     }
 
     /// The store.
     #[must_use]
     pub fn store(&self) -> &S {
-        &self.shared.store
+        self.0.store().get_ref()
+    }
+
+    /// Manages the credentials of `account` in `store` by a policy, clock or entropy of one's own.
+    pub fn builder(account: AccountId, store: S) -> CredentialManagerBuilder<S> {
+        CredentialManagerBuilder::new(account, store)
     }
 }
 
@@ -120,17 +135,6 @@ impl<S: Store> CredentialManager<S> {
     /// Manages the credentials of `account` in `store`, by the default policy.
     pub fn new(account: AccountId, store: S) -> Self {
         Self::builder(account, store).build()
-    }
-
-    /// Manages the credentials of `account` in `store` by a policy, clock or entropy of one's own.
-    pub fn builder(account: AccountId, store: S) -> CredentialManagerBuilder<S> {
-        let shared = Shared {
-            store,
-            policy: Policy::default(),
-            clock: Box::new(SystemClock),
-            entropy: Box::new(SystemEntropy),
-        };
-        CredentialManagerBuilder { account, shared }
     }
 }
 
@@ -149,7 +153,7 @@ impl<S: Store> CredentialManager<S> {
         user: &UserName,
         service: &ServiceName,
     ) -> Result<IssuedCredential, Error> {
-        self.issue(user, service, None)
+        ready(self.0.create(user, service))
     }
 
     /// Makes a credential that expires: its expiration date is its creation date and `age`.
@@ -163,26 +167,7 @@ impl<S: Store> CredentialManager<S> {
         service: &ServiceName,
         age: CredentialAge,
     ) -> Result<IssuedCredential, Error> {
-        self.issue(user, service, Some(age))
-    }
-
-    fn issue(
-        &self,
-        user: &UserName,
-        service: &ServiceName,
-        age: Option<CredentialAge>,
-    ) -> Result<IssuedCredential, Error> {
-        let Shared { policy, entropy, .. } = &*self.shared;
-        let create = Create::draw(user, service, age, policy, &**entropy, self.shared.now());
-        let result = create.and_then(|create| self.run(create));
-        let id = match &result {
-            Ok(issued) => Some(issued.id()),
-            Err(Error::OutcomeUnknown { id, .. }) => id.as_ref(),
-            Err(_) => None,
-        };
-        let subject = Subject { service: Some(service), id, ..Subject::user(user) };
-        self.trace("create", subject, &result);
-        result
+        ready(self.0.create_with(user, service, age))
     }
 
     /// Gives a credential a new secret. From the moment this returns, the old one never
@@ -196,12 +181,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy no longer has its
     /// service, or [`CredentialExpired`](Error::CredentialExpired). Otherwise as [`Error`] says.
     pub fn reset(&self, user: &UserName, id: &CredentialId) -> Result<IssuedCredential, Error> {
-        let Shared { policy, entropy, .. } = &*self.shared;
-        let reset = Reset::draw(user, id, policy, &**entropy, self.shared.now());
-        let result = reset.and_then(|reset| self.run(reset));
-        let service = result.as_ref().ok().map(|issued| issued.credential().service());
-        self.trace("reset", Subject::credential(user, id, service), &result);
-        result
+        ready(self.0.reset(user, id))
     }
 
     /// Makes a credential active or inactive. The status it has already succeeds.
@@ -219,9 +199,7 @@ impl<S: Store> CredentialManager<S> {
         id: &CredentialId,
         status: Status,
     ) -> Result<(), Error> {
-        let result = self.run(SetStatus { user, id, status, now: self.shared.now() });
-        self.trace("set_status", Subject::credential(user, id, result.as_ref().ok()), &result);
-        result.map(drop)
+        ready(self.0.set_status(user, id, status))
     }
 
     /// Deletes a credential, expired or not.
@@ -232,9 +210,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`NoSuchCredential`](Error::NoSuchCredential) or
     /// [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser). Otherwise as [`Error`] says.
     pub fn delete(&self, user: &UserName, id: &CredentialId) -> Result<(), Error> {
-        let result = self.run(Delete { user, id });
-        self.trace("delete", Subject::credential(user, id, result.as_ref().ok()), &result);
-        result.map(drop)
+        ready(self.0.delete(user, id))
     }
 
     /// All credentials of a user, in order of creation, then of id. Empty if there are none.
@@ -243,9 +219,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
     pub fn list(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
-        let result = self.credentials(user, None);
-        self.trace("list", Subject::user(user), &result);
-        result
+        ready(self.0.list(user))
     }
 
     /// The credentials of a user at one service, in the same order.
@@ -259,10 +233,7 @@ impl<S: Store> CredentialManager<S> {
         user: &UserName,
         service: &ServiceName,
     ) -> Result<Vec<Credential>, Error> {
-        let result = self.credentials(user, Some(service));
-        let subject = Subject { service: Some(service), ..Subject::user(user) };
-        self.trace("list", subject, &result);
-        result
+        ready(self.0.list_for_service(user, service))
     }
 
     /// A page of credentials, of one user or of all.
@@ -293,49 +264,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`ServiceNotSupported`](Error::ServiceNotSupported), or
     /// [`MarkerMismatch`](Error::MarkerMismatch). Otherwise as [`Error`] says.
     pub fn list_page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
-        let result = self.page(request);
-        let subject = Subject {
-            user: request.subject(),
-            service: request.service_filter(),
-            ..Subject::default()
-        };
-        self.trace("list_page", subject, &result);
-        result
-    }
-
-    fn page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
-        request.check_subject()?;
-        let now = self.shared.now();
-        let record = request.subject().map(|user| self.record(user)).transpose()?;
-        self.check_filter(request.service_filter())?;
-        let mut pager = CredentialPager::new(self.account, request, self.policy(), now)?;
-        match record {
-            Some(record) => pager.take_record(&record),
-            None => {
-                while let Some(range) = pager.next_range() {
-                    let records = self.shared.store.scan(&range)?;
-                    pager.take(&records);
-                }
-            }
-        }
-        Ok(pager.finish())
-    }
-
-    fn credentials(
-        &self,
-        user: &UserName,
-        service: Option<&ServiceName>,
-    ) -> Result<Vec<Credential>, Error> {
-        let record = self.record(user)?;
-        self.check_filter(service)?;
-        let now = LazyCell::new(|| self.shared.now());
-        let held = record.credentials().iter();
-        let listed = held.filter(|held| service.is_none_or(|service| held.service() == service));
-        Ok(listed.map(|held| record.describe(held, held.status(|| *now))).collect())
-    }
-
-    fn check_filter(&self, service: Option<&ServiceName>) -> Result<(), Error> {
-        service.map_or(Ok(()), |service| self.shared.policy.supported(service).map(drop))
+        ready(self.0.list_page(request))
     }
 
     /// Who presents this service user name and password. Both are taken as they come from a
@@ -356,7 +285,7 @@ impl<S: Store> CredentialManager<S> {
         name: &str,
         password: &str,
     ) -> Result<Authenticated, AuthenticationError> {
-        self.shared.authenticate(Scope::Account(self.account), service, name, password)
+        ready(self.0.authenticate(service, name, password))
     }
 
     /// Who presents this API key secret: a bearer token, which authenticates alone and whole.
@@ -369,7 +298,7 @@ impl<S: Store> CredentialManager<S> {
         service: &ServiceName,
         secret: &str,
     ) -> Result<Authenticated, AuthenticationError> {
-        self.shared.authenticate_api_key(Scope::Account(self.account), service, secret)
+        ready(self.0.authenticate_api_key(service, secret))
     }
 }
 
@@ -381,7 +310,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`UserExists`](Error::UserExists). Otherwise as [`Error`] says.
     pub fn register_user(&self, user: &UserName) -> Result<User, Error> {
-        self.register("register_user", user, false)
+        ready(self.0.register_user(user))
     }
 
     /// Registers a user who is not registered yet: for services whose users live elsewhere.
@@ -390,15 +319,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// As [`Error`] says.
     pub fn ensure_user(&self, user: &UserName) -> Result<User, Error> {
-        self.register("ensure_user", user, true)
-    }
-
-    fn register(&self, name: &'static str, user: &UserName, ensure: bool) -> Result<User, Error> {
-        let Shared { entropy, .. } = &*self.shared;
-        let now = self.shared.now();
-        let result = self.run(Register::new(user, self.account, &**entropy, now, ensure));
-        self.trace(name, Subject::user(user), &result);
-        result
+        ready(self.0.ensure_user(user))
     }
 
     /// A user by name.
@@ -407,9 +328,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
     pub fn user(&self, user: &UserName) -> Result<User, Error> {
-        let result = self.record(user).map(|record| record.user());
-        self.trace("user", Subject::user(user), &result);
-        result
+        ready(self.0.user(user))
     }
 
     /// A page of the users of the account, in order of their names.
@@ -419,12 +338,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`MarkerMismatch`](Error::MarkerMismatch) if the marker did not come with such a page.
     /// Otherwise as [`Error`] says.
     pub fn users(&self, marker: Option<&Marker>, max_items: MaxItems) -> Result<Page<User>, Error> {
-        let result = UserPager::new(self.account, marker, max_items).and_then(|pager| {
-            let records = self.shared.store.scan(&pager.range())?;
-            Ok(pager.finish(&records))
-        });
-        self.trace("users", Subject::default(), &result);
-        result
+        ready(self.0.users(marker, max_items))
     }
 
     /// Gives a user another name, or the same in another spelling. The credentials stay, and keep
@@ -435,10 +349,7 @@ impl<S: Store> CredentialManager<S> {
     /// In this order: [`NoSuchUser`](Error::NoSuchUser), or [`UserExists`](Error::UserExists) if
     /// another user has the new name. Otherwise as [`Error`] says.
     pub fn rename_user(&self, user: &UserName, name: &UserName) -> Result<User, Error> {
-        let result = self.run(Rename { user, name });
-        let subject = Subject { new_name: Some(name), ..Subject::user(user) };
-        self.trace("rename_user", subject, &result);
-        result
+        ready(self.0.rename_user(user, name))
     }
 
     /// Removes a user who has no credentials.
@@ -448,8 +359,7 @@ impl<S: Store> CredentialManager<S> {
     /// In this order: [`NoSuchUser`](Error::NoSuchUser), or
     /// [`UserHasCredentials`](Error::UserHasCredentials). Otherwise as [`Error`] says.
     pub fn remove_user(&self, user: &UserName) -> Result<(), Error> {
-        let result = self.remove("remove_user", user, false);
-        result.map(drop)
+        ready(self.0.remove_user(user))
     }
 
     /// Removes a user together with all credentials, in one step, as for someone who leaves.
@@ -459,107 +369,6 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
     pub fn remove_user_with_credentials(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
-        self.remove("remove_user_with_credentials", user, true)
-    }
-
-    fn remove(
-        &self,
-        name: &'static str,
-        user: &UserName,
-        with_credentials: bool,
-    ) -> Result<Vec<Credential>, Error> {
-        let result = self.run(Remove { user, with_credentials, now: self.shared.now() });
-        self.trace(name, Subject::user(user), &result);
-        result
-    }
-}
-
-/// How operations are carried out.
-impl<S: Store> CredentialManager<S> {
-    fn run<O: Operation>(&self, mut operation: O) -> Result<O::Output, Error> {
-        let store = &self.shared.store;
-        for _ in 0..ATTEMPTS {
-            let found = store.find(&Key::User { account: self.account, name: operation.user() })?;
-            let (change, pending) = match operation.decide(found) {
-                Ok(Decision::Commit(change, pending)) => (change, pending),
-                Ok(Decision::Done(pending)) => return Ok(operation.finish(pending)),
-                Err(Error::NoSuchCredential { id }) => {
-                    return Err(self.whose(operation.user(), id)?);
-                }
-                Err(error) => return Err(error),
-            };
-            let commit = store.commit(&change).map_err(|source| Error::OutcomeUnknown {
-                id: operation.credential().cloned(),
-                source,
-            })?;
-            match commit {
-                Commit::Applied => return Ok(operation.finish(pending)),
-                Commit::Stale => {}
-                Commit::KeyTaken => {
-                    while let Some(key) = operation.contested()? {
-                        if store.find(&key)?.is_none() {
-                            operation.retry()?;
-                            break;
-                        }
-                        operation.concede();
-                    }
-                }
-            }
-        }
-        Err(Error::Contended)
-    }
-
-    /// Why a user does not have a credential: there is none of that id, or it is another user's.
-    fn whose(&self, user: &UserName, id: CredentialId) -> Result<Error, Error> {
-        let key = Key::Credential { account: self.account, id: &id };
-        Ok(match self.shared.store.find(&key)? {
-            Some(record) if record.name() != user => {
-                Error::CredentialOfAnotherUser { user: user.clone(), id }
-            }
-            _ => Error::NoSuchCredential { id },
-        })
-    }
-
-    fn record(&self, user: &UserName) -> Result<Arc<UserRecord>, Error> {
-        let found = self.shared.store.find(&Key::User { account: self.account, name: user })?;
-        found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
-    }
-
-    fn trace<T>(&self, operation: &'static str, subject: Subject<'_>, result: &Result<T, Error>) {
-        trace::operation(operation, self.account, subject, result);
-    }
-}
-
-/// Makes a [`CredentialManager`].
-#[derive(Debug)]
-#[must_use = "a builder does nothing until it builds"]
-pub struct CredentialManagerBuilder<S> {
-    account: AccountId,
-    shared: Shared<S>,
-}
-
-impl<S> CredentialManagerBuilder<S> {
-    /// By this policy instead of the default one.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.shared.policy = policy;
-        self
-    }
-
-    /// By this clock instead of the operating system's.
-    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.shared.clock = Box::new(clock);
-        self
-    }
-
-    /// From this generator instead of the operating system's. It must be a cryptographic one.
-    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
-        self.shared.entropy = Box::new(entropy);
-        self
-    }
-
-    /// Builds the manager.
-    #[must_use]
-    pub fn build(self) -> CredentialManager<S> {
-        CredentialManager { account: self.account, shared: Arc::new(self.shared) }
+        ready(self.0.remove_user_with_credentials(user))
     }
 }

@@ -5,8 +5,10 @@ use std::{error::Error as StdError, fmt, num::NonZeroUsize, ops::Bound, sync::Ar
 use crate::{AccountId, ServiceName, UserName};
 
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
+pub use asynchronous::{AnyStore, AsyncStore, Immediate};
 pub use memory::MemoryStore;
 
+mod asynchronous;
 mod memory;
 
 /// Keeps user records, and a unique index over their [keys](UserRecord::keys).

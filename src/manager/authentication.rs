@@ -1,16 +1,15 @@
-//! Whether what a stranger presents opens a service: the steps that every front shares, and the
-//! front for all accounts of a store.
+//! Whether what a stranger presents opens a service: the steps that every front shares.
 
 use std::{fmt, sync::Arc};
 
 use super::{Shared, trace};
 use crate::{
-    AccountId, AuthenticationError, Clock, Credential, CredentialId, CredentialKind, Policy,
-    Refusal, RefusalReason, ServiceName, Status, SystemEntropy, UserId, UserName,
+    AccountId, AuthenticationError, Credential, CredentialId, CredentialKind, Policy, Refusal,
+    RefusalReason, ServiceName, Status, UserId, UserName,
     record::StoredCredential,
     secret::{Digest, MAX_PRESENTED, PresentedAlias},
     service_user_name::account_of,
-    store::{Key, Store, StoreError, UserRecord},
+    store::{AsyncStore, Key, StoreError, UserRecord},
     timestamp::Timestamp,
 };
 
@@ -206,111 +205,44 @@ pub(crate) fn alias(
     Ok(PresentedAlias::of(prefix, secret))
 }
 
-impl<S: Store> Shared<S> {
-    pub(super) fn authenticate(
+impl<S: AsyncStore> Shared<S> {
+    pub(super) async fn authenticate(
         &self,
         scope: Scope,
         service: &ServiceName,
         name: &str,
         password: &str,
     ) -> Result<Authenticated, AuthenticationError> {
-        let presented = Presented::password(scope, &self.policy, service, name, password);
-        let result = presented.map_err(Unauthenticated::from).and_then(|it| self.admit(&it));
+        let result = match Presented::password(scope, &self.policy, service, name, password) {
+            Ok(presented) => self.admit(&presented).await,
+            Err(reason) => Err(reason.into()),
+        };
         trace::authentication(scope, service, &result);
         result.map_err(AuthenticationError::from)
     }
 
-    pub(super) fn authenticate_api_key(
+    pub(super) async fn authenticate_api_key(
         &self,
         scope: Scope,
         service: &ServiceName,
         secret: &str,
     ) -> Result<Authenticated, AuthenticationError> {
-        let result =
-            alias(&self.policy, service, secret).map_err(Unauthenticated::from).and_then(|alias| {
-                self.admit(&Presented::api_key(scope, service, alias.as_ref(), secret))
-            });
+        let result = match alias(&self.policy, service, secret) {
+            Ok(alias) => {
+                self.admit(&Presented::api_key(scope, service, alias.as_ref(), secret)).await
+            }
+            Err(reason) => Err(reason.into()),
+        };
         trace::authentication(scope, service, &result);
         result.map_err(AuthenticationError::from)
     }
 
-    fn admit(&self, presented: &Presented<'_>) -> Result<Authenticated, Unauthenticated> {
+    async fn admit(&self, presented: &Presented<'_>) -> Result<Authenticated, Unauthenticated> {
         let found = match presented.key() {
-            Some(key) => self.store.find(&key)?,
+            Some(key) => self.store.find(&key).await?,
             None => None,
         };
         presented.judge(found, || self.now())
-    }
-}
-
-/// Authenticates for all accounts of a store: the account is the one that the presented name ends
-/// in. For a server that serves many accounts, and issues nothing.
-///
-/// ```
-/// use std::sync::Arc;
-/// use service_specific_credentials::{
-///     Authenticator, CredentialManager, MemoryStore, Policy, SystemClock,
-/// };
-///
-/// let store = Arc::new(MemoryStore::new());
-/// let iam = CredentialManager::new("123456789012".parse()?, Arc::clone(&store));
-/// let anika = "anika".parse()?;
-/// let codecommit = "codecommit.amazonaws.com".parse()?;
-/// iam.register_user(&anika)?;
-/// let issued = iam.create(&anika, &codecommit)?;
-///
-/// let door = Authenticator::new(store, Policy::default(), SystemClock);
-/// let who = door.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
-/// assert_eq!(who.account(), iam.account());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct Authenticator<S> {
-    pub(super) shared: Arc<Shared<S>>,
-}
-
-impl<S: Store> Authenticator<S> {
-    /// Authenticates against `store`.
-    pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
-        let entropy = Box::new(SystemEntropy);
-        Self { shared: Arc::new(Shared { store, policy, clock: Box::new(clock), entropy }) }
-    }
-
-    /// Who presents this service user name and password. See
-    /// [`CredentialManager::authenticate`](crate::CredentialManager::authenticate).
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`](AuthenticationError::Refused) if they do not open the service,
-    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
-    pub fn authenticate(
-        &self,
-        service: &ServiceName,
-        name: &str,
-        password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        self.shared.authenticate(Scope::AllAccounts, service, name, password)
-    }
-
-    /// Who presents this API key. See
-    /// [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`](AuthenticationError::Refused) if it does not open the service,
-    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
-    pub fn authenticate_api_key(
-        &self,
-        service: &ServiceName,
-        secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        self.shared.authenticate_api_key(Scope::AllAccounts, service, secret)
-    }
-}
-
-impl<S> Clone for Authenticator<S> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -351,8 +283,8 @@ mod tests {
         let [active, inactive] = [(); 2].map(|()| iam.create(&anika, &codecommit).unwrap());
         iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
         let expired = iam.create_with(&anika, &cassandra, day).unwrap();
-        let [key, expired_key] =
-            [None, Some(day)].map(|age| iam.issue(&anika, &bedrock, age).unwrap());
+        let key = iam.create(&anika, &bedrock).unwrap();
+        let expired_key = iam.create_with(&anika, &bedrock, day).unwrap();
         clock.advance(Duration::DAY);
 
         let (alias, password) = (active.name().as_str(), active.secret().expose());

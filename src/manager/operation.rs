@@ -17,9 +17,9 @@ use crate::{
 ///
 /// A manager looks the record up, asks for a [decision](Self::decide), commits the change, and
 /// starts over when somebody else came first.
-pub(crate) trait Operation {
+pub(crate) trait Operation: Send + Sync {
     /// What is known once the change is decided, and true once it is made.
-    type Pending;
+    type Pending: Send;
     /// What the caller gets.
     type Output;
 

@@ -1,0 +1,122 @@
+use std::sync::Arc;
+
+use super::{Authenticated, Shared, authentication::Scope, ready};
+use crate::{
+    AuthenticationError, Clock, Policy, ServiceName, SystemEntropy,
+    store::{AsyncStore, Immediate, Store},
+};
+
+/// Authenticates for all accounts of a store: the account is the one that the presented name ends
+/// in. For a server that serves many accounts, and issues nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use service_specific_credentials::{
+///     Authenticator, CredentialManager, MemoryStore, Policy, SystemClock,
+/// };
+///
+/// let store = Arc::new(MemoryStore::new());
+/// let iam = CredentialManager::new("123456789012".parse()?, Arc::clone(&store));
+/// let anika = "anika".parse()?;
+/// let codecommit = "codecommit.amazonaws.com".parse()?;
+/// iam.register_user(&anika)?;
+/// let issued = iam.create(&anika, &codecommit)?;
+///
+/// let door = Authenticator::new(store, Policy::default(), SystemClock);
+/// let who = door.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
+/// assert_eq!(who.account(), iam.account());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Authenticator<S>(pub(super) AsyncAuthenticator<Immediate<S>>);
+
+impl<S: Store> Authenticator<S> {
+    /// Authenticates against `store`.
+    pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
+        Self(AsyncAuthenticator::new(Immediate::new(store), policy, clock))
+    }
+
+    /// Who presents this service user name and password. See
+    /// [`CredentialManager::authenticate`](crate::CredentialManager::authenticate).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](AuthenticationError::Refused) if they do not open the service,
+    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    pub fn authenticate(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        password: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        ready(self.0.authenticate(service, name, password))
+    }
+
+    /// Who presents this API key. See
+    /// [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`](AuthenticationError::Refused) if it does not open the service,
+    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    pub fn authenticate_api_key(
+        &self,
+        service: &ServiceName,
+        secret: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        ready(self.0.authenticate_api_key(service, secret))
+    }
+}
+
+impl<S> Clone for Authenticator<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// [`Authenticator`] for stores that wait.
+#[derive(Debug)]
+pub struct AsyncAuthenticator<S> {
+    pub(super) shared: Arc<Shared<S>>,
+}
+
+impl<S: AsyncStore> AsyncAuthenticator<S> {
+    /// Authenticates against `store`.
+    pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
+        let entropy = Box::new(SystemEntropy);
+        Self { shared: Arc::new(Shared { store, policy, clock: Box::new(clock), entropy }) }
+    }
+
+    /// Who presents this service user name and password.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authenticator::authenticate`].
+    pub async fn authenticate(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        password: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        self.shared.authenticate(Scope::AllAccounts, service, name, password).await
+    }
+
+    /// Who presents this API key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authenticator::authenticate_api_key`].
+    pub async fn authenticate_api_key(
+        &self,
+        service: &ServiceName,
+        secret: &str,
+    ) -> Result<Authenticated, AuthenticationError> {
+        self.shared.authenticate_api_key(Scope::AllAccounts, service, secret).await
+    }
+}
+
+impl<S> Clone for AsyncAuthenticator<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}

@@ -1,0 +1,64 @@
+use std::sync::Arc;
+
+use super::{AsyncCredentialManager, CredentialManager, Shared};
+use crate::{
+    AccountId, Clock, Entropy, Policy, SystemClock, SystemEntropy,
+    store::{AsyncStore, Immediate, Store},
+};
+
+/// Makes a [`CredentialManager`] or an [`AsyncCredentialManager`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it builds"]
+pub struct CredentialManagerBuilder<S> {
+    account: AccountId,
+    shared: Shared<S>,
+}
+
+impl<S> CredentialManagerBuilder<S> {
+    pub(super) fn new(account: AccountId, store: S) -> Self {
+        let shared = Shared {
+            store,
+            policy: Policy::default(),
+            clock: Box::new(SystemClock),
+            entropy: Box::new(SystemEntropy),
+        };
+        Self { account, shared }
+    }
+
+    /// By this policy instead of the default one.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.shared.policy = policy;
+        self
+    }
+
+    /// By this clock instead of the operating system's.
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.shared.clock = Box::new(clock);
+        self
+    }
+
+    /// From this generator instead of the operating system's. It must be a cryptographic one.
+    pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
+        self.shared.entropy = Box::new(entropy);
+        self
+    }
+}
+
+impl<S: Store> CredentialManagerBuilder<S> {
+    /// Builds the manager.
+    #[must_use]
+    pub fn build(self) -> CredentialManager<S> {
+        let Shared { store, policy, clock, entropy } = self.shared;
+        let shared = Shared { store: Immediate::new(store), policy, clock, entropy };
+        let (account, shared) = (self.account, Arc::new(shared));
+        CredentialManager(AsyncCredentialManager { account, shared })
+    }
+}
+
+impl<S: AsyncStore> CredentialManagerBuilder<S> {
+    /// Builds the manager of a store that waits.
+    #[must_use]
+    pub fn build_async(self) -> AsyncCredentialManager<S> {
+        AsyncCredentialManager { account: self.account, shared: Arc::new(self.shared) }
+    }
+}
