@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr, sync::LazyLock};
 
-use crate::name::{self, Grammar, invalid_name, text_conversions};
+use crate::name::{self, Grammar, invalid_value, text_conversions};
 
 /// The number of an AWS account: 12 decimal digits, such as `123456789012`.
 ///
@@ -29,7 +29,7 @@ impl AccountId {
     }
 }
 
-invalid_name! {
+invalid_value! {
     /// The text is not an [`AccountId`].
     pub struct InvalidAccountId, "account id", parameter "accountId";
 }

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use crate::{
     CredentialId, Secret, ServiceName, ServiceUserName, UserName,
     error::Constraint,
-    name::{invalid_name, text_conversions},
+    name::{invalid_value, text_conversions},
     timestamp::Timestamp,
 };
 
@@ -179,7 +179,7 @@ impl FromStr for Status {
 
 text_conversions!(Status, InvalidStatus);
 
-invalid_name! {
+invalid_value! {
     /// The text is not a [`Status`].
     pub struct InvalidStatus, "status", parameter "status";
 }
@@ -222,7 +222,7 @@ impl CredentialAge {
     }
 }
 
-invalid_name! {
+invalid_value! {
     /// The number of days is not a [`CredentialAge`].
     pub struct InvalidCredentialAge, "credential age in days", parameter "credentialAgeDays";
 }

@@ -30,12 +30,6 @@ impl Clock for SystemClock {
     }
 }
 
-impl<C: Clock + ?Sized> Clock for Arc<C> {
-    fn now(&self) -> OffsetDateTime {
-        (**self).now()
-    }
-}
-
 /// Yields the random bytes that passwords and ids are made of.
 ///
 /// An implementation is a cryptographic generator, or every promise of this crate is void. It may
@@ -58,8 +52,7 @@ pub trait Entropy: fmt::Debug + Send + Sync {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
 }
 
-/// The generator of the operating system. It keeps no state in this process, and so is safe across
-/// `fork`.
+/// The generator of the operating system. Safe across `fork`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
 
@@ -69,13 +62,28 @@ impl Entropy for SystemEntropy {
     }
 }
 
-impl<E: Entropy + ?Sized> Entropy for Arc<E> {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        (**self).fill(bytes)
-    }
+macro_rules! forward {
+    ($($pointer:ty),+) => {$(
+        impl<T: Clock + ?Sized> Clock for $pointer {
+            fn now(&self) -> OffsetDateTime {
+                (**self).now()
+            }
+        }
+
+        impl<T: Entropy + ?Sized> Entropy for $pointer {
+            fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+                (**self).fill(bytes)
+            }
+        }
+    )+};
 }
 
+forward!(&T, Box<T>, Arc<T>);
+
 /// Any cryptographic generator of the `rand` family, behind a lock.
+///
+/// Such a generator keeps its state in this process. After a `fork`, parent and child would draw the
+/// same passwords: seed another in the child, or use [`SystemEntropy`].
 pub struct RngEntropy<R>(Mutex<R>);
 
 impl<R: TryCryptoRng> RngEntropy<R> {
@@ -104,14 +112,22 @@ impl<R> fmt::Debug for RngEntropy<R> {
 }
 
 /// The generator of random bytes failed. Nothing was made and nothing was changed.
+///
+/// It prints as what it was made from, and is no part of the message of an [`Error`](crate::Error).
 #[derive(Debug, thiserror::Error)]
-#[error("no random bytes were to be had")]
-pub struct EntropyError(#[source] Box<dyn StdError + Send + Sync>);
+#[error(transparent)]
+pub struct EntropyError(Box<dyn StdError + Send + Sync>);
 
 impl EntropyError {
     /// The generator failed, and why.
-    pub fn new(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self(source.into())
+    pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+
+    /// What the error was made from.
+    #[must_use]
+    pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &*self.0
     }
 }
 

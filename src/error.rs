@@ -73,8 +73,8 @@ impl InvalidParameter {
 /// *Something outside failed at the worst moment*: [`OutcomeUnknown`](Self::OutcomeUnknown); look
 /// before trying again.
 ///
-/// Messages with a capital and a full stop are the interface's own (*recorded* or *reported*).
-/// No message holds a secret.
+/// Messages that begin with a capital are the interface's own, as the real service was recorded or
+/// is reported to word them. No message holds a secret.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -180,8 +180,8 @@ pub enum Error {
     /// not.
     ///
     /// After a create or a reset that ended so, delete the credential named here, if it is there,
-    /// and create another: its secret is lost either way. Deletions and changes of a status can be
-    /// made again as they were.
+    /// and create another: its secret is lost either way. Everything else can be done again as it
+    /// was; that the user then exists already, or no longer, may be its own first success.
     #[error("the store failed, and the outcome is unknown")]
     #[non_exhaustive]
     OutcomeUnknown {

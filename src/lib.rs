@@ -4,6 +4,8 @@
 mod account_id;
 mod credential;
 mod credential_id;
+#[doc = include_str!("design.md")]
+pub mod design {}
 mod environment;
 mod error;
 mod manager;
@@ -39,5 +41,5 @@ pub use secret::Secret;
 pub use service_name::{InvalidServiceName, ServiceName};
 pub use service_user_name::{InvalidServiceUserName, ServiceUserName};
 pub use store::MemoryStore;
-pub use user::{User, UserId};
+pub use user::{InvalidUserId, User, UserId};
 pub use user_name::{InvalidUserName, UserName};

@@ -28,9 +28,10 @@ mod trace;
 /// Issues, lists, disables, resets, deletes and authenticates the credentials of one account.
 ///
 /// Cheap to clone; clones share one store. Every method may be called from many threads at once.
-/// What a method returns was true at one moment between call and return. Concurrent changes are
-/// never lost and never mixed: two credentials a user and service, each name and id once, whatever
-/// happens at the same time.
+/// What is said of one user was true at one moment between call and return; of listings,
+/// [`list_page`](Self::list_page) says what they promise. Concurrent changes are never lost and never
+/// mixed: two credentials per user and service, each name and id once, whatever happens at the same
+/// time.
 ///
 /// ```
 /// use service_specific_credentials::{
@@ -141,6 +142,9 @@ impl<S: Store> CredentialManager<S> {
 /// Credentials.
 impl<S: Store> CredentialManager<S> {
     /// Makes a credential for a user at a service. It never expires.
+    ///
+    /// It gets the lowest number whose name is free. Each lower name that another user holds costs
+    /// one more look-up.
     ///
     /// # Errors
     ///

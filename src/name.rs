@@ -89,8 +89,8 @@ macro_rules! name {
         $(#[$meta])*
         ///
         #[doc = concat!(
-            "Matches `", $pattern, "` as a whole and has ", $min, " to ", $max, " characters. ",
-            r"`\w` is ASCII: letters, digits, underscore."
+            "Matches `", $pattern, "` as a whole, in ASCII alone, and has ", $min, " to ", $max,
+            " characters."
         )]
         pub struct $Name(smol_str::SmolStr);
 
@@ -146,7 +146,7 @@ macro_rules! name {
             }
         }
 
-        $crate::name::invalid_name! {
+        $crate::name::invalid_value! {
             $(#[$error_meta])*
             pub struct $Invalid, $what, parameter $parameter;
         }
@@ -154,8 +154,8 @@ macro_rules! name {
     };
 }
 
-/// Declares the error of a newtype. It holds what is wrong with the text, never the text.
-macro_rules! invalid_name {
+/// Declares the error of a newtype. It holds what is wrong with the value, never the value.
+macro_rules! invalid_value {
     ($(#[$meta:meta])* pub struct $Invalid:ident, $what:literal, parameter $parameter:literal;) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -251,11 +251,11 @@ macro_rules! text_conversions {
         #[cfg(feature = "serde")]
         impl<'de> serde::Deserialize<'de> for $Name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                let text = String::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
     };
 }
 
-pub(crate) use {caseless, invalid_name, name, text_conversions};
+pub(crate) use {caseless, invalid_value, name, text_conversions};

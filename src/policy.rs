@@ -178,6 +178,7 @@ impl PolicyBuilder {
     }
 
     /// Supports `service` by API keys that begin with `prefix`: 1 to 32 ASCII letters and digits.
+    /// Keys that were issued with another prefix do not authenticate until they are reset.
     #[must_use]
     pub fn api_key_service(mut self, service: ServiceName, prefix: impl AsRef<str>) -> Self {
         self.services.insert(service, Scheme::ApiKey { prefix: SmolStr::new(prefix) });

@@ -9,6 +9,7 @@ use crate::{
 
 pub use codec::DecodeError;
 pub use key::Key;
+pub(crate) use key::listing_prefix;
 
 mod codec;
 mod key;
@@ -20,10 +21,10 @@ mod key;
 /// needs (the policy, the time, a fresh secret) and gives back another record. None of them waits,
 /// reads a clock or draws a random byte.
 ///
-/// A record holds the digests of its credentials' secrets and never a secret. Its size is bounded:
-/// a name of at most 64 characters, at most 10 credentials at each of at most 100 services.
+/// A record holds the digests of its credentials' secrets and never a secret. Its size is bounded
+/// by the policy: at most 10 credentials at each of at most 100 services.
 #[derive(Clone, Debug)]
-// In this order, so that finding a user and sharing the record touch one cache line.
+// In this order, so that what finding a user asks for lies beside the count of the owners.
 #[repr(C)]
 pub struct UserRecord {
     account: AccountId,
@@ -119,12 +120,13 @@ impl StoredCredential {
 
     /// Keeps the digest of the secret that is made from `password`. Returns the secret if it is
     /// another than that: that of an API key.
-    fn give_secret(&mut self, password: &Secret, policy: &Policy) -> Option<Secret> {
+    fn give_secret(&mut self, password: &Secret, policy: &Policy) -> Result<Option<Secret>, Error> {
         let api_key = policy
             .api_key_prefix(&self.service)
-            .map(|prefix| Secret::api_key(prefix, self.name.as_str(), password));
+            .map(|prefix| Secret::api_key(prefix, self.name.as_str(), password))
+            .transpose()?;
         self.digest = api_key.as_ref().unwrap_or(password).digest();
-        api_key
+        Ok(api_key)
     }
 
     fn is_named(&self, service: &ServiceName, name: &str) -> bool {
@@ -331,7 +333,7 @@ impl UserRecord {
             expires: draft.age.map(|age| draft.created.plus_days(age.as_days())),
             digest: Digest::NONE,
         };
-        let api_key = credential.give_secret(&draft.password, policy);
+        let api_key = credential.give_secret(&draft.password, policy)?;
         let described = self.describe(&credential, Status::Active);
         let place =
             self.credentials.partition_point(|held| held.position() < credential.position());
@@ -355,7 +357,7 @@ impl UserRecord {
             return Err(Error::ServiceNotSupported { service: service.clone() });
         }
         credential.check_unexpired(now)?;
-        let api_key = credential.give_secret(password, policy);
+        let api_key = credential.give_secret(password, policy)?;
         let described = self.describe(&credential, credential.status(|| now));
         Ok(Issue { record: self.replace(&credential), credential: described, api_key })
     }

@@ -21,7 +21,7 @@ use base64::{
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     ServiceUserName,
@@ -39,12 +39,25 @@ pub(crate) const MAX_PRESENTED: usize = 512;
 /// `[REDACTED]`, and is read by [`expose`](Self::expose) alone. Copies that a caller makes of what
 /// that returns are the caller's to guard.
 ///
-/// There is no way to print it,
+/// Where another type would be printed, cloned, serialized and compared,
+///
+/// ```
+/// fn print<T: std::fmt::Display>() {}
+/// print::<String>();
+/// fn clone<T: Clone>() {}
+/// clone::<String>();
+/// fn serialize<T: serde::Serialize>() {}
+/// serialize::<String>();
+/// fn compare<T: PartialEq>() {}
+/// compare::<String>();
+/// type Secret = service_specific_credentials::Secret;
+/// ```
+///
+/// there is no way to print this one,
 ///
 /// ```compile_fail,E0277
-/// fn print(secret: service_specific_credentials::Secret) -> String {
-///     secret.to_string()
-/// }
+/// fn print<T: std::fmt::Display>() {}
+/// print::<service_specific_credentials::Secret>();
 /// ```
 ///
 /// to clone it,
@@ -61,7 +74,7 @@ pub(crate) const MAX_PRESENTED: usize = 512;
 /// serialize::<service_specific_credentials::Secret>();
 /// ```
 ///
-/// or to compare it otherwise than in constant time:
+/// or to compare it:
 ///
 /// ```compile_fail,E0277
 /// fn compare<T: PartialEq>() {}
@@ -80,15 +93,19 @@ impl Secret {
     pub(crate) fn password(entropy: &dyn Entropy, policy: &Policy) -> Result<Self, EntropyError> {
         let mut random = Zeroizing::new(vec![0; policy.password_bytes()]);
         entropy.fill(&mut random)?;
-        Ok(match policy.alphabet() {
+        match policy.alphabet() {
             Alphabet::Standard => Self::encode("", &STANDARD, &random),
             Alphabet::UrlSafe => Self::encode("", &URL_SAFE_NO_PAD, &random),
-        })
+        }
     }
 
     /// Wraps `password` into the secret of an API key:
     /// `prefix + base64(alias + ":" + password)` (*recorded*).
-    pub(crate) fn api_key(prefix: &str, alias: &str, password: &Self) -> Self {
+    pub(crate) fn api_key(
+        prefix: &str,
+        alias: &str,
+        password: &Self,
+    ) -> Result<Self, EntropyError> {
         let (alias, password) = (alias.as_bytes(), password.expose().as_bytes());
         let mut inner = Zeroizing::new(Vec::with_capacity(alias.len() + 1 + password.len()));
         inner.extend_from_slice(alias);
@@ -98,14 +115,19 @@ impl Secret {
     }
 
     /// Every buffer has its final size from the start: one that grew would leave a copy behind.
-    fn encode(prefix: &str, engine: &impl base64::Engine, bytes: &[u8]) -> Self {
-        let length = base64::encoded_len(bytes.len(), engine.config().encode_padding());
-        let mut encoded = Zeroizing::new(vec![0; length.unwrap_or_default()]);
-        let length = engine.encode_slice(bytes, &mut encoded).unwrap_or_default();
+    fn encode(
+        prefix: &str,
+        engine: &impl base64::Engine,
+        bytes: &[u8],
+    ) -> Result<Self, EntropyError> {
+        let padded = engine.config().encode_padding();
+        let length = base64::encoded_len(bytes.len(), padded).unwrap_or_default();
+        let mut encoded = Zeroizing::new(vec![0; length]);
+        engine.encode_slice(bytes, &mut encoded).map_err(EntropyError::new)?;
         let mut text = String::with_capacity(prefix.len() + length);
         text.push_str(prefix);
         text.extend(encoded.iter().map(|&byte| char::from(byte)));
-        Self(Zeroizing::new(text.into_boxed_str()))
+        Ok(Self(Zeroizing::new(text.into_boxed_str())))
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -119,33 +141,29 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The alias in what is presented as the secret of an API key, once decoded.
-pub(crate) struct PresentedAlias {
-    decoded: Zeroizing<[u8; Self::DECODED]>,
-    length: usize,
-}
+/// Room for the longest alias and the colon after it. Whoever has one wipes it.
+pub(crate) type AliasBuffer = [u8; ServiceUserName::MAX_LENGTH + 1];
 
-impl PresentedAlias {
-    /// The longest alias and the colon after it.
-    const DECODED: usize = ServiceUserName::MAX_LENGTH + 1;
-
-    /// Reads no more of `presented` than the alias. What follows is for the digest to judge.
-    pub(crate) fn of(prefix: &str, presented: &str) -> Option<Self> {
-        let encoded = presented.strip_prefix(prefix)?;
-        let encoded = encoded.get(..encoded.len().min(Self::DECODED / 3 * 4))?;
-        let mut decoded = Zeroizing::new([0; Self::DECODED]);
-        let total = STANDARD.decode_slice(encoded, &mut *decoded).ok()?;
-        let length = decoded.iter().take(total).position(|&byte| byte == b':')?;
-        Some(Self { decoded, length })
-    }
-
-    pub(crate) fn as_str(&self) -> Option<&str> {
-        std::str::from_utf8(self.decoded.get(..self.length)?).ok()
-    }
+/// The alias in what is presented as the secret of an API key, decoded into `buffer`.
+///
+/// Reads no more of `presented` than the longest alias. What follows is for the digest to judge, and
+/// is wiped as soon as the alias is found.
+pub(crate) fn presented_alias<'b>(
+    prefix: &str,
+    presented: &str,
+    buffer: &'b mut AliasBuffer,
+) -> Option<&'b str> {
+    let encoded = presented.strip_prefix(prefix)?;
+    let encoded = encoded.get(..encoded.len().min(buffer.len() / 3 * 4))?;
+    let total = STANDARD.decode_slice(encoded, buffer).ok()?;
+    let length = buffer.iter().take(total).position(|&byte| byte == b':')?;
+    let (alias, password) = buffer.split_at_mut_checked(length)?;
+    password.zeroize();
+    std::str::from_utf8(alias).ok()
 }
 
 // The decoded part ends where a group of four characters does.
-const _: () = assert!(PresentedAlias::DECODED.is_multiple_of(3));
+const _: () = assert!((ServiceUserName::MAX_LENGTH + 1).is_multiple_of(3));
 
 /// What is kept of a secret.
 #[derive(Clone, Copy)]
@@ -235,11 +253,13 @@ pub(crate) mod tests {
             ("x".repeat(200), 96),
         ] {
             let inner = password(Policy::builder().password_bytes(bytes));
-            let secret = Secret::api_key("ABSK", &alias, &inner);
+            let secret = Secret::api_key("ABSK", &alias, &inner).unwrap();
             let decoded = STANDARD.decode(secret.expose().strip_prefix("ABSK").unwrap()).unwrap();
             assert_eq!(decoded, format!("{alias}:{}", inner.expose()).into_bytes());
-            let presented = PresentedAlias::of("ABSK", secret.expose()).unwrap();
-            assert_eq!(presented.as_str(), Some(&*alias));
+            let mut buffer = [0; _];
+            assert_eq!(presented_alias("ABSK", secret.expose(), &mut buffer), Some(&*alias));
+            let rest = buffer.iter().skip(alias.len());
+            assert_eq!(rest.filter(|&&byte| byte != 0).count(), 0, "the password is wiped");
         }
     }
 
@@ -250,13 +270,13 @@ pub(crate) mod tests {
         for presented in
             ["", "ABSK", "ABS", "absk", "ABSKé", "ABSK====", "ABSKéééé", "ABSKYQ==", "AEAAYTpi"]
         {
-            assert!(PresentedAlias::of("ABSK", presented).is_none(), "{presented}");
+            assert!(presented_alias("ABSK", presented, &mut [0; _]).is_none(), "{presented}");
         }
         for encoded in [without_colon, long_alias] {
-            assert!(PresentedAlias::of("ABSK", &format!("ABSK{encoded}")).is_none());
+            assert!(presented_alias("ABSK", &format!("ABSK{encoded}"), &mut [0; _]).is_none());
         }
         let not_text = format!("ABSK{}", STANDARD.encode(b"\xff:b"));
-        assert!(PresentedAlias::of("ABSK", &not_text).unwrap().as_str().is_none());
+        assert!(presented_alias("ABSK", &not_text, &mut [0; _]).is_none());
     }
 
     #[test]

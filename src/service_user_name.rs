@@ -73,10 +73,12 @@ impl From<&GeneratedName> for ServiceUserName {
     }
 }
 
-/// The account at the end of the text of a service user name, if it is written as one.
+/// The account at the end of the text of a service user name, if it is written as one. Authenticating
+/// waits for this: it allocates nothing.
 pub(crate) fn account_of(name: &str) -> Option<AccountId> {
     let (_, account) = name.rsplit_once('-')?;
-    account.parse().ok()
+    let written = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    written.then(|| AccountId::from_number(account.parse().ok()?)).flatten()
 }
 
 #[cfg(test)]

@@ -4,12 +4,17 @@ use std::{error::Error as StdError, fmt, num::NonZeroUsize, ops::Bound, sync::Ar
 
 use crate::{AccountId, ServiceName, UserName};
 
+use crate::record::listing_prefix;
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
 pub use asynchronous::{AnyStore, AsyncStore, Immediate};
 pub use memory::MemoryStore;
+#[cfg(feature = "redb")]
+pub use redb::{AsyncRedbStore, OpenError, RedbError, RedbOptions, RedbStore};
 
 mod asynchronous;
 mod memory;
+#[cfg(feature = "redb")]
+mod redb;
 
 /// Keeps user records, and a unique index over their [keys](UserRecord::keys).
 ///
@@ -191,6 +196,22 @@ impl<'a> Range<'a> {
     #[must_use]
     pub const fn limit(&self) -> usize {
         self.limit.get()
+    }
+
+    /// The range as bounds of [encoded](Key::encode) keys, for a store that keeps bytes.
+    #[must_use]
+    pub fn encode(&self) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+        let first = listing_prefix(self.account, self.listing);
+        // The last byte of the prefix says of which kind the keys are, or ends the service.
+        let mut end = first.clone();
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let start = match self.start.map(|name| self.key(name).encode()) {
+            Bound::Unbounded => Bound::Included(first),
+            bound => bound,
+        };
+        (start, Bound::Excluded(end))
     }
 
     /// The key of a user of this name in the listing.

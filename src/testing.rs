@@ -1,13 +1,13 @@
 //! For tests: a clock that stands still, and entropy that can be had again.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use time::{Duration, OffsetDateTime};
 
 use crate::environment::{Clock, Entropy, EntropyError, RngEntropy};
 
-/// A clock that shows what it is set to, in whole milliseconds.
+/// A clock that shows what it is set to.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -24,35 +24,34 @@ use crate::environment::{Clock, Entropy, EntropyError, RngEntropy};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct FixedClock(AtomicI64);
+pub struct FixedClock(Mutex<OffsetDateTime>);
 
 impl FixedClock {
     /// A clock that shows `now`.
     #[must_use]
-    pub fn new(now: OffsetDateTime) -> Self {
-        Self(AtomicI64::new(milliseconds(now - OffsetDateTime::UNIX_EPOCH)))
+    pub const fn new(now: OffsetDateTime) -> Self {
+        Self(Mutex::new(now))
     }
 
     /// Sets the clock.
     pub fn set(&self, now: OffsetDateTime) {
-        self.0.store(milliseconds(now - OffsetDateTime::UNIX_EPOCH), Ordering::SeqCst);
+        *self.time() = now;
     }
 
-    /// Moves the clock on, or back.
+    /// Moves the clock on, or back, as far as a date goes.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(milliseconds(by), Ordering::SeqCst);
+        let mut time = self.time();
+        *time = time.saturating_add(by);
     }
-}
 
-fn milliseconds(duration: Duration) -> i64 {
-    // The years that a date can be in have fewer milliseconds than an `i64` counts.
-    i64::try_from(duration.whole_milliseconds()).unwrap_or(i64::MAX)
+    fn time(&self) -> MutexGuard<'_, OffsetDateTime> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Clock for FixedClock {
     fn now(&self) -> OffsetDateTime {
-        let since = Duration::milliseconds(self.0.load(Ordering::SeqCst));
-        OffsetDateTime::UNIX_EPOCH.saturating_add(since)
+        *self.time()
     }
 }
 

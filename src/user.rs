@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -6,12 +6,22 @@ use uuid::Uuid;
 use crate::{
     AccountId, UserName,
     environment::{Entropy, EntropyError},
+    error::Constraint,
+    name::{invalid_value, text_conversions},
     timestamp::Timestamp,
 };
 
 /// Identifies one registration of a user: a random UUID, never used again.
 ///
 /// Names are used again: a user who left and a new one may have the same name. Authorise by this.
+///
+/// ```
+/// use service_specific_credentials::UserId;
+///
+/// let id: UserId = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse()?;
+/// assert_eq!(id.to_string(), "67e55044-10b1-426f-9247-bb680e5fe0c8");
+/// # Ok::<(), service_specific_credentials::InvalidUserId>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Uuid);
 
@@ -23,6 +33,13 @@ impl UserId {
         Ok(Self(uuid::Builder::from_random_bytes(random).into_uuid()))
     }
 
+    /// The pattern of a user id: a UUID with hyphens, in lower case.
+    pub const PATTERN: &'static str = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}";
+
+    pub(crate) const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// The 16 bytes of the UUID.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {
@@ -30,12 +47,23 @@ impl UserId {
     }
 }
 
-impl From<Uuid> for UserId {
-    fn from(uuid: Uuid) -> Self {
-        Self(uuid)
-    }
+text_conversions!(UserId, InvalidUserId);
+
+invalid_value! {
+    /// The text is not a [`UserId`].
+    pub struct InvalidUserId, "user id", parameter "userId";
 }
 
+impl FromStr for UserId {
+    type Err = InvalidUserId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUserId> {
+        let id = Uuid::try_parse(text).map(Self).ok();
+        // The one form that it is written in.
+        id.filter(|id| id.to_string() == text)
+            .ok_or(InvalidUserId(Constraint::Pattern(Self::PATTERN)))
+    }
+}
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)

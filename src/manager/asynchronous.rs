@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     AccountId, AuthenticationError, Credential, CredentialAge, CredentialId, Error,
-    IssuedCredential, Policy, ServiceName, Status, User, UserName,
+    IssuedCredential, Policy, ServiceName, Status, User, UserId, UserName,
     store::{AsyncStore, Commit, Key, UserRecord},
 };
 
@@ -144,7 +144,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         let Shared { policy, entropy, .. } = &*self.shared;
         let create = Create::draw(user, service, age, policy, &**entropy, self.shared.now());
         let result = match create {
-            Ok(create) => self.run(create).await,
+            Ok(mut create) => self.run(&mut create).await.map(|issued| create.issue(issued)),
             Err(error) => Err(error),
         };
         let id = match &result {
@@ -171,7 +171,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         let Shared { policy, entropy, .. } = &*self.shared;
         let reset = Reset::draw(user, id, policy, &**entropy, self.shared.now());
         let result = match reset {
-            Ok(reset) => self.run(reset).await,
+            Ok(mut reset) => self.run(&mut reset).await.map(|issued| reset.issue(issued)),
             Err(error) => Err(error),
         };
         let service = result.as_ref().ok().map(|issued| issued.credential().service());
@@ -190,7 +190,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         id: &CredentialId,
         status: Status,
     ) -> Result<(), Error> {
-        let result = self.run(SetStatus { user, id, status, now: self.shared.now() }).await;
+        let result = self.run(&mut SetStatus { user, id, status, now: self.shared.now() }).await;
         self.trace("set_status", Subject::credential(user, id, result.as_ref().ok()), &result);
         result.map(drop)
     }
@@ -201,7 +201,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// As [`CredentialManager::delete`](crate::CredentialManager::delete).
     pub async fn delete(&self, user: &UserName, id: &CredentialId) -> Result<(), Error> {
-        let result = self.run(Delete { user, id }).await;
+        let result = self.run(&mut Delete { user, id }).await;
         self.trace("delete", Subject::credential(user, id, result.as_ref().ok()), &result);
         result.map(drop)
     }
@@ -344,7 +344,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ) -> Result<User, Error> {
         let Shared { entropy, .. } = &*self.shared;
         let now = self.shared.now();
-        let result = self.run(Register::new(user, self.account, &**entropy, now, ensure)).await;
+        let result =
+            self.run(&mut Register::new(user, self.account, &**entropy, now, ensure)).await;
         self.trace(name, Subject::user(user), &result);
         result
     }
@@ -392,7 +393,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// As [`CredentialManager::rename_user`](crate::CredentialManager::rename_user).
     pub async fn rename_user(&self, user: &UserName, name: &UserName) -> Result<User, Error> {
-        let result = self.run(Rename { user, name }).await;
+        let result = self.run(&mut Rename { user, name }).await;
         let subject = Subject { new_name: Some(name), ..Subject::user(user) };
         self.trace("rename_user", subject, &result);
         result
@@ -426,7 +427,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         user: &UserName,
         with_credentials: bool,
     ) -> Result<Vec<Credential>, Error> {
-        let result = self.run(Remove { user, with_credentials, now: self.shared.now() }).await;
+        let result = self.run(&mut Remove { user, with_credentials, now: self.shared.now() }).await;
         self.trace(name, Subject::user(user), &result);
         result
     }
@@ -434,16 +435,20 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
 
 /// How operations are carried out.
 impl<S: AsyncStore> AsyncCredentialManager<S> {
-    async fn run<O: Operation>(&self, mut operation: O) -> Result<O::Output, Error> {
+    async fn run<O: Operation>(&self, operation: &mut O) -> Result<O::Output, Error> {
         let store = &self.shared.store;
         for _ in 0..ATTEMPTS {
             let user = Key::User { account: self.account, name: operation.user() };
             let found = store.find(&user).await?;
-            let (change, pending) = match operation.decide(found) {
-                Ok(Decision::Commit(change, pending)) => (change, pending),
-                Ok(Decision::Done(pending)) => return Ok(operation.finish(pending)),
-                Err(Error::NoSuchCredential { id }) => {
-                    return Err(self.whose(operation.user(), id).await?);
+            let id = found.as_ref().map(|record| record.id());
+            let (change, output) = match operation.decide(found) {
+                Ok(Decision::Commit(change, output)) => (change, output),
+                Ok(Decision::Done(output)) => return Ok(output),
+                Err(error @ Error::NoSuchCredential { .. }) => {
+                    match self.whose(operation.user(), id, error).await? {
+                        Some(error) => return Err(error),
+                        None => continue,
+                    }
                 }
                 Err(error) => return Err(error),
             };
@@ -452,7 +457,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
                 source,
             })?;
             match commit {
-                Commit::Applied => return Ok(operation.finish(pending)),
+                Commit::Applied => return Ok(output),
                 Commit::Stale => {}
                 Commit::KeyTaken => {
                     while let Some(key) = operation.contested()? {
@@ -468,14 +473,20 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         Err(Error::Contended)
     }
 
-    /// Why a user does not have a credential: there is none of that id, or it is another user's.
-    async fn whose(&self, user: &UserName, id: CredentialId) -> Result<Error, Error> {
+    /// Tells a credential that is another user's from one that there is not. `None` if it is this
+    /// user's by now, or the name is that of its user by now: then neither was ever true.
+    async fn whose(
+        &self,
+        user: &UserName,
+        asked: Option<UserId>,
+        error: Error,
+    ) -> Result<Option<Error>, Error> {
+        let Error::NoSuchCredential { id } = error else { return Ok(Some(error)) };
         let key = Key::Credential { account: self.account, id: &id };
         Ok(match self.shared.store.find(&key).await? {
-            Some(record) if record.name() != user => {
-                Error::CredentialOfAnotherUser { user: user.clone(), id }
-            }
-            _ => Error::NoSuchCredential { id },
+            None => Some(Error::NoSuchCredential { id }),
+            Some(owner) if Some(owner.id()) == asked || owner.name() == user => None,
+            Some(_) => Some(Error::CredentialOfAnotherUser { user: user.clone(), id }),
         })
     }
 

@@ -2,12 +2,14 @@
 
 use std::{fmt, sync::Arc};
 
+use zeroize::Zeroizing;
+
 use super::{Shared, trace};
 use crate::{
     AccountId, AuthenticationError, Credential, CredentialId, CredentialKind, Policy, Refusal,
     RefusalReason, ServiceName, Status, UserId, UserName,
     record::StoredCredential,
-    secret::{Digest, MAX_PRESENTED, PresentedAlias},
+    secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
     service_user_name::account_of,
     store::{AsyncStore, Key, StoreError, UserRecord},
     timestamp::Timestamp,
@@ -42,6 +44,12 @@ impl Authenticated {
         self.record.name()
     }
 
+    /// The id of the credential that was presented.
+    #[must_use]
+    pub fn credential_id(&self) -> &CredentialId {
+        self.stored().id()
+    }
+
     /// The credential that was presented.
     #[must_use]
     pub fn credential(&self) -> Credential {
@@ -52,16 +60,9 @@ impl Authenticated {
     fn stored(&self) -> &StoredCredential {
         &self.record.credentials()[self.place]
     }
-}
 
-impl Authenticated {
-    fn refuse(&self, reason: RefusalReason) -> Unauthenticated {
-        let whose = (self.user_name().clone(), self.credential_id().clone());
-        Unauthenticated::Refused { reason, whose: Some(whose) }
-    }
-
-    pub(super) fn credential_id(&self) -> &CredentialId {
-        self.stored().id()
+    fn refuse(self, reason: RefusalReason) -> Unauthenticated {
+        Unauthenticated::Refused { reason, whose: Some(self) }
     }
 }
 
@@ -98,7 +99,7 @@ pub(crate) enum Unauthenticated {
     Refused {
         reason: RefusalReason,
         /// Whose credential it was that was refused.
-        whose: Option<(UserName, CredentialId)>,
+        whose: Option<Authenticated>,
     },
     Unavailable(StoreError),
 }
@@ -146,11 +147,10 @@ impl<'a> Presented<'a> {
     pub(crate) fn api_key(
         scope: Scope,
         service: &'a ServiceName,
-        alias: Option<&'a PresentedAlias>,
+        alias: Option<&'a str>,
         secret: &'a str,
     ) -> Self {
-        let name = alias.and_then(PresentedAlias::as_str);
-        Self { scope, service, kind: CredentialKind::ApiKey, name, secret }
+        Self { scope, service, kind: CredentialKind::ApiKey, name: alias, secret }
     }
 
     fn account(&self) -> Option<AccountId> {
@@ -193,16 +193,17 @@ impl<'a> Presented<'a> {
 }
 
 /// The alias in what is presented as an API key, or `None` if there is none.
-pub(crate) fn alias(
+pub(crate) fn alias<'b>(
     policy: &Policy,
     service: &ServiceName,
     secret: &str,
-) -> Result<Option<PresentedAlias>, RefusalReason> {
+    buffer: &'b mut AliasBuffer,
+) -> Result<Option<&'b str>, RefusalReason> {
     if secret.len() > MAX_PRESENTED {
         return Err(RefusalReason::TooLong);
     }
     let prefix = policy.api_key_prefix(service).ok_or(RefusalReason::UnsupportedService)?;
-    Ok(PresentedAlias::of(prefix, secret))
+    Ok(presented_alias(prefix, secret, buffer))
 }
 
 impl<S: AsyncStore> Shared<S> {
@@ -227,10 +228,9 @@ impl<S: AsyncStore> Shared<S> {
         service: &ServiceName,
         secret: &str,
     ) -> Result<Authenticated, AuthenticationError> {
-        let result = match alias(&self.policy, service, secret) {
-            Ok(alias) => {
-                self.admit(&Presented::api_key(scope, service, alias.as_ref(), secret)).await
-            }
+        let mut buffer = Zeroizing::new([0; _]);
+        let result = match alias(&self.policy, service, secret, &mut buffer) {
+            Ok(alias) => self.admit(&Presented::api_key(scope, service, alias, secret)).await,
             Err(reason) => Err(reason.into()),
         };
         trace::authentication(scope, service, &result);

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     AccountId, Credential, CredentialAge, CredentialId, Error, Policy, ServiceName, User, UserName,
     error::Constraint,
-    name::{self, Grammar, invalid_name, text_conversions},
+    name::{self, Grammar, invalid_value, text_conversions},
     record::StoredCredential,
     store::{Listing, Range, UserRecord},
     timestamp::Timestamp,
@@ -74,6 +74,7 @@ impl ListRequest {
     }
 
     /// Only credentials that were created this long ago or longer. Not part of the AWS interface.
+    /// A page of all users then reads on until it is full, to the end of the account if need be.
     #[must_use]
     pub const fn older_than(mut self, age: CredentialAge) -> Self {
         self.older_than = Some(age);
@@ -171,7 +172,7 @@ impl Default for MaxItems {
     }
 }
 
-invalid_name! {
+invalid_value! {
     /// The number is not a [`MaxItems`].
     pub struct InvalidMaxItems, "number of items", parameter "maxItems";
 }
@@ -233,7 +234,7 @@ impl fmt::Debug for Marker {
     }
 }
 
-invalid_name! {
+invalid_value! {
     /// The text cannot be a [`Marker`].
     pub struct InvalidMarker, "marker", parameter "marker";
 }
@@ -360,6 +361,8 @@ enum End {
 }
 
 impl<'a> CredentialPager<'a> {
+    const NO_FEW: usize = 100;
+
     pub(crate) fn new(
         account: AccountId,
         request: &'a ListRequest,
@@ -438,12 +441,16 @@ impl<'a> CredentialPager<'a> {
     }
 
     /// How many users to read. At first as many as fill the page if each has all the credentials
-    /// that the policy allows; then as many as fill it for certain, one whose credentials an
-    /// earlier page held, and one to tell whether anything is left.
+    /// that the policy allows; then as many as fill it for certain, unless an age leaves some out,
+    /// and no few. Of the two more, one may have been listed before, and one tells whether anything
+    /// is left.
     fn limit(&self) -> NonZeroUsize {
         let lacking = self.request.max_items.as_usize() - self.items.len();
-        let each = if self.seen.is_none() { self.per_user } else { 1 };
-        NonZeroUsize::MIN.saturating_add(lacking.div_ceil(each) + 1)
+        let users = match self.seen {
+            None => lacking.div_ceil(self.per_user),
+            Some(_) => lacking.max(Self::NO_FEW),
+        };
+        NonZeroUsize::MIN.saturating_add(users + 1)
     }
 }
 

@@ -19,9 +19,7 @@ use crate::{
 /// starts over when somebody else came first.
 pub(crate) trait Operation: Send + Sync {
     /// What is known once the change is decided, and true once it is made.
-    type Pending: Send;
-    /// What the caller gets.
-    type Output;
+    type Output: Send;
 
     /// The user, as the caller names it.
     fn user(&self) -> &UserName;
@@ -32,7 +30,7 @@ pub(crate) trait Operation: Send + Sync {
     }
 
     /// What to do, given the user's record, if there is one.
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error>;
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error>;
 
     /// Somebody else holds a key that the change claimed: one to look at again, if it is worth it.
     fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
@@ -46,22 +44,24 @@ pub(crate) trait Operation: Send + Sync {
     fn retry(&mut self) -> Result<(), Error> {
         Ok(())
     }
-
-    fn finish(self, pending: Self::Pending) -> Self::Output;
 }
 
-pub(crate) enum Decision<P> {
-    /// Make this change; then `P` is true.
-    Commit(Change, P),
-    /// `P` is true already.
-    Done(P),
+pub(crate) enum Decision<T> {
+    /// Make this change; then `T` is true.
+    Commit(Change, T),
+    /// `T` is true already.
+    Done(T),
 }
 
-impl<P> Decision<P> {
-    fn replace(before: Arc<UserRecord>, after: UserRecord, pending: P) -> Self {
-        Self::Commit(Change::replacement(before, after), pending)
+impl<T> Decision<T> {
+    fn replace(before: Arc<UserRecord>, after: UserRecord, output: T) -> Self {
+        Self::Commit(Change::replacement(before, after), output)
     }
 }
+
+/// A credential that has just got a secret, and the secret if it is that of an API key. That of the
+/// other kind is the password that the operation drew.
+pub(crate) type Issued = (Credential, Option<Secret>);
 
 fn existing(found: Option<Arc<UserRecord>>, user: &UserName) -> Result<Arc<UserRecord>, Error> {
     found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
@@ -98,6 +98,11 @@ impl<'a> Create<'a> {
         Ok(Self { user, draft, policy, entropy, first: 0, candidate: None })
     }
 
+    /// Puts the secret to the credential, once that is made.
+    pub(crate) fn issue(self, (credential, api_key): Issued) -> IssuedCredential {
+        IssuedCredential { credential, secret: api_key.unwrap_or(self.draft.password) }
+    }
+
     fn propose(&mut self, record: Arc<UserRecord>, first: u32) -> GeneratedName {
         let (place, name) = record.free_name(self.draft.service, first, self.policy.numbering());
         self.candidate = Some(Candidate { record, place, name: name.clone() });
@@ -106,8 +111,7 @@ impl<'a> Create<'a> {
 }
 
 impl Operation for Create<'_> {
-    type Pending = (Credential, Option<Secret>);
-    type Output = IssuedCredential;
+    type Output = Issued;
 
     fn user(&self) -> &UserName {
         self.user
@@ -117,7 +121,7 @@ impl Operation for Create<'_> {
         Some(&self.draft.id)
     }
 
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error> {
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
         let before = existing(found, self.user)?;
         // What others hold is found out anew at each attempt.
         let first = std::mem::take(&mut self.first);
@@ -147,10 +151,6 @@ impl Operation for Create<'_> {
         self.draft.id = CredentialId::generate(self.entropy)?;
         Ok(())
     }
-
-    fn finish(self, (credential, api_key): Self::Pending) -> IssuedCredential {
-        IssuedCredential { credential, secret: api_key.unwrap_or(self.draft.password) }
-    }
 }
 
 pub(crate) struct Reset<'a> {
@@ -171,11 +171,15 @@ impl<'a> Reset<'a> {
     ) -> Result<Self, Error> {
         Ok(Self { user, id, password: Secret::password(entropy, policy)?, policy, now })
     }
+
+    /// Puts the secret to the credential, once it is changed.
+    pub(crate) fn issue(self, (credential, api_key): Issued) -> IssuedCredential {
+        IssuedCredential { credential, secret: api_key.unwrap_or(self.password) }
+    }
 }
 
 impl Operation for Reset<'_> {
-    type Pending = (Credential, Option<Secret>);
-    type Output = IssuedCredential;
+    type Output = Issued;
 
     fn user(&self) -> &UserName {
         self.user
@@ -185,15 +189,11 @@ impl Operation for Reset<'_> {
         Some(self.id)
     }
 
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error> {
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
         let before = existing(found, self.user)?;
         let Issue { record, credential, api_key } =
             before.reset(self.id, &self.password, self.policy, self.now)?;
         Ok(Decision::replace(before, record, (credential, api_key)))
-    }
-
-    fn finish(self, (credential, api_key): Self::Pending) -> IssuedCredential {
-        IssuedCredential { credential, secret: api_key.unwrap_or(self.password) }
     }
 }
 
@@ -206,7 +206,6 @@ pub(crate) struct SetStatus<'a> {
 }
 
 impl Operation for SetStatus<'_> {
-    type Pending = ServiceName;
     type Output = ServiceName;
 
     fn user(&self) -> &UserName {
@@ -225,10 +224,6 @@ impl Operation for SetStatus<'_> {
             None => Decision::Done(service),
         })
     }
-
-    fn finish(self, service: ServiceName) -> ServiceName {
-        service
-    }
 }
 
 /// Answers with the service of the credential.
@@ -238,7 +233,6 @@ pub(crate) struct Delete<'a> {
 }
 
 impl Operation for Delete<'_> {
-    type Pending = ServiceName;
     type Output = ServiceName;
 
     fn user(&self) -> &UserName {
@@ -254,10 +248,6 @@ impl Operation for Delete<'_> {
         let service = before.get(self.id)?.service().clone();
         let after = before.delete(self.id)?;
         Ok(Decision::replace(before, after, service))
-    }
-
-    fn finish(self, service: ServiceName) -> ServiceName {
-        service
     }
 }
 
@@ -283,7 +273,6 @@ impl<'a> Register<'a> {
 }
 
 impl Operation for Register<'_> {
-    type Pending = User;
     type Output = User;
 
     fn user(&self) -> &UserName {
@@ -302,10 +291,6 @@ impl Operation for Register<'_> {
             }
         }
     }
-
-    fn finish(self, user: User) -> User {
-        user
-    }
 }
 
 pub(crate) struct Rename<'a> {
@@ -314,7 +299,6 @@ pub(crate) struct Rename<'a> {
 }
 
 impl Operation for Rename<'_> {
-    type Pending = User;
     type Output = User;
 
     fn user(&self) -> &UserName {
@@ -334,10 +318,6 @@ impl Operation for Rename<'_> {
     fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
         Err(Error::UserExists { user: self.name.clone() })
     }
-
-    fn finish(self, user: User) -> User {
-        user
-    }
 }
 
 pub(crate) struct Remove<'a> {
@@ -348,14 +328,13 @@ pub(crate) struct Remove<'a> {
 }
 
 impl Operation for Remove<'_> {
-    type Pending = Vec<Credential>;
     type Output = Vec<Credential>;
 
     fn user(&self) -> &UserName {
         self.user
     }
 
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Pending>, Error> {
+    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
         let before = existing(found, self.user)?;
         if !self.with_credentials {
             before.check_removable()?;
@@ -366,9 +345,5 @@ impl Operation for Remove<'_> {
             .map(|held| before.describe(held, held.status(|| self.now)))
             .collect();
         Ok(Decision::Commit(Change::removal(before), gone))
-    }
-
-    fn finish(self, gone: Self::Pending) -> Self::Output {
-        gone
     }
 }

@@ -66,15 +66,13 @@ pub(super) fn authentication(
     service: &ServiceName,
     result: &Result<Authenticated, Unauthenticated>,
 ) {
-    let (user, id) = match result {
-        Ok(who) => (Some(who.user_name()), Some(who.credential_id())),
-        Err(Unauthenticated::Refused { whose: Some((user, id)), .. }) => (Some(user), Some(id)),
-        Err(_) => (None, None),
+    let whose = match result {
+        Ok(who) | Err(Unauthenticated::Refused { whose: Some(who), .. }) => Some(who),
+        Err(_) => None,
     };
-    let account = match (scope, result) {
-        (_, Ok(who)) => Some(who.account()),
-        (Scope::Account(account), Err(_)) => Some(account),
-        (Scope::AllAccounts, Err(_)) => None,
+    let account = match scope {
+        Scope::Account(account) => Some(account),
+        Scope::AllAccounts => whose.map(Authenticated::account),
     };
     let (outcome, reason) = match result {
         Ok(_) => ("ok", None),
@@ -85,9 +83,9 @@ pub(super) fn authentication(
         outcome == "unavailable",
         operation = "authenticate",
         account = account.map(tracing::field::display),
-        user = user.map(tracing::field::display),
+        user = whose.map(Authenticated::user_name).map(tracing::field::display),
         %service,
-        id = id.map(tracing::field::display),
+        id = whose.map(Authenticated::credential_id).map(tracing::field::display),
         outcome,
         reason,
     );

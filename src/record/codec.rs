@@ -30,7 +30,6 @@
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
 
 use super::{Credentials, Revision, StoredCredential, UserRecord};
 use crate::{
@@ -127,7 +126,7 @@ impl UserRecord {
             return Err(DecodeError::Surplus);
         }
         check(&credentials)?;
-        let revision = Revision { user: UserId::from(Uuid::from_bytes(user)), count };
+        let revision = Revision { user: UserId::from_bytes(user), count };
         Ok(Self { account, name, revision, created, credentials })
     }
 }

@@ -1,6 +1,6 @@
 use std::hash::{Hash, Hasher};
 
-use crate::{AccountId, CredentialId, ServiceName, UserName, name::hash_caseless};
+use crate::{AccountId, CredentialId, ServiceName, UserName, name::hash_caseless, store::Listing};
 
 /// A key of a store's index: what a record can be found by, and at most one record holds.
 ///
@@ -88,7 +88,17 @@ fn fold(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-pub(crate) fn encode(account: AccountId, kind: u8, service: Option<&str>, name: &str) -> Vec<u8> {
+/// What the encoded keys of a listing begin with, and no others do.
+pub(crate) fn listing_prefix(account: AccountId, listing: Listing<'_>) -> Vec<u8> {
+    match listing {
+        Listing::Users => encode(account, 1, None, ""),
+        Listing::Members { service } => {
+            encode(account, 4, Some(service.map_or("", ServiceName::as_str)), "")
+        }
+    }
+}
+
+fn encode(account: AccountId, kind: u8, service: Option<&str>, name: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(10 + service.map_or(0, str::len) + name.len());
     key.extend(account.number().to_be_bytes());
     key.push(kind);

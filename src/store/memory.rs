@@ -14,9 +14,11 @@ use crate::{AccountId, ServiceName, UserName};
 
 /// Keeps everything in memory, for tests, emulators and services that may forget.
 ///
-/// Finding a record is one look-up in a hash table that keeps no key twice. A change that claims no
-/// key, such as a reset, costs no more. Listings read an ordered index. No code of a caller runs
-/// under a lock, locks are taken in one order, and a thread that panics leaves the store usable.
+/// Finding a record is one look-up in a hash table that keeps no key twice. A change that claims and
+/// releases no key, such as a reset, leaves that table alone. Listings read an ordered index; the
+/// users who enter or leave one (by registering, or by a first or last credential) wait for each
+/// other and for those who read a page. No code of a caller runs under a lock, locks are taken in
+/// one order, and a thread that panics leaves the store usable.
 ///
 /// Several managers share a store through an [`Arc`]:
 ///
@@ -174,8 +176,8 @@ impl Store for MemoryStore {
     fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
         let effects = effects(change);
         let relists = effects.iter().any(|(key, effect)| effect.relists(key));
-        let mut listings = relists.then(|| write(&self.listings));
         let touches = self.touches(&effects);
+        let mut listings = relists.then(|| write(&self.listings));
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[Touch<'_>])> = touches
             .chunk_by(|left, right| part(left.hash) == part(right.hash))
             .filter_map(|touches| Some((write(self.index(touches.first()?.hash)), touches)))
