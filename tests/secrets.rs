@@ -1,6 +1,10 @@
 //! No secret is ever printed, serialized or logged: neither whole nor in part.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper of tests may fail as a test does"
+)]
 
 use std::{
     cell::RefCell,
@@ -11,6 +15,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use service_specific_credentials::{
     AuthenticationError, Authenticator, CredentialAge, CredentialManager, Entropy, EntropyError,
@@ -35,8 +40,15 @@ struct Hunt {
 }
 
 impl Hunt {
+    /// Looks for the secret, and for the password inside of an API key.
     fn add(&mut self, secret: &Secret) {
-        self.parts.extend(secret.expose().as_bytes().windows(WINDOW).map(<[u8]>::to_vec));
+        let whole = secret.expose().as_bytes();
+        self.parts.extend(whole.windows(WINDOW).map(<[u8]>::to_vec));
+        if let Some(key) = secret.expose().strip_prefix("ABSK") {
+            let inner = STANDARD.decode(key).unwrap();
+            let colon = inner.iter().position(|byte| *byte == b':').unwrap();
+            self.parts.extend(inner[colon + 1..].windows(WINDOW).map(<[u8]>::to_vec));
+        }
     }
 
     fn found_in(&self, text: &str) -> bool {
@@ -457,6 +469,7 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     assert_logs(&accepted, || anywhere(alias).unwrap());
     let wrong = event(here, &known, &refused("wrong-secret"));
     assert_logs(&wrong, || authenticate(alias, "guess").unwrap_err());
+    assert_logs(&wrong, || door.authenticate(&codecommit(), alias, "guess").unwrap_err());
     iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
     let inactive = event(here, &known, &refused("inactive"));
     assert_logs(&inactive, || authenticate(alias, password).unwrap_err());
