@@ -1,5 +1,7 @@
 //! A store in a file: what it keeps, what it refuses to open, and what failing storage leaves.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
+
 use std::path::PathBuf;
 
 use service_specific_credentials::{
