@@ -99,6 +99,7 @@ pub(crate) enum Unauthenticated {
     Refused {
         reason: RefusalReason,
         /// Whose credential it was that was refused.
+        #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "for events"))]
         whose: Option<Authenticated>,
     },
     Unavailable(StoreError),

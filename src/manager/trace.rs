@@ -6,6 +6,7 @@ use crate::{AccountId, CredentialId, Error, ServiceName, UserName};
 
 /// What an operation is about, as far as it is about one.
 #[derive(Clone, Copy, Default)]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is emitted"))]
 pub(super) struct Subject<'a> {
     pub(super) user: Option<&'a UserName>,
     pub(super) service: Option<&'a ServiceName>,
