@@ -15,13 +15,15 @@ pub use asynchronous::AsyncCredentialManager;
 pub use authentication::Authenticated;
 pub use authenticator::{AsyncAuthenticator, Authenticator};
 pub use builder::CredentialManagerBuilder;
-pub use listing::{InvalidMarker, InvalidMaxItems, ListRequest, Marker, MaxItems, Page};
+pub use listing::{InvalidMaxItems, ListRequest, MaxItems, Page};
+pub use marker::{InvalidMarker, Marker};
 
 mod asynchronous;
 mod authentication;
 mod authenticator;
 mod builder;
 mod listing;
+mod marker;
 mod operation;
 mod trace;
 

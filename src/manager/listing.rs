@@ -1,21 +1,12 @@
-//! Listings in pages: what to read, in which order it is returned, and where the next page begins.
+//! Listings in pages: what is asked for, what to read for it, and in which order it is returned.
 
-use std::{
-    fmt,
-    num::NonZeroUsize,
-    ops::Bound,
-    str::FromStr,
-    sync::{Arc, LazyLock},
-};
+use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
-
+use super::marker::{Marker, Position, Query};
 use crate::{
-    AccountId, Credential, CredentialAge, CredentialId, Error, Policy, ServiceName, User, UserName,
+    AccountId, Credential, CredentialAge, Error, Policy, ServiceName, User, UserName,
     error::Constraint,
-    name::{self, Grammar, invalid_value, text_conversions},
-    record::StoredCredential,
+    name::invalid_value,
     store::{Listing, Range, UserRecord},
     timestamp::Timestamp,
 };
@@ -177,168 +168,6 @@ invalid_value! {
     pub struct InvalidMaxItems, "number of items", parameter "maxItems";
 }
 
-/// Where the next page of a listing begins: opaque text of at most 320 characters.
-///
-/// A marker belongs to the query that it came from: account, user or all users, service and age. It
-/// is not secret, and a forged one yields nothing that the same query could not list.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Marker(Box<str>);
-
-impl Marker {
-    /// The documented pattern of a marker.
-    pub const PATTERN: &'static str = r"[\u0020-\u00FF]+";
-    /// The fewest characters of a marker.
-    pub const MIN_LENGTH: usize = 1;
-    /// The most characters of a marker.
-    pub const MAX_LENGTH: usize = 320;
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Marker {
-    type Err = InvalidMarker;
-
-    /// Accepts every text of the documented pattern. Whether it is a marker, and of which query,
-    /// is told by the listing.
-    fn from_str(text: &str) -> Result<Self, InvalidMarker> {
-        static GRAMMAR: Grammar = Grammar {
-            pattern: Marker::PATTERN,
-            min: Marker::MIN_LENGTH,
-            max: Marker::MAX_LENGTH,
-            regex: LazyLock::new(|| name::unicode(Marker::PATTERN)),
-        };
-        GRAMMAR.check(text).map_err(InvalidMarker)?;
-        Ok(Self(text.into()))
-    }
-}
-
-impl AsRef<str> for Marker {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl fmt::Display for Marker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Debug for Marker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Marker").field(&self.as_str()).finish()
-    }
-}
-
-invalid_value! {
-    /// The text cannot be a [`Marker`].
-    pub struct InvalidMarker, "marker", parameter "marker";
-}
-text_conversions!(Marker, InvalidMarker);
-
-/// What a listing is of, hashed: the markers that it makes are good for it alone.
-struct Query(Sha256);
-
-/// The last item of a page.
-struct Position {
-    user: UserName,
-    /// `None` in a listing of users.
-    credential: Option<(Timestamp, CredentialId)>,
-}
-
-impl Query {
-    const VERSION: u8 = 1;
-    /// Enough of a hash to tell queries apart and damage from none. It keeps no secret.
-    const SEAL: usize = 16;
-
-    fn users(account: AccountId) -> Self {
-        Self::new(account, "users", None, None, None)
-    }
-
-    fn credentials(account: AccountId, request: &ListRequest) -> Self {
-        let ListRequest { user, service, older_than, .. } = request;
-        Self::new(account, "credentials", user.as_ref(), service.as_ref(), *older_than)
-    }
-
-    fn new(
-        account: AccountId,
-        of: &str,
-        user: Option<&UserName>,
-        service: Option<&ServiceName>,
-        older_than: Option<CredentialAge>,
-    ) -> Self {
-        let user = user.map_or("", UserName::as_str).to_ascii_lowercase();
-        let service = service.map_or("", ServiceName::as_str);
-        let days = older_than.map_or(0, CredentialAge::as_days);
-        // None of the parts holds a line break.
-        let query =
-            format!("marker {}\n{account}\n{of}\n{user}\n{service}\n{days}\n", Self::VERSION);
-        Self(Sha256::new_with_prefix(query))
-    }
-
-    /// A marker is its version, the seal of query and position, and the position, in Base64.
-    fn mark(&self, position: &Position) -> Marker {
-        let position = position.to_string();
-        let mut marker = vec![Self::VERSION];
-        marker.extend(self.seal(position.as_bytes()));
-        marker.extend(position.as_bytes());
-        Marker(URL_SAFE_NO_PAD.encode(marker).into())
-    }
-
-    fn locate(&self, marker: &Marker) -> Result<Position, Error> {
-        let locate = || {
-            let decoded = URL_SAFE_NO_PAD.decode(marker.as_str()).ok()?;
-            let sealed = decoded.strip_prefix(&[Self::VERSION])?;
-            let (seal, position) = sealed.split_at_checked(Self::SEAL)?;
-            if self.seal(position) != seal {
-                return None;
-            }
-            Position::parse(std::str::from_utf8(position).ok()?)
-        };
-        locate().ok_or(Error::MarkerMismatch)
-    }
-
-    fn seal(&self, position: &[u8]) -> Vec<u8> {
-        self.0.clone().chain_update(position).finalize().into_iter().take(Self::SEAL).collect()
-    }
-}
-
-impl Position {
-    fn parse(text: &str) -> Option<Self> {
-        let mut lines = text.split('\n');
-        let user = lines.next()?.parse().ok()?;
-        let credential = match (lines.next(), lines.next(), lines.next()) {
-            (None, ..) => None,
-            (Some(created), Some(id), None) => {
-                Some((Timestamp::from_milliseconds(created.parse().ok()?)?, id.parse().ok()?))
-            }
-            _ => return None,
-        };
-        Some(Self { user, credential })
-    }
-
-    /// Whether the page that ended here, or one before it, held this credential.
-    fn covers(&self, user: &UserName, credential: &StoredCredential) -> bool {
-        let (created, id) = credential.position();
-        let here = self.credential.as_ref().map(|(created, id)| (*created, id));
-        self.user == *user && here.is_some_and(|here| (created, id) <= here)
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.user)?;
-        match &self.credential {
-            Some((created, id)) => write!(f, "\n{}\n{id}", created.milliseconds()),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Fills a page with credentials.
 pub(crate) struct CredentialPager<'a> {
     account: AccountId,
@@ -369,7 +198,8 @@ impl<'a> CredentialPager<'a> {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let query = Query::credentials(account, request);
+        let ListRequest { user, service, older_than, .. } = request;
+        let query = Query::credentials(account, user.as_ref(), service.as_ref(), *older_than);
         let after = request.marker.as_ref().map(|marker| query.locate(marker)).transpose()?;
         Ok(Self {
             account,
