@@ -20,12 +20,14 @@ pub(crate) const UNSUPPORTED: &str = "ec2.amazonaws.com";
 const DAY: i64 = 86_400_000;
 const LIMIT: usize = 2;
 
+#[derive(Clone)]
 pub(crate) struct Model {
     pub(crate) now: i64,
     numbering: Numbering,
     users: Vec<ModelUser>,
 }
 
+#[derive(Clone)]
 struct ModelUser {
     at: At,
     id: UserId,
@@ -34,6 +36,7 @@ struct ModelUser {
     credentials: Vec<ModelCredential>,
 }
 
+#[derive(Clone)]
 struct ModelCredential {
     id: String,
     service: String,
@@ -283,20 +286,22 @@ impl Model {
         Ok(gone)
     }
 
-    /// The lowest name that nobody in the account has at the service.
-    fn free_name(&self, at: At, user: &str, service: &str) -> String {
+    /// Whether anybody in the account has this name at the service.
+    pub(crate) fn has_name(&self, at: At, service: &str, name: &str) -> bool {
+        let users = self.users.iter().filter(|user| user.at == at);
+        let mut held = users.flat_map(|user| &user.credentials);
+        held.any(|held| same(&held.service, service) && same(&held.name, name))
+    }
+
+    /// The lowest name that is free.
+    fn lowest(&self, at: At, user: &str, free: impl Fn(&Self, &str) -> bool) -> String {
         let account = ACCOUNTS[at];
-        let taken = |name: &String| {
-            let users = self.users.iter().filter(|user| user.at == at);
-            let mut held = users.flat_map(|user| &user.credentials);
-            held.any(|held| same(&held.service, service) && same(&held.name, name))
-        };
         let number = |place| match (self.numbering, place) {
             (Numbering::BareFirst, 0) => format!("{user}-at-{account}"),
             (Numbering::BareFirst, place) => format!("{user}+{place}-at-{account}"),
             (Numbering::FromOne, place) => format!("{user}+{}-at-{account}", place + 1),
         };
-        (0..1000).map(number).find(|name| !taken(name)).unwrap()
+        (0..1000).map(number).find(|name| free(self, name)).unwrap()
     }
 
     pub(crate) fn create(
@@ -306,6 +311,20 @@ impl Model {
         service: &str,
         days: Option<u32>,
         drawn: Option<Drawn>,
+    ) -> Result<Seen, Refused> {
+        let free = |model: &Self, name: &str| !model.has_name(at, service, name);
+        self.create_where(at, name, service, days, drawn, free)
+    }
+
+    /// As [`create`](Self::create), with a notion of one's own of which names are free.
+    pub(crate) fn create_where(
+        &mut self,
+        at: At,
+        name: &str,
+        service: &str,
+        days: Option<u32>,
+        drawn: Option<Drawn>,
+        free: impl Fn(&Self, &str) -> bool,
     ) -> Result<Seen, Refused> {
         let place = self.find(at, name)?;
         Self::support(service)?;
@@ -317,7 +336,7 @@ impl Model {
         let credential = ModelCredential {
             id: drawn.id,
             service: fold(service),
-            name: self.free_name(at, &self.users[place].name, service),
+            name: self.lowest(at, &self.users[place].name, free),
             active: true,
             created: self.now,
             expires: days.map(|days| self.now + i64::from(days) * DAY),

@@ -1,0 +1,97 @@
+//! When which thread goes on.
+
+use std::{
+    cell::Cell,
+    hint::spin_loop,
+    sync::{
+        Barrier, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
+
+thread_local! {
+    /// Which of the threads this is, if it is one.
+    static SEAT: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// How threads go on from one pause to the next.
+pub(crate) enum Pace {
+    /// All at once, from a common start: each pause is a few turns of a loop.
+    Free { start: Barrier, pauses: AtomicUsize },
+    /// One at a time. At each pause chance decides who is next, and a seed what chance does.
+    Turns { table: Box<Mutex<Table>>, moved: Condvar },
+}
+
+pub(crate) struct Table {
+    rng: ChaCha20Rng,
+    seated: Vec<usize>,
+    next: usize,
+}
+
+/// A thread that is not done.
+pub(crate) struct Seat<'a>(&'a Pace, usize);
+
+impl Pace {
+    pub(crate) fn free(threads: usize) -> Self {
+        Self::Free { start: Barrier::new(threads), pauses: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn turns(threads: usize, seed: u64) -> Self {
+        let rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut table = Table { rng, seated: (0..threads).collect(), next: 0 };
+        table.choose();
+        Self::Turns { table: Box::new(Mutex::new(table)), moved: Condvar::new() }
+    }
+
+    /// Waits for the start.
+    pub(crate) fn sit(&self, seat: usize) -> Seat<'_> {
+        SEAT.set(Some(seat));
+        match self {
+            Self::Free { start, .. } => drop(start.wait()),
+            Self::Turns { table, moved } => drop(wait(table.lock().unwrap(), moved, seat)),
+        }
+        Seat(self, seat)
+    }
+
+    /// Lets others go first. Only threads with a seat pause.
+    pub(crate) fn pause(&self) {
+        let Some(seat) = SEAT.get() else { return };
+        match self {
+            Self::Free { pauses, .. } => {
+                (0..pauses.fetch_add(1, Relaxed) * 37 % 101).for_each(|_| spin_loop());
+            }
+            Self::Turns { table, moved } => {
+                let mut table = table.lock().unwrap();
+                table.choose();
+                moved.notify_all();
+                drop(wait(table, moved, seat));
+            }
+        }
+    }
+}
+
+fn wait<'a>(table: MutexGuard<'a, Table>, moved: &Condvar, seat: usize) -> MutexGuard<'a, Table> {
+    moved.wait_while(table, |table| table.next != seat).unwrap()
+}
+
+impl Table {
+    fn choose(&mut self) {
+        if !self.seated.is_empty() {
+            self.next = self.seated[self.rng.random_range(0..self.seated.len())];
+        }
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        SEAT.set(None);
+        if let Pace::Turns { table, moved } = self.0 {
+            let mut table = table.lock().unwrap();
+            table.seated.retain(|&seat| seat != self.1);
+            table.choose();
+            moved.notify_all();
+        }
+    }
+}
