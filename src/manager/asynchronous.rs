@@ -473,8 +473,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         Err(Error::Contended)
     }
 
-    /// Tells a credential that is another user's from one that there is not. `None` if it is this
-    /// user's by now, or the name is that of its user by now: then neither was ever true.
+    /// Tells a credential that is another user's from one that there is not. `None` if users or
+    /// credentials changed meanwhile so that neither need ever have been true.
     async fn whose(
         &self,
         user: &UserName,
@@ -484,7 +484,10 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         let Error::NoSuchCredential { id } = error else { return Ok(Some(error)) };
         let key = Key::Credential { account: self.account, id: &id };
         Ok(match self.shared.store.find(&key).await? {
-            None => Some(Error::NoSuchCredential { id }),
+            None => {
+                let same = self.record(user).await.is_ok_and(|record| Some(record.id()) == asked);
+                same.then_some(Error::NoSuchCredential { id })
+            }
             Some(owner) if Some(owner.id()) == asked || owner.name() == user => None,
             Some(_) => Some(Error::CredentialOfAnotherUser { user: user.clone(), id }),
         })
