@@ -241,33 +241,18 @@ impl Naive {
         }
     }
 
-    /// All of a change but what it releases.
+    /// All of a change but what it releases late.
     fn begin(&self, change: &Change) -> Commit {
         let mut state = self.state();
-        let early = match self.fault {
-            F::ChecksThenActs => Some(self.answer(&state, change)),
-            F::ChecksKeysBeforehand => {
-                let taken = self.is_taken(&state, change);
-                drop(state);
-                pause();
-                state = self.state();
-                let stale = self.is_stale(&state, change);
-                Some(if stale {
-                    Stale
-                } else if taken {
-                    KeyTaken
-                } else {
-                    Applied
-                })
-            }
-            _ => None,
-        };
-        if self.is(F::ChecksThenActs) {
+        let mut answer = self.answer(&state, change);
+        if self.is(F::ChecksThenActs) || self.is(F::ChecksKeysBeforehand) {
             drop(state);
             pause();
             state = self.state();
         }
-        let answer = early.unwrap_or_else(|| self.answer(&state, change));
+        if self.is(F::ChecksKeysBeforehand) && self.is_stale(&state, change) {
+            answer = Stale;
+        }
         if answer == Applied {
             self.replace(&mut state, change);
             self.claim(&mut state, change);
@@ -598,7 +583,7 @@ fn a_guard_outlives_its_store_and_every_thread_is_within_the_context() {
         }
     }
     #[derive(Debug)]
-    struct House(Immediate<MemoryStore>, Tenant);
+    struct House(Immediate<MemoryStore>, #[expect(dead_code, reason = "dropped")] Tenant);
     impl AsyncStore for House {
         async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
             assert!(INSIDE.get());
