@@ -85,6 +85,15 @@ struct Progress {
     done: AtomicBool,
 }
 
+/// Whichever thread ends, by a fault or a panic too, has the others end.
+struct EndsAll<'a>(&'a AtomicBool);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 impl Progress {
     /// Has one thread write, step by step, and the others read, until there was enough of both.
     fn while_writing<S: AsyncStore>(
@@ -109,12 +118,8 @@ impl Progress {
             Ok(())
         };
         let act = |place| {
-            let result = if place == 0 { write_all() } else { read_all() };
-            // One that fails has the others stop.
-            if place == 0 || result.is_err() {
-                self.done.store(true, SeqCst);
-            }
-            result
+            let _ends = EndsAll(&self.done);
+            if place == 0 { write_all() } else { read_all() }
         };
         subject.race(4, act).map(drop)
     }
