@@ -1,4 +1,4 @@
-//! For tests: a clock that stands still, and entropy that can be had again.
+//! For tests: a suite for stores, a clock that stands still, and entropy that can be had again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,6 +6,10 @@ use rand::{SeedableRng, rngs::ChaCha20Rng};
 use time::{Duration, OffsetDateTime};
 
 use crate::environment::{Clock, Entropy, EntropyError, RngEntropy};
+
+pub use suite::{Obligation, Suite, Violation};
+
+mod suite;
 
 /// A clock that shows what it is set to.
 ///

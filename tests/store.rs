@@ -473,7 +473,8 @@ mod types {
             credentials::UserId, credentials::UserName,
             store::Change, store::Commit, store::Key<'static>, store::Listing<'static>, store::MemoryStore,
             store::Range<'static>, store::Revision, store::StoreError, store::UserRecord,
-            testing::FixedClock, testing::SeededEntropy,
+            testing::FixedClock, testing::Obligation, testing::SeededEntropy,
+            testing::Suite<'static>, testing::Violation,
             Box<dyn credentials::Clock>, Box<dyn credentials::Entropy>, Box<dyn store::Store>,
         }
     }

@@ -1,0 +1,236 @@
+//! What is found by which key.
+
+use super::{
+    subject::{Checked, Subject, ensure},
+    world::{
+        GIT, GIT_COM, MAIL, World, after, credential, delete, keys, remove, rename, service, user,
+    },
+};
+use crate::{
+    ServiceName,
+    store::{AsyncStore, Commit, Key, Listing, UserRecord},
+};
+
+pub(super) fn claimed_keys_find<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    for change in World::new().life() {
+        subject.applies([&change])?;
+        let record = change.after();
+        change.claimed().try_for_each(|key| subject.finds(&key, record.expect("it claims")))?;
+    }
+    Ok(())
+}
+
+pub(super) fn kept_keys_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    for change in World::new().life() {
+        subject.applies([&change])?;
+        if let (Some(before), Some(after)) = (change.before(), change.after()) {
+            let mut kept = after.keys().filter(|key| before.holds(key));
+            kept.try_for_each(|key| subject.finds(&key, after))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn released_keys_find_nothing<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    for change in World::new().life() {
+        subject.applies([&change])?;
+        change.released().try_for_each(|key| subject.finds_nothing(&key))?;
+    }
+    Ok(())
+}
+
+pub(super) fn released_keys_are_free<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let world = World::new();
+    // Renamed: the user's name is free, that of the credential is not.
+    let first = world.register("anika");
+    let created = world.create(after(&first), GIT);
+    let away = rename(after(&created), "bela");
+    let second = world.register("Anika");
+    subject.applies([&first, &created, &away, &second])?;
+    // Deleted: now it is.
+    let deleted = delete(after(&away));
+    let same = world.create_as(after(&second), GIT, "ANIKA");
+    subject.applies([&deleted, &same])?;
+    subject.keeps(after(&same))?;
+    subject.keeps(after(&deleted))?;
+    // Removed: all is, under the same id even.
+    let gone = remove(after(&same));
+    let third = world.register("anika");
+    let held = after(&same).credentials().first().expect("it was created").id();
+    let again = world.create_id(after(&third), GIT, held.as_str());
+    subject.applies([&gone, &third, &again])?;
+    subject.keeps(after(&again))
+}
+
+pub(super) fn strangers_find_nothing<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let world = World::new();
+    let (account, at) = (world.account, &service(GIT));
+    let first = world.register("kiss_1");
+    let created = world.create(after(&first), GIT);
+    subject.applies([&first, &created])?;
+
+    for name in ["kiss", "kissx1", "kiss_", "kiss_11", "_", "0", &"x".repeat(64)] {
+        let user = user(name);
+        subject.finds_nothing(&Key::User { account, name: &user })?;
+        subject.finds_nothing(&Key::Member { account, service: Some(at), user: &user })?;
+        subject.finds_nothing(&Key::Member { account, service: None, user: &user })?;
+    }
+    let held = "kiss_1+1-at-123456789012";
+    subject.finds(&Key::ServiceUser { account, service: at, name: held }, after(&created))?;
+    let like = [held.replace('_', "%"), held.replace("kiss", "____"), "%".to_owned()];
+    // Unicode's Kelvin sign and long s are lower- and upper-cased into letters of ASCII.
+    let unicode = [held.replace('k', "\u{212a}"), held.replace("ss", "\u{17f}\u{17f}")];
+    let others = ["", " ", "kiss_1", "\0", "\n", "'", "\"", "\\", "' or 1=1 --", "é", "日本", "😀"];
+    let around = [format!("{held} "), format!(" {held}"), format!("{held}\0"), "x".repeat(512)];
+    let others = others.map(str::to_owned);
+    for name in like.iter().chain(&unicode).chain(&others).chain(&around) {
+        subject.finds_nothing(&Key::ServiceUser { account, service: at, name })?;
+    }
+    let id = &credential("ACCAXXXXXXXXXXXXXXXXX");
+    subject.finds_nothing(&Key::Credential { account, id })
+}
+
+pub(super) fn names_ignore_case<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let world = World::new();
+    let (account, at) = (world.account, &service(GIT));
+    let first = world.register("Anika");
+    let created = world.create(after(&first), GIT);
+    subject.applies([&first, &created])?;
+
+    for name in ["Anika", "anika", "ANIKA", "aNIKA"] {
+        let record = after(&created);
+        let user = &user(name);
+        subject.finds(&Key::User { account, name: user }, record)?;
+        subject.finds(&Key::Member { account, service: None, user }, record)?;
+        subject.finds(&Key::Member { account, service: Some(at), user }, record)?;
+        let name = &format!("{name}+1-aT-123456789012");
+        subject.finds(&Key::ServiceUser { account, service: at, name }, record)?;
+    }
+    let other = world.register("bela");
+    subject.applies([&other])?;
+    subject.answers(&world.register("ANIKA"), Commit::KeyTaken)?;
+    subject.answers(&rename(after(&other), "ANIKA"), Commit::KeyTaken)?;
+    subject.answers(&world.create_as(after(&other), GIT, "aNIKa"), Commit::KeyTaken)
+}
+
+pub(super) fn ids_keep_case<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let world = World::new();
+    let account = world.account;
+    let (a, b) = (world.register("a"), world.register("b"));
+    let [upper, lower] = ["ACCAABCDEFGHIJKLMNOPQ", "ACCAabcdefghijklmnopq"];
+    let first = world.create_id(after(&a), GIT, upper);
+    let second = world.create_id(after(&b), GIT, lower);
+    subject.applies([&a, &b, &first])?;
+    subject.finds_nothing(&Key::Credential { account, id: &credential(lower) })?;
+    subject.applies([&second])?;
+    subject.keeps(after(&first))?;
+    subject.keeps(after(&second))
+}
+
+pub(super) fn spelling_is_kept<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let world = World::new();
+    let first = world.register("anika");
+    let created = world.create(after(&first), GIT);
+    let respelled = rename(after(&created), "AniKa");
+    subject.applies([&first, &created, &respelled])?;
+
+    let record = after(&respelled);
+    subject.keeps(record)?;
+    subject.answers(&rename(after(&created), "bela"), Commit::Stale)?;
+    subject.answers(&world.register("anika"), Commit::KeyTaken)?;
+    for listing in [Listing::Users, Listing::Members { service: None }] {
+        subject.lists(world.account, listing, &[record])?;
+    }
+    let found = subject.find(&Key::User { account: world.account, name: &user("ANIKA") })?;
+    let spelling = found.as_ref().map(|found| found.name().as_str());
+    ensure(spelling == Some("AniKa"), || {
+        format!("the name was spelled `AniKa` last, and is spelled {spelling:?}")
+    })?;
+    // And all of it is released as well.
+    let renamed = rename(record, "bela");
+    subject.applies([&renamed])?;
+    renamed.released().try_for_each(|key| subject.finds_nothing(&key))
+}
+
+pub(super) fn accounts_are_apart<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let (here, there) = (World::new(), World::elsewhere());
+    for (ours, theirs) in here.life().iter().zip(&there.life()) {
+        subject.applies([ours])?;
+        // Until the same is done there, the old state stands.
+        if let Some(record) = theirs.before() {
+            subject.keeps(record)?;
+        }
+        subject.lists(there.account, Listing::Users, theirs.before().as_slice())?;
+        subject.applies([theirs])?;
+        for (world, change) in [(&here, ours), (&there, theirs)] {
+            if let Some(record) = change.after() {
+                subject.keeps(record)?;
+            }
+            let record = change.after().map(|record| &**record);
+            subject.lists(world.account, Listing::Users, record.as_slice())?;
+            let members = record.filter(|record| record.credential_count() > 0);
+            let listing = Listing::Members { service: None };
+            subject.lists(world.account, listing, members.as_slice())?;
+        }
+    }
+    subject.lists("000000000001".parse().unwrap(), Listing::Users, &[])
+}
+
+pub(super) fn services_are_apart<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let world = World::new();
+    let account = world.account;
+    let (a, b) = (world.register("a"), world.register("b"));
+    let first = world.create_as(after(&a), GIT, "x");
+    let second = world.create_as(after(&b), GIT_COM, "x");
+    subject.applies([&a, &b, &first, &second])?;
+
+    let lists = |at: &str, records: &[&UserRecord]| {
+        subject.lists(account, Listing::Members { service: Some(&service(at)) }, records)
+    };
+    for change in [&first, &second] {
+        subject.keeps(after(change))?;
+    }
+    lists(GIT, &[after(&first)])?;
+    lists(GIT_COM, &[after(&second)])?;
+    lists(MAIL, &[])?;
+    let name = world.name("x");
+    let (at, name) = (&service(MAIL), name.as_str());
+    subject.finds_nothing(&Key::ServiceUser { account, service: at, name })?;
+    for (held, not) in [(&first, GIT_COM), (&second, GIT)] {
+        let (at, user) = (service(not), after(held).name());
+        subject.finds_nothing(&Key::Member { account, service: Some(&at), user })?;
+    }
+    let deleted = delete(after(&first));
+    subject.applies([&deleted])?;
+    subject.keeps(after(&second))?;
+    lists(GIT, &[])?;
+    lists(GIT_COM, &[after(&second)])
+}
+
+/// Not all of the keys are looked up: a store that keeps bytes reads the whole record for each.
+pub(super) fn largest_record<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    const SAMPLE: usize = 211;
+    let services: Vec<ServiceName> =
+        (0..100).map(|place| service(&format!("{place:03}{}", ".example".repeat(15)))).collect();
+    let name = "x".repeat(64);
+    let world = World::with(services.iter().cloned());
+    let first = world.register(&name);
+    let full = world.fill(after(&first), &services, 10);
+    let reset = world.reset(after(&full));
+    let deleted = delete(after(&reset));
+    let gone = remove(after(&deleted));
+
+    subject.applies([&first])?;
+    for change in [&full, &reset, &deleted] {
+        subject.applies([change])?;
+        let record = after(change);
+        let last = record.keys().last();
+        let mut sample = record.keys().step_by(SAMPLE).chain(last);
+        sample.try_for_each(|key| subject.finds(&key, record))?;
+        let listing = Listing::Members { service: services.last() };
+        subject.lists(world.account, listing, &[record])?;
+    }
+    subject.applies([&gone])?;
+    keys(&full).step_by(SAMPLE).try_for_each(|key| subject.finds_nothing(&key))?;
+    subject.lists(world.account, Listing::Members { service: services.first() }, &[])
+}

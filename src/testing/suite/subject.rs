@@ -1,0 +1,227 @@
+//! A store under test, and what can be demanded of it.
+
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    ops::Bound,
+    panic::resume_unwind,
+    sync::{Arc, Barrier},
+    thread,
+};
+
+use super::drive::{Context, inside, wait};
+use crate::{
+    AccountId, UserName,
+    store::{AsyncStore, Change, Commit, Key, Listing, Range, Revision, StoreError, UserRecord},
+};
+
+/// What was expected and what was seen.
+#[derive(Debug)]
+pub(super) struct Fault(pub(super) String);
+
+pub(super) type Checked<T = ()> = Result<T, Fault>;
+
+/// Demands that `condition` holds.
+pub(super) fn ensure(condition: bool, what: impl FnOnce() -> String) -> Checked {
+    if condition { Ok(()) } else { Err(Fault(what())) }
+}
+
+/// More than there ever are.
+pub(super) const ALL: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
+
+/// The store that a check is about. Waits for every answer.
+pub(super) struct Subject<'a, S> {
+    store: &'a S,
+    context: Option<&'a Context<'a>>,
+}
+
+impl<'a, S: AsyncStore> Subject<'a, S> {
+    pub(super) const fn new(store: &'a S, context: Option<&'a Context<'a>>) -> Self {
+        Self { store, context }
+    }
+
+    pub(super) const fn store(&self) -> &S {
+        self.store
+    }
+
+    pub(super) fn find(&self, key: &Key<'_>) -> Checked<Option<Arc<UserRecord>>> {
+        let found = answer("find", wait(self.store.find(key))?)?;
+        let holds = found.as_ref().is_none_or(|record| record.holds(key));
+        ensure(holds, || {
+            format!("{} found {}, which does not hold it", print(key), state(found.as_deref()))
+        })?;
+        Ok(found)
+    }
+
+    pub(super) fn commit(&self, change: &Change) -> Checked<Commit> {
+        answer("commit", wait(self.store.commit(change))?)
+    }
+
+    pub(super) fn scan(
+        &self,
+        account: AccountId,
+        listing: Listing<'_>,
+        start: Bound<&UserName>,
+        limit: NonZeroUsize,
+    ) -> Checked<Vec<Arc<UserRecord>>> {
+        let range = Range::new(account, listing, start, limit);
+        answer("scan", wait(self.store.scan(&range))?)
+    }
+
+    /// Demands this answer to `change`.
+    pub(super) fn answers(&self, change: &Change, expected: Commit) -> Checked {
+        let seen = self.commit(change)?;
+        ensure(seen == expected, || {
+            format!("{} must be answered {expected:?} and was answered {seen:?}", describe(change))
+        })
+    }
+
+    pub(super) fn applies<'c>(&self, changes: impl IntoIterator<Item = &'c Change>) -> Checked {
+        changes.into_iter().try_for_each(|change| self.answers(change, Commit::Applied))
+    }
+
+    /// Demands that `key` finds `record`, and all of it.
+    pub(super) fn finds(&self, key: &Key<'_>, record: &UserRecord) -> Checked {
+        let found = self.find(key)?;
+        ensure(found.as_ref().is_some_and(|found| is_same(found, record)), || {
+            let (expected, seen) = (state(Some(record)), state(found.as_deref()));
+            format!("{} must find {expected} and found {seen}", print(key))
+        })
+    }
+
+    /// Demands that every key of `record` finds it.
+    pub(super) fn keeps(&self, record: &UserRecord) -> Checked {
+        record.keys().try_for_each(|key| self.finds(&key, record))
+    }
+
+    pub(super) fn finds_nothing(&self, key: &Key<'_>) -> Checked {
+        let found = self.find(key)?;
+        ensure(found.is_none(), || {
+            format!("{} must find nothing and found {}", print(key), state(found.as_deref()))
+        })
+    }
+
+    /// Demands that a listing holds these records, in any order.
+    pub(super) fn lists(
+        &self,
+        account: AccountId,
+        listing: Listing<'_>,
+        records: &[&UserRecord],
+    ) -> Checked {
+        let mut listed = self.scan(account, listing, Bound::Unbounded, ALL)?;
+        listed.sort_by(|left, right| left.name().cmp(right.name()));
+        let mut expected = records.to_vec();
+        expected.sort_by(|left, right| left.name().cmp(right.name()));
+        let same = listed.len() == expected.len()
+            && listed.iter().zip(&expected).all(|(listed, expected)| is_same(listed, expected));
+        ensure(same, || {
+            let expected = states(expected.iter().copied());
+            let seen = states(listed.iter().map(|record| &**record));
+            format!("the listing of {listing:?} must hold {expected} and holds {seen}")
+        })
+    }
+
+    /// What there is to see by these keys, and in the listings of `account`: users, members, and
+    /// members at the services of the keys.
+    pub(super) fn view(
+        &self,
+        account: AccountId,
+        keys: &[Key<'_>],
+    ) -> Checked<BTreeSet<(String, String)>> {
+        let mut view = BTreeSet::new();
+        for key in keys {
+            view.insert((print(key), state(self.find(key)?.as_deref())));
+        }
+        let mut listings = vec![Listing::Users, Listing::Members { service: None }];
+        listings.extend(keys.iter().filter_map(|key| match *key {
+            Key::Member { service, .. } => Some(Listing::Members { service }),
+            _ => None,
+        }));
+        for listing in listings {
+            let listed = self.scan(account, listing, Bound::Unbounded, ALL)?;
+            let states = states(listed.iter().map(|record| &**record));
+            view.insert((format!("the listing of {listing:?}"), states));
+        }
+        Ok(view)
+    }
+
+    /// What `act` yields on each of some threads that begin at once.
+    pub(super) fn race<T: Send>(
+        &self,
+        threads: usize,
+        act: impl Fn(usize) -> Checked<T> + Sync,
+    ) -> Checked<Vec<T>> {
+        let begin = Barrier::new(threads);
+        let work = |place| {
+            begin.wait();
+            inside(self.context, || act(place))
+        };
+        thread::scope(|scope| {
+            let work = &work;
+            let threads: Vec<_> =
+                (0..threads).map(|place| scope.spawn(move || work(place))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        })
+    }
+}
+
+fn answer<T>(operation: &str, result: Result<T, StoreError>) -> Checked<T> {
+    result.map_err(|error| Fault(format!("`{operation}` failed: {error}")))
+}
+
+fn is_same(left: &UserRecord, right: &UserRecord) -> bool {
+    std::ptr::eq(left, right)
+        || (left.revision() == right.revision() && left.encode() == right.encode())
+}
+
+/// A revision as `4 of 2f7c…`.
+pub(super) fn revision(revision: Revision) -> String {
+    let user: String = revision.user().to_string().chars().take(8).collect();
+    format!("revision {} of {user}", revision.count())
+}
+
+pub(super) fn state(record: Option<&UserRecord>) -> String {
+    record.map_or_else(
+        || "nothing".to_owned(),
+        |record| {
+            let (name, count) = (record.name(), record.credential_count());
+            format!("`{name}` ({}, {count} credentials)", revision(record.revision()))
+        },
+    )
+}
+
+pub(super) fn states<'a>(records: impl Iterator<Item = &'a UserRecord>) -> String {
+    let states: Vec<_> = records.map(|record| state(Some(record))).collect();
+    match states.len() {
+        0 => "nobody".to_owned(),
+        1..10 => states.join(", "),
+        many => format!("{many} users"),
+    }
+}
+
+fn describe(change: &Change) -> String {
+    match (change.before(), change.after()) {
+        (None, Some(after)) => format!("registering {}", state(Some(after))),
+        (before, None) => format!("removing {}", state(before)),
+        (before, Some(after)) => {
+            format!("changing {} into {}", state(before), state(Some(after)))
+        }
+    }
+}
+
+pub(super) fn print(key: &Key<'_>) -> String {
+    match key {
+        Key::User { name, .. } => format!("the user `{name}`"),
+        Key::Credential { id, .. } => format!("the credential `{id}`"),
+        Key::ServiceUser { service, name, .. } => {
+            format!("the service user `{}` of `{service}`", name.escape_debug())
+        }
+        Key::Member { service: None, user, .. } => format!("the member `{user}` of any service"),
+        Key::Member { service: Some(service), user, .. } => {
+            format!("the member `{user}` of `{service}`")
+        }
+    }
+}

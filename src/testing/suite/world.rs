@@ -1,0 +1,218 @@
+//! The users of the suite, and what becomes of them.
+
+use std::{
+    iter,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use crate::{
+    AccountId, CredentialId, Numbering, Policy, PolicyBuilder, Secret, ServiceName, UserId,
+    UserName,
+    record::Draft,
+    service_user_name::GeneratedName,
+    store::{Change, Key, UserRecord},
+    testing::SeededEntropy,
+    timestamp::Timestamp,
+};
+
+pub(super) const GIT: &str = "git.example";
+/// Begins as the other does.
+pub(super) const GIT_COM: &str = "git.example.com";
+pub(super) const MAIL: &str = "mail.example.com";
+pub(super) const SERVICES: [&str; 3] = [GIT, GIT_COM, MAIL];
+
+/// A moment at which everything happens that has no other.
+const NOW: i64 = 1_478_022_442_382;
+
+/// What is done to a user.
+type Step<'a> = dyn Fn(&Arc<UserRecord>) -> Change + 'a;
+
+/// One account, and what is drawn for its users: the same in every run, and never the same twice.
+pub(super) struct World {
+    pub(super) account: AccountId,
+    users: AtomicU64,
+    credentials: AtomicU64,
+    entropy: SeededEntropy,
+    policy: Policy,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::of("123456789012", 1, SERVICES.map(service))
+    }
+
+    /// Another account, whose users have other ids, and whose credentials the same.
+    pub(super) fn elsewhere() -> Self {
+        Self::of("123456789013", 1_000_000, SERVICES.map(service))
+    }
+
+    /// One with these services.
+    pub(super) fn with(services: impl IntoIterator<Item = ServiceName>) -> Self {
+        Self::of("123456789012", 1, services)
+    }
+
+    fn of(account: &str, users: u64, services: impl IntoIterator<Item = ServiceName>) -> Self {
+        let empty = Policy::builder().without_services().credentials_per_service(10);
+        let policy = services.into_iter().fold(empty, PolicyBuilder::password_service);
+        Self {
+            account: account.parse().unwrap(),
+            users: users.into(),
+            credentials: 0.into(),
+            entropy: SeededEntropy::new(7),
+            policy: policy.build().unwrap(),
+        }
+    }
+
+    pub(super) fn register(&self, name: &str) -> Change {
+        let place = u128::from(self.users.fetch_add(1, Relaxed));
+        // Spread, so that the order of ids says nothing.
+        let id = place.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let id = UserId::from_bytes(id.to_be_bytes());
+        Change::registration(UserRecord::register(self.account, id, user(name), now()))
+    }
+
+    /// Adds a credential under the first name that is free for the user's own.
+    pub(super) fn create(&self, before: &Arc<UserRecord>, at: &str) -> Change {
+        let (_, name) = before.free_name(&service(at), 0, Numbering::FromOne);
+        self.issue(before, at, name, &self.id())
+    }
+
+    /// Adds a credential under a name that is made for a user called `owner`.
+    pub(super) fn create_as(&self, before: &Arc<UserRecord>, at: &str, owner: &str) -> Change {
+        self.issue(before, at, self.name(owner), &self.id())
+    }
+
+    /// Adds a credential of this id.
+    pub(super) fn create_id(&self, before: &Arc<UserRecord>, at: &str, id: &str) -> Change {
+        let (_, name) = before.free_name(&service(at), 0, Numbering::FromOne);
+        self.issue(before, at, name, id)
+    }
+
+    fn issue(&self, before: &Arc<UserRecord>, at: &str, name: GeneratedName, id: &str) -> Change {
+        replace(before, self.add(before, &service(at), name, credential(id)))
+    }
+
+    fn add(
+        &self,
+        before: &UserRecord,
+        at: &ServiceName,
+        name: GeneratedName,
+        id: CredentialId,
+    ) -> UserRecord {
+        let password = Secret::password(&self.entropy, &self.policy).unwrap();
+        let draft = Draft { id, service: at, password, created: now(), age: None };
+        before.create(&draft, name, &self.policy).unwrap().record
+    }
+
+    /// Adds, in one change, as many credentials at each of the services. Their names are those of
+    /// users that the user was called before.
+    pub(super) fn fill(
+        &self,
+        before: &Arc<UserRecord>,
+        services: &[ServiceName],
+        each: usize,
+    ) -> Change {
+        let places = services.iter().flat_map(|at| iter::repeat_n(at, each));
+        let add = |record: UserRecord, at| {
+            let id = self.id();
+            let owner: String = id.chars().rev().chain(iter::repeat('x')).take(64).collect();
+            self.add(&record, at, self.name(&owner), credential(&id))
+        };
+        replace(before, places.fold(UserRecord::clone(before), add))
+    }
+
+    /// Gives the user's first credential another secret.
+    pub(super) fn reset(&self, before: &Arc<UserRecord>) -> Change {
+        let password = Secret::password(&self.entropy, &self.policy).unwrap();
+        let id = before.credentials().first().unwrap().id();
+        let issue = before.reset(id, &password, &self.policy, now()).unwrap();
+        replace(before, issue.record)
+    }
+
+    pub(super) fn name(&self, owner: &str) -> GeneratedName {
+        GeneratedName::new(&user(owner), Some(1), self.account)
+    }
+
+    fn id(&self) -> String {
+        format!("ACCA{:017}", self.credentials.fetch_add(1, Relaxed))
+    }
+
+    /// What becomes of one user: every kind of change, with every kind of key released, kept and
+    /// claimed, from registration to removal.
+    pub(super) fn life(&self) -> Vec<Change> {
+        let steps: [&Step<'_>; 9] = [
+            &|now| self.create(now, GIT),
+            &|now| self.create_as(now, GIT_COM, "elsewhere"),
+            &|now| self.reset(now),
+            &|now| rename(now, "bela"),
+            &|now| self.create(now, GIT),
+            &delete,
+            &delete,
+            &|now| rename(now, "anika"),
+            &remove,
+        ];
+        let first = self.register("anika");
+        let mut now = Arc::clone(after(&first));
+        let mut life = vec![first];
+        for step in steps {
+            let change = step(&now);
+            now = change.after().map_or(now, Arc::clone);
+            life.push(change);
+        }
+        life
+    }
+}
+
+pub(super) fn rename(before: &Arc<UserRecord>, name: &str) -> Change {
+    replace(before, before.rename(user(name)))
+}
+
+/// Deletes the user's first credential.
+pub(super) fn delete(before: &Arc<UserRecord>) -> Change {
+    let id = before.credentials().first().unwrap().id();
+    replace(before, before.delete(id).unwrap())
+}
+
+/// Deletes the user's last credential.
+pub(super) fn delete_last(before: &Arc<UserRecord>) -> Change {
+    let id = before.credentials().last().unwrap().id();
+    replace(before, before.delete(id).unwrap())
+}
+
+pub(super) fn remove(before: &Arc<UserRecord>) -> Change {
+    Change::removal(Arc::clone(before))
+}
+
+fn replace(before: &Arc<UserRecord>, after: UserRecord) -> Change {
+    Change::replacement(Arc::clone(before), after)
+}
+
+/// The record that a change leaves.
+pub(super) fn after(change: &Change) -> &Arc<UserRecord> {
+    change.after().expect("it is no removal")
+}
+
+/// The keys of the records before and after a change.
+pub(super) fn keys(change: &Change) -> impl Iterator<Item = Key<'_>> {
+    let after = change.after().map(|after| &**after);
+    change.before().into_iter().chain(after).flat_map(UserRecord::keys)
+}
+
+pub(super) fn user(name: &str) -> UserName {
+    name.parse().unwrap()
+}
+
+pub(super) fn service(name: &str) -> ServiceName {
+    name.parse().unwrap()
+}
+
+pub(super) fn credential(id: &str) -> CredentialId {
+    id.parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_milliseconds(NOW).unwrap()
+}
