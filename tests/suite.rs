@@ -504,8 +504,9 @@ catches! {
 
 #[test]
 fn a_commit_that_is_dropped_half_way_is_caught() {
-    let violation = first(|| Waiting(Naive::new(F::ReleasesLate)));
-    assert_eq!(violation.unwrap().obligation(), DroppedCommits);
+    let build = async || (Waiting(Naive::new(F::ReleasesLate)), ());
+    let violation = Suite::new().check(DroppedCommits, build).unwrap_err();
+    assert_eq!(violation.obligation(), DroppedCommits);
 }
 
 #[test]
