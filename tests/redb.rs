@@ -58,3 +58,21 @@ fn what_was_acknowledged_is_there_when_the_file_is_opened_again() {
     RedbStore::compact(&path).unwrap();
     assert_eq!(open().list(&anika).unwrap(), [issued.credential().clone()]);
 }
+
+#[test]
+fn a_file_that_was_only_begun_is_made_anew_and_a_foreign_one_is_left_alone() {
+    let folder = Folder::new("begun");
+    let path = folder.file("store.redb");
+    let begun = vec![0; 2 << 20];
+    std::fs::write(&path, &begun).unwrap();
+    drop(RedbStore::open(&path).unwrap());
+    assert!(RedbStore::check_integrity(&path).unwrap());
+
+    let mut foreign = begun;
+    *foreign.last_mut().unwrap() = 1;
+    for bytes in [&foreign[..], &[0; 4096]] {
+        std::fs::write(&path, bytes).unwrap();
+        assert!(matches!(RedbStore::open(&path), Err(OpenError::NotADatabase)));
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}

@@ -1,10 +1,11 @@
 use std::{
+    fs::OpenOptions,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use redb::{Database, DatabaseError, StorageBackend, StorageError};
+use redb::{Database, DatabaseError, StorageBackend, StorageError, backends::FileBackend};
 
 use self::writer::Writer;
 use super::{AsyncStore, Change, Commit, DecodeError, Key, Range, Store, StoreError, UserRecord};
@@ -72,7 +73,7 @@ impl RedbStore {
         options: &RedbOptions,
         backend: impl StorageBackend,
     ) -> Result<Self, OpenError> {
-        Self::start(options.builder().create_with_backend(backend)?)
+        Self::start(database::open(&options.builder(), backend)?)
     }
 
     fn start(database: Database) -> Result<Self, OpenError> {
@@ -135,7 +136,9 @@ fn open_file(options: &RedbOptions, path: &Path) -> Result<Database, OpenError> 
     if path.metadata().is_ok_and(|metadata| metadata.permissions().readonly()) {
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
-    options.builder().create(path).map_err(|error| match error {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let opened = file.map_err(DatabaseError::from).and_then(FileBackend::new);
+    opened.and_then(|file| database::open(&options.builder(), file)).map_err(|error| match error {
         DatabaseError::Storage(StorageError::Io(error))
             if error.kind() == io::ErrorKind::PermissionDenied =>
         {

@@ -3,11 +3,12 @@
 //! Three tables: `records` maps the 16 bytes of a user's id to the encoded record, `index` maps each
 //! encoded key of a record to the user's id, and `meta` says which format the file has.
 
-use std::sync::Arc;
+use std::{io, ops::Bound, sync::Arc};
 
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
-    Table, TableDefinition, TableError, WriteTransaction,
+    BackendError, Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase as _,
+    ReadableTable as _, ReadableTableMetadata as _, StorageBackend, StorageError, Table,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use super::{OpenError, RedbError};
@@ -17,6 +18,50 @@ const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records
 const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FORMAT: u64 = 1;
+
+/// Opens what `storage` holds, and makes a database if it holds nothing.
+pub(super) fn open(
+    builder: &Builder,
+    storage: impl StorageBackend,
+) -> Result<Database, DatabaseError> {
+    let whole = (Bound::Unbounded, Bound::Unbounded);
+    match storage.try_lock_range(whole.0, whole.1) {
+        Ok(true) => {
+            clear_unfinished(&storage)?;
+            storage.unlock_range(whole.0, whole.1).map_err(StorageError::from)?;
+        }
+        Ok(false) => return Err(DatabaseError::DatabaseAlreadyOpen),
+        Err(BackendError::Unsupported) => clear_unfinished(&storage)?,
+        Err(error) => return Err(StorageError::from(error).into()),
+    }
+    builder.create_with_backend(storage)
+}
+
+/// Empties storage in which a database was being made when the process or the power failed. It has
+/// its length by then, and maybe the rest of a header, but not the bytes that say that it is one,
+/// and redb refuses it from then on. Nobody was told of anything in it.
+fn clear_unfinished(storage: &impl StorageBackend) -> io::Result<()> {
+    const MAGIC: usize = 9;
+    const HEADER: u64 = 512;
+    const SMALLEST: u64 = 1 << 20;
+    let len = storage.len()?;
+    if len < SMALLEST {
+        return Ok(());
+    }
+    let mut magic = [0; MAGIC];
+    storage.read(0, &mut magic)?;
+    let mut empty = magic == [0; MAGIC];
+    let mut chunk = vec![0; 1 << 16];
+    let mut at = HEADER;
+    while empty && at < len {
+        let size = usize::try_from(len - at).unwrap_or(usize::MAX).min(chunk.len());
+        chunk.truncate(size);
+        storage.read(at, &mut chunk)?;
+        empty = chunk.iter().all(|&byte| byte == 0);
+        at += chunk.len() as u64;
+    }
+    if empty { storage.set_len(0) } else { Ok(()) }
+}
 
 /// Makes a new file ours, and refuses one that is somebody else's or a later release's.
 pub(super) fn prepare(database: &Database) -> Result<(), OpenError> {
