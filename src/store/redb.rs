@@ -1,10 +1,11 @@
 use std::{
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use redb::{Database, DatabaseError, StorageBackend, StorageError};
+use redb::{Database, DatabaseError, StorageBackend, StorageError, backends::FileBackend};
 
 use self::writer::Writer;
 use super::{AsyncStore, Change, Commit, DecodeError, Key, Range, Store, StoreError, UserRecord};
@@ -42,7 +43,8 @@ mod writer;
 pub struct RedbStore(Arc<Writer>);
 
 impl RedbStore {
-    /// Opens the file at `path`, and makes it if there is none.
+    /// Opens the file at `path`, and makes it if there is none. A file without a byte in it is as
+    /// good as none.
     ///
     /// After a crash this checks the whole file and takes longer than otherwise.
     ///
@@ -96,11 +98,18 @@ impl RedbStore {
     /// [`OpenError::Exists`] if there is a file already; otherwise as [`open`](Self::open).
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<(), OpenError> {
         let path = path.as_ref();
-        if path.exists() {
-            return Err(OpenError::Exists(path.to_owned()));
-        }
         let snapshot = self.0.snapshot()?;
-        Ok(snapshot.copy_to(&RedbOptions::default().builder().create(path)?)?)
+        let file = File::options().read(true).write(true).create_new(true).open(path);
+        let file = file.map_err(|error| OpenError::io(error, path))?;
+        let copy = || {
+            let backend = FileBackend::new(file)?;
+            snapshot.copy_to(&RedbOptions::default().builder().create_with_backend(backend)?)?;
+            Ok(())
+        };
+        copy().inspect_err(|_| {
+            // A part of a copy would pass for a store that holds nothing.
+            let _ = fs::remove_file(path);
+        })
     }
 
     /// Makes a file that no store has open as small as it can be. Returns whether that changed it.
@@ -136,11 +145,7 @@ fn open_file(options: &RedbOptions, path: &Path) -> Result<Database, OpenError> 
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
     options.builder().create(path).map_err(|error| match error {
-        DatabaseError::Storage(StorageError::Io(error))
-            if error.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            OpenError::ReadOnly(path.to_owned())
-        }
+        DatabaseError::Storage(StorageError::Io(error)) => OpenError::io(error, path),
         error => error.into(),
     })
 }
@@ -218,6 +223,9 @@ pub enum OpenError {
     /// The file is no redb database.
     #[error("the file is no database")]
     NotADatabase,
+    /// The file is a redb database, and damaged: a part of it is missing, for one.
+    #[error("the file is damaged")]
+    Damaged(#[source] RedbError),
     /// The file is a redb database, but of something else.
     #[error("the database holds something other than credentials")]
     NotAStore,
@@ -230,6 +238,9 @@ pub enum OpenError {
     /// A folder was named.
     #[error("`{}` is a folder", .0.display())]
     Directory(PathBuf),
+    /// There is no such folder for the file to be in.
+    #[error("there is no folder for `{}`", .0.display())]
+    NoFolder(PathBuf),
     /// The file cannot be written.
     #[error("`{}` is read-only", .0.display())]
     ReadOnly(PathBuf),
@@ -246,12 +257,24 @@ impl From<DatabaseError> for OpenError {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::Held,
             DatabaseError::UpgradeRequired(version) => Self::EarlierRedb(version),
-            DatabaseError::Storage(StorageError::Io(error))
-                if error.kind() == io::ErrorKind::InvalidData =>
-            {
-                Self::NotADatabase
+            DatabaseError::Storage(error @ StorageError::Corrupted(_)) => {
+                Self::Damaged(redb::Error::from(error).into())
             }
             error => redb::Error::from(error).into(),
+        }
+    }
+}
+
+impl OpenError {
+    fn io(error: io::Error, path: &Path) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::NotADatabase,
+            io::ErrorKind::UnexpectedEof => Self::Damaged(redb::Error::Io(error).into()),
+            io::ErrorKind::IsADirectory => Self::Directory(path.to_owned()),
+            io::ErrorKind::NotFound => Self::NoFolder(path.to_owned()),
+            io::ErrorKind::PermissionDenied => Self::ReadOnly(path.to_owned()),
+            io::ErrorKind::AlreadyExists => Self::Exists(path.to_owned()),
+            _ => redb::Error::Io(error).into(),
         }
     }
 }
