@@ -270,6 +270,17 @@ fn run_and_kill(path: &Path, seed: u64, last: usize, ledger: &mut Ledger) -> usi
 }
 
 #[test]
+fn a_process_that_is_killed_while_it_makes_the_file_leaves_none_that_cannot_be_opened() {
+    let folder = Folder::new("kill-new");
+    for round in 0..20 {
+        let path = folder.file(&format!("{round}.redb"));
+        let mut ledger = Ledger::default();
+        run_and_kill(&path, round, 0, &mut ledger);
+        ledger.check(&open(&path));
+    }
+}
+
+#[test]
 fn what_a_killed_process_acknowledged_is_there_and_nothing_is_there_by_half() {
     let rounds = std::env::var("SSC_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
     let folder = Folder::new("kill");

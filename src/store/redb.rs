@@ -1,5 +1,5 @@
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,8 +43,8 @@ mod writer;
 pub struct RedbStore(Arc<Writer>);
 
 impl RedbStore {
-    /// Opens the file at `path`, and makes it if there is none. A file without a byte in it is as
-    /// good as none.
+    /// Opens the file at `path`, and makes it if there is none: as `path` and `.new`, to give it its
+    /// own name once it is whole. A file without a byte in it is made a store where it is.
     ///
     /// After a crash this checks the whole file and takes longer than otherwise.
     ///
@@ -99,17 +99,8 @@ impl RedbStore {
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<(), OpenError> {
         let path = path.as_ref();
         let snapshot = self.0.snapshot()?;
-        let file = File::options().read(true).write(true).create_new(true).open(path);
-        let file = file.map_err(|error| OpenError::io(error, path))?;
-        let copy = || {
-            let backend = FileBackend::new(file)?;
-            snapshot.copy_to(&RedbOptions::default().builder().create_with_backend(backend)?)?;
-            Ok(())
-        };
-        copy().inspect_err(|_| {
-            // A part of a copy would pass for a store that holds nothing.
-            let _ = fs::remove_file(path);
-        })
+        let copy = make(&RedbOptions::default(), path, |copy| Ok(snapshot.copy_to(copy)?))?;
+        copy.map(drop).ok_or_else(|| OpenError::Exists(path.to_owned()))
     }
 
     /// Makes a file that no store has open as small as it can be. Returns whether that changed it.
@@ -144,10 +135,72 @@ fn open_file(options: &RedbOptions, path: &Path) -> Result<Database, OpenError> 
     if path.metadata().is_ok_and(|metadata| metadata.permissions().readonly()) {
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
+    if !is_there(path)
+        && let Some(made) = make(options, path, database::prepare)?
+    {
+        return Ok(made);
+    }
     options.builder().create(path).map_err(|error| match error {
         DatabaseError::Storage(StorageError::Io(error)) => OpenError::io(error, path),
         error => error.into(),
     })
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Makes a new file under another name, and only then gives it its own: a crash leaves
+/// the whole of it or none, and never one that opens as something else or not at all. Returns
+/// nothing if the file was there already.
+fn make(
+    options: &RedbOptions,
+    path: &Path,
+    write: impl FnOnce(&Database) -> Result<(), OpenError>,
+) -> Result<Option<Database>, OpenError> {
+    let failed = |error| OpenError::io(error, path);
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = Path::new(&unfinished);
+    // What a crash left of an earlier one is overwritten, but not what somebody is making now.
+    let mut how = File::options();
+    how.read(true).write(true).create(true).truncate(false);
+    let file = how.open(unfinished).map_err(failed)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(OpenError::Held),
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+            return Err(failed(error));
+        }
+        _ => {}
+    }
+    let made = (|| {
+        // Before the lock was had, the file may have been finished and got its own name.
+        if is_there(path) {
+            return Ok(None);
+        }
+        file.set_len(0).map_err(failed)?;
+        let database = options.builder().create_with_backend(FileBackend::new(file)?)?;
+        write(&database)?;
+        fs::rename(unfinished, path).map_err(failed)?;
+        sync_folder(path).map_err(failed)?;
+        Ok(Some(database))
+    })();
+    if !matches!(made, Ok(Some(_))) {
+        let _ = fs::remove_file(unfinished);
+    }
+    made
+}
+
+/// Makes the name of a new file as durable as what is in it.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 impl Store for RedbStore {

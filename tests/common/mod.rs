@@ -34,7 +34,7 @@ pub(crate) fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
 }
 
 /// A folder that is removed with what is in it: in memory, where the system has such a place.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn new(test: &str) -> Self {
