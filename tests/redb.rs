@@ -178,6 +178,44 @@ fn a_file_that_lost_its_end_is_refused_as_damaged() {
 }
 
 #[test]
+fn what_a_crash_left_of_an_unfinished_file_is_overwritten() {
+    let folder = Folder::new("unfinished");
+    let (path, unfinished) = (folder.file("store.redb"), folder.file("store.redb.new"));
+    fs::write(&unfinished, [0; 10_000]).unwrap();
+    let store = RedbStore::open(&path).unwrap();
+    assert!(!unfinished.exists());
+    store.backup(folder.file("copy.redb")).unwrap();
+    let files = fs::read_dir(&folder.0).unwrap().map(|file| file.unwrap().file_name());
+    assert_eq!(files.collect::<HashSet<_>>(), ["store.redb", "copy.redb"].map(Into::into).into());
+}
+
+#[test]
+fn of_many_that_make_the_same_file_at_once_one_has_it() {
+    let folder = Folder::new("making");
+    for round in 0..20 {
+        let path = folder.file(&format!("{round}.redb"));
+        let opened: Vec<_> = thread::scope(|scope| {
+            let open = || scope.spawn(|| RedbStore::open(&path));
+            let threads: Vec<_> = std::iter::repeat_with(open).take(8).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let (mine, others): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+        assert_eq!(mine.len(), 1);
+        assert!(others.iter().all(|other| matches!(other, Err(OpenError::Held))));
+        open_again(mine, &path);
+    }
+}
+
+/// What was written through the one that has the file is in it.
+fn open_again(mine: Vec<Result<RedbStore, OpenError>>, path: &Path) {
+    for store in mine {
+        let iam = CredentialManager::new(name(ACCOUNT), store.unwrap());
+        iam.register_user(&name("anika")).unwrap();
+    }
+    open(path).user(&name("anika")).unwrap();
+}
+
+#[test]
 fn an_empty_file_becomes_a_store() {
     let folder = Folder::new("empty");
     let path = folder.file("store.redb");
@@ -594,4 +632,30 @@ fn readers_go_on_while_a_commit_waits_for_its_flush() {
         let (login, password) = (second.name().as_str(), second.secret().expose());
         iam.authenticate(&codecommit, login, password).await.unwrap();
     });
+}
+
+#[test]
+fn the_example_finds_on_a_second_run_what_the_first_left() {
+    let folder = Folder::new("example");
+    let path = folder.file("store.redb");
+    let run = || {
+        let example = ["run", "--quiet", "--example", "durable", "--"];
+        let run = Command::new(env!("CARGO")).args(example).arg(&path).output().unwrap();
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        String::from_utf8(run.stdout).unwrap()
+    };
+    let first = run();
+    assert!(first.contains("made "), "{first}");
+    assert!(first.contains("credentials  0 of anika"), "{first}");
+    assert!(first.contains("created      anika+1-at-123456789012"), "{first}");
+    let noted = fs::read_to_string(folder.file("store.password")).unwrap();
+    let password = noted.lines().last().unwrap();
+    assert!(!first.contains(password));
+    let second = run();
+    assert!(second.contains("found "), "{second}");
+    assert!(second.contains("credentials  1 of anika"), "{second}");
+    assert!(second.contains("accepted     the password of an earlier run"), "{second}");
+    fs::remove_file(folder.file("store.password")).unwrap();
+    let third = run();
+    assert!(third.contains("only its owner has it"), "{third}");
 }
