@@ -46,18 +46,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
 
-    let Ok(noted) = fs::read_to_string(&notes) else {
+    let Ok(kept) = fs::read_to_string(&notes) else {
         println!("password     is not in {}: only its owner has it", notes.display());
         return Ok(());
     };
-    let mut lines = noted.lines().filter(|line| !line.starts_with('#'));
+    let mut lines = kept.lines().filter(|line| !line.starts_with('#'));
     let (name, password) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     match iam.authenticate(&codecommit, name, password) {
         Ok(who) => {
-            println!("accepted     the password of an earlier run: {name} is {}", who.user_name())
+            println!("accepted     the password of an earlier run: {name} is {}", who.user_name());
         }
         Err(AuthenticationError::Refused(_)) => {
-            println!("refused      the password of an earlier run")
+            println!("refused      the password of an earlier run");
         }
         Err(AuthenticationError::Unavailable(error)) => println!("try again    {error}"),
     }
