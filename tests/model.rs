@@ -12,11 +12,13 @@
     reason = "a test fails by panicking"
 )]
 
+mod common;
 #[path = "model/machine.rs"]
 mod machine;
 #[path = "model/reference.rs"]
 mod reference;
 
+use common::Folder;
 use machine::{
     Command::{self, *},
     Pick, Shape, run,
@@ -27,7 +29,10 @@ use proptest::{
     test_runner::{Config, RngSeed, TestRunner},
 };
 use reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, UNSUPPORTED};
-use service_specific_credentials::{MemoryStore, Policy, Status, store::Store};
+use service_specific_credentials::{
+    MemoryStore, Policy, Status,
+    store::{RedbStore, Store},
+};
 
 /// Chosen to collide: in case, and in the service user names made of them.
 const NAMES: [&str; 6] = ["a", "A", "a+1", "a+2", "b", "B"];
@@ -40,10 +45,10 @@ fn both_policies<S: Store>(store: impl Fn() -> S, commands: &[Command]) -> [Vec<
 }
 
 /// Runs random commands, each time over a new store.
-fn random<S: Store>(store: impl Fn() -> S) {
+fn random<S: Store>(cases: u32, store: impl Fn() -> S) {
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 300;
+        config.cases = cases;
         config.rng_seed = RngSeed::Fixed(7);
     }
     let commands = prop::collection::vec(command(), 1..60);
@@ -141,7 +146,18 @@ fn names(users: &[&str]) -> Vec<String> {
 
 #[test]
 fn random_operations_do_what_the_model_does() {
-    random(MemoryStore::new);
+    random(300, MemoryStore::new);
+}
+
+#[test]
+fn random_operations_on_a_file_do_what_the_model_does() {
+    let folder = Folder::new("model");
+    let path = folder.file("store.redb");
+    random(15, || {
+        // That of the case before is closed.
+        let _ = std::fs::remove_file(&path);
+        RedbStore::open(&path).unwrap()
+    });
 }
 
 #[test]

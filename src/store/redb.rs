@@ -1,5 +1,5 @@
 use std::{
-    fs::OpenOptions,
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -43,7 +43,8 @@ mod writer;
 pub struct RedbStore(Arc<Writer>);
 
 impl RedbStore {
-    /// Opens the file at `path`, and makes it if there is none.
+    /// Opens the file at `path`, and makes it if there is none: as `path` and `.new`, to give it its
+    /// own name once it is whole. A file without a byte in it is made a store where it is.
     ///
     /// After a crash this checks the whole file and takes longer than otherwise.
     ///
@@ -97,11 +98,9 @@ impl RedbStore {
     /// [`OpenError::Exists`] if there is a file already; otherwise as [`open`](Self::open).
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<(), OpenError> {
         let path = path.as_ref();
-        if path.exists() {
-            return Err(OpenError::Exists(path.to_owned()));
-        }
         let snapshot = self.0.snapshot()?;
-        Ok(snapshot.copy_to(&RedbOptions::default().builder().create(path)?)?)
+        let copy = make(&RedbOptions::default(), path, |copy| Ok(snapshot.copy_to(copy)?))?;
+        copy.map(drop).ok_or_else(|| OpenError::Exists(path.to_owned()))
     }
 
     /// Makes a file that no store has open as small as it can be. Returns whether that changed it.
@@ -136,16 +135,72 @@ fn open_file(options: &RedbOptions, path: &Path) -> Result<Database, OpenError> 
     if path.metadata().is_ok_and(|metadata| metadata.permissions().readonly()) {
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-    let opened = file.map_err(DatabaseError::from).and_then(FileBackend::new);
-    opened.and_then(|file| database::open(&options.builder(), file)).map_err(|error| match error {
-        DatabaseError::Storage(StorageError::Io(error))
-            if error.kind() == io::ErrorKind::PermissionDenied =>
-        {
-            OpenError::ReadOnly(path.to_owned())
-        }
+    if !is_there(path)
+        && let Some(made) = make(options, path, database::prepare)?
+    {
+        return Ok(made);
+    }
+    options.builder().create(path).map_err(|error| match error {
+        DatabaseError::Storage(StorageError::Io(error)) => OpenError::io(error, path),
         error => error.into(),
     })
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Makes a new file under another name, and only then gives it its own: a crash leaves
+/// the whole of it or none, and never one that opens as something else or not at all. Returns
+/// nothing if the file was there already.
+fn make(
+    options: &RedbOptions,
+    path: &Path,
+    write: impl FnOnce(&Database) -> Result<(), OpenError>,
+) -> Result<Option<Database>, OpenError> {
+    let failed = |error| OpenError::io(error, path);
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".new");
+    let unfinished = Path::new(&unfinished);
+    // What a crash left of an earlier one is overwritten, but not what somebody is making now.
+    let mut how = File::options();
+    how.read(true).write(true).create(true).truncate(false);
+    let file = how.open(unfinished).map_err(failed)?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => return Err(OpenError::Held),
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+            return Err(failed(error));
+        }
+        _ => {}
+    }
+    let made = (|| {
+        // Before the lock was had, the file may have been finished and got its own name.
+        if is_there(path) {
+            return Ok(None);
+        }
+        file.set_len(0).map_err(failed)?;
+        let database = options.builder().create_with_backend(FileBackend::new(file)?)?;
+        write(&database)?;
+        fs::rename(unfinished, path).map_err(failed)?;
+        sync_folder(path).map_err(failed)?;
+        Ok(Some(database))
+    })();
+    if !matches!(made, Ok(Some(_))) {
+        let _ = fs::remove_file(unfinished);
+    }
+    made
+}
+
+/// Makes the name of a new file as durable as what is in it.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 impl Store for RedbStore {
@@ -221,6 +276,9 @@ pub enum OpenError {
     /// The file is no redb database.
     #[error("the file is no database")]
     NotADatabase,
+    /// The file is a redb database, and damaged: a part of it is missing, for one.
+    #[error("the file is damaged")]
+    Damaged(#[source] RedbError),
     /// The file is a redb database, but of something else.
     #[error("the database holds something other than credentials")]
     NotAStore,
@@ -233,6 +291,9 @@ pub enum OpenError {
     /// A folder was named.
     #[error("`{}` is a folder", .0.display())]
     Directory(PathBuf),
+    /// There is no such folder for the file to be in.
+    #[error("there is no folder for `{}`", .0.display())]
+    NoFolder(PathBuf),
     /// The file cannot be written.
     #[error("`{}` is read-only", .0.display())]
     ReadOnly(PathBuf),
@@ -249,12 +310,24 @@ impl From<DatabaseError> for OpenError {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::Held,
             DatabaseError::UpgradeRequired(version) => Self::EarlierRedb(version),
-            DatabaseError::Storage(StorageError::Io(error))
-                if error.kind() == io::ErrorKind::InvalidData =>
-            {
-                Self::NotADatabase
+            DatabaseError::Storage(error @ StorageError::Corrupted(_)) => {
+                Self::Damaged(redb::Error::from(error).into())
             }
             error => redb::Error::from(error).into(),
+        }
+    }
+}
+
+impl OpenError {
+    fn io(error: io::Error, path: &Path) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::NotADatabase,
+            io::ErrorKind::UnexpectedEof => Self::Damaged(redb::Error::Io(error).into()),
+            io::ErrorKind::IsADirectory => Self::Directory(path.to_owned()),
+            io::ErrorKind::NotFound => Self::NoFolder(path.to_owned()),
+            io::ErrorKind::PermissionDenied => Self::ReadOnly(path.to_owned()),
+            io::ErrorKind::AlreadyExists => Self::Exists(path.to_owned()),
+            _ => redb::Error::Io(error).into(),
         }
     }
 }

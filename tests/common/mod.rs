@@ -5,6 +5,8 @@
 
 use std::{
     fmt::{self, Debug},
+    fs,
+    path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
 };
@@ -29,6 +31,29 @@ pub(crate) fn dawn() -> OffsetDateTime {
 /// A name, from text that is one.
 pub(crate) fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().unwrap()
+}
+
+/// A folder that is removed with what is in it: in memory, where the system has such a place.
+pub(crate) struct Folder(pub(crate) PathBuf);
+
+impl Folder {
+    pub(crate) fn new(test: &str) -> Self {
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let folder = parent.join(format!("ssc-{}-{test}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A manager of `store`, with a clock that stands at [`dawn`].

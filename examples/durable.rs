@@ -1,0 +1,86 @@
+//! A credential that is still there when the program is run again.
+//!
+//! Run it twice with `cargo run --example durable`. It keeps its file in the current folder, or at
+//! the path that is given after `--`.
+
+use std::{
+    error::Error,
+    fs::{self, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+};
+
+use service_specific_credentials::{
+    AccountId, AuthenticationError, CredentialManager, ServiceName, UserName, store::RedbStore,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let path = std::env::args_os().nth(1).map_or_else(|| "credentials.redb".into(), PathBuf::from);
+    let notes = path.with_extension("password");
+    let account: AccountId = "123456789012".parse()?;
+    let anika: UserName = "anika".parse()?;
+    let codecommit: ServiceName = "codecommit.amazonaws.com".parse()?;
+
+    let known = path.exists();
+    let iam = CredentialManager::new(account, RedbStore::open(&path)?);
+    if known {
+        println!("found        {}", path.display());
+    } else {
+        println!("made         {}, since there was none", path.display());
+    }
+
+    let user = iam.ensure_user(&anika)?;
+    let credentials = iam.list(&anika)?;
+    println!("credentials  {} of {}", credentials.len(), user.name());
+    for credential in &credentials {
+        println!("  {}  {}  {}", credential.id(), credential.name(), credential.status());
+    }
+
+    if credentials.is_empty() {
+        let issued = iam.create(&anika, &codecommit)?;
+        note(&notes, issued.name().as_str(), issued.secret().expose())?;
+        println!("created      {}, which is on the disk now", issued.name());
+        println!("password     is in {}, for the next run alone:", notes.display());
+        println!("             a real program hands it to its owner and keeps it nowhere");
+        println!("Run this again: everything will still be there.");
+        return Ok(());
+    }
+
+    let Ok(kept) = fs::read_to_string(&notes) else {
+        println!("password     is not in {}: only its owner has it", notes.display());
+        return Ok(());
+    };
+    let mut lines = kept.lines().filter(|line| !line.starts_with('#'));
+    let (name, password) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    match iam.authenticate(&codecommit, name, password) {
+        Ok(who) => {
+            println!("accepted     the password of an earlier run: {name} is {}", who.user_name());
+        }
+        Err(AuthenticationError::Refused(_)) => {
+            println!("refused      the password of an earlier run");
+        }
+        Err(AuthenticationError::Unavailable(error)) => println!("try again    {error}"),
+    }
+    println!("To begin anew, delete {} and {}.", path.display(), notes.display());
+    Ok(())
+}
+
+/// Writes down a password, as no real program should, in a new file for nobody else to read.
+fn note(notes: &Path, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
+    let _ = fs::remove_file(notes);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(notes)?;
+    writeln!(
+        file,
+        "# Written by an example, so that its next run can sign in. A real program hands"
+    )?;
+    writeln!(
+        file,
+        "# the password to its owner and keeps it nowhere. Delete this file at any time."
+    )?;
+    writeln!(file, "{name}\n{password}")?;
+    Ok(())
+}
