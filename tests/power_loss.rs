@@ -24,7 +24,7 @@ use std::{
     ops::Bound,
     panic::catch_unwind,
     pin::{Pin, pin},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     task::{Context, Poll, Waker},
     thread,
 };
@@ -34,8 +34,8 @@ use service_specific_credentials::{
     AsyncCredentialManager, AuthenticationError, Credential, CredentialId, CredentialManager,
     CredentialManagerBuilder, Error, IssuedCredential, ServiceName, Status, UserName,
     store::{
-        AsyncRedbStore, Key, Listing, OpenError, Range, RedbError, RedbOptions, RedbStore, Store,
-        StoreError, UserRecord,
+        AsyncRedbStore, AsyncStore, Change, Commit, Key, Listing, OpenError, Range, RedbError,
+        RedbOptions, RedbStore, Store, StoreError, UserRecord,
     },
     testing::{FixedClock, SeededEntropy},
 };
@@ -384,11 +384,8 @@ fn until_failure(iam: &Iam, callers: &mut [Caller]) -> Vec<Error> {
             .iter_mut()
             .map(|caller| {
                 scope.spawn(|| {
-                    loop {
-                        if let Err(error) = caller.act(iam) {
-                            return error;
-                        }
-                    }
+                    let failed = (0..10_000).find_map(|_| caller.act(iam).err());
+                    failed.unwrap_or_else(|| panic!("storage never failed"))
                 })
             })
             .collect();
@@ -560,7 +557,7 @@ fn wait<F: Future>(future: F) -> F::Output {
 }
 
 /// How often the disk is flushed for one change.
-fn flushes_of_one(disk: &Disk, iam: &AsyncIam) -> u64 {
+fn flushes_of_one(disk: &Disk, iam: &AsyncCredentialManager<impl AsyncStore>) -> u64 {
     let before = disk.flushes();
     wait(iam.register_user(&name("one"))).unwrap();
     disk.flushes() - before
@@ -603,10 +600,35 @@ fn callers_at_the_same_time_share_flushes_and_are_answered_after_them() {
     assert!(disk.flushes() - before <= 2 * one, "{} flushes", disk.flushes() - before);
 }
 
+/// Notes what the store answers, since a manager asks again when it is refused too early.
+#[derive(Debug)]
+struct Noting {
+    store: AsyncRedbStore,
+    answers: Mutex<Vec<Commit>>,
+}
+
+impl AsyncStore for Noting {
+    async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        self.store.find(key).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        let answer = self.store.commit(change).await?;
+        self.answers.lock().unwrap().push(answer);
+        Ok(answer)
+    }
+
+    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        self.store.scan(range).await
+    }
+}
+
 #[test]
 fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
     let disk = Disk::new();
-    let iam = open_async(&disk);
+    let store = RedbStore::open_backend(&RedbOptions::new(), disk.clone()).unwrap();
+    let store = Noting { store: store.asynchronous(), answers: Mutex::default() };
+    let iam = builder(&disk, store).build_async();
     let one = flushes_of_one(&disk, &iam);
     let (first, anika) = (name("first"), name("anika"));
     disk.hold(0);
@@ -621,10 +643,13 @@ fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
     wait(ahead).unwrap();
     disk.held();
     assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
+    let answers = || iam.store().answers.lock().unwrap().clone();
+    assert_eq!(answers(), [Commit::Applied; 2], "answered before the flush");
     disk.release();
     let refused = wait(refused).unwrap_err();
     assert!(matches!(refused, Error::UserExists { .. }), "{refused:?}");
     wait(made).unwrap();
+    assert_eq!(answers()[2..], [Commit::KeyTaken, Commit::Applied]);
 }
 
 #[test]
