@@ -28,7 +28,8 @@ use redb::{
 use service_specific_credentials::{
     Alphabet, AsyncCredentialManager, AuthenticationError, CredentialKind, CredentialManager,
     Error, IssuedCredential, ListRequest, MaxItems, Policy, ServiceName, Status, UserName,
-    store::{AsyncRedbStore, AsyncStore, OpenError, RedbOptions, RedbStore},
+    store::{AsyncRedbStore, AsyncStore, Immediate, OpenError, RedbOptions, RedbStore},
+    testing::Suite,
 };
 
 mod common;
@@ -658,4 +659,20 @@ fn the_example_finds_on_a_second_run_what_the_first_left() {
     fs::remove_file(folder.file("store.password")).unwrap();
     let third = run();
     assert!(third.contains("only its owner has it"), "{third}");
+}
+
+#[test]
+fn it_passes_the_suite_of_stores_in_both_faces() {
+    let open = |test: &str| {
+        let folder = Folder::new(test);
+        (RedbStore::open(folder.file("store.redb")).unwrap(), folder)
+    };
+    Suite::test_all(async || {
+        let (store, folder) = open("suite");
+        (Immediate::new(store), folder)
+    });
+    Suite::test_all(async || {
+        let (store, folder) = open("async-suite");
+        (store.asynchronous(), folder)
+    });
 }
