@@ -676,3 +676,12 @@ fn it_passes_the_suite_of_stores_in_both_faces() {
         (store.asynchronous(), folder)
     });
 }
+
+#[test]
+fn a_file_that_is_not_there_is_neither_compacted_nor_checked_nor_made() {
+    let folder = Folder::new("absent");
+    let path = folder.file("store.redb");
+    assert!(matches!(RedbStore::compact(&path), Err(OpenError::Missing(_))));
+    assert!(matches!(RedbStore::check_integrity(&path), Err(OpenError::Missing(_))));
+    assert!(!path.exists());
+}

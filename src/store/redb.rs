@@ -109,7 +109,7 @@ impl RedbStore {
     ///
     /// As [`open`](Self::open).
     pub fn compact(path: impl AsRef<Path>) -> Result<bool, OpenError> {
-        let mut database = open_file(&RedbOptions::default(), path.as_ref())?;
+        let mut database = open_existing(path.as_ref())?;
         database::prepare(&database)?;
         Ok(database.compact().map_err(redb::Error::from)?)
     }
@@ -121,11 +121,19 @@ impl RedbStore {
     ///
     /// As [`open`](Self::open).
     pub fn check_integrity(path: impl AsRef<Path>) -> Result<bool, OpenError> {
-        let mut database = open_file(&RedbOptions::default(), path.as_ref())?;
+        let mut database = open_existing(path.as_ref())?;
         database::prepare(&database)?;
         let whole = database.check_integrity()?;
         Ok(whole && database::Snapshot::take(&database)?.agrees()?)
     }
+}
+
+/// Opens a file to look after it: there is nothing to look after in one that has to be made.
+fn open_existing(path: &Path) -> Result<Database, OpenError> {
+    if folder(path).is_dir() && !is_there(path) {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    open_file(&RedbOptions::default(), path)
 }
 
 fn open_file(options: &RedbOptions, path: &Path) -> Result<Database, OpenError> {
@@ -144,6 +152,11 @@ fn open_file(options: &RedbOptions, path: &Path) -> Result<Database, OpenError> 
         DatabaseError::Storage(StorageError::Io(error)) => OpenError::io(error, path),
         error => error.into(),
     })
+}
+
+fn folder(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 fn is_there(path: &Path) -> bool {
@@ -194,8 +207,7 @@ fn make(
 /// Makes the name of a new file as durable as what is in it.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(folder(path))?.sync_all()
 }
 
 #[cfg(not(unix))]
@@ -297,6 +309,9 @@ pub enum OpenError {
     /// The file cannot be written.
     #[error("`{}` is read-only", .0.display())]
     ReadOnly(PathBuf),
+    /// A file that was to be compacted or checked is not there.
+    #[error("`{}` does not exist", .0.display())]
+    Missing(PathBuf),
     /// A file that was to be made is there already.
     #[error("`{}` exists already", .0.display())]
     Exists(PathBuf),
