@@ -20,7 +20,7 @@ mod writer;
 /// acknowledged is there wholly or not at all.
 ///
 /// A commit costs two flushes, since it is made in two phases. Callers that commit at the same time
-/// share them: one thread writes for all, a batch at a time. Reading waits for nobody, and sees
+/// share them: one of them, or a thread of the store's, writes for all, a batch at a time. Reading waits for nobody, and sees
 /// everything that was acknowledged before it began.
 ///
 /// One process at a time has the file open. Clones share it; dropping the last one finishes what was
@@ -221,7 +221,7 @@ impl Store for RedbStore {
     }
 
     fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
-        self.0.submit(change).wait()
+        self.0.commit(change)
     }
 
     fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
@@ -379,7 +379,7 @@ pub enum RedbError {
     /// An earlier write failed. The store works again once it is opened anew.
     #[error("the store stopped when an earlier write failed, until it is opened again")]
     Stopped(#[source] Arc<Self>),
-    /// The thread that writes is gone.
-    #[error("the writing thread panicked")]
+    /// The database panicked while it was writing.
+    #[error("the database panicked while it was writing")]
     Panicked,
 }

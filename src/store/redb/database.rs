@@ -12,6 +12,7 @@ use redb::{
 };
 
 use super::{OpenError, RedbError};
+use crate::UserId;
 use crate::store::{Change, Commit, Key, Range, UserRecord};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
@@ -133,21 +134,17 @@ impl<'t> Tables<'t> {
                 Err(error) => return Ok(Err(RedbError::Record(error))),
             }
         }
-        for key in change.claimed() {
-            if self.index.get(key.encode().as_slice())?.is_some() {
-                return Ok(Ok(Commit::KeyTaken));
-            }
+        if let Some(after) = change.after()
+            && !self.claim(change, after.id())?
+        {
+            return Ok(Ok(Commit::KeyTaken));
         }
         for key in change.released() {
             self.index.remove(key.encode().as_slice())?;
         }
         match (change.before(), change.after()) {
             (_, Some(after)) => {
-                let id = after.id();
-                for key in change.claimed() {
-                    self.index.insert(key.encode().as_slice(), &id.as_bytes()[..])?;
-                }
-                self.records.insert(&id.as_bytes()[..], after.encode().as_slice())?;
+                self.records.insert(&after.id().as_bytes()[..], after.encode().as_slice())?;
             }
             (Some(before), None) => {
                 self.records.remove(&before.id().as_bytes()[..])?;
@@ -155,6 +152,23 @@ impl<'t> Tables<'t> {
             (None, None) => {}
         }
         Ok(Ok(Commit::Applied))
+    }
+
+    /// Enters what `change` claims, or nothing if any of it is taken. A key is seldom taken: it is
+    /// entered first, and put back if it was, since looking costs as much as entering.
+    fn claim(&mut self, change: &Change, user: UserId) -> Result<bool, redb::Error> {
+        let keys: Vec<_> = change.claimed().map(|key| key.encode()).collect();
+        for (place, key) in keys.iter().enumerate() {
+            let held = self.index.insert(key.as_slice(), &user.as_bytes()[..])?;
+            if let Some(held) = held.map(|held| held.value().to_vec()) {
+                self.index.insert(key.as_slice(), held.as_slice())?;
+                for key in keys.iter().take(place) {
+                    self.index.remove(key.as_slice())?;
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

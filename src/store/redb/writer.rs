@@ -1,8 +1,12 @@
-//! Group commit: one thread writes what many callers hand it.
+//! Group commit: one writes what many callers hand over.
 //!
-//! Whatever waits when the thread is free becomes one batch: one transaction and one flush. Each
+//! Whatever waits when nobody is writing becomes one batch: one transaction and one flush. Each
 //! change is checked against what the batch has made of the database so far. Answers, refusals
 //! included, are given after the flush, since a refusal may rest on a change of the same batch.
+//!
+//! A caller who blocks anyway writes on its own thread when nobody else is writing, which spares it
+//! two switches of threads. All else, such as what came in meanwhile, is written by a thread of the
+//! store's: no caller ever writes more than one batch, and one that goes away leaves nothing undone.
 
 use std::{
     future::Future,
@@ -21,7 +25,7 @@ use super::{
 };
 use crate::store::{Change, Commit, StoreError};
 
-/// The thread that writes, and what everybody shares with it.
+/// The store's own thread, and what everybody shares with it.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -30,8 +34,9 @@ pub(super) struct Writer {
 
 #[derive(Debug)]
 struct Shared {
+    database: Database,
     queue: Mutex<Queue>,
-    /// Something waits, or nothing more will.
+    /// For the thread: something waits for it, or nothing more will.
     changed: Condvar,
     view: RwLock<View>,
 }
@@ -39,6 +44,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<Job>,
+    /// Somebody writes a batch.
+    writing: bool,
     closed: bool,
 }
 
@@ -55,6 +62,7 @@ impl Writer {
     pub(super) fn start(database: Database) -> Result<Self, RedbError> {
         let view = View::Snapshot(Arc::new(Snapshot::take(&database)?));
         let shared = Arc::new(Shared {
+            database,
             queue: Mutex::default(),
             changed: Condvar::new(),
             view: RwLock::new(view),
@@ -63,7 +71,7 @@ impl Writer {
             .name("credential store".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.write(&database)
+                move || shared.write_what_waits()
             })
             .map_err(|error| RedbError::Database(redb::Error::Io(error)))?;
         Ok(Self { shared, thread: Some(thread) })
@@ -71,15 +79,24 @@ impl Writer {
 
     /// Hands `change` over. It will be made whether or not anybody waits for the answer.
     pub(super) fn submit(&self, change: &Change) -> Answer {
-        let reply = Arc::new(Reply::default());
-        let job = Job { change: change.clone(), reply: Arc::clone(&reply) };
-        let mut queue = lock(&self.shared.queue);
-        if !queue.closed {
-            queue.waiting.push(job);
-            drop(queue);
+        let (answer, queue) = self.shared.enqueue(change);
+        let writing = queue.writing;
+        drop(queue);
+        if !writing {
             self.shared.changed.notify_one();
         }
-        Answer(reply)
+        answer
+    }
+
+    /// Makes `change`, or waits until it is made.
+    pub(super) fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        let (answer, mut queue) = self.shared.enqueue(change);
+        let batch = queue.next_batch();
+        drop(queue);
+        if let Some(batch) = batch {
+            self.shared.write(batch);
+        }
+        answer.wait()
     }
 
     /// Everything that was acknowledged by now.
@@ -112,61 +129,94 @@ impl Shared {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
-    /// The work of the thread.
-    fn write(&self, database: &Database) {
-        let closing = Closing(self);
-        while let Some(batch) = self.next_batch() {
-            if let View::Stopped(cause) = self.view() {
-                for job in batch {
-                    job.answer(Err(RedbError::Stopped(Arc::clone(&cause))));
-                }
-                continue;
-            }
-            match commit(database, &batch) {
-                Ok((answers, snapshot)) => {
-                    if let Some(snapshot) = snapshot {
-                        self.show(View::Snapshot(Arc::new(snapshot)));
-                    }
-                    for (job, answer) in batch.into_iter().zip(answers) {
-                        job.answer(answer);
-                    }
-                }
-                Err(error) => {
-                    let cause = Arc::new(RedbError::Database(error));
-                    self.show(View::Stopped(Arc::clone(&cause)));
-                    for job in batch {
-                        job.answer(Err(RedbError::Unknown(Arc::clone(&cause))));
-                    }
-                }
-            }
+    /// Puts `change` among what waits, and leaves it to the caller to have it written. Once the
+    /// queue is closed, the answer is that of a job that was dropped.
+    fn enqueue(&self, change: &Change) -> (Answer, MutexGuard<'_, Queue>) {
+        let reply = Arc::new(Reply::default());
+        let job = Job { change: change.clone(), reply: Arc::clone(&reply) };
+        let mut queue = lock(&self.queue);
+        if !queue.closed {
+            queue.waiting.push(job);
         }
-        drop(closing);
+        (Answer(reply), queue)
     }
 
-    /// What waits, once something does. `None` once nothing will.
-    fn next_batch(&self) -> Option<Vec<Job>> {
+    /// The work of the thread.
+    fn write_what_waits(&self) {
         let mut queue = lock(&self.queue);
-        while queue.waiting.is_empty() {
-            if queue.closed {
-                return None;
+        loop {
+            if let Some(batch) = queue.next_batch() {
+                drop(queue);
+                self.write(batch);
+                queue = lock(&self.queue);
+            } else if queue.closed {
+                return;
+            } else {
+                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
-        Some(mem::take(&mut queue.waiting))
+    }
+
+    /// Writes a batch and answers it. Those who are answered find the next batch not begun yet, and
+    /// may still be in it.
+    fn write(&self, batch: Vec<Job>) {
+        let writing = Writing(self);
+        let answers = match self.view() {
+            View::Snapshot(_) => self.commit(&batch),
+            View::Stopped(cause) => {
+                batch.iter().map(|_| Err(RedbError::Stopped(Arc::clone(&cause)))).collect()
+            }
+        };
+        for (job, answer) in batch.into_iter().zip(answers) {
+            job.answer(answer);
+        }
+        drop(writing);
+    }
+
+    fn commit(&self, batch: &[Job]) -> Answers {
+        match commit(&self.database, batch) {
+            Ok((answers, snapshot)) => {
+                if let Some(snapshot) = snapshot {
+                    self.show(View::Snapshot(Arc::new(snapshot)));
+                }
+                answers
+            }
+            Err(error) => {
+                let cause = Arc::new(RedbError::Database(error));
+                self.show(View::Stopped(Arc::clone(&cause)));
+                batch.iter().map(|_| Err(RedbError::Unknown(Arc::clone(&cause)))).collect()
+            }
+        }
     }
 }
 
-/// However the thread ends, nobody waits for it afterwards.
-struct Closing<'a>(&'a Shared);
+impl Queue {
+    /// What waits, to be written by whoever takes it, if there is anything and nobody is writing.
+    fn next_batch(&mut self) -> Option<Vec<Job>> {
+        (!self.writing && !self.waiting.is_empty()).then(|| {
+            self.writing = true;
+            mem::take(&mut self.waiting)
+        })
+    }
+}
 
-impl Drop for Closing<'_> {
+/// Somebody writes. However that ends, what waits is written next, or answered if nothing can be
+/// written any more.
+struct Writing<'a>(&'a Shared);
+
+impl Drop for Writing<'_> {
     fn drop(&mut self) {
+        let mut queue = lock(&self.0.queue);
+        queue.writing = false;
         if thread::panicking() {
             self.0.show(View::Stopped(Arc::new(RedbError::Panicked)));
+            queue.closed = true;
+            queue.waiting.clear();
         }
-        let mut queue = lock(&self.0.queue);
-        queue.closed = true;
-        queue.waiting.clear();
+        if !queue.waiting.is_empty() {
+            drop(queue);
+            self.0.changed.notify_one();
+        }
     }
 }
 
