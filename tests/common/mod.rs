@@ -1,12 +1,17 @@
 //! What several test files share.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
-#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper of tests may fail as a test does"
+)]
 
 use std::{
     fmt::{self, Debug},
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     str::FromStr,
     sync::Arc,
 };
@@ -54,6 +59,23 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// The program of an example, built if it is not.
+pub(crate) fn example(name: &str) -> PathBuf {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--message-format=json", "--example", name])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "the example does not build");
+    let messages = str::from_utf8(&built.stdout).unwrap().lines();
+    let mut programs = messages.filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        let ours = message["target"]["name"] == name;
+        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
+    });
+    programs.next().unwrap()
 }
 
 /// A manager of `store`, with a clock that stands at [`dawn`].

@@ -1,0 +1,584 @@
+//! Service-specific credentials at a terminal, in a store that no other process holds.
+//!
+//! ```console
+//! $ cargo run --example credentials -- --store redb:credentials.redb user add anika
+//! $ cargo run --example credentials -- --store redb:credentials.redb create anika
+//! $ cargo run --example credentials -- --store redb:credentials.redb list
+//! ```
+//!
+//! `--help` says the rest.
+
+use std::{
+    fmt,
+    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use serde_json::{Value, json};
+use service_specific_credentials::{
+    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, Credential,
+    CredentialAge, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential,
+    ListRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User, UserName,
+    store::{AnyStore, OpenError},
+};
+use time::OffsetDateTime;
+
+#[path = "support/explain.rs"]
+mod explain;
+#[path = "support/store.rs"]
+mod store;
+#[path = "support/words.rs"]
+mod words;
+
+use explain::explain;
+use store::StoreChoice;
+use words::relative;
+
+/// Issues, lists, disables, resets, deletes and verifies service-specific credentials
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Exit codes:
+  0  it is done, or the password is right
+  1  it was refused: not found, a limit reached, a wrong password, not confirmed
+  2  the command line is wrong
+  3  the store cannot be opened, or failed
+
+A password is printed once, alone on standard output, when it is made; everything that is said about
+it goes to standard error. With --json it is the field `password` of one object.")]
+struct Options {
+    /// Where the credentials are: `redb:PATH`. Only `user add` makes a file that is not there
+    #[arg(long, value_name = "STORE", global = true)]
+    store: Option<StoreChoice>,
+    /// The account
+    #[arg(long, value_name = "ID", default_value = "123456789012", global = true)]
+    account: AccountId,
+    /// Print JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Users: add, rename, remove, list
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Make a credential, and print its password
+    Create {
+        user: UserName,
+        #[command(flatten)]
+        at: Service,
+        /// It expires after so many days
+        #[arg(long, value_name = "DAYS", value_parser = days)]
+        days: Option<CredentialAge>,
+        #[command(flatten)]
+        password: Password,
+    },
+    /// Show the credentials of one user, or of all
+    List {
+        user: Option<UserName>,
+        /// Only those for this service
+        #[arg(long, value_name = "NAME")]
+        service: Option<ServiceName>,
+    },
+    /// Show the credentials of all users that are older than so many days
+    Audit {
+        #[arg(long, value_name = "DAYS", value_parser = days)]
+        older_than: CredentialAge,
+        /// Only those for this service
+        #[arg(long, value_name = "NAME")]
+        service: Option<ServiceName>,
+    },
+    /// Make a credential inactive
+    Disable(One),
+    /// Make a credential active again
+    Enable(One),
+    /// Give a credential a new password, and print it
+    Reset {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        password: Password,
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Delete a credential
+    Delete {
+        #[command(flatten)]
+        one: One,
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Read a password from standard input, and say whether it opens the service
+    Verify {
+        /// The service user name, such as anika+1-at-123456789012, or the alias of an API key
+        name: String,
+        #[command(flatten)]
+        at: Service,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Register a user
+    Add { user: UserName },
+    /// Give a user another name; the credentials stay as they are
+    Rename { user: UserName, name: UserName },
+    /// Remove a user
+    Remove {
+        user: UserName,
+        /// Delete the user's credentials too
+        #[arg(long)]
+        with_credentials: bool,
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Show all users
+    List,
+}
+
+#[derive(Debug, Args)]
+struct One {
+    user: UserName,
+    /// The id of the credential, as `list` shows it
+    id: CredentialId,
+}
+
+#[derive(Debug, Args)]
+struct Service {
+    /// The service; one that is not known takes passwords
+    #[arg(long, value_name = "NAME", default_value = "codecommit.amazonaws.com")]
+    service: ServiceName,
+}
+
+#[derive(Debug, Args)]
+struct Password {
+    /// Make a password that can stand in a URL as it is
+    #[arg(long)]
+    url_safe: bool,
+}
+
+#[derive(Debug, Args)]
+struct Sure {
+    /// Do not ask first. Nothing is asked where standard input is not a terminal
+    #[arg(long)]
+    yes: bool,
+}
+
+fn days(text: &str) -> Result<CredentialAge, String> {
+    let days = text.parse().map_err(|_| "not a number of days".to_owned())?;
+    CredentialAge::days(days).map_err(|error| error.to_string())
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    Refused(String),
+    Usage(String),
+    Store(String),
+}
+
+impl Failure {
+    const fn code(&self) -> u8 {
+        match self {
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Store(_) => 3,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Refused(message) | Self::Usage(message) | Self::Store(message)) = self;
+        f.write_str(message)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::OutcomeUnknown { id: Some(id), .. } => Self::Store(format!(
+                "{}. Delete credential {id} if `list` shows it, and make another",
+                explain(&error)
+            )),
+            Error::Store(_) | Error::OutcomeUnknown { .. } | Error::Entropy(_) => {
+                Self::Store(explain(&error))
+            }
+            Error::UserHasCredentials => Self::Refused(
+                "the user has credentials: delete them first, or use --with-credentials".to_owned(),
+            ),
+            _ => Self::Refused(explain(&error)),
+        }
+    }
+}
+
+impl From<InvalidPolicy> for Failure {
+    fn from(error: InvalidPolicy) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Nobody can be told any more, as when the output is piped into `head`.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "credentials: {failure}");
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), Failure> {
+    let makes = matches!(options.command, Command::User(UserCommand::Add { .. }));
+    let store = open(options.store, makes).await?;
+    let tool = Tool { store, account: options.account, json: options.json };
+    match options.command {
+        Command::User(command) => tool.user(command).await,
+        Command::Create { user, at, days, password } => {
+            let iam = tool.manager(Some(&at.service), &password)?;
+            let issued = match days {
+                Some(age) => iam.create_with(&user, &at.service, age).await?,
+                None => iam.create(&user, &at.service).await?,
+            };
+            tool.hand_over("created", &issued)
+        }
+        Command::List { user, service } => {
+            let request = ListRequest::new();
+            let request = match user {
+                Some(user) => request.user(user),
+                None => request.all_users(true),
+            };
+            tool.list(request, service).await
+        }
+        Command::Audit { older_than, service } => {
+            let request = ListRequest::new().all_users(true).older_than(older_than);
+            tool.list(request, service).await
+        }
+        Command::Disable(one) => tool.set_status(&one, Status::Inactive).await,
+        Command::Enable(one) => tool.set_status(&one, Status::Active).await,
+        Command::Reset { one, password, sure } => tool.reset(&one, &password, &sure).await,
+        Command::Delete { one, sure } => tool.delete(&one, &sure).await,
+        Command::Verify { name, at } => tool.verify(&name, &at.service).await,
+    }
+}
+
+/// Opens the store. A mistyped path is told from an empty store, unless a file is wanted.
+async fn open(choice: Option<StoreChoice>, makes: bool) -> Result<AnyStore, Failure> {
+    let choice = match choice {
+        // A global option cannot be a required one.
+        None => return Err(Failure::Usage("--store redb:PATH is missing".to_owned())),
+        Some(StoreChoice::Memory) => {
+            return Err(Failure::Usage("`memory` would be gone when this ends".to_owned()));
+        }
+        Some(choice) => choice,
+    };
+    if let StoreChoice::Redb(path) = &choice
+        && !makes
+        && !path.exists()
+    {
+        let path = path.display();
+        return Err(Failure::Store(format!("`{path}` does not exist: `user add` makes it")));
+    }
+    choice.open().await.map_err(|error| match error {
+        OpenError::Held => Failure::Store(format!(
+            "{choice} is held by another process: stop it, or, if it is a server with an admin \
+             address, make the change there"
+        )),
+        error => Failure::Store(format!("{choice}: {}", explain(&error))),
+    })
+}
+
+struct Tool {
+    store: AnyStore,
+    account: AccountId,
+    json: bool,
+}
+
+impl Tool {
+    /// A manager whose policy knows `service`, and makes passwords as they are wanted.
+    fn manager(
+        &self,
+        service: Option<&ServiceName>,
+        password: &Password,
+    ) -> Result<AsyncCredentialManager<AnyStore>, Failure> {
+        let mut policy = Policy::builder();
+        if let Some(service) = service
+            && Policy::default().kind(service).is_none()
+        {
+            policy = policy.password_service(service.clone());
+        }
+        if password.url_safe {
+            policy = policy.alphabet(Alphabet::UrlSafe);
+        }
+        let builder = AsyncCredentialManager::builder(self.account, self.store.clone());
+        Ok(builder.policy(policy.build()?).build_async())
+    }
+
+    /// A manager for what needs neither a service nor a password.
+    fn plain(&self) -> AsyncCredentialManager<AnyStore> {
+        AsyncCredentialManager::new(self.account, self.store.clone())
+    }
+
+    async fn user(&self, command: UserCommand) -> Result<(), Failure> {
+        let iam = self.plain();
+        match command {
+            UserCommand::Add { user } => {
+                let user = iam.register_user(&user).await?;
+                self.say(|| user_json(&user), || format!("registered {}", user.name()))
+            }
+            UserCommand::Rename { user, name } => {
+                let renamed = iam.rename_user(&user, &name).await?;
+                self.say(|| user_json(&renamed), || format!("{user} is now {}", renamed.name()))
+            }
+            UserCommand::Remove { user, with_credentials, sure } => {
+                let deleted = if with_credentials {
+                    confirm(
+                        &sure,
+                        &format!("Remove {user}, and delete all credentials of theirs?"),
+                    )?;
+                    iam.remove_user_with_credentials(&user).await?
+                } else {
+                    iam.remove_user(&user).await?;
+                    Vec::new()
+                };
+                let ids: Vec<_> = deleted.iter().map(|one| one.id().as_str()).collect();
+                self.say(
+                    || json!({ "removed": user.as_str(), "deleted": ids }),
+                    || match ids.len() {
+                        0 => format!("removed {user}"),
+                        number => format!("removed {user}, and deleted credentials: {number}"),
+                    },
+                )
+            }
+            UserCommand::List => {
+                let (mut users, mut marker) = (Vec::new(), None);
+                loop {
+                    let page = iam.users(marker.as_ref(), MaxItems::default()).await?;
+                    users.extend(page.items);
+                    marker = page.next;
+                    if marker.is_none() {
+                        break;
+                    }
+                }
+                let now = SystemClock.now();
+                let row = |user: &User| {
+                    [user.name().to_string(), relative(user.created(), now), user.id().to_string()]
+                };
+                self.say(
+                    || users.iter().map(user_json).collect(),
+                    || table(["USER", "REGISTERED", "ID"], users.iter().map(row)),
+                )
+            }
+        }
+    }
+
+    async fn list(
+        &self,
+        mut request: ListRequest,
+        service: Option<ServiceName>,
+    ) -> Result<(), Failure> {
+        let iam = self.manager(service.as_ref(), &Password { url_safe: false })?;
+        if let Some(service) = service {
+            request = request.service(service);
+        }
+        let mut credentials = Vec::new();
+        loop {
+            let page = iam.list_page(&request).await?;
+            credentials.extend(page.items);
+            match page.next {
+                Some(marker) => request = request.marker(marker),
+                None => break,
+            }
+        }
+        let now = SystemClock.now();
+        let heads = ["USER", "NAME", "SERVICE", "STATUS", "CREATED", "EXPIRES", "ID"];
+        self.say(
+            || json!(credentials),
+            || table(heads, credentials.iter().map(|one| row(one, now))),
+        )
+    }
+
+    async fn set_status(&self, One { user, id }: &One, status: Status) -> Result<(), Failure> {
+        self.plain().set_status(user, id, status).await?;
+        self.say(
+            || json!({ "id": id.as_str(), "status": status.as_str() }),
+            || format!("{id} is {status} now"),
+        )
+    }
+
+    async fn reset(&self, one: &One, password: &Password, sure: &Sure) -> Result<(), Failure> {
+        let One { user, id } = one;
+        // Whatever the service is that it was made for: a reset needs a policy that knows it.
+        let credentials = self.plain().list(user).await?;
+        let found = credentials.iter().find(|credential| credential.id() == id);
+        let iam = self.manager(found.map(Credential::service), password)?;
+        if let Some(found) = found {
+            let name = found.name();
+            confirm(sure, &format!("Reset {name}? Its present password stops working at once."))?;
+        }
+        let issued = iam.reset(user, id).await?;
+        self.hand_over("reset", &issued)
+    }
+
+    async fn delete(&self, One { user, id }: &One, sure: &Sure) -> Result<(), Failure> {
+        confirm(sure, &format!("Delete {id} of {user}? It cannot be had back."))?;
+        self.plain().delete(user, id).await?;
+        self.say(|| json!({ "deleted": id.as_str() }), || format!("deleted {id}"))
+    }
+
+    async fn verify(&self, name: &str, service: &ServiceName) -> Result<(), Failure> {
+        let iam = self.manager(Some(service), &Password { url_safe: false })?;
+        let password = read_password()?;
+        let who = match iam.policy().kind(service) {
+            Some(CredentialKind::ApiKey) => iam.authenticate_api_key(service, &password).await,
+            _ => iam.authenticate(service, name, &password).await,
+        };
+        match who {
+            Ok(who) if who.credential().name().as_str() == name => {
+                let (user, id) = (who.user_name(), who.credential_id());
+                self.say(
+                    || json!({ "user": user.as_str(), "id": id.as_str() }),
+                    || format!("accepted: {name} is {user}"),
+                )
+            }
+            Ok(_) => Err(Failure::Refused(format!("refused: the key is not that of {name}"))),
+            // Whoever sits here can read the store, and may know why.
+            Err(AuthenticationError::Refused(refusal)) => {
+                Err(Failure::Refused(format!("refused: {refusal} ({})", refusal.reason())))
+            }
+            Err(AuthenticationError::Unavailable(error)) => Err(Failure::Store(explain(&error))),
+        }
+    }
+
+    /// Prints a new password, this once.
+    fn hand_over(&self, what: &str, issued: &IssuedCredential) -> Result<(), Failure> {
+        let (name, id, password) = (issued.name(), issued.id(), issued.secret().expose());
+        let mut out = io::stdout();
+        if self.json {
+            let mut object = json!(issued.credential());
+            if let Value::Object(fields) = &mut object {
+                fields.insert("password".to_owned(), password.into());
+            }
+            writeln!(out, "{object:#}")?;
+        } else {
+            eprintln!("{what} {name} ({id}), for {}", issued.credential().service());
+            eprintln!("This is the only time that its password is shown:");
+            writeln!(out, "{password}")?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+
+    fn say(
+        &self,
+        json: impl FnOnce() -> Value,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
+        let mut out = io::stdout();
+        if self.json {
+            writeln!(out, "{:#}", json())?;
+        } else {
+            writeln!(out, "{}", text())?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+fn user_json(user: &User) -> Value {
+    // The same form as the dates of credentials have.
+    let created = user.created().format(&time::format_description::well_known::Rfc3339).ok();
+    json!({ "user_name": user.name().as_str(), "id": user.id().to_string(), "created": created })
+}
+
+fn row(credential: &Credential, now: OffsetDateTime) -> [String; 7] {
+    let expires = match credential.expires() {
+        None => "never".to_owned(),
+        Some(date) => relative(date, now),
+    };
+    [
+        credential.user_name().to_string(),
+        credential.name().to_string(),
+        credential.service().to_string(),
+        credential.status().to_string(),
+        relative(credential.created(), now),
+        expires,
+        credential.id().to_string(),
+    ]
+}
+
+/// Columns as wide as what is in them. Everything in them is ASCII.
+fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.len().max(*width);
+        }
+    }
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Asks whoever sits at the terminal, if anybody does.
+fn confirm(sure: &Sure, question: &str) -> Result<(), Failure> {
+    if sure.yes || !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    eprint!("{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::Refused("nothing was changed".to_owned())),
+    }
+}
+
+/// Reads one line from standard input: never from an argument, which every process can see.
+fn read_password() -> Result<String, Failure> {
+    let stdin = io::stdin();
+    let quiet = stdin.is_terminal().then(Quiet::begin).flatten();
+    if quiet.is_some() {
+        eprint!("Password: ");
+    }
+    let mut line = String::new();
+    stdin.lock().read_line(&mut line)?;
+    if quiet.is_some() {
+        eprintln!();
+    }
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// While this lives, the terminal does not show what is typed.
+struct Quiet(Termios);
+
+impl Quiet {
+    fn begin() -> Option<Self> {
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &quiet).ok()?;
+        Some(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0);
+    }
+}

@@ -1,0 +1,174 @@
+//! Hands a request to `git http-backend`, and its answer to the client.
+//!
+//! `git http-backend` is a CGI program: the request's head comes to it as environment variables, the
+//! body as its input, and its output is a head and a body. Both bodies stream: whatever is pushed or
+//! cloned, no more than a few pieces of it are in this process at a time.
+
+use std::{io, net::SocketAddr, path::Path, process::Stdio};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use futures_util::{TryStreamExt as _, stream};
+use rustix::process::{Pid, Signal, kill_process_group};
+use service_specific_credentials::Authenticated;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+
+use crate::repository::Endpoint;
+
+/// How many bytes are read at a time.
+const PIECE: usize = 32 * 1024;
+/// How long the head of an answer may be. Git's is a few lines.
+const HEAD: u64 = 8 * 1024;
+
+/// Git, without anything that this process or its user has set for it.
+pub(crate) fn git() -> std::process::Command {
+    let mut git = std::process::Command::new("git");
+    git.env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("LC_ALL", "C");
+    git
+}
+
+/// Fails if there is no Git to hand anything to.
+pub(crate) fn check() -> io::Result<()> {
+    let status = git().args(["--version"]).stdout(Stdio::null()).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(io::Error::other(format!("`git --version` fails: {status}"))),
+        Err(error) => Err(io::Error::other(format!("git cannot be run: {error}"))),
+    }
+}
+
+/// Answers a request that has been let in, for a repository that has been found.
+pub(crate) async fn run(
+    repository: &Path,
+    endpoint: Endpoint,
+    who: &Authenticated,
+    client: SocketAddr,
+    request: Request,
+) -> io::Result<Response> {
+    let (head, body) = request.into_parts();
+    let mut git = Command::from(git());
+    git.arg("http-backend");
+    // One repository, and only this one, even if another user of the system owns the folder.
+    let safe = [("http.receivepack", "true".as_ref()), ("safe.directory", repository.as_os_str())];
+    git.env("GIT_CONFIG_COUNT", safe.len().to_string());
+    for (number, (key, value)) in safe.into_iter().enumerate() {
+        git.env(format!("GIT_CONFIG_KEY_{number}"), key);
+        git.env(format!("GIT_CONFIG_VALUE_{number}"), value);
+    }
+    git.env("GIT_PROJECT_ROOT", repository)
+        .env("GIT_HTTP_EXPORT_ALL", "1")
+        .env("GATEWAY_INTERFACE", "CGI/1.1")
+        .env("SERVER_PROTOCOL", "HTTP/1.1")
+        .env("REQUEST_METHOD", head.method.as_str())
+        .env("PATH_INFO", format!("/{}", endpoint.path()))
+        .env("QUERY_STRING", endpoint.query())
+        .env("REMOTE_ADDR", client.ip().to_string())
+        // For hooks, and for the reflog. The id is what to authorise by: names are used again.
+        .env("REMOTE_USER", who.user_name().as_str())
+        .env("REMOTE_USER_ID", who.user_id().to_string());
+    for (name, variable) in [
+        (header::CONTENT_TYPE, "CONTENT_TYPE"),
+        (header::CONTENT_LENGTH, "CONTENT_LENGTH"),
+        // Git compresses its questions, and decompresses them itself.
+        (header::CONTENT_ENCODING, "HTTP_CONTENT_ENCODING"),
+        (HeaderName::from_static("git-protocol"), "HTTP_GIT_PROTOCOL"),
+    ] {
+        if let Some(value) = head.headers.get(name).and_then(|value| value.to_str().ok()) {
+            git.env(variable, value);
+        }
+    }
+
+    // In a group of its own, so that it can be ended together with what it starts, and so that a
+    // Ctrl-C for this process is not one for the requests that it has accepted.
+    let mut child = git.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let running = Running(child);
+    let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
+        return Err(io::Error::other("git has no input or output"));
+    };
+    tokio::spawn(feed(body, stdin));
+    let mut output = BufReader::with_capacity(PIECE, stdout);
+    let mut response = Response::new(Body::empty());
+    read_head(&mut output, &mut response).await?;
+    let pieces = stream::try_unfold((running, output), async |(mut running, mut output)| {
+        io::Result::Ok(match next(&mut output).await? {
+            Some(piece) => Some((piece, (running, output))),
+            None => {
+                // The answer is complete. What it did may still be under way: a hook, a clean-up.
+                running.0.wait().await?;
+                None
+            }
+        })
+    });
+    *response.body_mut() = Body::from_stream(pieces);
+    Ok(response)
+}
+
+/// Hands over the body of the request, piece by piece. Ends when either side has had enough: if
+/// that is the client, in the midst of a push, Git finds what it has got incomplete and drops it.
+async fn feed(body: Body, mut stdin: ChildStdin) {
+    let mut pieces = body.into_data_stream();
+    while let Ok(Some(piece)) = pieces.try_next().await {
+        if stdin.write_all(&piece).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn next(output: &mut BufReader<ChildStdout>) -> io::Result<Option<Bytes>> {
+    let mut piece = Vec::with_capacity(PIECE);
+    output.read_buf(&mut piece).await?;
+    Ok((!piece.is_empty()).then(|| piece.into()))
+}
+
+/// Reads lines such as `Content-Type: text/plain`, up to an empty one.
+async fn read_head(output: &mut BufReader<ChildStdout>, response: &mut Response) -> io::Result<()> {
+    let unreadable = || io::Error::new(io::ErrorKind::InvalidData, "git's answer has no head");
+    let mut head = output.take(HEAD);
+    loop {
+        let mut line = String::new();
+        head.read_line(&mut line).await?;
+        let line = line.strip_suffix('\n').ok_or_else(unreadable)?;
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            return Ok(());
+        }
+        let (name, value) = line.split_once(':').ok_or_else(unreadable)?;
+        let value = value.trim();
+        if name.eq_ignore_ascii_case("status") {
+            // `404 Not Found`
+            let code = value.split(' ').next().and_then(|code| StatusCode::try_from(code).ok());
+            *response.status_mut() = code.ok_or_else(unreadable)?;
+        } else {
+            let name = name.parse::<HeaderName>().map_err(io::Error::other)?;
+            let value = value.parse::<HeaderValue>().map_err(io::Error::other)?;
+            response.headers_mut().append(name, value);
+        }
+    }
+}
+
+/// `git http-backend` and what it has started. Dropped while it still runs, because the client has
+/// gone away, it is told to end. It is asked, not killed, so that it takes its lock files with it:
+/// one that stays behind would refuse every push to come.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // No id means that it has been waited for.
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::TERM);
+        }
+    }
+}
