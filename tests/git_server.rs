@@ -1,0 +1,830 @@
+//! The example Git server, as a program, and the real `git`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::{
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::{LazyLock, mpsc},
+    thread,
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rand::{Rng as _, SeedableRng as _, rngs::ChaCha20Rng};
+use rustix::process::{Pid, Signal, kill_process};
+use service_specific_credentials::{
+    Alphabet, CredentialAge, CredentialManager, IssuedCredential, Policy, Status, UserName,
+    store::RedbStore, testing::FixedClock,
+};
+
+mod common;
+
+use common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, dawn, example, name};
+
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("git_server"));
+
+/// Where one test happens: a home for git, a file of credentials, a folder of repositories.
+struct World {
+    folder: Folder,
+}
+
+impl World {
+    fn new(test: &str) -> Self {
+        let git = Command::new("git").arg("--version").output();
+        assert!(git.is_ok_and(|git| git.status.success()), "these tests need git: install it");
+        let folder = Folder::new(&format!("git-{test}"));
+        fs::create_dir(folder.file("home")).unwrap();
+        fs::create_dir(folder.file("repositories")).unwrap();
+        Self { folder }
+    }
+
+    /// What is done while no server holds the store.
+    fn iam(&self) -> CredentialManager<RedbStore> {
+        self.iam_by(Policy::default())
+    }
+
+    fn iam_by(&self, policy: Policy) -> CredentialManager<RedbStore> {
+        let store = RedbStore::open(self.folder.file("credentials.redb")).unwrap();
+        CredentialManager::builder(name(ACCOUNT), store).policy(policy).build()
+    }
+
+    /// One user with one credential for the server.
+    fn anika(&self) -> IssuedCredential {
+        let (iam, anika) = (self.iam(), name::<UserName>("anika"));
+        iam.register_user(&anika).unwrap();
+        iam.create(&anika, &name(CODECOMMIT)).unwrap()
+    }
+
+    fn serve(&self, options: &[&str]) -> Server {
+        let mut command = self.command();
+        let mut child = command.args(options).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening on http://").unwrap();
+        Server { child, address: address.parse().unwrap(), _output: output }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&*PROGRAM);
+        let store = format!("redb:{}", self.folder.file("credentials.redb").display());
+        command.args(["--listen", "127.0.0.1:0", "--store", &store, "--repositories"]);
+        command.arg(self.folder.file("repositories"));
+        command
+    }
+
+    fn repository(&self, name: &str) -> PathBuf {
+        self.folder.file("repositories").join(name)
+    }
+
+    /// `git`, as if nobody had ever configured it.
+    fn git(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> Command {
+        let mut git = Command::new("git");
+        git.env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("HOME", self.folder.file("home"))
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("LC_ALL", "C");
+        for who in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{who}_NAME"), "Anika")
+                .env(format!("GIT_{who}_EMAIL"), "anika@example.com")
+                .env(format!("GIT_{who}_DATE"), "2016-11-01T17:47:22Z");
+        }
+        git.current_dir(self.folder.file("").join(folder)).args(arguments).stdin(Stdio::null());
+        git
+    }
+
+    /// Has git do something that works. Returns what it prints.
+    fn does(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
+        let output = self.git(folder, arguments).output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}: {}", err(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Has git do something that does not work. Returns what it complains of.
+    fn fails(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
+        let output = self.git(folder, arguments).output().unwrap();
+        assert!(!output.status.success(), "git {arguments:?} works");
+        err(&output)
+    }
+
+    /// A working folder with one file, committed.
+    fn work(&self, folder: &str) {
+        self.does("", &["init", "--quiet", "--initial-branch=main", folder]);
+        self.commit(folder, "hello", b"hello");
+    }
+
+    fn commit(&self, folder: &str, file: &str, content: &[u8]) {
+        fs::write(self.folder.file(folder).join(file), content).unwrap();
+        self.does(folder, &["add", file]);
+        self.does(folder, &["commit", "--quiet", "-m", file]);
+    }
+
+    /// So many bytes that cannot be compressed, pushed or not.
+    fn commit_noise(&self, folder: &str, bytes: usize) {
+        let mut noise = vec![0; bytes];
+        ChaCha20Rng::seed_from_u64(7).fill_bytes(&mut noise);
+        // There is nothing to gain by trying.
+        self.does(folder, &["config", "core.compression", "0"]);
+        self.commit(folder, "noise", &noise);
+    }
+
+    fn head(&self, folder: impl AsRef<Path>, of: &str) -> String {
+        self.does(folder, &["rev-parse", of])
+    }
+
+    /// Has git answer for a host from a file, as a person does who does not want to type.
+    fn remember(&self, server: &Server, user: &str, password: &str) {
+        let store = format!("credential.helper=store --file={}", self.remembered().display());
+        let (key, value) = store.split_once('=').unwrap();
+        self.does("", &["config", "--global", key, value]);
+        fs::write(self.remembered(), server.url(user, password, "") + "\n").unwrap();
+    }
+
+    fn remembered(&self) -> PathBuf {
+        self.folder.file("remembered")
+    }
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A running server. It is killed when it is dropped.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    /// Open until the end, so that the server may print.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// A URL with everything in it that git needs, percent-encoded.
+    fn url(&self, user: &str, password: &str, repository: &str) -> String {
+        let (user, password) = (encoded(user), encoded(password));
+        format!("http://{user}:{password}@{}/{repository}", self.address)
+    }
+
+    fn url_of(&self, issued: &IssuedCredential, repository: &str) -> String {
+        self.url(issued.name().as_str(), issued.secret().expose(), repository)
+    }
+
+    /// A URL without user and password.
+    fn bare_url(&self, repository: &str) -> String {
+        format!("http://{}/{repository}", self.address)
+    }
+
+    /// Sends a request as it stands, and returns the whole answer.
+    fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Asks for a path, with a credential.
+    fn status(&self, method: &str, path: &str, issued: &IssuedCredential) -> u16 {
+        status(&self.raw(&request(method, path, issued, "Content-Length: 0\r\nConnection: close")))
+    }
+
+    /// Asks it to end, and waits until it has. Returns its exit code.
+    fn stop(mut self) -> Option<i32> {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// Every process that descends from the server.
+    fn descendants(&self) -> Vec<u32> {
+        let (mut found, mut parents) = (Vec::new(), vec![self.child.id()]);
+        while let Some(parent) = parents.pop() {
+            let children = running().filter(|(_, of)| *of == parent).map(|(child, _)| child);
+            let before = found.len();
+            found.extend(children);
+            parents.extend(&found[before..]);
+        }
+        found
+    }
+}
+
+/// All processes, each with its parent.
+fn running() -> impl Iterator<Item = (u32, u32)> {
+    fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: u32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
+        // It may have ended since. The name, in parentheses, may hold anything.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+        let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
+        (state != "Z").then_some((pid, parent))
+    })
+}
+
+fn request(method: &str, path: &str, issued: &IssuedCredential, headers: &str) -> String {
+    let authorization = basic(issued.name().as_str(), issued.secret().expose());
+    format!("{method} {path} HTTP/1.1\r\nHost: git\r\n{authorization}\r\n{headers}\r\n\r\n")
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Authorization: Basic {}", STANDARD.encode(format!("{user}:{password}")))
+}
+
+fn status(answer: &str) -> u16 {
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+fn encoded(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => encoded.push(char::from(byte)),
+            _ => encoded += &format!("%{byte:02X}"),
+        }
+    }
+    encoded
+}
+
+#[test]
+fn git_clones_commits_pushes_and_fetches_with_a_credential_in_the_url() {
+    let world = World::new("url");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo.git");
+
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
+
+    world.commit("work", "again", b"again");
+    world.does("work", &["push", &url, "main"]);
+    world.does("clone", &["fetch", "--quiet"]);
+    assert_eq!(world.head("clone", "origin/main"), world.head("work", "HEAD"));
+
+    // With the ending of its folder or without: it is one repository.
+    world.does("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "other"]);
+    assert_eq!(world.head("other", "HEAD"), world.head("work", "HEAD"));
+    // Both versions of the protocol.
+    let old = ["-c", "protocol.version=0", "clone", "--quiet", &url, "old"];
+    world.does("", &old);
+    assert_eq!(world.head("old", "HEAD"), world.head("work", "HEAD"));
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
+    let world = World::new("helper");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.bare_url("team/demo.git");
+    world.remember(&server, issued.name().as_str(), issued.secret().expose());
+    let remembered = fs::read_to_string(world.remembered()).unwrap();
+
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
+    assert_eq!(fs::read_to_string(world.remembered()).unwrap(), remembered);
+
+    world.remember(&server, issued.name().as_str(), "wrong");
+    let complaint = world.fails("clone", &["fetch"]);
+    assert!(complaint.contains("could not read Username"), "{complaint}");
+    assert_eq!(fs::read_to_string(world.remembered()).unwrap(), "");
+}
+
+#[test]
+fn users_are_told_apart() {
+    let world = World::new("users");
+    let iam = world.iam();
+    let users = ["anika", "jane"].map(|user| {
+        let user = iam.register_user(&name(user)).unwrap();
+        let issued = iam.create(user.name(), &name(CODECOMMIT)).unwrap();
+        (user, issued)
+    });
+    drop(iam);
+    let server = world.serve(&["--create"]);
+    world.work("work");
+    let first = server.url_of(&users[0].1, "demo");
+    world.does("work", &["push", &first, "main"]);
+    // A hook sees who it is.
+    let (hook, seen) = (world.repository("demo.git/hooks/post-receive"), world.folder.file("seen"));
+    let script = format!("#!/bin/sh\necho $REMOTE_USER $REMOTE_USER_ID >> {}\n", seen.display());
+    fs::write(&hook, script).unwrap();
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+
+    let mut expected = String::new();
+    for (user, issued) in &users {
+        world.commit("work", user.name().as_str(), b"hello");
+        world.does("work", &["push", &server.url_of(issued, "demo"), "main"]);
+        expected += &format!("{} {}\n", user.name(), user.id());
+    }
+    assert_eq!(fs::read_to_string(seen).unwrap(), expected);
+
+    // One's name with the other's password opens nothing.
+    let mixed = server.url(users[0].1.name().as_str(), users[1].1.secret().expose(), "demo");
+    let complaint = world.fails("", &["clone", &mixed, "clone"]);
+    assert!(complaint.contains("Authentication failed"), "{complaint}");
+}
+
+#[test]
+fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() {
+    let world = World::new("refused");
+    let (anika, codecommit) = (name::<UserName>("anika"), name(CODECOMMIT));
+    let iam = world.iam();
+    iam.register_user(&anika).unwrap();
+    let inactive = iam.create(&anika, &codecommit).unwrap();
+    iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
+    let reset = iam.create(&anika, &codecommit).unwrap();
+    let valid = iam.reset(&anika, reset.id()).unwrap();
+    let elsewhere = iam.create(&anika, &name(CASSANDRA)).unwrap();
+    let jane = name("jane");
+    iam.register_user(&jane).unwrap();
+    let deleted = iam.create(&jane, &codecommit).unwrap();
+    iam.delete(&jane, deleted.id()).unwrap();
+    // This one was made long ago.
+    let past = CredentialManager::builder(name(ACCOUNT), iam.store().clone())
+        .clock(FixedClock::new(dawn()))
+        .build();
+    let expired = past.create_with(&jane, &codecommit, CredentialAge::days(1).unwrap()).unwrap();
+    // A user of the same name in another account.
+    let other = iam.for_account(name("210987654321"));
+    other.register_user(&anika).unwrap();
+    let foreign = other.create(&anika, &codecommit).unwrap();
+    drop((iam, past, other));
+
+    let server = world.serve(&["--create"]);
+    world.work("work");
+    let path = "/demo/info/refs?service=git-receive-pack";
+    for issued in [&inactive, &reset, &elsewhere, &deleted, &expired, &foreign] {
+        let complaint = world.fails("work", &["push", &server.url_of(issued, "demo"), "main"]);
+        assert!(complaint.contains("Authentication failed"), "{complaint}");
+        assert_eq!(server.status("GET", path, issued), 401);
+        assert!(!world.repository("demo.git").exists());
+    }
+    let password = valid.secret().expose();
+    for header in [
+        "X: no credential at all".to_owned(),
+        basic(valid.name().as_str(), "wrong"),
+        basic(valid.name().as_str(), ""),
+        basic("", ""),
+        basic("nobody", password),
+        basic(valid.name().as_str(), &"x".repeat(5000)),
+        "Authorization: Basic".to_owned(),
+        "Authorization: Basic !".to_owned(),
+        format!("Authorization: Basic {}", STANDARD.encode("no colon")),
+        format!("Authorization: Basic {}", STANDARD.encode(b"\xff:\xff")),
+        format!("Authorization: Bearer {password}"),
+    ] {
+        let close = "Connection: close";
+        let answer =
+            server.raw(&format!("GET {path} HTTP/1.1\r\nHost: git\r\n{header}\r\n{close}\r\n\r\n"));
+        assert_eq!(status(&answer), 401, "{header}");
+        let challenge =
+            "www-authenticate: Basic realm=\"codecommit.amazonaws.com\", charset=\"UTF-8\"";
+        assert!(answer.contains(challenge), "{answer}");
+        assert!(!world.repository("demo.git").exists());
+    }
+    // Nobody learns what there is without a credential: not even that there is nothing.
+    assert_eq!(server.status("GET", "/../../etc/passwd", &deleted), 401);
+    assert_eq!(server.status("GET", path, &valid), 200);
+}
+
+#[test]
+fn a_url_safe_password_stands_in_a_url_as_it_is() {
+    let world = World::new("url-safe");
+    let iam = world.iam_by(Policy::builder().alphabet(Alphabet::UrlSafe).build().unwrap());
+    let anika = name("anika");
+    iam.register_user(&anika).unwrap();
+    // Until there is one with each of the characters that the other alphabet has not.
+    let mut issued = iam.create(&anika, &name(CODECOMMIT)).unwrap();
+    while !['-', '_'].iter().all(|special| issued.secret().expose().contains(*special)) {
+        issued = iam.reset(&anika, issued.id()).unwrap();
+    }
+    drop(iam);
+    let server = world.serve(&["--create"]);
+    let (user, password) = (issued.name(), issued.secret().expose());
+    let url = format!("http://{user}:{password}@{}/demo", server.address);
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
+}
+
+#[test]
+fn a_service_and_an_account_of_ones_own_work_too() {
+    let world = World::new("own");
+    let service = name("git.example.com");
+    let iam =
+        world.iam_by(Policy::builder().password_service(name("git.example.com")).build().unwrap());
+    let own = iam.for_account(name("210987654321"));
+    let anika = name("anika");
+    own.register_user(&anika).unwrap();
+    let issued = own.create(&anika, &service).unwrap();
+    let elsewhere = own.create(&anika, &name(CODECOMMIT)).unwrap();
+    drop((iam, own));
+    let options = ["--create", "--service", "git.example.com", "--account", "210987654321"];
+    let server = world.serve(&options);
+    world.work("work");
+    world.does("work", &["push", &server.url_of(&issued, "demo"), "main"]);
+    world.fails("work", &["push", &server.url_of(&elsewhere, "demo"), "main"]);
+}
+
+#[test]
+fn a_large_push_and_a_large_clone_pass_through_a_small_server() {
+    let world = World::new("large");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    world.work("work");
+    world.commit_noise("work", 50 << 20);
+    let url = server.url_of(&issued, "demo");
+    world.does("work", &["push", "--quiet", &url, "main"]);
+    let pushed = peak(&server);
+    world.does("", &["clone", "--quiet", "--bare", &url, "clone"]);
+    let cloned = peak(&server);
+    println!(
+        "peak of the server's memory: {pushed} KiB after the push, {cloned} KiB after the clone"
+    );
+    assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
+    assert!(pushed < 64 << 10 && cloned < 64 << 10, "{pushed} KiB, {cloned} KiB");
+}
+
+/// The most memory that the server ever had, in KiB.
+fn peak(server: &Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
+
+#[test]
+fn sixteen_clones_at_once_are_all_whole() {
+    let world = World::new("sixteen");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.commit_noise("work", 1 << 20);
+    world.does("work", &["push", "--quiet", &url, "main"]);
+    let head = world.head("work", "HEAD");
+    thread::scope(|scope| {
+        for number in 0..16 {
+            let (world, url, head) = (&world, &url, &head);
+            scope.spawn(move || {
+                let clone = format!("clone-{number}");
+                world.does("", &["clone", "--quiet", url, &clone]);
+                assert_eq!(world.head(&clone, "HEAD"), *head);
+                world.does(&clone, &["fsck", "--strict"]);
+            });
+        }
+    });
+}
+
+#[test]
+fn pushes_that_make_the_same_repository_at_once_all_arrive() {
+    let world = World::new("at-once");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "a/b/demo");
+    world.work("work");
+    thread::scope(|scope| {
+        for number in 0..8 {
+            let (world, url) = (&world, &url);
+            let refspec = format!("main:branch-{number}");
+            scope.spawn(move || world.does("work", &["push", "--quiet", url, &refspec]));
+        }
+    });
+    let branches = world.does("", &["ls-remote", "--heads", &url]);
+    assert_eq!(branches.lines().count(), 8, "{branches}");
+    // Nothing unfinished stays behind.
+    let root: Vec<_> = fs::read_dir(world.repository(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(root, ["a"]);
+}
+
+#[test]
+fn names_lead_nowhere_but_to_repositories() {
+    let world = World::new("names");
+    let issued = world.anika();
+    let outside = world.folder.file("outside.git");
+    world.does("", &["init", "--quiet", "--bare", "outside.git"]);
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    // Somebody with access to the folder has put links there.
+    std::os::unix::fs::symlink(&outside, world.repository("link.git")).unwrap();
+    std::os::unix::fs::symlink(&world.folder.0, world.repository("way")).unwrap();
+    let before = tree(&world.folder.0);
+
+    let long = "x".repeat(101);
+    for repository in [
+        "../../etc",
+        "../outside",
+        "../outside.git",
+        "demo/../demo",
+        "demo/../../outside",
+        "%2e%2e/outside",
+        "..%2foutside.git",
+        "demo%2egit",
+        "--upload-pack=x",
+        "-x",
+        "a/--upload-pack=x",
+        "a//b",
+        "/demo",
+        "a/",
+        "",
+        ".",
+        "..",
+        ".git",
+        ".hidden",
+        "a/.git",
+        "demo.git/x",
+        "demo.GIT/x",
+        "demo.git.git",
+        "demo.git/hooks/post-receive",
+        "a/b/c/d/e",
+        "a b",
+        "a+b",
+        "a;b",
+        "a\\b",
+        "~root",
+        "d\u{e9}mo",
+        "link",
+        "link.git",
+        "way/outside",
+        "way/new",
+        &long,
+    ] {
+        for (method, path) in [
+            ("GET", format!("/{repository}/info/refs?service=git-upload-pack")),
+            ("GET", format!("/{repository}/info/refs?service=git-receive-pack")),
+            ("POST", format!("/{repository}/git-upload-pack")),
+            ("POST", format!("/{repository}/git-receive-pack")),
+        ] {
+            let status = server.status(method, &path, &issued);
+            // What is no request at all does not come as far as to a name.
+            let refused = if repository.is_ascii() && !repository.contains(' ') {
+                status == 404 || (status == 400 && repository.contains('\\'))
+            } else {
+                status == 400 || status == 404
+            };
+            assert!(refused, "{method} {path}: {status}");
+        }
+    }
+    assert_eq!(tree(&world.folder.0), before);
+    assert_eq!(server.status("GET", "/demo/info/refs?service=git-upload-pack", &issued), 200);
+
+    // And git itself, where it sends such a name as it is.
+    let complaint =
+        world.fails("work", &["push", &server.url_of(&issued, "--upload-pack=x"), "main"]);
+    assert!(complaint.contains("not found"), "{complaint}");
+    assert_eq!(tree(&world.folder.0), before);
+}
+
+/// All paths under a folder.
+fn tree(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            paths.extend(tree(&entry.path()));
+        }
+        paths.push(entry.path());
+    }
+    paths.sort();
+    paths
+}
+
+#[test]
+fn nothing_is_served_but_gits_three_requests() {
+    let world = World::new("endpoints");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    world.work("work");
+    world.does("work", &["push", &server.url_of(&issued, "demo"), "main"]);
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/demo"),
+        ("GET", "/demo.git"),
+        ("GET", "/demo.git/HEAD"),
+        ("GET", "/demo.git/config"),
+        ("GET", "/demo.git/objects/info/packs"),
+        ("GET", "/demo.git/info/refs"),
+        ("GET", "/demo.git/info/refs?service="),
+        ("GET", "/demo.git/info/refs?service=git-upload-archive"),
+        ("GET", "/demo.git/info/refs?service=upload-pack"),
+        ("GET", "/demo.git/info/refs?service=git-upload-pack&x=y"),
+        ("GET", "/demo.git/info/refs?x=y&service=git-upload-pack"),
+        ("POST", "/demo.git/info/refs?service=git-upload-pack"),
+        ("HEAD", "/demo.git/info/refs?service=git-upload-pack"),
+        ("GET", "/demo.git/git-upload-pack"),
+        ("PUT", "/demo.git/git-receive-pack"),
+        ("POST", "/demo.git/git-upload-archive"),
+        ("PROPFIND", "/demo.git/"),
+    ] {
+        assert_eq!(server.status(method, path, &issued), 404, "{method} {path}");
+    }
+    // Git itself looks at what it is sent.
+    assert_eq!(server.status("POST", "/demo.git/git-upload-pack", &issued), 415);
+}
+
+#[test]
+fn no_repository_is_made_unless_that_is_wanted() {
+    let world = World::new("create");
+    let issued = world.anika();
+    let server = world.serve(&[]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    let complaint = world.fails("work", &["push", &url, "main"]);
+    assert!(complaint.contains("not found"), "{complaint}");
+    assert!(tree(&world.repository("")).is_empty());
+    assert_eq!(server.stop(), Some(0));
+
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    // Not by looking, either.
+    world.fails("", &["clone", &url, "clone"]);
+    assert!(tree(&world.repository("")).is_empty());
+    world.does("work", &["push", &url, "main"]);
+    assert!(world.repository("demo.git/HEAD").exists());
+}
+
+#[test]
+fn a_fetch_whose_question_is_compressed_is_understood() {
+    let world = World::new("gzip");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    // The more a clone has of its own, the longer its question.
+    for number in 0..64 {
+        world.commit("clone", &format!("own-{number}"), b"");
+    }
+    world.commit("work", "again", b"again");
+    world.does("work", &["push", &url, "main"]);
+    let fetch = world.git("clone", &["fetch"]).env("GIT_TRACE_CURL", "1").output().unwrap();
+    assert!(fetch.status.success(), "{}", err(&fetch));
+    assert!(err(&fetch).contains("Send header: Content-Encoding: gzip"), "{}", err(&fetch));
+    assert_eq!(world.head("clone", "origin/main"), world.head("work", "HEAD"));
+}
+
+#[test]
+fn a_store_that_fails_is_no_refusal() {
+    let world = World::new("unavailable");
+    let issued = world.anika();
+    let iam = world.iam();
+    // So many users that the file is not in memory as a whole.
+    let codecommit = name(CODECOMMIT);
+    for number in 0..400 {
+        let user = name(&format!("user-{number}"));
+        iam.register_user(&user).unwrap();
+        let _ = iam.create(&user, &codecommit).unwrap();
+    }
+    drop(iam);
+    let server = world.serve(&["--create"]);
+    let path = world.folder.file("credentials.redb");
+    let whole = fs::read(&path).unwrap();
+    // The disk loses it.
+    File::options().write(true).open(&path).unwrap().set_len(512).unwrap();
+
+    world.remember(&server, issued.name().as_str(), issued.secret().expose());
+    let remembered = fs::read_to_string(world.remembered()).unwrap();
+    world.work("work");
+    let complaint = world.fails("work", &["push", &server.bare_url("demo"), "main"]);
+    assert!(complaint.contains("503"), "{complaint}");
+    // Git keeps the password, which is right.
+    assert_eq!(fs::read_to_string(world.remembered()).unwrap(), remembered);
+    drop(server);
+
+    fs::write(&path, whole).unwrap();
+    let server = world.serve(&["--create"]);
+    world.remember(&server, issued.name().as_str(), issued.secret().expose());
+    world.does("work", &["push", &server.bare_url("demo"), "main"]);
+}
+
+#[test]
+fn a_clone_that_was_begun_is_finished_before_the_server_ends() {
+    let world = World::new("stop");
+    let issued = world.anika();
+    let mut server = world.serve(&["--create"]);
+    world.work("work");
+    world.commit_noise("work", 30 << 20);
+    world.does("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
+
+    // Git clones through a relay, which holds back the most of the answer until the server was told
+    // to end and lets nobody in any more.
+    let relay = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (through, address) = (relay.local_addr().unwrap(), server.address);
+    let (pid, (begun, has_begun)) = (server.pid(), mpsc::channel());
+    thread::spawn(move || {
+        for client in relay.incoming() {
+            let (client, begun) = (client.unwrap(), begun.clone());
+            let Ok(upstream) = TcpStream::connect(address) else { continue };
+            let (mut from, mut to) = (client.try_clone().unwrap(), upstream.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            thread::spawn(move || {
+                let (mut from, mut to) = (upstream, client);
+                std::io::copy(&mut (&mut from).take(1 << 20), &mut to).unwrap();
+                let mut first = [0];
+                // Only of the clone itself is there more.
+                if from.read(&mut first).unwrap() == 1 {
+                    kill_process(pid, Signal::TERM).unwrap();
+                    while TcpStream::connect(address).is_ok() {
+                        thread::yield_now();
+                    }
+                    begun.send(()).unwrap();
+                    to.write_all(&first).unwrap();
+                    std::io::copy(&mut from, &mut to).unwrap();
+                }
+                to.shutdown(std::net::Shutdown::Both).unwrap();
+            });
+        }
+    });
+    let url = server.url_of(&issued, "demo").replace(&address.to_string(), &through.to_string());
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    has_begun.try_recv().unwrap();
+    assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
+    world.does("clone", &["fsck"]);
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn what_a_client_leaves_behind_when_it_goes_away_ends() {
+    let world = World::new("gone");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+
+    // A push that stops in its midst.
+    let head = "Content-Type: application/x-git-receive-pack-request\r\nTransfer-Encoding: chunked";
+    let mut push = TcpStream::connect(server.address).unwrap();
+    let request = request("POST", "/demo/git-receive-pack", &issued, head);
+    push.write_all(request.as_bytes()).unwrap();
+    push.write_all(b"4\r\n00a0\r\n").unwrap();
+    while !server.descendants().iter().any(|pid| command(*pid).contains("receive-pack")) {
+        thread::yield_now();
+    }
+    drop(push);
+    while !server.descendants().is_empty() {
+        thread::yield_now();
+    }
+    // The repository works as before.
+    world.commit("work", "again", b"again");
+    world.does("work", &["push", &url, "main"]);
+    assert_eq!(server.stop(), Some(0));
+}
+
+fn command(pid: u32) -> String {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&line).replace('\0', " ")
+}
+
+#[test]
+fn a_server_that_cannot_start_says_why_on_one_line() {
+    let world = World::new("start");
+    let _ = world.anika();
+    let said = |command: &mut Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty());
+        let said = err(&output);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    let server = world.serve(&[]);
+    assert!(said(&mut world.command()).contains("open elsewhere"));
+    drop(server);
+
+    let api_keys = said(world.command().args(["--service", "bedrock.amazonaws.com"]));
+    assert!(api_keys.contains("bedrock.amazonaws.com takes API keys"), "{api_keys}");
+    assert!(said(world.command().env("PATH", "/nowhere")).contains("git cannot be run"));
+    fs::remove_dir(world.repository("")).unwrap();
+    assert!(said(&mut world.command()).contains("No such file or directory"));
+    fs::create_dir(world.repository("")).unwrap();
+    fs::write(world.folder.file("credentials.redb"), "this is no database").unwrap();
+    assert!(said(&mut world.command()).contains("the file is no database"));
+}
