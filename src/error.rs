@@ -9,6 +9,8 @@ use crate::{CredentialId, EntropyError, ServiceName, Status, UserName, store::St
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Constraint {
+    /// Not left out.
+    NotNull,
     /// At most this many characters.
     MaxLength(usize),
     /// At least this many characters.
@@ -26,6 +28,7 @@ pub enum Constraint {
 impl fmt::Display for Constraint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NotNull => f.write_str("must not be null"),
             Self::MaxLength(max) => write!(f, "must have length less than or equal to {max}"),
             Self::MinLength(min) => write!(f, "must have length greater than or equal to {min}"),
             Self::Pattern(pattern) => {
@@ -99,7 +102,7 @@ pub enum Error {
     },
 
     /// The policy does not name the service, or for credentials of the other kind.
-    #[error("No such service {service} is supported for Service Specific Credentials")]
+    #[error("{}", not_supported(service.as_str()))]
     #[non_exhaustive]
     ServiceNotSupported {
         /// The service that was asked for.
@@ -216,6 +219,11 @@ impl Error {
             }
         }
     }
+}
+
+/// Of a service in the spelling that it was asked for in.
+pub(crate) fn not_supported(service: &str) -> String {
+    format!("No such service {service} is supported for Service Specific Credentials")
 }
 
 /// An error code of the interface, as its documentation spells them.

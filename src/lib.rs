@@ -11,6 +11,8 @@ mod error;
 mod manager;
 mod name;
 mod policy;
+#[cfg(feature = "query")]
+pub mod query;
 mod record;
 mod secret;
 mod service_name;

@@ -63,7 +63,7 @@ mod trace;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct CredentialManager<S>(AsyncCredentialManager<Immediate<S>>);
+pub struct CredentialManager<S>(pub(crate) AsyncCredentialManager<Immediate<S>>);
 
 /// What managers of one store share.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl<S> Shared<S> {
 }
 
 /// What a future of an [`Immediate`] store yields. Such a future is ready when it is first asked.
-fn ready<F: Future>(future: F) -> F::Output {
+pub(crate) fn ready<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
     loop {

@@ -108,14 +108,14 @@ macro_rules! name {
                 &self.0
             }
 
-            fn check(text: &str) -> Result<(), $Invalid> {
+            pub(crate) fn grammar() -> &'static $crate::name::Grammar {
                 static GRAMMAR: $crate::name::Grammar = $crate::name::Grammar {
                     pattern: $Name::PATTERN,
                     min: $Name::MIN_LENGTH,
                     max: $Name::MAX_LENGTH,
                     regex: std::sync::LazyLock::new(|| $crate::name::ascii($Name::PATTERN)),
                 };
-                GRAMMAR.check(text).map_err($Invalid)
+                &GRAMMAR
             }
         }
 
@@ -123,7 +123,7 @@ macro_rules! name {
             type Err = $Invalid;
 
             fn from_str(text: &str) -> Result<Self, $Invalid> {
-                Self::check(text)?;
+                Self::grammar().check(text).map_err($Invalid)?;
                 Ok(Self($keep(text)))
             }
         }

@@ -61,7 +61,7 @@ impl FromStr for GeneratedName {
     type Err = InvalidServiceUserName;
 
     fn from_str(text: &str) -> Result<Self, InvalidServiceUserName> {
-        ServiceUserName::check(text)?;
+        ServiceUserName::grammar().check(text).map_err(InvalidServiceUserName)?;
         let name = ArrayString::from(text);
         name.map(Self).map_err(|_| InvalidServiceUserName(Constraint::MaxLength(LONGEST)))
     }

@@ -28,13 +28,15 @@ mod redb;
 ///   the keys claimed) or none of it. No reader ever sees a part, by whichever key it reads.
 /// - **Compare and swap.** A change is made only if the store holds exactly the revision that it
 ///   starts [from](Change::before), and no other record holds a key that it
-///   [claims](Change::claimed). A registration starts from nothing and only claims.
+///   [claims](Change::claimed). A registration starts from nothing and only claims; the user's id is
+///   new, which a store need not check.
 /// - **Reads see every change made before them**, by any thread and through any clone or handle of
 ///   the store. `Applied` is answered only when that is so.
 /// - **Accounts are apart**, since every key and every range begins with an account.
 /// - **An error from `commit` means that the outcome is unknown**: the change was made, wholly, or
 ///   was not. A store that knows it was not made may say so by an error all the same; the caller
-///   assumes the worst.
+///   assumes the worst. It may still be made after the error (or, where the answer is a future, after
+///   that was dropped), until a later change of the same record is answered.
 ///
 /// There are no default methods: each of the three is for the implementor to think about.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -95,8 +97,8 @@ pub enum Commit {
     Applied,
     /// It was not made: the store does not hold the revision that it starts from.
     Stale,
-    /// It was not made: another record holds a key that it claims. Registering a name that is
-    /// taken is answered so.
+    /// It was not made: a key that it claims is held already. Registering a name that is taken is
+    /// answered so, be it by an earlier registration of the very same record.
     KeyTaken,
 }
 

@@ -43,6 +43,17 @@ impl Timestamp {
     }
 }
 
+/// Written as the interface has it: `2016-11-01T17:47:22.382Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let date = self.date();
+        let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+        let (hour, minute, second, millisecond) = date.to_hms_milli();
+        write!(f, "{year:04}-{month:02}-{day:02}T")?;
+        write!(f, "{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
+    }
+}
+
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.date(), f)

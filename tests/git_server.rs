@@ -297,10 +297,11 @@ fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
     let server = world.serve(&["--create"]);
     let url = server.bare_url("team/demo.git");
     world.remember(&server, issued.name().as_str(), issued.secret().expose());
-    let remembered = fs::read_to_string(world.remembered()).unwrap();
-
     world.work("work");
     world.does("work", &["push", &url, "main"]);
+    // Git writes it anew each time that it was accepted.
+    let remembered = fs::read_to_string(world.remembered()).unwrap();
+    assert_eq!(remembered.lines().count(), 1);
     world.does("", &["clone", "--quiet", &url, "clone"]);
     assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
     assert_eq!(fs::read_to_string(world.remembered()).unwrap(), remembered);

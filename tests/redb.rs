@@ -225,6 +225,20 @@ fn an_empty_file_becomes_a_store() {
     open(&path).user(&name("anika")).unwrap();
 }
 
+#[cfg(unix)]
+#[test]
+fn a_new_file_and_a_backup_are_their_owner_s_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = Folder::new("mode");
+    let (path, copy) = (folder.file("store.redb"), folder.file("copy.redb"));
+    RedbStore::open(&path).unwrap().backup(&copy).unwrap();
+    for path in [path, copy] {
+        let mode = path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}
+
 #[test]
 fn a_database_of_something_else_is_refused() {
     let folder = Folder::new("foreign");

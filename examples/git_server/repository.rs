@@ -127,7 +127,9 @@ impl Repositories {
         endpoint: Endpoint,
     ) -> io::Result<Option<PathBuf>> {
         let path = self.root.join(&name.0);
-        if !is_there(&path)? && self.create && endpoint == Endpoint::Refs(Service::ReceivePack) {
+        // What is there and is no repository, such as a link, is left alone.
+        let free = path.symlink_metadata().is_err();
+        if free && self.create && endpoint == Endpoint::Refs(Service::ReceivePack) {
             self.make(&path).await?;
         }
         Ok(is_there(&path)?.then_some(path))
@@ -171,7 +173,9 @@ impl Repositories {
 fn is_there(path: &Path) -> io::Result<bool> {
     match path.canonicalize() {
         Ok(found) => Ok(found == path && found.is_dir()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(false),
+            _ => Err(error),
+        },
     }
 }

@@ -172,7 +172,7 @@ invalid_value! {
 pub(crate) struct CredentialPager<'a> {
     account: AccountId,
     request: &'a ListRequest,
-    query: Query,
+    query: Query<'a>,
     after: Option<Position>,
     per_user: usize,
     now: Timestamp,
@@ -287,7 +287,7 @@ impl<'a> CredentialPager<'a> {
 /// Fills a page with users.
 pub(crate) struct UserPager {
     account: AccountId,
-    query: Query,
+    query: Query<'static>,
     after: Option<Position>,
     max_items: MaxItems,
 }

@@ -32,6 +32,16 @@ impl Marker {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub(crate) fn grammar() -> &'static Grammar {
+        static GRAMMAR: Grammar = Grammar {
+            pattern: Marker::PATTERN,
+            min: Marker::MIN_LENGTH,
+            max: Marker::MAX_LENGTH,
+            regex: LazyLock::new(|| name::unicode(Marker::PATTERN)),
+        };
+        &GRAMMAR
+    }
 }
 
 impl FromStr for Marker {
@@ -40,13 +50,7 @@ impl FromStr for Marker {
     /// Accepts every text of the documented pattern. Whether it is a marker, and of which query,
     /// is told by the listing.
     fn from_str(text: &str) -> Result<Self, InvalidMarker> {
-        static GRAMMAR: Grammar = Grammar {
-            pattern: Marker::PATTERN,
-            min: Marker::MIN_LENGTH,
-            max: Marker::MAX_LENGTH,
-            regex: LazyLock::new(|| name::unicode(Marker::PATTERN)),
-        };
-        GRAMMAR.check(text).map_err(InvalidMarker)?;
+        Self::grammar().check(text).map_err(InvalidMarker)?;
         Ok(Self(text.into()))
     }
 }
@@ -75,8 +79,15 @@ invalid_value! {
 }
 text_conversions!(Marker, InvalidMarker);
 
-/// What a listing is of, hashed: the markers that it makes are good for it alone.
-pub(super) struct Query(Sha256);
+/// What a listing is of: the markers that it makes are good for it alone.
+#[derive(Clone, Copy)]
+pub(super) struct Query<'a> {
+    account: AccountId,
+    of: &'static str,
+    user: Option<&'a UserName>,
+    service: Option<&'a ServiceName>,
+    older_than: Option<CredentialAge>,
+}
 
 /// The last item of a page.
 pub(super) struct Position {
@@ -85,38 +96,22 @@ pub(super) struct Position {
     pub(super) credential: Option<(Timestamp, CredentialId)>,
 }
 
-impl Query {
+impl<'a> Query<'a> {
     const VERSION: u8 = 1;
     /// Enough of a hash to tell queries apart and damage from none. It keeps no secret.
     const SEAL: usize = 16;
 
-    pub(super) fn users(account: AccountId) -> Self {
-        Self::new(account, "users", None, None, None)
+    pub(super) const fn users(account: AccountId) -> Self {
+        Self { account, of: "users", user: None, service: None, older_than: None }
     }
 
-    pub(super) fn credentials(
+    pub(super) const fn credentials(
         account: AccountId,
-        user: Option<&UserName>,
-        service: Option<&ServiceName>,
+        user: Option<&'a UserName>,
+        service: Option<&'a ServiceName>,
         older_than: Option<CredentialAge>,
     ) -> Self {
-        Self::new(account, "credentials", user, service, older_than)
-    }
-
-    fn new(
-        account: AccountId,
-        of: &str,
-        user: Option<&UserName>,
-        service: Option<&ServiceName>,
-        older_than: Option<CredentialAge>,
-    ) -> Self {
-        let user = user.map_or("", UserName::as_str).to_ascii_lowercase();
-        let service = service.map_or("", ServiceName::as_str);
-        let days = older_than.map_or(0, CredentialAge::as_days);
-        // None of the parts holds a line break.
-        let query =
-            format!("marker {}\n{account}\n{of}\n{user}\n{service}\n{days}\n", Self::VERSION);
-        Self(Sha256::new_with_prefix(query))
+        Self { account, of: "credentials", user, service, older_than }
     }
 
     /// A marker is its version, the seal of query and position, and the position, in Base64.
@@ -141,8 +136,16 @@ impl Query {
         locate().ok_or(Error::MarkerMismatch)
     }
 
+    /// A hash of the query and of a position in it. None of the parts holds a line break.
     fn seal(&self, position: &[u8]) -> Vec<u8> {
-        self.0.clone().chain_update(position).finalize().into_iter().take(Self::SEAL).collect()
+        let Self { account, of, .. } = self;
+        let user = self.user.map_or("", UserName::as_str).to_ascii_lowercase();
+        let service = self.service.map_or("", ServiceName::as_str);
+        let days = self.older_than.map_or(0, CredentialAge::as_days);
+        let query =
+            format!("marker {}\n{account}\n{of}\n{user}\n{service}\n{days}\n", Self::VERSION);
+        let hash = Sha256::new_with_prefix(query).chain_update(position).finalize();
+        hash.into_iter().take(Self::SEAL).collect()
     }
 }
 

@@ -44,7 +44,8 @@ pub struct RedbStore(Arc<Writer>);
 
 impl RedbStore {
     /// Opens the file at `path`, and makes it if there is none: as `path` and `.new`, to give it its
-    /// own name once it is whole. A file without a byte in it is made a store where it is.
+    /// own name once it is whole. A file without a byte in it is made a store where it is. On Unix, a
+    /// new file is its owner's alone to read and write.
     ///
     /// After a crash this checks the whole file and takes longer than otherwise.
     ///
@@ -178,6 +179,8 @@ fn make(
     // What a crash left of an earlier one is overwritten, but not what somebody is making now.
     let mut how = File::options();
     how.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut how, 0o600);
     let file = how.open(unfinished).map_err(failed)?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => return Err(OpenError::Held),

@@ -1,0 +1,141 @@
+//! The Query protocol of the IAM API: a form in, XML out.
+//!
+//! There is no transport here. A request is bytes that somebody received, as a request of the
+//! [`http`] crate; the answer is a response with status, headers and bytes. An emulator is a route
+//! and a call of [`handle`] or [`handle_async`]:
+//!
+//! ```
+//! use service_specific_credentials::{
+//!     CredentialManager, MemoryStore, SystemEntropy,
+//!     query::{self, Dialect, RequestId},
+//! };
+//!
+//! let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+//! iam.register_user(&"anika".parse()?)?;
+//!
+//! let request = http::Request::get(
+//!     "/?Action=CreateServiceSpecificCredential&Version=2010-05-08\
+//!      &UserName=Anika&ServiceName=codecommit.amazonaws.com",
+//! );
+//! let id = RequestId::generate(&SystemEntropy)?;
+//! let response = query::handle(&iam, &request.body("")?, None, Dialect::Documented, id);
+//!
+//! assert_eq!(response.status(), 200);
+//! let xml = String::from_utf8(response.into_body())?;
+//! assert!(xml.contains("<ServiceUserName>anika+1-at-123456789012</ServiceUserName>"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is served
+//!
+//! The five operations on credentials (`CreateServiceSpecificCredential`,
+//! `ListServiceSpecificCredentials`, `UpdateServiceSpecificCredential`,
+//! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and those on users without
+//! which there is nobody to have one (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`,
+//! `ListUsers`; of their parameters, the names and those for paging). Every other action is refused
+//! as unknown: whoever serves more looks at the [`Request`] first.
+//!
+//! A POST is read from its body, which is `application/x-www-form-urlencoded`, a GET from its query
+//! string; the path does not matter. Parameters that an operation does not know are ignored
+//! (*recorded*). Bytes that are not UTF-8 read as U+FFFD (our decision). More than
+//! [`MAX_BYTES`] are refused.
+//!
+//! Signatures are not checked, and permissions neither: whoever embeds this says who the caller is,
+//! and whether it may.
+//!
+//! # What is refused, and in which order
+//!
+//! What cannot be read, then what has the wrong shape ([`RequestError`] has the order, and every
+//! violation at once), then what the manager refuses ([`Error`](crate::Error)). Nothing is changed by a request
+//! that is refused.
+
+use std::{fmt, future::Future};
+
+use http::{Request as HttpRequest, Response};
+use uuid::Uuid;
+
+use crate::{
+    AsyncCredentialManager, CredentialManager, Entropy, EntropyError, UserName,
+    manager::ready,
+    store::{AsyncStore, Store},
+};
+
+pub use refusal::{Dialect, ErrorResponse};
+pub use request::{Request, RequestError};
+
+mod action;
+mod answer;
+mod form;
+mod refusal;
+mod request;
+mod xml;
+
+/// How many bytes a body or a query string has at most: 1 MiB (our decision).
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// Answers a request whole, refusals included.
+///
+/// `caller` is the IAM user that a request without a user name stands for, if the caller is one.
+/// The body of the response may hold a secret that exists nowhere else; it is not wiped when it is
+/// dropped, since most of its copies are the transport's.
+pub fn handle<S: Store, B: AsRef<[u8]>>(
+    iam: &CredentialManager<S>,
+    request: &HttpRequest<B>,
+    caller: Option<&UserName>,
+    dialect: Dialect,
+    id: RequestId,
+) -> Response<Vec<u8>> {
+    ready(handle_async(&iam.0, request, caller, dialect, id))
+}
+
+/// Does as [`handle`], with the manager for stores that wait.
+///
+/// Dropping the future is what [`AsyncCredentialManager`] says about its own.
+pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
+    iam: &AsyncCredentialManager<S>,
+    request: &HttpRequest<B>,
+    caller: Option<&UserName>,
+    dialect: Dialect,
+    id: RequestId,
+) -> impl Future<Output = Response<Vec<u8>>> + Send {
+    // Read before anything waits, so that the body need not be kept, nor be `Sync`.
+    let request = Request::read(request);
+    async move {
+        match request {
+            Ok(request) => match request.run(iam, caller).await {
+                Ok(answer) => answer.response(request.action, id),
+                Err(error) => ErrorResponse::of(&request, &error, dialect).response(id),
+            },
+            Err(error) => ErrorResponse::from(error).response(id),
+        }
+    }
+}
+
+/// Names one request, in its response and in logs: a UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(Uuid);
+
+impl RequestId {
+    /// Draws a new one.
+    ///
+    /// # Errors
+    ///
+    /// If `entropy` fails.
+    pub fn generate(entropy: &(impl Entropy + ?Sized)) -> Result<Self, EntropyError> {
+        let mut random = [0; 16];
+        entropy.fill(&mut random)?;
+        Ok(Self(uuid::Builder::from_random_bytes(random).into_uuid()))
+    }
+
+    /// One that was drawn elsewhere.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}

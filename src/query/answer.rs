@@ -1,0 +1,99 @@
+//! Answers as the wire has them: the elements, in the documented order.
+
+use std::io;
+
+use http::{Response, StatusCode};
+
+use super::{
+    RequestId,
+    action::Action,
+    xml::{self, Xml},
+};
+use crate::{AccountId, Credential, CredentialKind, IssuedCredential, Marker, Page, Secret, User};
+
+/// What an operation answers.
+pub(super) enum Answer {
+    Issued(IssuedCredential),
+    Listed(Page<Credential>),
+    User(User),
+    Users(Page<User>),
+    Done,
+}
+
+impl Answer {
+    pub(super) fn response(&self, action: Action, id: RequestId) -> Response<Vec<u8>> {
+        let body = xml::document(action.response(), self.capacity(), |xml| {
+            match self {
+                Self::Done => Ok(()),
+                _ => xml.element(action.result(), |xml| self.result(xml)),
+            }?;
+            xml.element("ResponseMetadata", |xml| xml.display("RequestId", id))
+        });
+        xml::response(StatusCode::OK, id, body)
+    }
+
+    /// Enough for the whole document. One that holds a secret never grows: growing leaves a copy of
+    /// what there was.
+    fn capacity(&self) -> usize {
+        const ITEM: usize = 1024;
+        match self {
+            Self::Issued(issued) => 2 * ITEM + issued.secret().expose().len(),
+            Self::Listed(page) => ITEM + page.items.len() * ITEM,
+            Self::Users(page) => ITEM + page.items.len() * ITEM,
+            Self::User(_) | Self::Done => ITEM,
+        }
+    }
+
+    fn result(&self, xml: &mut Xml) -> io::Result<()> {
+        match self {
+            Self::Issued(issued) => xml.element("ServiceSpecificCredential", |xml| {
+                credential(xml, issued.credential(), Some(issued.secret()))
+            }),
+            Self::Listed(page) => members(xml, "ServiceSpecificCredentials", page, |xml, item| {
+                credential(xml, item, None)
+            }),
+            Self::User(one) => xml.element("User", |xml| user(xml, one)),
+            Self::Users(page) => members(xml, "Users", page, user),
+            Self::Done => Ok(()),
+        }
+    }
+}
+
+fn members<T>(
+    xml: &mut Xml,
+    name: &str,
+    page: &Page<T>,
+    member: impl Fn(&mut Xml, &T) -> io::Result<()>,
+) -> io::Result<()> {
+    xml.element(name, |xml| {
+        page.items.iter().try_for_each(|item| xml.element("member", |xml| member(xml, item)))
+    })?;
+    xml.display("IsTruncated", page.next.is_some())?;
+    page.next.as_ref().map(Marker::as_str).map_or(Ok(()), |next| xml.text("Marker", next))
+}
+
+fn credential(xml: &mut Xml, credential: &Credential, secret: Option<&Secret>) -> io::Result<()> {
+    let (name, secret_name) = match credential.kind() {
+        CredentialKind::Password => ("ServiceUserName", "ServicePassword"),
+        CredentialKind::ApiKey => ("ServiceCredentialAlias", "ServiceCredentialSecret"),
+    };
+    if let Some(secret) = secret {
+        xml.text(secret_name, secret.expose())?;
+    }
+    xml.text("ServiceName", credential.service().as_str())?;
+    xml.text("UserName", credential.user_name().as_str())?;
+    xml.text(name, credential.name().as_str())?;
+    xml.text("ServiceSpecificCredentialId", credential.id().as_str())?;
+    xml.text("Status", credential.status().as_str())?;
+    xml.display("CreateDate", credential.created)?;
+    credential.expires.map_or(Ok(()), |expires| xml.display("ExpirationDate", expires))
+}
+
+fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
+    let account: AccountId = user.account();
+    xml.text("Path", "/")?;
+    xml.text("UserName", user.name().as_str())?;
+    xml.text("UserId", &user.id().to_string())?;
+    xml.display("Arn", format_args!("arn:aws:iam::{account}:user/{}", user.name()))?;
+    xml.display("CreateDate", user.created)
+}

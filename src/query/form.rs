@@ -1,0 +1,74 @@
+//! Bytes become named parameters.
+
+use std::{borrow::Cow, collections::HashSet};
+
+/// The parameters of a request, decoded. Those that nobody knows are gone.
+macro_rules! form {
+    ($($field:ident = $name:literal),+ $(,)?) => {
+        #[derive(Debug, Default)]
+        pub(super) struct Form<'a> {
+            $(pub(super) $field: Option<Cow<'a, str>>),+
+        }
+
+        impl<'a> Form<'a> {
+            fn slot(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+                match name {
+                    $($name => Some(&mut self.$field),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+form! {
+    action = "Action",
+    version = "Version",
+    user_name = "UserName",
+    new_user_name = "NewUserName",
+    service_name = "ServiceName",
+    credential_id = "ServiceSpecificCredentialId",
+    status = "Status",
+    age = "CredentialAgeDays",
+    all_users = "AllUsers",
+    marker = "Marker",
+    max_items = "MaxItems",
+}
+
+/// The form cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FormError {
+    /// A percent sign is not followed by two hexadecimal digits.
+    Percent,
+    /// A parameter is given twice.
+    Repeated,
+}
+
+impl<'a> Form<'a> {
+    /// Reads a form in time and memory linear in its length.
+    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, FormError> {
+        if !is_percent_encoded(bytes) {
+            return Err(FormError::Percent);
+        }
+        let mut form = Self::default();
+        let mut unknown = HashSet::new();
+        for (name, value) in form_urlencoded::parse(bytes) {
+            let repeated = match form.slot(&name) {
+                Some(slot) => slot.replace(value).is_some(),
+                None => !unknown.insert(name),
+            };
+            if repeated {
+                return Err(FormError::Repeated);
+            }
+        }
+        Ok(form)
+    }
+}
+
+fn is_percent_encoded(bytes: &[u8]) -> bool {
+    let mut parts = bytes.split(|&byte| byte == b'%');
+    parts.next();
+    parts.all(|part| {
+        part.first_chunk::<2>().is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit))
+    })
+}

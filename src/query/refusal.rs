@@ -1,0 +1,137 @@
+//! Refusals as the wire has them.
+
+use http::{HeaderValue, Response, StatusCode, header::ALLOW};
+
+use super::{Request, RequestError, RequestId, xml};
+use crate::{Error, ErrorCode, error::not_supported};
+
+/// How two refusals are spelled. Messages are the same in both.
+///
+/// | refusal | documented | recorded |
+/// |---|---|---|
+/// | the service is not supported | 404 `NotSupportedService` | 404 `NoSuchEntity` |
+/// | the credential is another user's | 404 `NoSuchEntity` | 400 `ValidationError` |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// As the documentation of the API has them.
+    #[default]
+    Documented,
+    /// As the real service was recorded to answer.
+    Recorded,
+}
+
+/// A refusal, ready to be sent: for those of one's own, in the API's own form.
+///
+/// ```
+/// use http::StatusCode;
+/// use service_specific_credentials::{SystemEntropy, query::{ErrorResponse, RequestId}};
+///
+/// let id = RequestId::generate(&SystemEntropy)?;
+/// let refusal = ErrorResponse::new(
+///     StatusCode::FORBIDDEN,
+///     "AccessDenied",
+///     "Only administrators may create users",
+/// );
+/// let response = refusal.response(id);
+/// assert_eq!(response.status(), 403);
+/// assert_eq!(response.headers()["x-amzn-requestid"], id.to_string());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorResponse {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl ErrorResponse {
+    /// A refusal of one's own. The message may hold any characters.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    /// What the manager refused, or could not do, in a dialect. Of what a store says, nothing is
+    /// told.
+    #[must_use]
+    pub fn from_error(error: &Error, dialect: Dialect) -> Self {
+        if let Error::InvalidParameter(invalid) = error {
+            return RequestError::Invalid(vec![*invalid]).into();
+        }
+        let code = match (error, dialect) {
+            (Error::ServiceNotSupported { .. }, Dialect::Recorded) => ErrorCode::NoSuchEntity,
+            (Error::CredentialOfAnotherUser { .. }, Dialect::Recorded) => {
+                ErrorCode::ValidationError
+            }
+            _ => error.code(),
+        };
+        let status = StatusCode::from_u16(code.http_status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self::new(status, code.as_str(), error.to_string())
+    }
+
+    /// The same, of a request: it is told the service as it spelled it.
+    pub(super) fn of(request: &Request, error: &Error, dialect: Dialect) -> Self {
+        let refusal = Self::from_error(error, dialect);
+        match (error, request.service_as_sent()) {
+            (Error::ServiceNotSupported { .. }, Some(sent)) => {
+                Self { message: not_supported(sent), ..refusal }
+            }
+            _ => refusal,
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The error code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The response: what XML 1.0 cannot hold becomes U+FFFD.
+    #[must_use]
+    pub fn response(&self, id: RequestId) -> Response<Vec<u8>> {
+        let fault = if self.status.is_server_error() { "Receiver" } else { "Sender" };
+        let body = xml::document("ErrorResponse", 512 + self.message.len(), |xml| {
+            xml.element("Error", |xml| {
+                xml.text("Type", fault)?;
+                xml.text("Code", self.code)?;
+                xml.text("Message", &self.message)
+            })?;
+            xml.display("RequestId", id)
+        });
+        let mut response = xml::response(self.status, id, body);
+        if self.status == StatusCode::METHOD_NOT_ALLOWED {
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
+        }
+        response
+    }
+}
+
+impl From<RequestError> for ErrorResponse {
+    fn from(error: RequestError) -> Self {
+        let (status, code) = match error {
+            RequestError::Method => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
+            RequestError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "MalformedInput"),
+            RequestError::ContentType
+            | RequestError::PercentEncoding
+            | RequestError::RepeatedParameter
+            | RequestError::NotANumber(_)
+            | RequestError::NotABoolean(_) => (StatusCode::BAD_REQUEST, "MalformedInput"),
+            RequestError::MissingAction => (StatusCode::BAD_REQUEST, "MissingAction"),
+            RequestError::UnknownAction { .. } => (StatusCode::BAD_REQUEST, "InvalidAction"),
+            RequestError::Invalid(_) => (StatusCode::BAD_REQUEST, "ValidationError"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}

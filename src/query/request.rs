@@ -1,0 +1,425 @@
+//! Named parameters become a typed request, or everything that is wrong with them.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use http::{Method, header::CONTENT_TYPE};
+
+use super::{
+    MAX_BYTES,
+    action::Action,
+    answer::Answer,
+    form::{Form, FormError},
+};
+use crate::{
+    AsyncCredentialManager, CredentialAge, CredentialId, Error, InvalidCredentialId, InvalidMarker,
+    InvalidParameter, InvalidServiceName, InvalidStatus, InvalidUserName, ListRequest, Marker,
+    MaxItems, ServiceName, Status, UserName, error::Constraint, name::Grammar, store::AsyncStore,
+};
+
+const VERSION: &str = "2010-05-08";
+
+/// What somebody asked for: an operation, and parameters of the right shape.
+///
+/// For whoever decides, before [`handle`](super::handle) does it, whether the caller may:
+///
+/// ```
+/// use service_specific_credentials::query::Request;
+///
+/// let request = Request::from_form(
+///     b"Action=DeleteUser&Version=2010-05-08&UserName=anika",
+/// )?;
+/// assert_eq!(request.action(), "DeleteUser");
+/// assert_eq!(request.user_name(), Some(&"anika".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Request {
+    pub(super) action: Action,
+    user: Option<UserName>,
+    operation: Operation,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Create { service: Service, age: Option<CredentialAge> },
+    List { service: Option<Service>, all_users: bool, marker: Option<Marker>, max_items: MaxItems },
+    Update { id: CredentialId, status: Status },
+    Reset { id: CredentialId },
+    Delete { id: CredentialId },
+    CreateUser,
+    GetUser,
+    UpdateUser { name: Option<UserName> },
+    DeleteUser,
+    ListUsers { marker: Option<Marker>, max_items: MaxItems },
+}
+
+/// A service name, and how it was written if that is not how it is kept.
+#[derive(Debug)]
+struct Service {
+    name: ServiceName,
+    sent: Option<Box<str>>,
+}
+
+impl Request {
+    /// Reads a request: a POST from its body, a GET from its query string.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestError`] says.
+    pub fn read<B: AsRef<[u8]>>(request: &http::Request<B>) -> Result<Self, RequestError> {
+        match *request.method() {
+            Method::GET => Self::from_form(request.uri().query().unwrap_or_default().as_bytes()),
+            Method::POST => {
+                let form_type = b"application/x-www-form-urlencoded";
+                let content_type = request.headers().get(CONTENT_TYPE);
+                let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
+                let essence = content_type.split(|&byte| byte == b';').next().unwrap_or_default();
+                if !essence.trim_ascii().eq_ignore_ascii_case(form_type) {
+                    return Err(RequestError::ContentType);
+                }
+                Self::from_form(request.body().as_ref())
+            }
+            _ => Err(RequestError::Method),
+        }
+    }
+
+    /// Reads a form: a body, or a query string.
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestError`] says.
+    pub fn from_form(bytes: &[u8]) -> Result<Self, RequestError> {
+        if bytes.len() > MAX_BYTES {
+            return Err(RequestError::TooLarge);
+        }
+        let form = Form::parse(bytes)?;
+        let action = action(&form)?;
+        let mut shapes = Shapes::default();
+        let user = match action {
+            Action::ListUsers => None,
+            Action::CreateUser | Action::UpdateUser | Action::DeleteUser => {
+                shapes.required(form.user_name, UserName::grammar(), InvalidUserName)
+            }
+            _ => shapes.text(form.user_name, UserName::grammar(), InvalidUserName),
+        };
+        let operation = match action {
+            Action::Create => {
+                let service = shapes.service(form.service_name);
+                let age = shapes.number("CredentialAgeDays", form.age, CredentialAge::days)?;
+                service.map(|service| Operation::Create { service, age })
+            }
+            Action::List => {
+                // An empty one is no filter (*recorded*).
+                let filter = form.service_name.filter(|name| !name.is_empty());
+                let service = filter.and_then(|name| shapes.service(Some(name)));
+                let marker = shapes.text(form.marker, Marker::grammar(), InvalidMarker);
+                let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
+                let all_users = boolean("AllUsers", form.all_users.as_deref())?;
+                let max_items = max_items.unwrap_or_default();
+                Some(Operation::List { service, all_users, marker, max_items })
+            }
+            Action::Update => {
+                let id = shapes.id(form.credential_id);
+                let status = shapes.status(form.status);
+                id.zip(status).map(|(id, status)| Operation::Update { id, status })
+            }
+            Action::Reset => shapes.id(form.credential_id).map(|id| Operation::Reset { id }),
+            Action::Delete => shapes.id(form.credential_id).map(|id| Operation::Delete { id }),
+            Action::CreateUser => Some(Operation::CreateUser),
+            Action::GetUser => Some(Operation::GetUser),
+            Action::UpdateUser => {
+                let name = shapes.text(form.new_user_name, UserName::grammar(), invalid_new_name);
+                Some(Operation::UpdateUser { name })
+            }
+            Action::DeleteUser => Some(Operation::DeleteUser),
+            Action::ListUsers => {
+                let marker = shapes.text(form.marker, Marker::grammar(), InvalidMarker);
+                let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
+                Some(Operation::ListUsers { marker, max_items: max_items.unwrap_or_default() })
+            }
+        };
+        match operation {
+            Some(operation) if shapes.0.is_empty() => Ok(Self { action, user, operation }),
+            _ => Err(RequestError::Invalid(shapes.0)),
+        }
+    }
+
+    /// The name of the operation, as the API spells it.
+    #[must_use]
+    pub const fn action(&self) -> &'static str {
+        self.action.name()
+    }
+
+    /// The user that is asked about, if one is named.
+    #[must_use]
+    pub const fn user_name(&self) -> Option<&UserName> {
+        self.user.as_ref()
+    }
+
+    /// The service that is asked about, if one is named.
+    #[must_use]
+    pub fn service_name(&self) -> Option<&ServiceName> {
+        self.service().map(|service| &service.name)
+    }
+
+    /// The credential that is asked about, if one is named.
+    #[must_use]
+    pub const fn credential_id(&self) -> Option<&CredentialId> {
+        match &self.operation {
+            Operation::Update { id, .. } | Operation::Reset { id } | Operation::Delete { id } => {
+                Some(id)
+            }
+            _ => None,
+        }
+    }
+
+    const fn service(&self) -> Option<&Service> {
+        match &self.operation {
+            Operation::Create { service, .. } => Some(service),
+            Operation::List { service, .. } => service.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The service's name in the spelling of the request.
+    pub(super) fn service_as_sent(&self) -> Option<&str> {
+        self.service().map(|service| service.sent.as_deref().unwrap_or(service.name.as_str()))
+    }
+
+    /// Has the manager do what is asked for. Without a user name, `caller` is meant.
+    pub(super) async fn run<S: AsyncStore>(
+        &self,
+        iam: &AsyncCredentialManager<S>,
+        caller: Option<&UserName>,
+    ) -> Result<Answer, Error> {
+        let named = self.user.as_ref();
+        let user = || named.or(caller).ok_or(Error::UserNameMissing);
+        Ok(match &self.operation {
+            Operation::Create { service, age: None } => {
+                Answer::Issued(iam.create(user()?, &service.name).await?)
+            }
+            Operation::Create { service, age: Some(age) } => {
+                Answer::Issued(iam.create_with(user()?, &service.name, *age).await?)
+            }
+            Operation::List { service, all_users, marker, max_items } => {
+                let mut request = ListRequest::new().all_users(*all_users).max_items(*max_items);
+                let subject = if *all_users { named } else { Some(user()?) };
+                if let Some(user) = subject {
+                    request = request.user(user.clone());
+                }
+                if let Some(service) = service {
+                    request = request.service(service.name.clone());
+                }
+                if let Some(marker) = marker {
+                    request = request.marker(marker.clone());
+                }
+                Answer::Listed(iam.list_page(&request).await?)
+            }
+            Operation::Update { id, status } => {
+                iam.set_status(user()?, id, *status).await?;
+                Answer::Done
+            }
+            Operation::Reset { id } => Answer::Issued(iam.reset(user()?, id).await?),
+            Operation::Delete { id } => {
+                iam.delete(user()?, id).await?;
+                Answer::Done
+            }
+            Operation::CreateUser => Answer::User(iam.register_user(user()?).await?),
+            Operation::GetUser => Answer::User(iam.user(user()?).await?),
+            Operation::UpdateUser { name } => {
+                match name {
+                    Some(name) => iam.rename_user(user()?, name).await?,
+                    None => iam.user(user()?).await?,
+                };
+                Answer::Done
+            }
+            Operation::DeleteUser => {
+                iam.remove_user(user()?).await?;
+                Answer::Done
+            }
+            Operation::ListUsers { marker, max_items } => {
+                Answer::Users(iam.users(marker.as_ref(), *max_items).await?)
+            }
+        })
+    }
+}
+
+fn action(form: &Form<'_>) -> Result<Action, RequestError> {
+    let name = form.action.as_deref().ok_or(RequestError::MissingAction)?;
+    let version = form.version.as_deref().unwrap_or_default();
+    let action = Action::from_name(name).filter(|_| version == VERSION);
+    action.ok_or_else(|| RequestError::UnknownAction {
+        action: name.to_owned(),
+        version: version.to_owned(),
+    })
+}
+
+/// Absent reads as `false`.
+fn boolean(name: &'static str, text: Option<&str>) -> Result<bool, RequestError> {
+    match text {
+        Some("true" | "1") => Ok(true),
+        None | Some("false" | "0") => Ok(false),
+        Some(_) => Err(RequestError::NotABoolean(name)),
+    }
+}
+
+fn invalid_new_name(constraint: Constraint) -> InvalidParameter {
+    InvalidParameter { name: "newUserName", ..InvalidUserName(constraint).into() }
+}
+
+/// Every violation of a shape, in the order in which the values are looked at.
+#[derive(Default)]
+struct Shapes(Vec<InvalidParameter>);
+
+impl Shapes {
+    /// A value that may be left out.
+    fn text<T: FromStr, E: Into<InvalidParameter>>(
+        &mut self,
+        text: Option<Cow<'_, str>>,
+        grammar: &Grammar,
+        invalid: fn(Constraint) -> E,
+    ) -> Option<T> {
+        let text = text?;
+        let value = text.parse().ok();
+        if value.is_none() {
+            let violations = grammar.violations(&text);
+            self.0.extend(violations.map(|constraint| invalid(constraint).into()));
+        }
+        value
+    }
+
+    /// A value that may not.
+    fn required<T: FromStr, E: Into<InvalidParameter>>(
+        &mut self,
+        text: Option<Cow<'_, str>>,
+        grammar: &Grammar,
+        invalid: fn(Constraint) -> E,
+    ) -> Option<T> {
+        if text.is_none() {
+            self.0.push(invalid(Constraint::NotNull).into());
+        }
+        self.text(text, grammar, invalid)
+    }
+
+    fn id(&mut self, text: Option<Cow<'_, str>>) -> Option<CredentialId> {
+        self.required(text, CredentialId::grammar(), InvalidCredentialId)
+    }
+
+    fn service(&mut self, text: Option<Cow<'_, str>>) -> Option<Service> {
+        let sent = text.clone();
+        let name: ServiceName = self.required(text, ServiceName::grammar(), InvalidServiceName)?;
+        let sent = sent.filter(|sent| *sent != name.as_str());
+        Some(Service { name, sent: sent.map(|sent| sent.into_owned().into()) })
+    }
+
+    fn status(&mut self, text: Option<Cow<'_, str>>) -> Option<Status> {
+        let parsed = text.map_or(Err(InvalidStatus(Constraint::NotNull)), |text| text.parse());
+        self.take(parsed)
+    }
+
+    /// A number that may be left out. A negative one is below every range, as zero is.
+    fn number<T, E: Into<InvalidParameter>>(
+        &mut self,
+        name: &'static str,
+        text: Option<Cow<'_, str>>,
+        new: fn(u32) -> Result<T, E>,
+    ) -> Result<Option<T>, RequestError> {
+        let Some(text) = text else { return Ok(None) };
+        let number: i32 = text.parse().map_err(|_| RequestError::NotANumber(name))?;
+        Ok(self.take(new(u32::try_from(number).unwrap_or(0))))
+    }
+
+    fn take<T, E: Into<InvalidParameter>>(&mut self, value: Result<T, E>) -> Option<T> {
+        value.map_err(|invalid| self.0.push(invalid.into())).ok()
+    }
+}
+
+/// A request cannot be read.
+///
+/// It prints as the wire words it: texts in it are a stranger's, of up to [`MAX_BYTES`], and may hold
+/// any characters.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The method is neither GET nor POST.
+    #[error("Only GET and POST are supported")]
+    Method,
+    /// The body of a POST is no form.
+    #[error("The content type must be application/x-www-form-urlencoded")]
+    ContentType,
+    /// The form has more than [`MAX_BYTES`].
+    #[error("The request must not be longer than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// A percent sign is not followed by two hexadecimal digits.
+    #[error("The request is not percent-encoded correctly")]
+    PercentEncoding,
+    /// A parameter is given twice.
+    #[error("A parameter is given more than once")]
+    RepeatedParameter,
+    /// There is no `Action`.
+    #[error("Missing Action")]
+    MissingAction,
+    /// There is no such operation in that version of the API.
+    #[error("Could not find operation {action} for version {version}")]
+    #[non_exhaustive]
+    UnknownAction {
+        /// The action, as it was sent.
+        action: String,
+        /// The version, as it was sent.
+        version: String,
+    },
+    /// The parameter of this name is no 32-bit integer.
+    #[error("{0} must be an integer")]
+    NotANumber(&'static str),
+    /// The parameter of this name is neither `true` or `1` nor `false` or `0`.
+    #[error("{0} must be a boolean")]
+    NotABoolean(&'static str),
+    /// Parameters have the wrong shape: all violations, in the order user, service, id, status, age,
+    /// marker, number of items, and for one value in the order null, longest, shortest, pattern,
+    /// enum, range.
+    #[error("{}", Violations(.0))]
+    Invalid(Vec<InvalidParameter>),
+}
+
+impl From<FormError> for RequestError {
+    fn from(error: FormError) -> Self {
+        match error {
+            FormError::Percent => Self::PercentEncoding,
+            FormError::Repeated => Self::RepeatedParameter,
+        }
+    }
+}
+
+/// Violations, as the API words them.
+struct Violations<'a>(&'a [InvalidParameter]);
+
+impl fmt::Display for Violations<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [only] = self.0
+            && let Constraint::Pattern(pattern) = only.constraint()
+        {
+            match only.name() {
+                name @ ("userName" | "newUserName") => {
+                    return write!(
+                        f,
+                        "The specified value for {name} is invalid. It must contain only \
+                         alphanumeric characters and/or the following: +=,.@_-"
+                    );
+                }
+                "serviceName" => return write!(f, "ServiceName must match {pattern}"),
+                _ => {}
+            }
+        }
+        let plural = if self.0.len() == 1 { "" } else { "s" };
+        write!(f, "{} validation error{plural} detected: ", self.0.len())?;
+        for (place, violation) in self.0.iter().enumerate() {
+            let separator = if place == 0 { "" } else { "; " };
+            let (name, constraint) = (violation.name(), violation.constraint());
+            write!(
+                f,
+                "{separator}Value at '{name}' failed to satisfy constraint: Member {constraint}"
+            )?;
+        }
+        Ok(())
+    }
+}
