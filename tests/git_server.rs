@@ -19,7 +19,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{Rng as _, SeedableRng as _, rngs::ChaCha20Rng};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use service_specific_credentials::{
     Alphabet, CredentialAge, CredentialManager, IssuedCredential, Policy, Status, UserName,
     store::RedbStore, testing::FixedClock,
@@ -36,6 +36,14 @@ struct World {
     folder: Folder,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+    }
+}
+
 impl World {
     fn new(test: &str) -> Self {
         let git = Command::new("git").arg("--version").output();
@@ -43,6 +51,7 @@ impl World {
         let folder = Folder::new(&format!("git-{test}"));
         fs::create_dir(folder.file("home")).unwrap();
         fs::create_dir(folder.file("repositories")).unwrap();
+        fs::write(folder.file("log"), "").unwrap();
         Self { folder }
     }
 
@@ -65,12 +74,18 @@ impl World {
 
     fn serve(&self, options: &[&str]) -> Server {
         let mut command = self.command();
-        let mut child = command.args(options).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        output.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening on http://").unwrap();
-        Server { child, address: address.parse().unwrap(), _output: output }
+        command.args(["--admin", "127.0.0.1:0"]).args(options);
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Server {
+        let log = File::options().create(true).append(true).open(self.folder.file("log")).unwrap();
+        Server::start(command.stderr(log))
+    }
+
+    /// What servers have written down.
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.file("log")).unwrap()
     }
 
     fn command(&self) -> Command {
@@ -163,6 +178,7 @@ fn err(output: &Output) -> String {
 struct Server {
     child: Child,
     address: SocketAddr,
+    admin: SocketAddr,
     /// Open until the end, so that the server may print.
     _output: BufReader<ChildStdout>,
 }
@@ -175,6 +191,37 @@ impl Drop for Server {
 }
 
 impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut address = |what| {
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            let address = line.trim_end().strip_prefix(what);
+            address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}"))
+        };
+        let (address, admin) = (address("listening on http://"), address("admin on http://"));
+        Self { child, address, admin, _output: output }
+    }
+
+    /// Does something by the IAM Query API. Returns the answer.
+    fn admin(&self, action: &str, parameters: &[(&str, &str)]) -> String {
+        let mut form = format!("Version=2010-05-08&Action={action}");
+        for (name, value) in parameters {
+            form += &format!("&{name}={}", encoded(value));
+        }
+        self.admin_raw("POST", "/", "Host: localhost", &form)
+    }
+
+    fn admin_raw(&self, method: &str, path: &str, headers: &str, form: &str) -> String {
+        let length = form.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\n{headers}\r\nContent-Length: {length}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n{form}"
+        );
+        raw(self.admin, &request)
+    }
+
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
@@ -194,18 +241,12 @@ impl Server {
         format!("http://{}/{repository}", self.address)
     }
 
-    /// Sends a request as it stands, and returns the whole answer.
-    fn raw(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
     /// Asks for a path, with a credential.
     fn status(&self, method: &str, path: &str, issued: &IssuedCredential) -> u16 {
-        status(&self.raw(&request(method, path, issued, "Content-Length: 0\r\nConnection: close")))
+        status(&raw(
+            self.address,
+            &request(method, path, issued, "Content-Length: 0\r\nConnection: close"),
+        ))
     }
 
     /// Asks it to end, and waits until it has. Returns its exit code.
@@ -242,6 +283,22 @@ fn running() -> impl Iterator<Item = (u32, u32)> {
 fn request(method: &str, path: &str, issued: &IssuedCredential, headers: &str) -> String {
     let authorization = basic(issued.name().as_str(), issued.secret().expose());
     format!("{method} {path} HTTP/1.1\r\nHost: git\r\n{authorization}\r\n{headers}\r\n\r\n")
+}
+
+/// Sends a request as it stands, and returns the whole answer.
+fn raw(to: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// What stands in an element of an answer.
+fn element<'a>(xml: &'a str, name: &str) -> &'a str {
+    let (start, end) = (format!("<{name}>"), format!("</{name}>"));
+    let (_, rest) = xml.split_once(&start).unwrap_or_else(|| panic!("no {name} in {xml}"));
+    rest.split_once(&end).unwrap().0
 }
 
 fn basic(user: &str, password: &str) -> String {
@@ -308,7 +365,8 @@ fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
 
     world.remember(&server, issued.name().as_str(), "wrong");
     let complaint = world.fails("clone", &["fetch"]);
-    assert!(complaint.contains("could not read Username"), "{complaint}");
+    assert!(complaint.contains("Authentication failed"), "{complaint}");
+    assert!(complaint.contains("the credential is not valid for this service"), "{complaint}");
     assert_eq!(fs::read_to_string(world.remembered()).unwrap(), "");
 }
 
@@ -396,8 +454,10 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
         format!("Authorization: Bearer {password}"),
     ] {
         let close = "Connection: close";
-        let answer =
-            server.raw(&format!("GET {path} HTTP/1.1\r\nHost: git\r\n{header}\r\n{close}\r\n\r\n"));
+        let answer = raw(
+            server.address,
+            &format!("GET {path} HTTP/1.1\r\nHost: git\r\n{header}\r\n{close}\r\n\r\n"),
+        );
         assert_eq!(status(&answer), 401, "{header}");
         let challenge =
             "www-authenticate: Basic realm=\"codecommit.amazonaws.com\", charset=\"UTF-8\"";
@@ -407,6 +467,129 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
     // Nobody learns what there is without a credential: not even that there is nothing.
     assert_eq!(server.status("GET", "/../../etc/passwd", &deleted), 401);
     assert_eq!(server.status("GET", path, &valid), 200);
+}
+
+#[test]
+fn a_credential_that_is_disabled_between_two_pushes_is_refused_until_it_is_enabled() {
+    let world = World::new("disabled");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    let set = |to| {
+        let id = ("ServiceSpecificCredentialId", issued.id().as_str());
+        let parameters = [("UserName", "anika"), id, ("Status", to)];
+        let answer = server.admin("UpdateServiceSpecificCredential", &parameters);
+        assert_eq!(status(&answer), 200, "{answer}");
+    };
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    let first = world.head("work", "HEAD");
+    world.commit("work", "again", b"again");
+    set("Inactive");
+    let complaint = world.fails("work", &["push", &url, "main"]);
+    assert!(complaint.contains("Authentication failed"), "{complaint}");
+    assert_eq!(world.head(world.repository("demo.git"), "main"), first);
+    // Whoever runs the server sees why; and no secret.
+    assert!(world.log().contains("refused: inactive") && world.log().lines().count() == 1);
+    set("Active");
+    world.does("work", &["push", &url, "main"]);
+    assert_eq!(world.head(world.repository("demo.git"), "main"), world.head("work", "HEAD"));
+}
+
+#[test]
+fn a_password_that_is_reset_between_two_pushes_is_refused_and_the_new_one_works() {
+    let world = World::new("reset");
+    let issued = world.anika();
+    let server = world.serve(&["--create", "--url-safe"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    world.commit("work", "again", b"again");
+    let id = ("ServiceSpecificCredentialId", issued.id().as_str());
+    let answer = server.admin("ResetServiceSpecificCredential", &[("UserName", "anika"), id]);
+    let complaint = world.fails("work", &["push", &url, "main"]);
+    assert!(complaint.contains("Authentication failed"), "{complaint}");
+    // As it is, since it is asked for in a form that can stand in a URL.
+    let (user, password) =
+        (element(&answer, "ServiceUserName"), element(&answer, "ServicePassword"));
+    assert_eq!(password, encoded(password).replace("%2D", "-").replace("%5F", "_"));
+    let url = format!("http://{user}:{password}@{}/demo", server.address);
+    world.does("work", &["push", &url, "main"]);
+}
+
+#[test]
+fn a_server_that_holds_a_new_store_is_set_up_through_its_admin_address() {
+    let world = World::new("admin");
+    let server = world.serve(&["--create", "--store", "memory"]);
+    server.admin("CreateUser", &[("UserName", "anika")]);
+    let at = ("ServiceName", CODECOMMIT);
+    let issued = server.admin("CreateServiceSpecificCredential", &[("UserName", "anika"), at]);
+    let (user, password) =
+        (element(&issued, "ServiceUserName"), element(&issued, "ServicePassword"));
+    world.work("work");
+    world.does("work", &["push", &server.url(user, password, "demo"), "main"]);
+    assert!(!world.folder.file("credentials.redb").exists());
+}
+
+#[test]
+fn the_admin_address_serves_programs_on_this_machine_alone() {
+    let world = World::new("guard");
+    let server = world.serve(&[]);
+    let (admin, own) = (server.admin, server.admin.to_string());
+    let get = "/?Action=CreateUser&Version=2010-05-08&UserName=";
+    let post = "Action=CreateUser&Version=2010-05-08&UserName=";
+    for (number, (host, other, served)) in [
+        ("localhost", "", true),
+        ("LOCALHOST:1234", "", true),
+        (&*own, "", true),
+        ("127.0.0.1", "", true),
+        ("127.0.0.1", "Sec-Fetch-Site: none", true),
+        ("127.0.0.1", "Sec-Fetch-Site: cross-site", false),
+        ("127.0.0.1", "Sec-Fetch-Site: same-site", false),
+        ("localhost", "Origin: http://localhost", false),
+        ("localhost", "Origin: null", false),
+        ("localhost", "Host: evil.example", false),
+        ("evil.example", "", false),
+        ("evil.example:80", "", false),
+        ("localhost.evil.example", "", false),
+        ("localhost:80@evil.example", "", false),
+        ("127.0.0.2", "", false),
+        ("[::1]", "", false),
+        ("", "", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut headers = format!("Host: {host}");
+        if !other.is_empty() {
+            headers += &format!("\r\n{other}");
+        }
+        let expected: &[u16] = if served { &[200] } else { &[400, 403] };
+        for answer in [
+            server.admin_raw("GET", &format!("{get}got-{number}"), &headers, ""),
+            server.admin_raw("POST", "/", &headers, &format!("{post}posted-{number}")),
+        ] {
+            assert!(expected.contains(&status(&answer)), "{headers}: {answer}");
+            assert!(status(&answer) != 403 || element(&answer, "Code") == "AccessDenied");
+        }
+    }
+    // A request of before there were hosts.
+    assert_eq!(status(&raw(admin, &format!("GET {get}old HTTP/1.0\r\n\r\n"))), 403);
+    let users = server.admin("ListUsers", &[]);
+    assert_eq!(users.matches("<UserName>").count(), 10, "{users}");
+    // More than can be meant.
+    let long = server.admin("CreateUser", &[("UserName", &"x".repeat(1 << 20))]);
+    assert_eq!((status(&long), element(&long, "Code")), (413, "MalformedInput"));
+
+    let abroad =
+        world.command().args(["--store", "memory", "--admin", "0.0.0.0:0"]).output().unwrap();
+    assert_eq!(abroad.status.code(), Some(1));
+    assert!(err(&abroad).contains("--insecure"), "{}", err(&abroad));
+    let open = world.serve(&["--store", "memory", "--admin", "0.0.0.0:0", "--insecure"]);
+    let reached = SocketAddr::from(([127, 0, 0, 1], open.admin.port()));
+    let list = "/?Action=ListUsers&Version=2010-05-08";
+    let page = format!("GET {list} HTTP/1.1\r\nHost: x\r\nOrigin: y\r\nConnection: close\r\n\r\n");
+    assert_eq!(status(&raw(reached, &page)), 200);
 }
 
 #[test]
@@ -593,6 +776,7 @@ fn names_lead_nowhere_but_to_repositories() {
         }
     }
     assert_eq!(tree(&world.folder.0), before);
+    assert!(world.log().is_empty(), "{}", world.log());
     assert_eq!(server.status("GET", "/demo/info/refs?service=git-upload-pack", &issued), 200);
 
     // And git itself, where it sends such a name as it is.
@@ -679,36 +863,35 @@ fn a_fetch_whose_question_is_compressed_is_understood() {
     world.work("work");
     world.does("work", &["push", &url, "main"]);
     world.does("", &["clone", "--quiet", &url, "clone"]);
-    // The more a clone has of its own, the longer its question.
-    for number in 0..64 {
-        world.commit("clone", &format!("own-{number}"), b"");
+    // The more it has to ask for, the longer its question.
+    for number in 0..40 {
+        let branch = format!("branch-{number}");
+        world.does("work", &["checkout", "--quiet", "-b", &branch]);
+        world.commit("work", &branch, b"");
     }
-    world.commit("work", "again", b"again");
-    world.does("work", &["push", &url, "main"]);
+    world.does("work", &["push", "--quiet", "--all", &url]);
     let fetch = world.git("clone", &["fetch"]).env("GIT_TRACE_CURL", "1").output().unwrap();
     assert!(fetch.status.success(), "{}", err(&fetch));
     assert!(err(&fetch).contains("Send header: Content-Encoding: gzip"), "{}", err(&fetch));
-    assert_eq!(world.head("clone", "origin/main"), world.head("work", "HEAD"));
+    assert_eq!(world.head("clone", "origin/branch-39"), world.head("work", "HEAD"));
 }
 
 #[test]
 fn a_store_that_fails_is_no_refusal() {
     let world = World::new("unavailable");
     let issued = world.anika();
-    let iam = world.iam();
-    // So many users that the file is not in memory as a whole.
-    let codecommit = name(CODECOMMIT);
-    for number in 0..400 {
-        let user = name(&format!("user-{number}"));
-        iam.register_user(&user).unwrap();
-        let _ = iam.create(&user, &codecommit).unwrap();
-    }
-    drop(iam);
-    let server = world.serve(&["--create"]);
-    let path = world.folder.file("credentials.redb");
-    let whole = fs::read(&path).unwrap();
-    // The disk loses it.
-    File::options().write(true).open(&path).unwrap().set_len(512).unwrap();
+    // The signal that a file grows too large would end the server. It is told of it as an error.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]);
+    let server = world.command();
+    command.arg(server.get_program()).args(server.get_args());
+    command.args(["--create", "--admin", "127.0.0.1:0"]);
+    let server = world.start(command);
+    // Nothing can be written any more, as on a full disk. The store stops when it notices.
+    let full = Rlimit { current: Some(0), maximum: Some(0) };
+    prlimit(Some(server.pid()), Resource::Fsize, full).unwrap();
+    let answer = server.admin("CreateUser", &[("UserName", "jane")]);
+    assert_eq!((status(&answer), element(&answer, "Code")), (500, "ServiceFailure"));
 
     world.remember(&server, issued.name().as_str(), issued.secret().expose());
     let remembered = fs::read_to_string(world.remembered()).unwrap();
@@ -719,7 +902,6 @@ fn a_store_that_fails_is_no_refusal() {
     assert_eq!(fs::read_to_string(world.remembered()).unwrap(), remembered);
     drop(server);
 
-    fs::write(&path, whole).unwrap();
     let server = world.serve(&["--create"]);
     world.remember(&server, issued.name().as_str(), issued.secret().expose());
     world.does("work", &["push", &server.bare_url("demo"), "main"]);

@@ -15,7 +15,15 @@
 //! question for [`Authenticated::user_id`], and for hooks, which find it in `REMOTE_USER_ID`. The
 //! server speaks HTTP: put a proxy in front of it that speaks TLS before passwords cross a network.
 
-use std::{error::Error, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -26,8 +34,8 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Parser;
 use service_specific_credentials::{
-    AccountId, AsyncCredentialManager, Authenticated, AuthenticationError, CredentialKind, Policy,
-    ServiceName, store::AnyStore,
+    AccountId, Alphabet, AsyncCredentialManager, Authenticated, AuthenticationError,
+    CredentialKind, Policy, ServiceName, query::Dialect, store::AnyStore,
 };
 use tokio::{
     net::TcpListener,
@@ -35,6 +43,8 @@ use tokio::{
     sync::watch,
 };
 
+#[path = "../support/api.rs"]
+mod api;
 mod backend;
 #[path = "../support/explain.rs"]
 mod explain;
@@ -42,12 +52,15 @@ mod repository;
 #[path = "../support/store.rs"]
 mod store;
 
+use api::Guard;
 use explain::explain;
 use repository::{Endpoint, Repositories};
 use store::StoreChoice;
 
 /// A Git server that lets people in by service-specific credentials
 #[derive(Debug, Parser)]
+// For whoever wraps this in a script with options of its own: the last one counts.
+#[command(args_override_self = true)]
 struct Options {
     /// The folder that the bare repositories are in
     #[arg(long, value_name = "FOLDER")]
@@ -67,6 +80,15 @@ struct Options {
     /// The account whose users are let in
     #[arg(long, value_name = "ID", default_value = "123456789012")]
     account: AccountId,
+    /// Where to serve the IAM Query API, for the AWS CLI to make, disable and reset credentials
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<SocketAddr>,
+    /// Serve the IAM Query API to other machines and to web pages, without asking who they are
+    #[arg(long, requires = "admin")]
+    insecure: bool,
+    /// Have the IAM Query API make passwords that can stand in a URL as they are
+    #[arg(long, requires = "admin")]
+    url_safe: bool,
 }
 
 /// What every request needs.
@@ -84,43 +106,67 @@ async fn main() -> ExitCode {
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("git_server: {}", explain(&*error));
+            log(format_args!("git_server: {}", explain(&*error)));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let Options { repositories, create, store, listen, service, account } = options;
-    let policy = policy(&service)?;
+    let Options { repositories, store, listen, service, .. } = options;
+    let policy = policy(&service, options.url_safe)?;
     backend::check()?;
-    let repositories = Repositories::open(&repositories, create)
+    let repositories = Repositories::open(&repositories, options.create)
         .map_err(|error| format!("{}: {error}", repositories.display()))?;
     let opened = store.open().await.map_err(|error| format!("{store}: {}", explain(&error)))?;
-    let iam = AsyncCredentialManager::builder(account, opened).policy(policy).build_async();
-    // A service name has no quotes in it.
-    let challenge = format!("Basic realm=\"{service}\", charset=\"UTF-8\"").parse()?;
-    let server = Arc::new(Server { iam, service, challenge, repositories });
+    let iam = AsyncCredentialManager::builder(options.account, opened).policy(policy).build_async();
 
     // From here on a signal ends the server in good order.
     let stopping = stopping()?;
     let git = TcpListener::bind(listen).await.map_err(|error| format!("{listen}: {error}"))?;
+    let admin = match options.admin {
+        None => None,
+        Some(address) => {
+            let (listener, guard) = Guard::listen(address, options.insecure)
+                .await
+                .map_err(|error| format!("{address}: {error}"))?;
+            Some((listener, api::router(iam.clone(), Dialect::Documented, guard)))
+        }
+    };
     println!("listening on http://{}", git.local_addr()?);
-    serve(git, Router::new().fallback(answer).with_state(server), stopping).await?;
+    if let Some((listener, _)) = &admin {
+        println!("admin on http://{}", listener.local_addr()?);
+    }
+
+    // A service name has no quotes in it.
+    let challenge = format!("Basic realm=\"{service}\", charset=\"UTF-8\"").parse()?;
+    let server = Arc::new(Server { iam, service, challenge, repositories });
+    let router = Router::new().fallback(answer).with_state(server);
+    let serving_admin = async {
+        match admin {
+            Some((listener, router)) => serve(listener, router, stopping.clone()).await,
+            None => Ok(()),
+        }
+    };
+    tokio::try_join!(serve(git, router, stopping.clone()), serving_admin)?;
     Ok(())
 }
 
-/// The default policy. A service that it does not know takes passwords too.
-fn policy(service: &ServiceName) -> Result<Policy, Box<dyn Error>> {
-    let policy = Policy::default();
-    match policy.kind(service) {
-        Some(CredentialKind::Password) => Ok(policy),
+/// The default policy, and in it the service, which takes passwords if it is one of one's own.
+fn policy(service: &ServiceName, url_safe: bool) -> Result<Policy, Box<dyn Error>> {
+    let mut policy = Policy::builder();
+    match Policy::default().kind(service) {
+        Some(CredentialKind::Password) => {}
         Some(CredentialKind::ApiKey) => {
-            Err(format!("{service} takes API keys, and Git sends a user name and a password")
-                .into())
+            let why = "takes API keys, and Git sends a user name and a password";
+            return Err(format!("{service} {why}").into());
         }
-        None => Ok(policy.to_builder().password_service(service.clone()).build()?),
+        None => policy = policy.password_service(service.clone()),
     }
+    if url_safe {
+        policy = policy.alphabet(Alphabet::UrlSafe);
+    }
+    Ok(policy.build()?)
 }
 
 /// Answers requests until it is time to stop, and then those that were accepted by then.
@@ -128,7 +174,7 @@ async fn serve(
     listener: TcpListener,
     router: Router,
     mut stopping: watch::Receiver<bool>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
         .with_graceful_shutdown(async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -137,7 +183,7 @@ async fn serve(
 }
 
 /// Turns true at the first SIGTERM or SIGINT. The second ends the process, for whoever cannot wait.
-fn stopping() -> std::io::Result<watch::Receiver<bool>> {
+fn stopping() -> io::Result<watch::Receiver<bool>> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopping) = watch::channel(false);
@@ -164,15 +210,17 @@ async fn answer(
 ) -> Response {
     let who = match server.authenticate(request.headers()).await {
         Ok(who) => who,
-        Err(Denied::NotPresented) => return server.unauthorized(),
+        Err(Denied::NotPresented) => {
+            return server.unauthorized("a user name and a password are needed\n".to_owned());
+        }
         Err(Denied::NotAdmitted(AuthenticationError::Refused(refusal))) => {
             // The reason is for this log alone: a stranger is told nothing but no.
-            eprintln!("{client}: refused: {}", refusal.reason());
-            return server.unauthorized();
+            log(format_args!("{client}: refused: {}", refusal.reason()));
+            return server.unauthorized(format!("{refusal}\n"));
         }
         // Not a refusal: Git forgets a stored password that is refused, and this one may be right.
         Err(Denied::NotAdmitted(AuthenticationError::Unavailable(error))) => {
-            eprintln!("{client}: cannot tell who this is: {}", explain(&error));
+            log(format_args!("{client}: cannot tell who this is: {}", explain(&error)));
             return plain(StatusCode::SERVICE_UNAVAILABLE, "try again later\n");
         }
     };
@@ -204,8 +252,8 @@ impl Server {
     }
 
     /// Git asks the user, or a credential helper, when it is told so.
-    fn unauthorized(&self) -> Response {
-        let mut response = plain(StatusCode::UNAUTHORIZED, "a user name and a password, please\n");
+    fn unauthorized(&self, text: String) -> Response {
+        let mut response = plain(StatusCode::UNAUTHORIZED, text);
         response.headers_mut().insert(header::WWW_AUTHENTICATE, self.challenge.clone());
         response
     }
@@ -227,11 +275,18 @@ fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "there is no such repository\n")
 }
 
-fn failed(client: SocketAddr, error: &std::io::Error) -> Response {
-    eprintln!("{client}: {error}");
+fn failed(client: SocketAddr, error: &io::Error) -> Response {
+    log(format_args!("{client}: {error}"));
     plain(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
+fn plain(status: StatusCode, text: impl Into<String>) -> Response {
+    let text = text.into();
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// Writes a line of the log. That it cannot be written, as when the disk is full, is no reason to
+/// serve nobody.
+fn log(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
