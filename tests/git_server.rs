@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a test fails by panicking"
 )]
 
@@ -11,6 +12,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
     sync::{LazyLock, mpsc},
@@ -19,7 +21,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{Rng as _, SeedableRng as _, rngs::ChaCha20Rng};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 use service_specific_credentials::{
     Alphabet, CredentialAge, CredentialManager, IssuedCredential, Policy, Status, UserName,
     store::RedbStore, testing::FixedClock,
@@ -75,10 +77,10 @@ impl World {
     fn serve(&self, options: &[&str]) -> Server {
         let mut command = self.command();
         command.args(["--admin", "127.0.0.1:0"]).args(options);
-        self.start(command)
+        self.start(&mut command)
     }
 
-    fn start(&self, mut command: Command) -> Server {
+    fn start(&self, command: &mut Command) -> Server {
         let log = File::options().create(true).append(true).open(self.folder.file("log")).unwrap();
         Server::start(command.stderr(log))
     }
@@ -98,6 +100,14 @@ impl World {
 
     fn repository(&self, name: &str) -> PathBuf {
         self.folder.file("repositories").join(name)
+    }
+
+    /// Has a repository run a script when something is pushed to it.
+    fn hook(&self, repository: &str, name: &str, script: &str) -> PathBuf {
+        let hook = self.repository(repository).join("hooks").join(name);
+        fs::write(&hook, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        hook
     }
 
     /// `git`, as if nobody had ever configured it.
@@ -255,6 +265,17 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
+    /// Waits until one of the processes that the server has started is this one. Returns them all.
+    fn wait_for(&self, is: impl Fn(&str) -> bool) -> Vec<u32> {
+        loop {
+            let descendants = self.descendants();
+            if descendants.iter().any(|pid| is(&command(*pid))) {
+                return descendants;
+            }
+            thread::yield_now();
+        }
+    }
+
     /// Every process that descends from the server.
     fn descendants(&self) -> Vec<u32> {
         let (mut found, mut parents) = (Vec::new(), vec![self.child.id()]);
@@ -265,6 +286,13 @@ impl Server {
             parents.extend(&found[before..]);
         }
         found
+    }
+}
+
+/// Waits until processes have ended, whoever is their parent by then.
+fn wait_for_the_end_of(processes: &[u32]) {
+    while running().any(|(pid, _)| processes.contains(&pid)) {
+        thread::yield_now();
     }
 }
 
@@ -385,10 +413,9 @@ fn users_are_told_apart() {
     let first = server.url_of(&users[0].1, "demo");
     world.does("work", &["push", &first, "main"]);
     // A hook sees who it is.
-    let (hook, seen) = (world.repository("demo.git/hooks/post-receive"), world.folder.file("seen"));
-    let script = format!("#!/bin/sh\necho $REMOTE_USER $REMOTE_USER_ID >> {}\n", seen.display());
-    fs::write(&hook, script).unwrap();
-    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let seen = world.folder.file("seen");
+    let script = format!("echo $REMOTE_USER $REMOTE_USER_ID >> {}", seen.display());
+    world.hook("demo.git", "post-receive", &script);
 
     let mut expected = String::new();
     for (user, issued) in &users {
@@ -886,7 +913,7 @@ fn a_store_that_fails_is_no_refusal() {
     let server = world.command();
     command.arg(server.get_program()).args(server.get_args());
     command.args(["--create", "--admin", "127.0.0.1:0"]);
-    let server = world.start(command);
+    let server = world.start(&mut command);
     // Nothing can be written any more, as on a full disk. The store stops when it notices.
     let full = Rlimit { current: Some(0), maximum: Some(0) };
     prlimit(Some(server.pid()), Resource::Fsize, full).unwrap();
@@ -954,31 +981,64 @@ fn a_clone_that_was_begun_is_finished_before_the_server_ends() {
 }
 
 #[test]
-fn what_a_client_leaves_behind_when_it_goes_away_ends() {
-    let world = World::new("gone");
+fn a_push_that_stops_in_its_midst_changes_nothing() {
+    let world = World::new("midst");
     let issued = world.anika();
     let server = world.serve(&["--create"]);
     let url = server.url_of(&issued, "demo");
     world.work("work");
     world.does("work", &["push", &url, "main"]);
 
-    // A push that stops in its midst.
     let head = "Content-Type: application/x-git-receive-pack-request\r\nTransfer-Encoding: chunked";
     let mut push = TcpStream::connect(server.address).unwrap();
     let request = request("POST", "/demo/git-receive-pack", &issued, head);
     push.write_all(request.as_bytes()).unwrap();
     push.write_all(b"4\r\n00a0\r\n").unwrap();
-    while !server.descendants().iter().any(|pid| command(*pid).contains("receive-pack")) {
-        thread::yield_now();
-    }
+    let started = server.wait_for(|git| git.contains("receive-pack"));
     drop(push);
-    while !server.descendants().is_empty() {
-        thread::yield_now();
-    }
-    // The repository works as before.
+    wait_for_the_end_of(&started);
     world.commit("work", "again", b"again");
     world.does("work", &["push", &url, "main"]);
     assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn what_a_client_has_started_ends_when_the_client_goes_away() {
+    let world = World::new("gone");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    // Left to itself, this push would never end.
+    let hook = world.hook("demo.git", "pre-receive", "exec tail -f /dev/null");
+    world.commit("work", "again", b"again");
+    let mut push = world.git("work", &["push", &url, "main"]).process_group(0).spawn().unwrap();
+    let started = server.wait_for(|git| git.contains("tail"));
+    kill_process_group(Pid::from_child(&push), Signal::KILL).unwrap();
+    push.wait().unwrap();
+    wait_for_the_end_of(&started);
+    // It has left no lock behind.
+    fs::remove_file(hook).unwrap();
+    world.does("work", &["push", &url, "main"]);
+    assert_eq!(server.stop(), Some(0));
+}
+
+#[test]
+fn a_client_that_asks_for_nothing_does_not_keep_the_server() {
+    let world = World::new("idle");
+    let issued = world.anika();
+    let server = world.serve(&[]);
+    let silent = TcpStream::connect(server.address).unwrap();
+    // One that has been answered, and holds on to its connection.
+    let mut answered = TcpStream::connect(server.address).unwrap();
+    let kept = request("GET", "/", &issued, "Connection: keep-alive");
+    answered.write_all(kept.as_bytes()).unwrap();
+    let mut first = [0; 12];
+    answered.read_exact(&mut first).unwrap();
+    assert_eq!(first, *b"HTTP/1.1 404");
+    assert_eq!(server.stop(), Some(0));
+    drop((silent, answered));
 }
 
 fn command(pid: u32) -> String {
@@ -1010,4 +1070,141 @@ fn a_server_that_cannot_start_says_why_on_one_line() {
     fs::create_dir(world.repository("")).unwrap();
     fs::write(world.folder.file("credentials.redb"), "this is no database").unwrap();
     assert!(said(&mut world.command()).contains("the file is no database"));
+}
+
+/// The commands of one section of the README, line by line.
+fn commands_of(section: &str) -> Vec<&'static str> {
+    let (_, rest) = include_str!("../README.md").split_once(section).unwrap();
+    let (section, _) = rest.split_once("\n## ").unwrap();
+    section.lines().filter_map(|line| line.strip_prefix("$ ")).collect()
+}
+
+#[test]
+fn a_password_is_changed_while_people_work_as_the_readme_says() {
+    let world = World::new("rotation");
+    let tool = example("credentials");
+    let store = format!("redb:{}", world.folder.file("credentials.redb").display());
+    world.work("work");
+    // It types the passwords that Git asks for.
+    let askpass = world.folder.file("askpass");
+    let type_in = |first: &str, second: &str| {
+        let answer = format!("case \"$1\" in *2-at-*) echo '{second}';; *) echo '{first}';; esac");
+        let _ = fs::remove_file(&askpass);
+        fs::write(&askpass, format!("#!/bin/sh\n{answer}\n")).unwrap();
+        fs::set_permissions(&askpass, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let (mut server, mut passwords) = (None, Vec::<String>::new());
+    let (mut first, mut seen) = (String::new(), Vec::new());
+    for line in commands_of("\n## A Git server\n") {
+        let words: Vec<_> = line.split(' ').collect();
+        seen.push(words[..words.len().min(4)].join(" "));
+        match &words[..] {
+            [
+                "cargo",
+                "run",
+                "--example",
+                "credentials",
+                "--",
+                "--store",
+                "redb:git.redb",
+                rest @ ..,
+            ] => {
+                let run =
+                    Command::new(&tool).args(["--store", &store]).args(rest).output().unwrap();
+                assert!(run.status.success(), "{line}: {}", err(&run));
+                if rest[0] == "create" {
+                    passwords.push(String::from_utf8(run.stdout).unwrap().trim_end().to_owned());
+                    type_in(&passwords[0], "");
+                    first = world.iam().list(&name("anika")).unwrap()[0].id().to_string();
+                }
+            }
+            ["cargo", "run", "--example", "git_server", "--", rest @ ..] => {
+                let mut command = Command::new(&*PROGRAM);
+                command.args(rest).args(["--store", &store, "--listen", "127.0.0.1:0"]);
+                command.arg("--repositories").arg(world.repository(""));
+                server = Some(world.start(command.args(["--admin", "127.0.0.1:0"])));
+            }
+            ["export", variables @ ..] => {
+                assert!(variables.contains(&"AWS_ENDPOINT_URL=http://127.0.0.1:8081"));
+            }
+            ["aws", "iam", command, options @ ..] => {
+                let options: Vec<_> = options
+                    .chunks(2)
+                    .map(|option| {
+                        let value = option[1].replace("ACCA7DMBL7IBDT3HXW6NI", &first);
+                        (camel_case(option[0].strip_prefix("--").unwrap()), value)
+                    })
+                    .collect();
+                let options: Vec<_> =
+                    options.iter().map(|(name, value)| (&**name, &**value)).collect();
+                let answer = server.as_ref().unwrap().admin(&camel_case(command), &options);
+                assert_eq!(status(&answer), 200, "{line}: {answer}");
+                if command.starts_with("create") {
+                    passwords.push(element(&answer, "ServicePassword").to_owned());
+                    type_in(&passwords[0], &passwords[1]);
+                }
+            }
+            ["git", arguments @ ..] => {
+                if arguments[0] == "push" {
+                    world.commit("work", "news", seen.len().to_string().as_bytes());
+                }
+                let address = server.as_ref().unwrap().address.to_string();
+                let arguments: Vec<_> =
+                    arguments.iter().map(|word| word.replace("127.0.0.1:8080", &address)).collect();
+                let arguments: Vec<_> = arguments.iter().map(|word| &**word).collect();
+                let mut git = world.git("work", &arguments);
+                let run = git.env("GIT_ASKPASS", &askpass).output().unwrap();
+                assert!(run.status.success(), "{line}: {}", err(&run));
+                if arguments[0] == "push" {
+                    let pushed = world.head(world.repository("demo.git"), "main");
+                    assert_eq!(pushed, world.head("work", "HEAD"));
+                }
+            }
+            _ => panic!("{line}"),
+        }
+        // From the disabling on, the first credential opens nothing.
+        if let (
+            Some(server),
+            [
+                _,
+                _,
+                command @ ("update-service-specific-credential"
+                | "delete-service-specific-credential"),
+                ..,
+            ],
+        ) = (&server, &words[..])
+        {
+            let old = server.url("anika+1-at-123456789012", &passwords[0], "demo");
+            let complaint = world.fails("work", &["ls-remote", &old]);
+            assert!(complaint.contains("Authentication failed"), "{command}: {complaint}");
+        }
+    }
+    // Make the second, move the client to it, disable the first, see nothing break, delete it.
+    assert_eq!(
+        seen[3..],
+        [
+            "git remote add origin",
+            "git push origin main",
+            "export AWS_ENDPOINT_URL=http://127.0.0.1:8081 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=any",
+            "aws iam create-service-specific-credential --user-name",
+            "git remote set-url origin",
+            "git fetch origin",
+            "aws iam list-service-specific-credentials --user-name",
+            "aws iam update-service-specific-credential --user-name",
+            "git push origin main",
+            "aws iam delete-service-specific-credential --user-name",
+            "git push origin main",
+        ]
+    );
+    assert!(world.log().contains("refused: inactive"));
+}
+
+/// `CreateServiceSpecificCredential`, from `create-service-specific-credential`.
+fn camel_case(words: &str) -> String {
+    let mut camel = String::new();
+    for word in words.split('-') {
+        camel += &word[..1].to_uppercase();
+        camel += &word[1..];
+    }
+    camel
 }
