@@ -1,352 +1,33 @@
 //! The example Git server, as a program, and the real `git`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::{
-    fs::{self, File},
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    fmt::Write as _,
+    fs,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Output, Stdio},
-    sync::{LazyLock, mpsc},
+    process::Command,
+    sync::mpsc,
     thread,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rand::{Rng as _, SeedableRng as _, rngs::ChaCha20Rng};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 use service_specific_credentials::{
-    Alphabet, CredentialAge, CredentialManager, IssuedCredential, Policy, Status, UserName,
-    store::RedbStore, testing::FixedClock,
+    Alphabet, CredentialAge, CredentialManager, Policy, Status, UserName, testing::FixedClock,
 };
 
 mod common;
+#[path = "git_server/world.rs"]
+mod world;
 
-use common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, dawn, example, name};
-
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("git_server"));
-
-/// Where one test happens: a home for git, a file of credentials, a folder of repositories.
-struct World {
-    folder: Folder,
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            eprintln!("{}", self.log());
-        }
-    }
-}
-
-impl World {
-    fn new(test: &str) -> Self {
-        let git = Command::new("git").arg("--version").output();
-        assert!(git.is_ok_and(|git| git.status.success()), "these tests need git: install it");
-        let folder = Folder::new(&format!("git-{test}"));
-        fs::create_dir(folder.file("home")).unwrap();
-        fs::create_dir(folder.file("repositories")).unwrap();
-        fs::write(folder.file("log"), "").unwrap();
-        Self { folder }
-    }
-
-    /// What is done while no server holds the store.
-    fn iam(&self) -> CredentialManager<RedbStore> {
-        self.iam_by(Policy::default())
-    }
-
-    fn iam_by(&self, policy: Policy) -> CredentialManager<RedbStore> {
-        let store = RedbStore::open(self.folder.file("credentials.redb")).unwrap();
-        CredentialManager::builder(name(ACCOUNT), store).policy(policy).build()
-    }
-
-    /// One user with one credential for the server.
-    fn anika(&self) -> IssuedCredential {
-        let (iam, anika) = (self.iam(), name::<UserName>("anika"));
-        iam.register_user(&anika).unwrap();
-        iam.create(&anika, &name(CODECOMMIT)).unwrap()
-    }
-
-    fn serve(&self, options: &[&str]) -> Server {
-        let mut command = self.command();
-        command.args(["--admin", "127.0.0.1:0"]).args(options);
-        self.start(&mut command)
-    }
-
-    fn start(&self, command: &mut Command) -> Server {
-        let log = File::options().create(true).append(true).open(self.folder.file("log")).unwrap();
-        Server::start(command.stderr(log))
-    }
-
-    /// What servers have written down.
-    fn log(&self) -> String {
-        fs::read_to_string(self.folder.file("log")).unwrap()
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(&*PROGRAM);
-        let store = format!("redb:{}", self.folder.file("credentials.redb").display());
-        command.args(["--listen", "127.0.0.1:0", "--store", &store, "--repositories"]);
-        command.arg(self.folder.file("repositories"));
-        command
-    }
-
-    fn repository(&self, name: &str) -> PathBuf {
-        self.folder.file("repositories").join(name)
-    }
-
-    /// Has a repository run a script when something is pushed to it.
-    fn hook(&self, repository: &str, name: &str, script: &str) -> PathBuf {
-        let hook = self.repository(repository).join("hooks").join(name);
-        fs::write(&hook, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
-        hook
-    }
-
-    /// `git`, as if nobody had ever configured it.
-    fn git(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> Command {
-        let mut git = Command::new("git");
-        git.env_clear()
-            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
-            .env("HOME", self.folder.file("home"))
-            .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_TERMINAL_PROMPT", "0")
-            .env("LC_ALL", "C");
-        for who in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{who}_NAME"), "Anika")
-                .env(format!("GIT_{who}_EMAIL"), "anika@example.com")
-                .env(format!("GIT_{who}_DATE"), "2016-11-01T17:47:22Z");
-        }
-        git.current_dir(self.folder.file("").join(folder)).args(arguments).stdin(Stdio::null());
-        git
-    }
-
-    /// Has git do something that works. Returns what it prints.
-    fn does(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
-        let output = self.git(folder, arguments).output().unwrap();
-        assert!(output.status.success(), "git {arguments:?}: {}", err(&output));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// Has git do something that does not work. Returns what it complains of.
-    fn fails(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
-        let output = self.git(folder, arguments).output().unwrap();
-        assert!(!output.status.success(), "git {arguments:?} works");
-        err(&output)
-    }
-
-    /// A working folder with one file, committed.
-    fn work(&self, folder: &str) {
-        self.does("", &["init", "--quiet", "--initial-branch=main", folder]);
-        self.commit(folder, "hello", b"hello");
-    }
-
-    fn commit(&self, folder: &str, file: &str, content: &[u8]) {
-        fs::write(self.folder.file(folder).join(file), content).unwrap();
-        self.does(folder, &["add", file]);
-        self.does(folder, &["commit", "--quiet", "-m", file]);
-    }
-
-    /// So many bytes that cannot be compressed, pushed or not.
-    fn commit_noise(&self, folder: &str, bytes: usize) {
-        let mut noise = vec![0; bytes];
-        ChaCha20Rng::seed_from_u64(7).fill_bytes(&mut noise);
-        // There is nothing to gain by trying.
-        self.does(folder, &["config", "core.compression", "0"]);
-        self.commit(folder, "noise", &noise);
-    }
-
-    fn head(&self, folder: impl AsRef<Path>, of: &str) -> String {
-        self.does(folder, &["rev-parse", of])
-    }
-
-    /// Has git answer for a host from a file, as a person does who does not want to type.
-    fn remember(&self, server: &Server, user: &str, password: &str) {
-        let store = format!("credential.helper=store --file={}", self.remembered().display());
-        let (key, value) = store.split_once('=').unwrap();
-        self.does("", &["config", "--global", key, value]);
-        fs::write(self.remembered(), server.url(user, password, "") + "\n").unwrap();
-    }
-
-    fn remembered(&self) -> PathBuf {
-        self.folder.file("remembered")
-    }
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A running server. It is killed when it is dropped.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    admin: SocketAddr,
-    /// Open until the end, so that the server may print.
-    _output: BufReader<ChildStdout>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut address = |what| {
-            let mut line = String::new();
-            output.read_line(&mut line).unwrap();
-            let address = line.trim_end().strip_prefix(what);
-            address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}"))
-        };
-        let (address, admin) = (address("listening on http://"), address("admin on http://"));
-        Self { child, address, admin, _output: output }
-    }
-
-    /// Does something by the IAM Query API. Returns the answer.
-    fn admin(&self, action: &str, parameters: &[(&str, &str)]) -> String {
-        let mut form = format!("Version=2010-05-08&Action={action}");
-        for (name, value) in parameters {
-            form += &format!("&{name}={}", encoded(value));
-        }
-        self.admin_raw("POST", "/", "Host: localhost", &form)
-    }
-
-    fn admin_raw(&self, method: &str, path: &str, headers: &str, form: &str) -> String {
-        let length = form.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\n{headers}\r\nContent-Length: {length}\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n\r\n{form}"
-        );
-        raw(self.admin, &request)
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    /// A URL with everything in it that git needs, percent-encoded.
-    fn url(&self, user: &str, password: &str, repository: &str) -> String {
-        let (user, password) = (encoded(user), encoded(password));
-        format!("http://{user}:{password}@{}/{repository}", self.address)
-    }
-
-    fn url_of(&self, issued: &IssuedCredential, repository: &str) -> String {
-        self.url(issued.name().as_str(), issued.secret().expose(), repository)
-    }
-
-    /// A URL without user and password.
-    fn bare_url(&self, repository: &str) -> String {
-        format!("http://{}/{repository}", self.address)
-    }
-
-    /// Asks for a path, with a credential.
-    fn status(&self, method: &str, path: &str, issued: &IssuedCredential) -> u16 {
-        status(&raw(
-            self.address,
-            &request(method, path, issued, "Content-Length: 0\r\nConnection: close"),
-        ))
-    }
-
-    /// Asks it to end, and waits until it has. Returns its exit code.
-    fn stop(mut self) -> Option<i32> {
-        kill_process(self.pid(), Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
-    }
-
-    /// Waits until one of the processes that the server has started is this one. Returns them all.
-    fn wait_for(&self, is: impl Fn(&str) -> bool) -> Vec<u32> {
-        loop {
-            let descendants = self.descendants();
-            if descendants.iter().any(|pid| is(&command(*pid))) {
-                return descendants;
-            }
-            thread::yield_now();
-        }
-    }
-
-    /// Every process that descends from the server.
-    fn descendants(&self) -> Vec<u32> {
-        let (mut found, mut parents) = (Vec::new(), vec![self.child.id()]);
-        while let Some(parent) = parents.pop() {
-            let children = running().filter(|(_, of)| *of == parent).map(|(child, _)| child);
-            let before = found.len();
-            found.extend(children);
-            parents.extend(&found[before..]);
-        }
-        found
-    }
-}
-
-/// Waits until processes have ended, whoever is their parent by then.
-fn wait_for_the_end_of(processes: &[u32]) {
-    while running().any(|(pid, _)| processes.contains(&pid)) {
-        thread::yield_now();
-    }
-}
-
-/// All processes, each with its parent.
-fn running() -> impl Iterator<Item = (u32, u32)> {
-    fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let pid: u32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
-        // It may have ended since. The name, in parentheses, may hold anything.
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-        let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
-        (state != "Z").then_some((pid, parent))
-    })
-}
-
-fn request(method: &str, path: &str, issued: &IssuedCredential, headers: &str) -> String {
-    let authorization = basic(issued.name().as_str(), issued.secret().expose());
-    format!("{method} {path} HTTP/1.1\r\nHost: git\r\n{authorization}\r\n{headers}\r\n\r\n")
-}
-
-/// Sends a request as it stands, and returns the whole answer.
-fn raw(to: SocketAddr, request: &str) -> String {
-    let mut stream = TcpStream::connect(to).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-/// What stands in an element of an answer.
-fn element<'a>(xml: &'a str, name: &str) -> &'a str {
-    let (start, end) = (format!("<{name}>"), format!("</{name}>"));
-    let (_, rest) = xml.split_once(&start).unwrap_or_else(|| panic!("no {name} in {xml}"));
-    rest.split_once(&end).unwrap().0
-}
-
-fn basic(user: &str, password: &str) -> String {
-    format!("Authorization: Basic {}", STANDARD.encode(format!("{user}:{password}")))
-}
-
-fn status(answer: &str) -> u16 {
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
-}
-
-fn encoded(text: &str) -> String {
-    let mut encoded = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => encoded.push(char::from(byte)),
-            _ => encoded += &format!("%{byte:02X}"),
-        }
-    }
-    encoded
-}
+use common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name};
+use world::{
+    Server, World, basic, element, encoded, err, raw, request, status, wait_for_the_end_of,
+};
 
 #[test]
 fn git_clones_commits_pushes_and_fetches_with_a_credential_in_the_url() {
@@ -421,7 +102,7 @@ fn users_are_told_apart() {
     for (user, issued) in &users {
         world.commit("work", user.name().as_str(), b"hello");
         world.does("work", &["push", &server.url_of(issued, "demo"), "main"]);
-        expected += &format!("{} {}\n", user.name(), user.id());
+        writeln!(expected, "{} {}", user.name(), user.id()).unwrap();
     }
     assert_eq!(fs::read_to_string(seen).unwrap(), expected);
 
@@ -587,10 +268,8 @@ fn the_admin_address_serves_programs_on_this_machine_alone() {
     .into_iter()
     .enumerate()
     {
-        let mut headers = format!("Host: {host}");
-        if !other.is_empty() {
-            headers += &format!("\r\n{other}");
-        }
+        let other = if other.is_empty() { String::new() } else { format!("\r\n{other}") };
+        let headers = format!("Host: {host}{other}");
         let expected: &[u16] = if served { &[200] } else { &[400, 403] };
         for answer in [
             server.admin_raw("GET", &format!("{get}got-{number}"), &headers, ""),
@@ -1041,11 +720,6 @@ fn a_client_that_asks_for_nothing_does_not_keep_the_server() {
     drop((silent, answered));
 }
 
-fn command(pid: u32) -> String {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&line).replace('\0', " ")
-}
-
 #[test]
 fn a_server_that_cannot_start_says_why_on_one_line() {
     let world = World::new("start");
@@ -1070,141 +744,4 @@ fn a_server_that_cannot_start_says_why_on_one_line() {
     fs::create_dir(world.repository("")).unwrap();
     fs::write(world.folder.file("credentials.redb"), "this is no database").unwrap();
     assert!(said(&mut world.command()).contains("the file is no database"));
-}
-
-/// The commands of one section of the README, line by line.
-fn commands_of(section: &str) -> Vec<&'static str> {
-    let (_, rest) = include_str!("../README.md").split_once(section).unwrap();
-    let (section, _) = rest.split_once("\n## ").unwrap();
-    section.lines().filter_map(|line| line.strip_prefix("$ ")).collect()
-}
-
-#[test]
-fn a_password_is_changed_while_people_work_as_the_readme_says() {
-    let world = World::new("rotation");
-    let tool = example("credentials");
-    let store = format!("redb:{}", world.folder.file("credentials.redb").display());
-    world.work("work");
-    // It types the passwords that Git asks for.
-    let askpass = world.folder.file("askpass");
-    let type_in = |first: &str, second: &str| {
-        let answer = format!("case \"$1\" in *2-at-*) echo '{second}';; *) echo '{first}';; esac");
-        let _ = fs::remove_file(&askpass);
-        fs::write(&askpass, format!("#!/bin/sh\n{answer}\n")).unwrap();
-        fs::set_permissions(&askpass, fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    let (mut server, mut passwords) = (None, Vec::<String>::new());
-    let (mut first, mut seen) = (String::new(), Vec::new());
-    for line in commands_of("\n## A Git server\n") {
-        let words: Vec<_> = line.split(' ').collect();
-        seen.push(words[..words.len().min(4)].join(" "));
-        match &words[..] {
-            [
-                "cargo",
-                "run",
-                "--example",
-                "credentials",
-                "--",
-                "--store",
-                "redb:git.redb",
-                rest @ ..,
-            ] => {
-                let run =
-                    Command::new(&tool).args(["--store", &store]).args(rest).output().unwrap();
-                assert!(run.status.success(), "{line}: {}", err(&run));
-                if rest[0] == "create" {
-                    passwords.push(String::from_utf8(run.stdout).unwrap().trim_end().to_owned());
-                    type_in(&passwords[0], "");
-                    first = world.iam().list(&name("anika")).unwrap()[0].id().to_string();
-                }
-            }
-            ["cargo", "run", "--example", "git_server", "--", rest @ ..] => {
-                let mut command = Command::new(&*PROGRAM);
-                command.args(rest).args(["--store", &store, "--listen", "127.0.0.1:0"]);
-                command.arg("--repositories").arg(world.repository(""));
-                server = Some(world.start(command.args(["--admin", "127.0.0.1:0"])));
-            }
-            ["export", variables @ ..] => {
-                assert!(variables.contains(&"AWS_ENDPOINT_URL=http://127.0.0.1:8081"));
-            }
-            ["aws", "iam", command, options @ ..] => {
-                let options: Vec<_> = options
-                    .chunks(2)
-                    .map(|option| {
-                        let value = option[1].replace("ACCA7DMBL7IBDT3HXW6NI", &first);
-                        (camel_case(option[0].strip_prefix("--").unwrap()), value)
-                    })
-                    .collect();
-                let options: Vec<_> =
-                    options.iter().map(|(name, value)| (&**name, &**value)).collect();
-                let answer = server.as_ref().unwrap().admin(&camel_case(command), &options);
-                assert_eq!(status(&answer), 200, "{line}: {answer}");
-                if command.starts_with("create") {
-                    passwords.push(element(&answer, "ServicePassword").to_owned());
-                    type_in(&passwords[0], &passwords[1]);
-                }
-            }
-            ["git", arguments @ ..] => {
-                if arguments[0] == "push" {
-                    world.commit("work", "news", seen.len().to_string().as_bytes());
-                }
-                let address = server.as_ref().unwrap().address.to_string();
-                let arguments: Vec<_> =
-                    arguments.iter().map(|word| word.replace("127.0.0.1:8080", &address)).collect();
-                let arguments: Vec<_> = arguments.iter().map(|word| &**word).collect();
-                let mut git = world.git("work", &arguments);
-                let run = git.env("GIT_ASKPASS", &askpass).output().unwrap();
-                assert!(run.status.success(), "{line}: {}", err(&run));
-                if arguments[0] == "push" {
-                    let pushed = world.head(world.repository("demo.git"), "main");
-                    assert_eq!(pushed, world.head("work", "HEAD"));
-                }
-            }
-            _ => panic!("{line}"),
-        }
-        // From the disabling on, the first credential opens nothing.
-        if let (
-            Some(server),
-            [
-                _,
-                _,
-                command @ ("update-service-specific-credential"
-                | "delete-service-specific-credential"),
-                ..,
-            ],
-        ) = (&server, &words[..])
-        {
-            let old = server.url("anika+1-at-123456789012", &passwords[0], "demo");
-            let complaint = world.fails("work", &["ls-remote", &old]);
-            assert!(complaint.contains("Authentication failed"), "{command}: {complaint}");
-        }
-    }
-    // Make the second, move the client to it, disable the first, see nothing break, delete it.
-    assert_eq!(
-        seen[3..],
-        [
-            "git remote add origin",
-            "git push origin main",
-            "export AWS_ENDPOINT_URL=http://127.0.0.1:8081 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=any",
-            "aws iam create-service-specific-credential --user-name",
-            "git remote set-url origin",
-            "git fetch origin",
-            "aws iam list-service-specific-credentials --user-name",
-            "aws iam update-service-specific-credential --user-name",
-            "git push origin main",
-            "aws iam delete-service-specific-credential --user-name",
-            "git push origin main",
-        ]
-    );
-    assert!(world.log().contains("refused: inactive"));
-}
-
-/// `CreateServiceSpecificCredential`, from `create-service-specific-credential`.
-fn camel_case(words: &str) -> String {
-    let mut camel = String::new();
-    for word in words.split('-') {
-        camel += &word[..1].to_uppercase();
-        camel += &word[1..];
-    }
-    camel
 }
