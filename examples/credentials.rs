@@ -21,7 +21,7 @@ use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, Credential,
     CredentialAge, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential,
     ListRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User, UserName,
-    store::{AnyStore, OpenError},
+    store::AnyStore,
 };
 use time::OffsetDateTime;
 
@@ -33,7 +33,7 @@ mod store;
 mod words;
 
 use explain::explain;
-use store::StoreChoice;
+use store::{NotOpened, StoreChoice};
 use words::relative;
 
 /// Issues, lists, disables, resets, deletes and verifies service-specific credentials
@@ -292,7 +292,7 @@ async fn open(choice: Option<StoreChoice>, makes: bool) -> Result<AnyStore, Fail
         return Err(Failure::Store(format!("`{path}` does not exist: `user add` makes it")));
     }
     choice.open().await.map_err(|error| match error {
-        OpenError::Held => Failure::Store(format!(
+        NotOpened::Held => Failure::Store(format!(
             "{choice} is held by another process: stop it, or, if it is a server with an admin \
              address, make the change there"
         )),

@@ -310,7 +310,7 @@ fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
     for line in ["disable anika", "enable anika", "reset anika", "delete anika"] {
         desk.refuses(&format!("{line} {unknown}"), "No such credential ID exists");
     }
-    assert_eq!(code(&format!("--account 210987654321 list anika")), 1);
+    assert_eq!(code("--account 210987654321 list anika"), 1);
 
     for line in [
         "",
@@ -345,9 +345,9 @@ fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
     let broken = desk.run("list");
     assert_eq!((broken.code, broken.err.contains("the file is no database")), (3, true));
 
-    let help = desk.does("--help");
+    let told = desk.does("--help");
     for code in ["  0  ", "  1  ", "  2  ", "  3  "] {
-        assert!(help.contains(code), "{help}");
+        assert!(told.contains(code), "{told}");
     }
 }
 

@@ -718,6 +718,11 @@ fn a_client_that_asks_for_nothing_does_not_keep_the_server() {
     assert_eq!(first, *b"HTTP/1.1 404");
     assert_eq!(server.stop(), Some(0));
     drop((silent, answered));
+
+    // By Ctrl-C, too.
+    let mut server = world.serve(&[]);
+    kill_process(server.pid(), Signal::INT).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -733,7 +738,7 @@ fn a_server_that_cannot_start_says_why_on_one_line() {
         said
     };
     let server = world.serve(&[]);
-    assert!(said(&mut world.command()).contains("open elsewhere"));
+    assert!(said(&mut world.command()).contains("another process holds the file"));
     drop(server);
 
     let api_keys = said(world.command().args(["--service", "bedrock.amazonaws.com"]));

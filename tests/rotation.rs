@@ -161,7 +161,7 @@ fn a_password_is_changed_while_people_work_as_the_readme_says() {
         reader.does(&line);
         // What it comes down to, and whether the first credential works after it.
         let step = match line[..] {
-            ["cargo", ..] | ["export", ..] => continue,
+            ["cargo" | "export", ..] => continue,
             ["aws", "iam", command, ..] => command.split('-').next().unwrap().to_owned(),
             ["git", command, ..] => command.to_owned(),
             _ => panic!("{line:?}"),

@@ -102,14 +102,12 @@ pub(crate) async fn run(
     let mut response = Response::new(Body::empty());
     read_head(&mut output, &mut response).await?;
     let pieces = stream::try_unfold((running, output), async |(mut running, mut output)| {
-        io::Result::Ok(match next(&mut output).await? {
-            Some(piece) => Some((piece, (running, output))),
-            None => {
-                // The answer is complete. What it did may still be under way: a hook, a clean-up.
-                running.0.wait().await?;
-                None
-            }
-        })
+        let piece = next(&mut output).await?;
+        if piece.is_none() {
+            // The answer is complete. What it did may still be under way: a hook, a clean-up.
+            running.0.wait().await?;
+        }
+        io::Result::Ok(piece.map(|piece| (piece, (running, output))))
     });
     *response.body_mut() = Body::from_stream(pieces);
     Ok(response)

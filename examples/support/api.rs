@@ -74,10 +74,8 @@ impl Guard {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
         let listener = TcpListener::bind(address).await?;
-        let guard = match insecure {
-            true => Self::Everybody,
-            false => Self::ThisMachine(listener.local_addr()?),
-        };
+        let guard =
+            if insecure { Self::Everybody } else { Self::ThisMachine(listener.local_addr()?) };
         Ok((listener, guard))
     }
 

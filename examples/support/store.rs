@@ -1,7 +1,7 @@
 //! Where the examples that take `--store` keep credentials. A further kind of store is added here,
 //! and only here.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{error::Error, fmt, path::PathBuf, str::FromStr};
 
 use service_specific_credentials::{
     MemoryStore,
@@ -38,16 +38,33 @@ impl fmt::Display for StoreChoice {
 
 impl StoreChoice {
     /// Opens the store, and makes it if it is a file that is not there.
-    pub(crate) async fn open(&self) -> Result<AnyStore, OpenError> {
+    pub(crate) async fn open(&self) -> Result<AnyStore, NotOpened> {
         match self.clone() {
             Self::Memory => Ok(AnyStore::new(Immediate::new(MemoryStore::new()))),
             Self::Redb(path) => {
                 // After a crash this reads the whole file: not on a thread that serves others.
-                let opened = tokio::task::spawn_blocking(|| RedbStore::open(path)).await;
-                let store =
-                    opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-                Ok(AnyStore::new(store.asynchronous()))
+                let opening = tokio::task::spawn_blocking(|| RedbStore::open(path));
+                match opening.await.map_err(NotOpened::other)? {
+                    Ok(store) => Ok(AnyStore::new(store.asynchronous())),
+                    Err(OpenError::Held) => Err(NotOpened::Held),
+                    Err(error) => Err(NotOpened::other(error)),
+                }
             }
         }
+    }
+}
+
+/// Why a store is not open.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotOpened {
+    #[error("another process holds the file")]
+    Held,
+    #[error(transparent)]
+    Other(Box<dyn Error + Send + Sync>),
+}
+
+impl NotOpened {
+    fn other(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Other(Box::new(error))
     }
 }
