@@ -291,12 +291,12 @@ async fn open(choice: Option<StoreChoice>, makes: bool) -> Result<AnyStore, Fail
         let path = path.display();
         return Err(Failure::Store(format!("`{path}` does not exist: `user add` makes it")));
     }
-    choice.open().await.map_err(|error| match error {
+    choice.open().await.map_err(|error| match &error {
         NotOpened::Held => Failure::Store(format!(
             "{choice} is held by another process: stop it, or, if it is a server with an admin \
              address, make the change there"
         )),
-        error => Failure::Store(format!("{choice}: {}", explain(&error))),
+        NotOpened::Other(_) => Failure::Store(format!("{choice}: {}", explain(&error))),
     })
 }
 

@@ -51,8 +51,9 @@
 
 use std::{fmt, future::Future};
 
+use arrayvec::ArrayString;
 use http::{Request as HttpRequest, Response};
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
     AsyncCredentialManager, CredentialManager, Entropy, EntropyError, UserName,
@@ -125,6 +126,12 @@ impl RequestId {
         let mut random = [0; 16];
         entropy.fill(&mut random)?;
         Ok(Self(uuid::Builder::from_random_bytes(random).into_uuid()))
+    }
+
+    fn text(self) -> ArrayString<{ Hyphenated::LENGTH }> {
+        let mut buffer = [0; Hyphenated::LENGTH];
+        let text: &str = self.0.hyphenated().encode_lower(&mut buffer);
+        ArrayString::from(text).unwrap_or_default()
     }
 
     /// One that was drawn elsewhere.

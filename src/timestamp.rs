@@ -32,6 +32,32 @@ impl Timestamp {
         self.0
     }
 
+    /// The date as the interface has it: `2016-11-01T17:47:22.382Z`.
+    #[cfg(feature = "query")]
+    pub(crate) fn iso_8601(self) -> arrayvec::ArrayString<24> {
+        let date = self.date();
+        let (hour, minute, second, millisecond) = date.to_hms_milli();
+        let parts = [
+            (date.year().unsigned_abs(), 4, '-'),
+            (u8::from(date.month()).into(), 2, '-'),
+            (date.day().into(), 2, 'T'),
+            (hour.into(), 2, ':'),
+            (minute.into(), 2, ':'),
+            (second.into(), 2, '.'),
+            (millisecond.into(), 3, 'Z'),
+        ];
+        let mut text = arrayvec::ArrayString::new();
+        for (number, digits, end) in parts {
+            for place in (0..digits).rev() {
+                let digit = number / 10_u32.pow(place) % 10;
+                // The parts have 24 characters.
+                let _ = text.try_push(char::from_digit(digit, 10).unwrap_or_default());
+            }
+            let _ = text.try_push(end);
+        }
+        text
+    }
+
     /// This many days of 86,400 seconds later, or the end of the range.
     pub(crate) fn plus_days(self, days: u32) -> Self {
         Self(self.0.saturating_add(Self::DAY * i64::from(days))).min(Self::MAX)
@@ -40,17 +66,6 @@ impl Timestamp {
     /// This many days of 86,400 seconds earlier, before 1970 if need be.
     pub(crate) fn minus_days(self, days: u32) -> Self {
         Self(self.0 - Self::DAY * i64::from(days))
-    }
-}
-
-/// Written as the interface has it: `2016-11-01T17:47:22.382Z`.
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let date = self.date();
-        let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
-        let (hour, minute, second, millisecond) = date.to_hms_milli();
-        write!(f, "{year:04}-{month:02}-{day:02}T")?;
-        write!(f, "{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
     }
 }
 
@@ -93,6 +108,15 @@ mod tests {
         assert_eq!(Timestamp::MAX.date().year(), 9999);
         assert_eq!(Timestamp::MAX.plus_days(36_600), Timestamp::MAX);
         assert_eq!(Timestamp::new(Timestamp::MAX.date()), Timestamp::MAX);
+    }
+
+    #[cfg(feature = "query")]
+    #[test]
+    fn every_part_of_a_date_is_written_in_full() {
+        let text = |milliseconds| Timestamp(milliseconds).iso_8601().to_string();
+        assert_eq!(text(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(text(1_478_022_442_382), "2016-11-01T17:47:22.382Z");
+        assert_eq!(text(Timestamp::MAX.0), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]

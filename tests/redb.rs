@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
@@ -12,10 +13,12 @@ use std::{
     error::Error as _,
     fmt::Write as _,
     fs,
+    future::Future as _,
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering, mpsc},
+    task::{Context, Waker},
     thread,
 };
 
@@ -28,7 +31,7 @@ use redb::{
 use service_specific_credentials::{
     Alphabet, AsyncCredentialManager, AuthenticationError, CredentialKind, CredentialManager,
     Error, IssuedCredential, ListRequest, MaxItems, Policy, ServiceName, Status, UserName,
-    store::{AsyncRedbStore, AsyncStore, Immediate, OpenError, RedbOptions, RedbStore},
+    store::{AsyncRedbStore, AsyncStore, Immediate, OpenError, RedbError, RedbOptions, RedbStore},
     testing::Suite,
 };
 
@@ -580,11 +583,25 @@ fn of_the_tasks_that_create_at_once_two_succeed() {
 /// Where a flush reports, and what it waits for.
 type Doorkeeper = (mpsc::Sender<()>, mpsc::Receiver<()>);
 
-/// Storage whose next flush waits, if it is told to.
-#[derive(Debug)]
+/// Storage whose next flush waits, if it is told to. Clones are the same storage.
+#[derive(Clone, Debug, Default)]
 struct Gate {
-    memory: InMemoryBackend,
+    memory: Arc<InMemoryBackend>,
     closed: Arc<Mutex<Option<Doorkeeper>>>,
+}
+
+impl Gate {
+    fn open_store(&self) -> RedbStore {
+        RedbStore::open_backend(&RedbOptions::new(), self.clone()).unwrap()
+    }
+
+    /// Has the next flush report that it has begun, and wait. If it cannot go on any more, it
+    /// panics.
+    fn close(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
+        let ((arrived, waits), (open, opened)) = (mpsc::channel(), mpsc::channel());
+        *self.closed.lock().unwrap() = Some((arrived, opened));
+        (waits, open)
+    }
 }
 
 impl StorageBackend for Gate {
@@ -604,7 +621,7 @@ impl StorageBackend for Gate {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((arrived, opened)) = closed {
             let _ = arrived.send(());
-            let _ = opened.recv();
+            opened.recv().expect("the flush fails as no storage should");
         }
         self.memory.sync_data()
     }
@@ -616,18 +633,15 @@ impl StorageBackend for Gate {
 
 #[test]
 fn readers_go_on_while_a_commit_waits_for_its_flush() {
-    let closed = Arc::default();
-    let gate = Gate { memory: InMemoryBackend::new(), closed: Arc::clone(&closed) };
-    let store = RedbStore::open_backend(&RedbOptions::new(), gate).unwrap();
+    let gate = Gate::default();
+    let store = gate.open_store();
     executor().block_on(async {
         let iam = asynchronous(&store);
         let (anika, codecommit) = (name("anika"), name(CODECOMMIT));
         iam.register_user(&anika).await.unwrap();
         let first = iam.create(&anika, &codecommit).await.unwrap();
 
-        let (arrived, waits) = mpsc::channel();
-        let (open, opened) = mpsc::channel();
-        *closed.lock().unwrap() = Some((arrived, opened));
+        let (waits, open) = gate.close();
         let creating = tokio::spawn({
             let iam = iam.clone();
             async move { iam.create(&name("anika"), &name(CODECOMMIT)).await }
@@ -647,6 +661,80 @@ fn readers_go_on_while_a_commit_waits_for_its_flush() {
         let (login, password) = (second.name().as_str(), second.secret().expose());
         iam.authenticate(&codecommit, login, password).await.unwrap();
     });
+}
+
+#[test]
+fn what_comes_in_while_a_caller_writes_is_written_though_nobody_waits_for_it() {
+    let gate = Gate::default();
+    let users = ["anika", "ben", "carla"].map(name::<UserName>);
+    {
+        let store = gate.open_store();
+        let iam = CredentialManager::new(name(ACCOUNT), store.clone());
+        let (waits, open) = gate.close();
+        let [anika, ben, carla] = &users;
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| iam.register_user(anika).unwrap());
+            waits.recv().unwrap();
+            let twin = asynchronous(&store);
+            let mut given_up = Box::pin(twin.register_user(ben));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(given_up.as_mut().poll(&mut context).is_pending());
+            drop(given_up);
+            let patient = scope.spawn(|| iam.register_user(carla).unwrap());
+            open.send(()).unwrap();
+            writing.join().unwrap();
+            patient.join().unwrap();
+        });
+    }
+    let iam = CredentialManager::new(name(ACCOUNT), gate.open_store());
+    for user in &users {
+        assert_eq!(iam.user(user).unwrap().name(), user);
+    }
+}
+
+#[test]
+fn a_database_that_panics_has_failed_and_takes_no_caller_with_it() {
+    let gate = Gate::default();
+    {
+        let store = gate.open_store();
+        let iam = CredentialManager::new(name(ACCOUNT), store.clone());
+        iam.register_user(&name("anika")).unwrap();
+        for asynchronously in [true, false] {
+            drop(gate.close());
+            let error = if asynchronously {
+                let iam = asynchronous(&store);
+                executor().block_on(iam.register_user(&name("ben"))).unwrap_err()
+            } else {
+                iam.register_user(&name("ben")).unwrap_err()
+            };
+            match (asynchronously, error) {
+                (true, Error::OutcomeUnknown { id: None, source, .. }) => {
+                    let source = source.get_ref().downcast_ref::<RedbError>();
+                    assert!(matches!(source, Some(RedbError::Unknown(_))), "{source:?}");
+                }
+                (false, Error::Store(source)) => {
+                    let source = source.get_ref().downcast_ref::<RedbError>();
+                    assert!(matches!(source, Some(RedbError::Stopped(_))), "{source:?}");
+                }
+                (_, error) => panic!("{error:?}"),
+            }
+        }
+    }
+    gate.closed.lock().unwrap().take();
+    let iam = CredentialManager::new(name(ACCOUNT), gate.open_store());
+    iam.user(&name("anika")).unwrap();
+    iam.ensure_user(&name("ben")).unwrap();
+}
+
+#[test]
+fn a_caller_that_writes_survives_a_database_that_panics() {
+    let gate = Gate::default();
+    let iam = CredentialManager::new(name(ACCOUNT), gate.open_store());
+    drop(gate.close());
+    let error = iam.register_user(&name("anika")).unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { id: None, .. }), "{error:?}");
+    let error = iam.user(&name("anika")).unwrap_err();
+    assert!(matches!(error, Error::Store(_)), "{error:?}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The operations by name, and the names of the elements that answer them.
 
+use super::xml::{Root, root};
+
 /// Declares the actions. The names of their elements follow from theirs.
 macro_rules! actions {
     ($($Action:ident = $name:literal),+ $(,)?) => {
@@ -22,9 +24,9 @@ macro_rules! actions {
                 }
             }
 
-            pub(super) const fn response(self) -> &'static str {
+            pub(super) const fn response(self) -> Root {
                 match self {
-                    $(Self::$Action => concat!($name, "Response")),+
+                    $(Self::$Action => root!(concat!($name, "Response"))),+
                 }
             }
 

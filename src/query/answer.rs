@@ -27,7 +27,7 @@ impl Answer {
                 Self::Done => Ok(()),
                 _ => xml.element(action.result(), |xml| self.result(xml)),
             }?;
-            xml.element("ResponseMetadata", |xml| xml.display("RequestId", id))
+            xml.element("ResponseMetadata", |xml| xml.text("RequestId", id.text().as_str()))
         });
         xml::response(StatusCode::OK, id, body)
     }
@@ -68,7 +68,7 @@ fn members<T>(
     xml.element(name, |xml| {
         page.items.iter().try_for_each(|item| xml.element("member", |xml| member(xml, item)))
     })?;
-    xml.display("IsTruncated", page.next.is_some())?;
+    xml.text("IsTruncated", if page.next.is_some() { "true" } else { "false" })?;
     page.next.as_ref().map(Marker::as_str).map_or(Ok(()), |next| xml.text("Marker", next))
 }
 
@@ -85,8 +85,8 @@ fn credential(xml: &mut Xml, credential: &Credential, secret: Option<&Secret>) -
     xml.text(name, credential.name().as_str())?;
     xml.text("ServiceSpecificCredentialId", credential.id().as_str())?;
     xml.text("Status", credential.status().as_str())?;
-    xml.display("CreateDate", credential.created)?;
-    credential.expires.map_or(Ok(()), |expires| xml.display("ExpirationDate", expires))
+    xml.text("CreateDate", &credential.created.iso_8601())?;
+    credential.expires.map_or(Ok(()), |expires| xml.text("ExpirationDate", &expires.iso_8601()))
 }
 
 fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
@@ -94,6 +94,6 @@ fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
     xml.text("Path", "/")?;
     xml.text("UserName", user.name().as_str())?;
     xml.text("UserId", &user.id().to_string())?;
-    xml.display("Arn", format_args!("arn:aws:iam::{account}:user/{}", user.name()))?;
-    xml.display("CreateDate", user.created)
+    xml.text("Arn", &format!("arn:aws:iam::{account}:user/{}", user.name()))?;
+    xml.text("CreateDate", &user.created.iso_8601())
 }

@@ -2,7 +2,10 @@
 
 use http::{HeaderValue, Response, StatusCode, header::ALLOW};
 
-use super::{Request, RequestError, RequestId, xml};
+use super::{
+    Request, RequestError, RequestId,
+    xml::{self, root},
+};
 use crate::{Error, ErrorCode, error::not_supported};
 
 /// How two refusals are spelled. Messages are the same in both.
@@ -102,13 +105,13 @@ impl ErrorResponse {
     #[must_use]
     pub fn response(&self, id: RequestId) -> Response<Vec<u8>> {
         let fault = if self.status.is_server_error() { "Receiver" } else { "Sender" };
-        let body = xml::document("ErrorResponse", 512 + self.message.len(), |xml| {
+        let body = xml::document(root!("ErrorResponse"), 512 + self.message.len(), |xml| {
             xml.element("Error", |xml| {
                 xml.text("Type", fault)?;
                 xml.text("Code", self.code)?;
                 xml.text("Message", &self.message)
             })?;
-            xml.display("RequestId", id)
+            xml.text("RequestId", id.text().as_str())
         });
         let mut response = xml::response(self.status, id, body);
         if self.status == StatusCode::METHOD_NOT_ALLOWED {

@@ -1,6 +1,6 @@
 //! Elements in order, escaped.
 
-use std::{borrow::Cow, fmt, io};
+use std::{borrow::Cow, io};
 
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use quick_xml::{
@@ -10,22 +10,38 @@ use quick_xml::{
 
 use super::RequestId;
 
-const NAMESPACE: &str = "https://iam.amazonaws.com/doc/2010-05-08/";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
+/// The name of a document's one element, and what stands in its tag.
+#[derive(Clone, Copy)]
+pub(super) struct Root {
+    pub(super) name: &'static str,
+    pub(super) tag: &'static str,
+}
+
+/// The [`Root`] of a document of the API.
+macro_rules! root {
+    ($name:expr) => {
+        $crate::query::xml::Root {
+            name: $name,
+            tag: concat!($name, " xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\""),
+        }
+    };
+}
+pub(super) use root;
 
 /// A document being written.
 pub(super) struct Xml(Writer<Vec<u8>>);
 
 /// A document of one element, which `content` fills.
 pub(super) fn document(
-    name: &str,
+    root: Root,
     capacity: usize,
     content: impl FnOnce(&mut Xml) -> io::Result<()>,
 ) -> Vec<u8> {
     let mut xml = Xml(Writer::new(Vec::with_capacity(capacity)));
-    let start = BytesStart::new(name).with_attributes([("xmlns", NAMESPACE)]);
     // Writing to memory never fails.
-    let _ = xml.within(&start, content);
+    let _ = xml.within(&BytesStart::from_content(root.tag, root.name.len()), content);
     xml.0.into_inner()
 }
 
@@ -42,15 +58,11 @@ impl Xml {
     /// An element that holds a text of any characters.
     pub(super) fn text(&mut self, name: &str, text: &str) -> io::Result<()> {
         self.element(name, |xml| {
+            if is_plain(text) {
+                return xml.0.write_event(Event::Text(BytesText::from_escaped(text)));
+            }
             xml.0.write_event(Event::Text(BytesText::new(&representable(text))))
         })
-    }
-
-    /// An element that holds a value which needs no escaping.
-    pub(super) fn display(&mut self, name: &str, value: impl fmt::Display) -> io::Result<()> {
-        use io::Write as _;
-
-        self.element(name, |xml| write!(xml.0.get_mut(), "{value}"))
     }
 
     fn within(
@@ -62,6 +74,13 @@ impl Xml {
         content(self)?;
         self.0.write_event(Event::End(start.to_end()))
     }
+}
+
+/// Whether the text is made of characters that stand for themselves. Most are.
+fn is_plain(text: &str) -> bool {
+    let plain = |byte| matches!(byte, b' '..=b'~') & !matches!(byte, b'<' | b'>' | b'&');
+    // Without a way out of the loop it takes many bytes at a time.
+    text.bytes().fold(true, |all, byte| all & plain(byte))
 }
 
 /// The text, with U+FFFD for what XML 1.0 cannot hold, escaped or not.
@@ -82,7 +101,7 @@ pub(super) fn response(status: StatusCode, id: RequestId, body: Vec<u8>) -> Resp
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
     // It may hold a secret, also where it answers a GET.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+    if let Ok(id) = HeaderValue::from_str(&id.text()) {
         headers.insert(REQUEST_ID, id);
     }
     response

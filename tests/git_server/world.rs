@@ -273,10 +273,10 @@ impl Server {
     pub(crate) fn descendants(&self) -> Vec<u32> {
         let (mut found, mut parents) = (Vec::new(), vec![self.child.id()]);
         while let Some(parent) = parents.pop() {
-            let children = running().filter(|(_, of)| *of == parent).map(|(child, _)| child);
-            let before = found.len();
-            found.extend(children);
-            parents.extend(&found[before..]);
+            for (child, _) in running().filter(|(_, of)| *of == parent) {
+                found.push(child);
+                parents.push(child);
+            }
         }
         found
     }

@@ -11,6 +11,7 @@
 use std::{
     future::Future,
     mem,
+    panic::{self, AssertUnwindSafe},
     pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
     task::{Context, Poll, Waker},
@@ -114,7 +115,7 @@ impl Drop for Writer {
         lock(&self.shared.queue).closed = true;
         self.shared.changed.notify_one();
         if let Some(thread) = self.thread.take() {
-            // One that panicked has answered by dropping its jobs.
+            // It does not panic.
             let _ = thread.join();
         }
     }
@@ -129,15 +130,12 @@ impl Shared {
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
     }
 
-    /// Puts `change` among what waits, and leaves it to the caller to have it written. Once the
-    /// queue is closed, the answer is that of a job that was dropped.
+    /// Puts `change` among what waits, and leaves it to the caller to have it written.
     fn enqueue(&self, change: &Change) -> (Answer, MutexGuard<'_, Queue>) {
         let reply = Arc::new(Reply::default());
         let job = Job { change: change.clone(), reply: Arc::clone(&reply) };
         let mut queue = lock(&self.queue);
-        if !queue.closed {
-            queue.waiting.push(job);
-        }
+        queue.waiting.push(job);
         (Answer(reply), queue)
     }
 
@@ -160,7 +158,6 @@ impl Shared {
     /// Writes a batch and answers it. Those who are answered find the next batch not begun yet, and
     /// may still be in it.
     fn write(&self, batch: Vec<Job>) {
-        let writing = Writing(self);
         let answers = match self.view() {
             View::Snapshot(_) => self.commit(&batch),
             View::Stopped(cause) => {
@@ -168,25 +165,33 @@ impl Shared {
             }
         };
         for (job, answer) in batch.into_iter().zip(answers) {
-            job.answer(answer);
+            job.reply.give(answer);
         }
-        drop(writing);
+        let mut queue = lock(&self.queue);
+        queue.writing = false;
+        let waits = !queue.waiting.is_empty();
+        drop(queue);
+        if waits {
+            self.changed.notify_one();
+        }
     }
 
+    /// Makes the changes of a batch. A database that fails is not written to again, and one that
+    /// panics has failed.
     fn commit(&self, batch: &[Job]) -> Answers {
-        match commit(&self.database, batch) {
-            Ok((answers, snapshot)) => {
+        let made = panic::catch_unwind(AssertUnwindSafe(|| commit(&self.database, batch)));
+        let cause = match made {
+            Ok(Ok((answers, snapshot))) => {
                 if let Some(snapshot) = snapshot {
                     self.show(View::Snapshot(Arc::new(snapshot)));
                 }
-                answers
+                return answers;
             }
-            Err(error) => {
-                let cause = Arc::new(RedbError::Database(error));
-                self.show(View::Stopped(Arc::clone(&cause)));
-                batch.iter().map(|_| Err(RedbError::Unknown(Arc::clone(&cause)))).collect()
-            }
-        }
+            Ok(Err(error)) => Arc::new(RedbError::Database(error)),
+            Err(_) => Arc::new(RedbError::Panicked),
+        };
+        self.show(View::Stopped(Arc::clone(&cause)));
+        batch.iter().map(|_| Err(RedbError::Unknown(Arc::clone(&cause)))).collect()
     }
 }
 
@@ -197,26 +202,6 @@ impl Queue {
             self.writing = true;
             mem::take(&mut self.waiting)
         })
-    }
-}
-
-/// Somebody writes. However that ends, what waits is written next, or answered if nothing can be
-/// written any more.
-struct Writing<'a>(&'a Shared);
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        let mut queue = lock(&self.0.queue);
-        queue.writing = false;
-        if thread::panicking() {
-            self.0.show(View::Stopped(Arc::new(RedbError::Panicked)));
-            queue.closed = true;
-            queue.waiting.clear();
-        }
-        if !queue.waiting.is_empty() {
-            drop(queue);
-            self.0.changed.notify_one();
-        }
     }
 }
 
@@ -246,19 +231,6 @@ struct Job {
     reply: Arc<Reply>,
 }
 
-impl Job {
-    fn answer(self, answer: Result<Commit, RedbError>) {
-        self.reply.give(answer);
-    }
-}
-
-/// A job that was dropped unanswered: the thread panicked.
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.reply.give(Err(RedbError::Unknown(Arc::new(RedbError::Panicked))));
-    }
-}
-
 /// Where an answer is left.
 #[derive(Debug, Default)]
 struct Reply {
@@ -269,22 +241,19 @@ struct Reply {
 #[derive(Debug, Default)]
 struct ReplyState {
     answer: Option<Result<Commit, StoreError>>,
-    taken: bool,
     waker: Option<Waker>,
 }
 
 impl Reply {
-    /// Leaves the answer, unless there is one already.
     fn give(&self, answer: Result<Commit, RedbError>) {
         let mut state = lock(&self.state);
-        if state.answer.is_none() && !state.taken {
-            state.answer = Some(answer.map_err(StoreError::new));
-            let waker = state.waker.take();
-            drop(state);
-            self.given.notify_one();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
+        state.answer = Some(answer.map_err(StoreError::new));
+        let waker = state.waker.take();
+        drop(state);
+        self.given.notify_one();
+        if let Some(waker) = waker {
+            // One that panics harms nobody else in the batch.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 }
@@ -298,7 +267,6 @@ impl Answer {
         let mut state = lock(&self.0.state);
         loop {
             if let Some(answer) = state.answer.take() {
-                state.taken = true;
                 return answer;
             }
             state = self.0.given.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -312,7 +280,6 @@ impl Future for Answer {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = lock(&self.0.state);
         if let Some(answer) = state.answer.take() {
-            state.taken = true;
             return Poll::Ready(answer);
         }
         state.waker = Some(context.waker().clone());
