@@ -49,10 +49,16 @@ fn git_clones_commits_pushes_and_fetches_with_a_credential_in_the_url() {
     // With the ending of its folder or without: it is one repository.
     world.does("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "other"]);
     assert_eq!(world.head("other", "HEAD"), world.head("work", "HEAD"));
-    // Both versions of the protocol.
-    let old = ["-c", "protocol.version=0", "clone", "--quiet", &url, "old"];
-    world.does("", &old);
-    assert_eq!(world.head("old", "HEAD"), world.head("work", "HEAD"));
+    // The protocol of today and the one of old, as the client wants it.
+    for (number, spoken) in [("2", true), ("0", false)] {
+        let version = format!("protocol.version={number}");
+        let mut asking = world.git("work", &["-c", &version, "ls-remote", &url]);
+        let asked = asking.env("GIT_TRACE_PACKET", "1").output().unwrap();
+        assert!(asked.status.success(), "{}", err(&asked));
+        assert_eq!(err(&asked).contains("< version 2"), spoken, "{}", err(&asked));
+        world.does("", &["-c", &version, "clone", "--quiet", &url, number]);
+        assert_eq!(world.head(number, "HEAD"), world.head("work", "HEAD"));
+    }
     assert_eq!(server.stop(), Some(0));
 }
 
