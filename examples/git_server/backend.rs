@@ -4,7 +4,7 @@
 //! body as its input, and its output is a head and a body. Both bodies stream: whatever is pushed or
 //! cloned, no more than a few pieces of it are in this process at a time.
 
-use std::{io, net::SocketAddr, path::Path, process::Stdio};
+use std::{io, net::SocketAddr, os::unix::process::CommandExt as _, path::Path, process::Stdio};
 
 use axum::{
     body::{Body, Bytes},
@@ -27,14 +27,17 @@ const PIECE: usize = 32 * 1024;
 /// How long the head of an answer may be. Git's is a few lines.
 const HEAD: u64 = 8 * 1024;
 
-/// Git, without anything that this process or its user has set for it.
+/// Git, without anything that this process or its user has set for it. In a group of its own, so
+/// that a Ctrl-C for this process is not one for what it has accepted, and so that it can be ended
+/// together with what it starts.
 pub(crate) fn git() -> std::process::Command {
     let mut git = std::process::Command::new("git");
     git.env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("LC_ALL", "C");
+        .env("LC_ALL", "C")
+        .process_group(0);
     git
 }
 
@@ -89,9 +92,7 @@ pub(crate) async fn run(
         }
     }
 
-    // In a group of its own, so that it can be ended together with what it starts, and so that a
-    // Ctrl-C for this process is not one for the requests that it has accepted.
-    let mut child = git.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut child = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
     let running = Running(child);
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else {

@@ -11,7 +11,6 @@ use std::{
 };
 
 use axum::http::{Method, Uri};
-use tokio::process::Command;
 
 use crate::backend;
 
@@ -130,43 +129,45 @@ impl Repositories {
         // What is there and is no repository, such as a link, is left alone.
         let free = path.symlink_metadata().is_err();
         if free && self.create && endpoint == Endpoint::Refs(Service::ReceivePack) {
-            self.make(&path).await?;
+            let number = self.begun.fetch_add(1, Ordering::Relaxed);
+            // Hidden, so that no name can stand for it.
+            let unfinished = self.root.join(format!(".new-{}-{number}", std::process::id()));
+            let (root, path) = (self.root.clone(), path.clone());
+            // Goes on to its end even if the client goes away.
+            let making = tokio::task::spawn_blocking(move || make(&root, &unfinished, &path));
+            making.await.map_err(io::Error::other)??;
         }
         Ok(is_there(&path)?.then_some(path))
     }
+}
 
-    /// Makes a bare repository under another name, and then gives it its own: another request that
-    /// makes the same one at the same time sees the whole of it or nothing.
-    async fn make(&self, path: &Path) -> io::Result<()> {
-        let parents = path.ancestors().skip(1).take_while(|parent| *parent != self.root);
-        for parent in parents.collect::<Vec<_>>().into_iter().rev() {
-            match fs::create_dir(parent) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                // Of what was there before, a link is no way out.
-                _ if is_there(parent)? => {}
-                _ => return Ok(()),
-            }
+/// Makes a bare repository under another name, and then gives it its own: another request that
+/// makes the same one at the same time sees the whole of it or nothing.
+fn make(root: &Path, unfinished: &Path, path: &Path) -> io::Result<()> {
+    let parents: Vec<_> = path.ancestors().skip(1).take_while(|parent| *parent != root).collect();
+    for parent in parents.into_iter().rev() {
+        match fs::create_dir(parent) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            // Of what was there before, a link is no way out.
+            _ if is_there(parent)? => {}
+            _ => return Ok(()),
         }
-        // Hidden, so that no name can stand for it.
-        let number = self.begun.fetch_add(1, Ordering::Relaxed);
-        let unfinished = self.root.join(format!(".new-{}-{number}", std::process::id()));
-        let status = Command::from(backend::git())
-            .args(["init", "--quiet", "--bare", "--initial-branch=main", "--"])
-            .arg(&unfinished)
-            .stdin(Stdio::null())
-            .status()
-            .await?;
-        let made = if status.success() {
-            fs::rename(&unfinished, path)
-        } else {
-            Err(io::Error::other("a repository cannot be made"))
-        };
-        if made.is_err() {
-            let _ = fs::remove_dir_all(&unfinished);
-        }
-        // Somebody else may have been first.
-        if is_there(path)? { Ok(()) } else { made }
     }
+    let status = backend::git()
+        .args(["init", "--quiet", "--bare", "--initial-branch=main", "--"])
+        .arg(unfinished)
+        .stdin(Stdio::null())
+        .status()?;
+    let made = if status.success() {
+        fs::rename(unfinished, path)
+    } else {
+        Err(io::Error::other("a repository cannot be made"))
+    };
+    if made.is_err() {
+        let _ = fs::remove_dir_all(unfinished);
+    }
+    // Somebody else may have been first.
+    if is_there(path)? { Ok(()) } else { made }
 }
 
 /// Whether there is a folder at this path, and no symbolic link on the way to it.
