@@ -33,7 +33,7 @@ mod store;
 mod words;
 
 use explain::explain;
-use store::{NotOpened, StoreChoice};
+use store::{NotOpened, StoreUrl};
 use words::relative;
 
 /// Issues, lists, disables, resets, deletes and verifies service-specific credentials
@@ -50,7 +50,7 @@ it goes to standard error. With --json it is the field `password` of one object.
 struct Options {
     /// Where the credentials are: `redb:PATH`. Only `user add` makes a file that is not there
     #[arg(long, value_name = "STORE", global = true)]
-    store: Option<StoreChoice>,
+    store: Option<StoreUrl>,
     /// The account
     #[arg(long, value_name = "ID", default_value = "123456789012", global = true)]
     account: AccountId,
@@ -275,16 +275,16 @@ async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// Opens the store. A mistyped path is told from an empty store, unless a file is wanted.
-async fn open(choice: Option<StoreChoice>, makes: bool) -> Result<AnyStore, Failure> {
+async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure> {
     let choice = match choice {
         // A global option cannot be a required one.
         None => return Err(Failure::Usage("--store redb:PATH is missing".to_owned())),
-        Some(StoreChoice::Memory) => {
+        Some(StoreUrl::Memory) => {
             return Err(Failure::Usage("`memory` would be gone when this ends".to_owned()));
         }
         Some(choice) => choice,
     };
-    if let StoreChoice::Redb(path) = &choice
+    if let StoreUrl::Redb(path) = &choice
         && !makes
         && !path.exists()
     {

@@ -268,7 +268,8 @@ fn the_admin_address_serves_programs_on_this_machine_alone() {
         ("localhost.evil.example", "", false),
         ("localhost:80@evil.example", "", false),
         ("127.0.0.2", "", false),
-        ("[::1]", "", false),
+        ("[::1]:80", "", true),
+        ("[::2]", "", false),
         ("", "", false),
     ]
     .into_iter()
@@ -288,7 +289,7 @@ fn the_admin_address_serves_programs_on_this_machine_alone() {
     // A request of before there were hosts.
     assert_eq!(status(&raw(admin, &format!("GET {get}old HTTP/1.0\r\n\r\n"))), 403);
     let users = server.admin("ListUsers", &[]);
-    assert_eq!(users.matches("<UserName>").count(), 10, "{users}");
+    assert_eq!(users.matches("<UserName>").count(), 12, "{users}");
     // More than can be meant.
     let long = server.admin("CreateUser", &[("UserName", &"x".repeat(1 << 20))]);
     assert_eq!((status(&long), element(&long, "Code")), (413, "MalformedInput"));

@@ -43,19 +43,19 @@ use tokio::{
     sync::watch,
 };
 
-#[path = "../support/api.rs"]
-mod api;
 mod backend;
 #[path = "../support/explain.rs"]
 mod explain;
+#[path = "../support/iam.rs"]
+mod iam;
 mod repository;
 #[path = "../support/store.rs"]
 mod store;
 
-use api::Guard;
 use explain::explain;
+use iam::Iam;
 use repository::{Endpoint, Repositories};
-use store::StoreChoice;
+use store::StoreUrl;
 
 /// A Git server that lets people in by service-specific credentials
 #[derive(Debug, Parser)]
@@ -70,7 +70,7 @@ struct Options {
     create: bool,
     /// Where the credentials are: `memory` or `redb:PATH`
     #[arg(long, value_name = "STORE")]
-    store: StoreChoice,
+    store: StoreUrl,
     /// Where to listen; port 0 takes one that is free
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
@@ -94,7 +94,7 @@ struct Options {
 /// What every request needs.
 #[derive(Debug)]
 struct Server {
-    iam: AsyncCredentialManager<AnyStore>,
+    manager: AsyncCredentialManager<AnyStore>,
     service: ServiceName,
     /// The `WWW-Authenticate` of a refusal.
     challenge: HeaderValue,
@@ -119,7 +119,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let repositories = Repositories::open(&repositories, options.create)
         .map_err(|error| format!("{}: {error}", repositories.display()))?;
     let opened = store.open().await.map_err(|error| format!("{store}: {}", explain(&error)))?;
-    let iam = AsyncCredentialManager::builder(options.account, opened).policy(policy).build_async();
+    let manager = AsyncCredentialManager::builder(options.account, opened);
+    let manager = manager.policy(policy).build_async();
 
     // From here on a signal ends the server in good order.
     let stopping = stopping()?;
@@ -127,10 +128,14 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let admin = match options.admin {
         None => None,
         Some(address) => {
-            let (listener, guard) = Guard::listen(address, options.insecure)
+            let listener = iam::bind(address, options.insecure)
                 .await
                 .map_err(|error| format!("{address}: {error}"))?;
-            Some((listener, api::router(iam.clone(), Dialect::Documented, guard)))
+            let (manager, dialect) = (manager.clone(), Dialect::Documented);
+            let router = Iam { manager, caller: None, dialect }.router();
+            let guarded = !options.insecure;
+            let router = if guarded { iam::guard(router, address.ip()) } else { router };
+            Some((listener, router))
         }
     };
     println!("listening on http://{}", git.local_addr()?);
@@ -140,7 +145,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     // A service name has no quotes in it.
     let challenge = format!("Basic realm=\"{service}\", charset=\"UTF-8\"").parse()?;
-    let server = Arc::new(Server { iam, service, challenge, repositories });
+    let server = Arc::new(Server { manager, service, challenge, repositories });
     let router = Router::new().fallback(answer).with_state(server);
     let serving_admin = async {
         match admin {
@@ -248,7 +253,10 @@ enum Denied {
 impl Server {
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Authenticated, Denied> {
         let (name, password) = basic(headers).ok_or(Denied::NotPresented)?;
-        self.iam.authenticate(&self.service, &name, &password).await.map_err(Denied::NotAdmitted)
+        self.manager
+            .authenticate(&self.service, &name, &password)
+            .await
+            .map_err(Denied::NotAdmitted)
     }
 
     /// Git asks the user, or a credential helper, when it is told so.

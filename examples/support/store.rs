@@ -8,14 +8,14 @@ use service_specific_credentials::{
     store::{AnyStore, Immediate, OpenError, RedbStore},
 };
 
-/// The value of `--store`.
+/// The value of `--store`: `memory`, or `redb:` and the path of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum StoreChoice {
+pub(crate) enum StoreUrl {
     Memory,
     Redb(PathBuf),
 }
 
-impl FromStr for StoreChoice {
+impl FromStr for StoreUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -27,7 +27,7 @@ impl FromStr for StoreChoice {
     }
 }
 
-impl fmt::Display for StoreChoice {
+impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),
@@ -36,7 +36,7 @@ impl fmt::Display for StoreChoice {
     }
 }
 
-impl StoreChoice {
+impl StoreUrl {
     /// Opens the store, and makes it if it is a file that is not there.
     pub(crate) async fn open(&self) -> Result<AnyStore, NotOpened> {
         match self.clone() {
