@@ -16,3 +16,5 @@ mod world;
 mod golden;
 #[path = "wire/order.rs"]
 mod order;
+#[path = "wire/shapes.rs"]
+mod shapes;

@@ -119,7 +119,7 @@ fn id() -> Vec<Wrong> {
             &[("UserName", "Carl")],
             404,
             "NoSuchEntity",
-            "User Carl does not have a service specific credential with id {active}",
+            "User Carl does not have a service specific credential with id {asked}",
         ),
     ]
 }
@@ -263,7 +263,10 @@ fn of_two_wrongs_the_earlier_is_reported() {
                 }
                 let Some(form) = spoilt(action, base, &[first, second]) else { continue };
                 let refusal = world.refusal(&Call::form(form.clone()));
-                let expected = (first.status, first.code.to_owned(), world.fill(first.message));
+                let asked = form.split("CredentialId=").nth(1).unwrap_or_default();
+                let asked = asked.split('&').next().unwrap();
+                let message = world.fill(&first.message.replace("{asked}", asked));
+                let expected = (first.status, first.code.to_owned(), message);
                 assert_eq!(refusal, expected, "{:?} {:?}: {form}", first.step, second.step);
                 pairs += 1;
             }
