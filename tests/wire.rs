@@ -12,9 +12,17 @@ mod common;
 #[path = "wire/world.rs"]
 mod world;
 
+#[path = "wire/echo.rs"]
+mod echo;
 #[path = "wire/golden.rs"]
 mod golden;
+#[path = "wire/lists.rs"]
+mod lists;
 #[path = "wire/order.rs"]
 mod order;
+#[path = "wire/reading.rs"]
+mod reading;
 #[path = "wire/shapes.rs"]
 mod shapes;
+#[path = "wire/state.rs"]
+mod state;
