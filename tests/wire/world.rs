@@ -376,5 +376,6 @@ fn text(element: &Node<'_, '_>) -> String {
 
 /// Percent-encodes every byte.
 pub(crate) fn encoded(text: impl AsRef<[u8]>) -> String {
-    text.as_ref().iter().map(|byte| format!("%{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap();
+    text.as_ref().iter().flat_map(|byte| ['%', digit(byte >> 4), digit(byte & 15)]).collect()
 }
