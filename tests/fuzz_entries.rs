@@ -85,7 +85,9 @@ fn edit(seeds: Vec<Vec<u8>>, tokens: &'static [&'static str]) -> impl Strategy<V
 /// Runs the entry on its seeds, on mutations of them and on arbitrary bytes.
 fn run(entry: fn(&[u8]), seeds: Vec<Vec<u8>>, tokens: &'static [&'static str]) {
     assert!(!seeds.is_empty());
-    seeds.iter().for_each(|seed| entry(seed));
+    for seed in &seeds {
+        entry(seed);
+    }
     let mutated =
         (select(seeds.clone()), vec(edit(seeds, tokens), 1..6)).prop_map(|(seed, edits)| {
             edits.into_iter().fold(seed, |mut bytes, edit| {

@@ -50,8 +50,7 @@ fn some(value: impl Into<String>, wrong: &[&str]) -> Value {
 }
 
 fn users() -> Vec<Row> {
-    let (longest, shortest, pattern) =
-        (&longest(64)[..], shortest(1), &pattern(r"[\w+=,.@-]+")[..]);
+    let (longest, shortest, pattern) = (&*longest(64), shortest(1), &*pattern(r"[\w+=,.@-]+"));
     let values = || {
         vec![
             some("", &[&shortest]),
@@ -74,7 +73,7 @@ fn users() -> Vec<Row> {
 }
 
 fn services() -> Vec<Row> {
-    let (longest, pattern) = (&longest(128)[..], &pattern("[a-zA-Z0-9.-]*")[..]);
+    let (longest, pattern) = (&*longest(128), &*pattern("[a-zA-Z0-9.-]*"));
     let values = || {
         vec![
             some("a".repeat(129), &[longest]),
@@ -93,8 +92,8 @@ fn services() -> Vec<Row> {
 }
 
 fn ids() -> Vec<Row> {
-    let (longest, shortest) = (&longest(128)[..], &shortest(20)[..]);
-    let pattern = &pattern(r"[\w]+")[..];
+    let (longest, shortest) = (&*longest(128), &*shortest(20));
+    let pattern = &*pattern(r"[\w]+");
     let values = || {
         vec![
             null(),
@@ -136,7 +135,7 @@ fn numbers() -> Vec<Row> {
 }
 
 fn markers() -> Vec<Row> {
-    let (longest, pattern) = (&longest(320)[..], &pattern(r"[\u0020-\u00FF]+")[..]);
+    let (longest, pattern) = (&*longest(320), &*pattern(r"[\u0020-\u00FF]+"));
     let values = || {
         vec![
             some("", &[&shortest(1)]),
