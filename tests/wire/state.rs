@@ -3,13 +3,17 @@
 
 use http::StatusCode;
 use service_specific_credentials::{
-    Policy, Status, SystemEntropy,
-    query::{Dialect, ErrorResponse, RequestError, RequestId},
+    CredentialManager, Entropy, EntropyError, Policy, Status, SystemEntropy, UserName,
+    query::{self, Dialect, ErrorResponse, RequestError, RequestId},
 };
 use time::Duration;
 
-use crate::common::name;
-use crate::world::{CREATE, Call, DELETE, Fault, LIST, RESET, Reply, UPDATE, World, request_id};
+use crate::{
+    common::name,
+    world::{
+        CREATE, Call, DELETE, FORM, Fault, LIST, RESET, Reply, UPDATE, World, form, request_id,
+    },
+};
 
 const API_KEYS: [(&str, &str); 4] = [
     ("bedrock.amazonaws.com", "ABSK"),
@@ -192,29 +196,50 @@ fn a_store_that_fails_is_no_fault_of_the_client_and_says_nothing_of_itself() {
     }
 }
 
+/// A generator that is broken.
+#[derive(Debug)]
+struct Broken;
+
+impl Entropy for Broken {
+    fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+        Err(EntropyError::new("/dev/random is on fire"))
+    }
+}
+
+#[test]
+fn a_generator_that_fails_is_no_fault_of_the_client_either() {
+    let world = World::new();
+    let before = world.dump();
+    let iam = CredentialManager::builder(world.iam.account(), world.iam.store().clone())
+        .entropy(Broken)
+        .build();
+    for form in [
+        form(CREATE, "UserName=carl&ServiceName=codecommit.amazonaws.com"),
+        form(RESET, "UserName=anika&ServiceSpecificCredentialId={active}"),
+        form("CreateUser", "UserName=dora"),
+    ] {
+        let request = http::Request::get(format!("/?{}", world.fill(&form))).body("").unwrap();
+        let response = query::handle(&iam, &request, None, Dialect::default(), request_id());
+        assert_eq!(response.status(), 500);
+        let body = String::from_utf8(response.into_body()).unwrap();
+        assert!(body.contains("<Type>Receiver</Type><Code>ServiceFailure</Code>"), "{body}");
+        assert!(!body.contains("fire"), "{body}");
+    }
+    assert_eq!(world.dump(), before);
+    assert!(RequestId::generate(&Broken).is_err());
+}
+
 #[test]
 fn a_service_that_the_policy_no_longer_names_is_told_as_it_is_kept() {
     let without = Policy::builder().without_service(&name("codecommit.amazonaws.com"));
     let world = World::new();
-    let iam = service_specific_credentials::CredentialManager::builder(
-        world.iam.account(),
-        world.iam.store().clone(),
-    )
-    .policy(without.build().unwrap())
-    .build();
+    let iam = CredentialManager::builder(world.iam.account(), world.iam.store().clone())
+        .policy(without.build().unwrap())
+        .build();
     let reset =
         Call::post(RESET, &world.fill("UserName=anika&ServiceSpecificCredentialId={active}"));
-    let request = http::Request::post("/")
-        .header("content-type", crate::world::FORM)
-        .body(reset.body)
-        .unwrap();
-    let response = service_specific_credentials::query::handle(
-        &iam,
-        &request,
-        None,
-        Dialect::Recorded,
-        request_id(),
-    );
+    let request = http::Request::post("/").header("content-type", FORM).body(reset.body).unwrap();
+    let response = query::handle(&iam, &request, None, Dialect::Recorded, request_id());
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     let body = String::from_utf8(response.into_body()).unwrap();
     let message =
@@ -233,6 +258,11 @@ fn request_ids_are_random_uuids() {
         let response = ErrorResponse::from(RequestError::MissingAction).response(id);
         assert_eq!(response.headers()["x-amzn-requestid"], id.to_string());
     }
+}
+
+#[test]
+fn the_dialect_is_the_documented_one_unless_told_otherwise() {
+    assert_eq!(Dialect::default(), Dialect::Documented);
 }
 
 #[test]
@@ -257,7 +287,7 @@ fn a_refusal_of_ones_own_is_written_as_the_others() {
          <RequestId>01020304-0506-0708-090a-0b0c0d0e0f10</RequestId></ErrorResponse>"
     );
     // What the core refuses before there is a request.
-    let invalid = "".parse::<service_specific_credentials::UserName>().unwrap_err().into();
+    let invalid = "".parse::<UserName>().unwrap_err().into();
     let refusal = ErrorResponse::from_error(&invalid, Dialect::Documented);
     assert_eq!((refusal.status().as_u16(), refusal.code()), (400, "ValidationError"));
     assert_eq!(
