@@ -1,0 +1,9 @@
+//! A form, as a body and as a query string.
+
+#![no_main]
+#![allow(dead_code, reason = "each target has one of the entries")]
+
+#[path = "../../fuzz_entries/entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::form(bytes));

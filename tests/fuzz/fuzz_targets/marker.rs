@@ -1,0 +1,9 @@
+//! A marker, and the listings that go on from it.
+
+#![no_main]
+#![allow(dead_code, reason = "each target has one of the entries")]
+
+#[path = "../../fuzz_entries/entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::marker(bytes));

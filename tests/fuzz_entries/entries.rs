@@ -1,0 +1,130 @@
+//! What is fuzzed: bytes that a stranger chooses. Each entry takes any bytes, and panics if they
+//! get anything but a value or a refusal. The fuzz targets and the property tests share these.
+
+use std::sync::LazyLock;
+
+use http::{Request as HttpRequest, Uri};
+use roxmltree::Document;
+use service_specific_credentials::{
+    CredentialManager, Error, ListRequest, Marker, MaxItems, MemoryStore, UserName,
+    query::{self, Dialect, ErrorResponse, Request, RequestId},
+    store::UserRecord,
+    testing::{FixedClock, SeededEntropy},
+};
+use sha2::{Digest as _, Sha256};
+use time::{Duration, OffsetDateTime};
+
+pub(crate) const CODECOMMIT: &str = "codecommit.amazonaws.com";
+
+/// `anika` with two passwords and an API key, `bo` with a password, `carl` with nothing: the same
+/// ids and secrets in every run, so that seeds can name them.
+pub(crate) fn manager() -> CredentialManager<MemoryStore> {
+    let dawn = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382);
+    let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
+        .clock(FixedClock::new(dawn))
+        .entropy(SeededEntropy::new(7))
+        .build();
+    for (user, services) in [
+        ("anika", &[CODECOMMIT, CODECOMMIT, "bedrock.amazonaws.com"][..]),
+        ("bo", &[CODECOMMIT]),
+        ("carl", &[]),
+    ] {
+        let user: UserName = user.parse().unwrap();
+        iam.register_user(&user).unwrap();
+        for service in services {
+            drop(iam.create(&user, &service.parse().unwrap()).unwrap());
+        }
+    }
+    iam
+}
+
+/// One that nothing is changed in.
+static STANDING: LazyLock<CredentialManager<MemoryStore>> = LazyLock::new(manager);
+
+/// The bytes as a form: read, and answered as a body and as a query string.
+pub(crate) fn form(bytes: &[u8]) {
+    let id = RequestId::from_bytes([7; 16]);
+    let read = Request::from_form(bytes);
+    let refusal = read.as_ref().err().map(|error| ErrorResponse::from(error.clone()).response(id));
+    if let Ok(request) = read {
+        assert!(!request.action().is_empty());
+        let _ = (request.user_name(), request.service_name(), request.credential_id());
+    }
+    let form_type = "application/x-www-form-urlencoded";
+    let post = HttpRequest::post("/").header("content-type", form_type).body(bytes).unwrap();
+    let uri = Uri::try_from([b"/?", bytes].concat()).ok();
+    let get = uri.map(|uri| HttpRequest::get(uri).body(&b""[..]).unwrap());
+    // A `#` ends a query string, and only there.
+    let get = get.filter(|get| get.uri().query().unwrap_or_default().len() == bytes.len());
+
+    let caller = "carl".parse().unwrap();
+    for (dialect, caller) in [(Dialect::Documented, None), (Dialect::Recorded, Some(&caller))] {
+        let answers: Vec<_> = [Some(&post), get.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|request| {
+                // What cannot be read changes nothing, and need not be waited for.
+                let fresh = refusal.is_none().then(manager);
+                query::handle(fresh.as_ref().unwrap_or(&STANDING), request, caller, dialect, id)
+            })
+            .collect();
+        for answer in &answers {
+            let xml = std::str::from_utf8(answer.body()).unwrap();
+            let document = Document::parse(xml).unwrap();
+            let failed = document.root_element().tag_name().name() == "ErrorResponse";
+            let status = answer.status();
+            assert_eq!(status.is_success(), !failed, "{status} {xml}");
+            assert!(!status.is_server_error(), "{status} {xml}");
+            // `"` takes six bytes, and there are five users and credentials to tell of.
+            assert!(xml.len() <= 8 * bytes.len() + 8192, "{} bytes", xml.len());
+            assert_eq!(answer.body(), answers[0].body());
+            if let Some(refusal) = &refusal {
+                assert_eq!((status, answer.body()), (refusal.status(), refusal.body()));
+            }
+        }
+    }
+}
+
+/// The bytes as a marker: read, and listed from.
+pub(crate) fn marker(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(marker) = text.parse::<Marker>() else { return };
+    assert_eq!(marker.as_str(), text);
+    let user = |name: &str| ListRequest::new().user(name.parse().unwrap());
+    let service = CODECOMMIT.parse().unwrap();
+    for request in [
+        user("anika"),
+        user("bo"),
+        user("anika").service(service),
+        ListRequest::new().all_users(true),
+    ] {
+        let whole = STANDING.list_page(&request).unwrap().items;
+        let part = STANDING.list_page(&request.marker(marker.clone()));
+        match part {
+            // Nothing that is not listed anyway, in the same order.
+            Ok(page) => assert!(whole.ends_with(&page.items)),
+            Err(Error::MarkerMismatch) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    match STANDING.users(Some(&marker), MaxItems::default()) {
+        Ok(page) => assert!(page.items.len() <= 3),
+        Err(Error::MarkerMismatch) => {}
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+/// The bytes as a record: what is read is written as it was. Once more with the checksum put right,
+/// which nobody guesses.
+pub(crate) fn record(bytes: &[u8]) {
+    decode(bytes);
+    let body = &bytes[..bytes.len().saturating_sub(4)];
+    decode(&[body, &Sha256::digest(body)[..4]].concat());
+}
+
+fn decode(bytes: &[u8]) {
+    if let Ok(record) = UserRecord::decode(bytes) {
+        assert_eq!(record.encode(), bytes);
+        assert!(record.keys().count() > record.credential_count());
+    }
+}
