@@ -5,6 +5,7 @@ use std::{borrow::Cow, io};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use quick_xml::{
     Writer,
+    escape::partial_escape,
     events::{BytesStart, BytesText, Event},
 };
 
@@ -58,10 +59,9 @@ impl Xml {
     /// An element that holds a text of any characters.
     pub(super) fn text(&mut self, name: &str, text: &str) -> io::Result<()> {
         self.element(name, |xml| {
-            if is_plain(text) {
-                return xml.0.write_event(Event::Text(BytesText::from_escaped(text)));
-            }
-            xml.0.write_event(Event::Text(BytesText::new(&representable(text))))
+            let escaped =
+                if is_plain(text) { text.into() } else { partial_escape(representable(text)) };
+            xml.0.write_event(Event::Text(BytesText::from_escaped(escaped)))
         })
     }
 
