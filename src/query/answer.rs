@@ -97,3 +97,31 @@ fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
     xml.text("Arn", &format!("arn:aws:iam::{account}:user/{}", user.name()))?;
     xml.text("CreateDate", &user.created.iso_8601())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CredentialAge, CredentialManager, MemoryStore, Policy, ServiceName, UserName};
+
+    #[test]
+    fn a_document_that_holds_a_secret_never_grows() {
+        let passwords: ServiceName = "p".repeat(ServiceName::MAX_LENGTH).parse().unwrap();
+        let api_keys: ServiceName = "k".repeat(ServiceName::MAX_LENGTH).parse().unwrap();
+        let policy = Policy::builder()
+            .password_service(passwords.clone())
+            .api_key_service(api_keys.clone(), "PREFIX")
+            .build()
+            .unwrap();
+        let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
+            .policy(policy)
+            .build();
+        let user: UserName = "u".repeat(UserName::MAX_LENGTH).parse().unwrap();
+        iam.register_user(&user).unwrap();
+        for service in [passwords, api_keys] {
+            let issued = iam.create_with(&user, &service, CredentialAge::days(1).unwrap()).unwrap();
+            let answer = Answer::Issued(issued);
+            let body = answer.response(Action::Create, RequestId::from_bytes([0; 16])).into_body();
+            assert_eq!(body.capacity(), answer.capacity());
+        }
+    }
+}
