@@ -1,5 +1,7 @@
 //! The emulator as a process.
 
+#![allow(dead_code, reason = "the test and the benchmark each use a part of this")]
+
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
