@@ -8,6 +8,9 @@
 //!
 //! # What is served
 //!
+//! Refusals have the form of the API, but for what is no HTTP, or has more than 64 KiB in its address:
+//! that gets a bare status.
+//!
 //! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the port
 //! is an administrator. So it listens on loopback only, and refuses what a web page may have sent,
 //! unless it is started with `--insecure`.
@@ -105,9 +108,9 @@ async fn main() -> ExitCode {
     match run(Options::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let causes = iter::successors(error.source(), |&error| error.source());
-            let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-            eprintln!("emulator: {error}{causes}");
+            let causes = iter::successors(Some(&*error), |&error| error.source());
+            let causes: Vec<String> = causes.map(ToString::to_string).collect();
+            eprintln!("emulator: {}", causes.join(": "));
             ExitCode::FAILURE
         }
     }

@@ -18,10 +18,10 @@ pub(crate) fn build(profile: &str) -> PathBuf {
     assert!(built.status.success());
     let messages = String::from_utf8(built.stdout).unwrap();
     let messages = messages.lines().map(|line| serde_json::from_str(line).unwrap());
-    let executable = messages.filter_map(|message: serde_json::Value| {
+    let mut executables = messages.filter_map(|message: serde_json::Value| {
         message.get("executable")?.as_str().map(PathBuf::from)
     });
-    executable.last().unwrap()
+    executables.next().unwrap()
 }
 
 /// One that is running. It is killed when it is dropped.
