@@ -11,7 +11,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::PathBuf,
     process::Command,
     sync::{Barrier, LazyLock},
     thread,
@@ -30,7 +30,7 @@ use client::{Answer, Client};
 use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder};
 use server::Server;
 
-static EMULATOR: LazyLock<std::path::PathBuf> =
+static EMULATOR: LazyLock<PathBuf> =
     LazyLock::new(|| server::build(if cfg!(debug_assertions) { "dev" } else { "release" }));
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
@@ -266,7 +266,7 @@ fn bodies_of_up_to_one_mebibyte_are_taken() {
     // One that never ends is cut off, and the server goes on.
     let mut endless = Client::new(server.address);
     endless.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
-    let chunk = [&b"10000\r\n"[..], &[b'a'; 0x1_0000], b"\r\n"].concat();
+    let chunk = [&b"1000\r\n"[..], &[b'a'; 0x1000], b"\r\n"].concat();
     while endless.try_send(&chunk) {}
     assert_eq!(client.request("POST /", &[FORM], &form(100)).status, 200);
 
@@ -591,7 +591,8 @@ fn what_does_not_open_a_service_is_refused_whatever_is_wrong() {
 #[test]
 fn a_store_that_fails_is_no_refusal() {
     let folder = Folder::new("emulator-full");
-    let store = format!("redb:{}", folder.file("store.redb").display());
+    let file = folder.file("store.redb");
+    let store = format!("redb:{}", file.display());
     let server = start(&["--store", &store]);
     let mut client = Client::new(server.address);
     let (name, password) = anika(&mut client, CODECOMMIT);
@@ -599,7 +600,7 @@ fn a_store_that_fails_is_no_refusal() {
     drop(client);
     assert!(server.wait().success());
 
-    let blocks = Path::new(&store["redb:".len()..]).metadata().unwrap().len() / 512;
+    let blocks = file.metadata().unwrap().len() / 512;
     let limited = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
     let mut command = Command::new("sh");
     command.args(["-c", &limited, "sh"]).arg(&*EMULATOR);

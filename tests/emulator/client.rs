@@ -85,7 +85,7 @@ impl Client {
     ) -> Answer {
         let mut head = format!("{line} HTTP/1.1\r\n");
         for header in headers {
-            head += &format!("{header}\r\n");
+            head.extend([header, "\r\n"]);
         }
         let length = format!("Content-Length: {}\r\n\r\n", body.len());
         head += if body.is_empty() { "\r\n" } else { &length };
