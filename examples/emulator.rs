@@ -35,6 +35,7 @@ use std::{error::Error, iter, net::SocketAddr, process::ExitCode, time::Duration
 
 use axum::{
     Router,
+    body::Body,
     extract::{Path, State, rejection::PathRejection},
     http::{
         HeaderMap, HeaderValue, StatusCode,
@@ -199,7 +200,7 @@ async fn authenticate(
     service: Result<Path<ServiceName>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let Ok(Path(service)) = service else { return iam::not_found().await };
+    let Ok(Path(service)) = service else { return iam::refuse(&iam::nothing_here()) };
     let answer = match Presented::read(&headers) {
         Some(Presented::Basic(pair)) => match pair.split_once(':') {
             // The first colon ends the name: there may be more in the password.
@@ -270,10 +271,10 @@ fn failed(status: StatusCode, message: &str) -> Response {
     iam::refuse(&ErrorResponse::new(status, "ServiceFailure", message))
 }
 
-async fn only_get() -> Response {
+async fn only_get(body: Body) -> Response {
     let message = "Only GET is supported";
     let refusal = ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
-    let mut response = iam::refuse(&refusal);
+    let mut response = iam::refuse_after(body, &refusal).await;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
 }

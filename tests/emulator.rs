@@ -240,6 +240,8 @@ fn bodies_of_up_to_one_mebibyte_are_taken() {
         chunked
     };
     let head = format!("POST / HTTP/1.1\r\nHost: localhost\r\n{FORM}\r\n");
+    #[cfg(target_os = "linux")]
+    let mut peak = 0;
     for (length, taken) in [
         (100, true),
         (MAX_BYTES - 1, true),
@@ -261,13 +263,18 @@ fn bodies_of_up_to_one_mebibyte_are_taken() {
                 assert_eq!(answer.element("Message"), message);
             }
         }
+        #[cfg(target_os = "linux")]
+        if length == MAX_BYTES {
+            peak = server.peak_kibibytes();
+        }
     }
 
     // One that never ends is cut off, and the server goes on.
     let mut endless = Client::new(server.address);
     endless.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
     let chunk = [&b"1000\r\n"[..], &[b'a'; 0x1000], b"\r\n"].concat();
-    while endless.try_send(&chunk) {}
+    let mut sent = 0..64 * MAX_BYTES / 0x1000;
+    assert!(sent.any(|_| !endless.try_send(&chunk)), "it reads without end");
     assert_eq!(client.request("POST /", &[FORM], &form(100)).status, 200);
 
     // A body that breaks off, and one whose chunks are none.
@@ -278,8 +285,8 @@ fn bodies_of_up_to_one_mebibyte_are_taken() {
 
     #[cfg(target_os = "linux")]
     {
-        let peak = server.peak_kibibytes();
-        assert!(peak < 32 * 1024, "{peak} KiB");
+        let grown = server.peak_kibibytes().saturating_sub(peak);
+        assert!(grown < 4 * 1024, "{grown} KiB");
     }
 }
 
@@ -348,6 +355,15 @@ fn get_and_post_are_served_and_no_other_method_or_path() {
         let answer = client.request(&format!("{method} {path}"), &[], b"");
         assert_eq!(answer.refusal(), (405, "MethodNotAllowed"), "{method}");
         assert_eq!(answer.header("allow"), Some("GET"));
+    }
+    // With a body too, and the connection goes on.
+    for (line, refusal) in [
+        ("PUT /", (405, "MethodNotAllowed")),
+        ("POST /authenticate/codecommit.amazonaws.com", (405, "MethodNotAllowed")),
+        ("POST /elsewhere", (404, "NotFound")),
+    ] {
+        let answer = client.request(line, &[FORM], &[b'a'; 10_000]);
+        assert_eq!(answer.refusal(), refusal);
     }
     client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(client.head().status, 405);
@@ -577,9 +593,6 @@ fn what_does_not_open_a_service_is_refused_whatever_is_wrong() {
     bodies.dedup();
     assert_eq!(bodies.len(), 1);
 
-    // The first colon ends the name.
-    let answer = authenticate(&mut client, CODECOMMIT, &[&basic(&name, ":a:b")]);
-    assert_eq!(answer.status, 401);
     for service in ["a%20b", "%ff", "a_b"] {
         let answer = authenticate(&mut client, service, &[&right]);
         assert_eq!(answer.refusal(), (404, "NotFound"), "{service}");

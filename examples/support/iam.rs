@@ -18,7 +18,7 @@ use axum::{
     body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
     http::{
-        HeaderMap, Method, StatusCode, Uri,
+        HeaderMap, StatusCode, Uri,
         header::{HOST, ORIGIN},
         uri::Authority,
     },
@@ -52,8 +52,7 @@ impl Iam {
 
 async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let body = if head.method == Method::POST { read(body).await } else { Ok(Bytes::new()) };
-    let request = match body {
+    let request = match read(body).await {
         Ok(body) => Request::from_parts(head, body),
         Err(refusal) => return refuse(&refusal),
     };
@@ -65,7 +64,7 @@ async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
 /// Reads a body, keeping no more of it than a request may have.
 ///
 /// Of a longer one some more is read and dropped: a client that is still writing when the connection
-/// is closed sees that, and not the refusal.
+/// is closed sees that, and not the refusal. For the same reason bodies are read that nobody needs.
 async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     const READ: usize = 16 * MAX_BYTES;
 
@@ -88,9 +87,19 @@ async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     if length > MAX_BYTES { Err(RequestError::TooLarge.into()) } else { Ok(kept.into()) }
 }
 
-/// Refuses a path, in the form of the API.
-pub(crate) async fn not_found() -> Response {
-    refuse(&ErrorResponse::new(StatusCode::NOT_FOUND, "NotFound", "There is nothing at this path"))
+async fn not_found(body: Body) -> Response {
+    refuse_after(body, &nothing_here()).await
+}
+
+/// Refuses a path.
+pub(crate) fn nothing_here() -> ErrorResponse {
+    ErrorResponse::new(StatusCode::NOT_FOUND, "NotFound", "There is nothing at this path")
+}
+
+/// Refuses a request, once its body is read.
+pub(crate) async fn refuse_after(body: Body, refusal: &ErrorResponse) -> Response {
+    let _ = read(body).await;
+    refuse(refusal)
 }
 
 /// A refusal, as a response with a request id of its own.
@@ -118,7 +127,10 @@ pub(crate) fn guard(router: Router, own: IpAddr) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
         match admit(request.uri(), request.headers(), own) {
             Ok(()) => next.run(request).await,
-            Err(why) => refuse(&ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why)),
+            Err(why) => {
+                let refusal = ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why);
+                refuse_after(request.into_body(), &refusal).await
+            }
         }
     }))
 }
