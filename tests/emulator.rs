@@ -19,7 +19,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use service_specific_credentials::query::MAX_BYTES;
+use service_specific_credentials::{CredentialAge, Policy, query::MAX_BYTES, store::RedbStore};
 
 #[path = "emulator/client.rs"]
 mod client;
@@ -28,7 +28,7 @@ mod common;
 mod server;
 
 use client::{Answer, Client};
-use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder};
+use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, name};
 use server::Server;
 
 static EMULATOR: LazyLock<PathBuf> =
@@ -646,4 +646,17 @@ fn a_store_that_fails_is_no_refusal() {
     assert_eq!(authenticate(&mut client, CODECOMMIT, &[]).status, 401);
     let answer = client.get("/?Action=ListUsers&Version=2010-05-08");
     assert_eq!(answer.refusal(), (500, "ServiceFailure"));
+}
+
+/// Nobody can wait a day for a credential to expire.
+#[test]
+#[ignore = "writes the file that tests/clients shows to AWS clients"]
+fn write_a_store_with_an_expired_credential() {
+    let path = std::env::var_os("SSC_EXPIRED_FILE").unwrap();
+    let (iam, _) = common::manager(RedbStore::open(path).unwrap(), Policy::default());
+    let anika = name("anika");
+    iam.register_user(&anika).unwrap();
+    let issued =
+        iam.create_with(&anika, &name(CODECOMMIT), CredentialAge::days(1).unwrap()).unwrap();
+    assert_eq!(issued.name().as_str(), format!("anika+1-at-{ACCOUNT}"));
 }

@@ -2,7 +2,7 @@
 
 import datetime
 import os
-import re
+import shutil
 import tempfile
 import unittest
 
@@ -622,6 +622,39 @@ class Cases:
             self.assertEqual(self.emulator.authenticate(CODECOMMIT, authorization(off)), 401)
             wrong = basic(issued[0]["ServiceUserName"], issued[1]["ServicePassword"])
             self.assertEqual(self.emulator.authenticate(CODECOMMIT, wrong), 401)
+            self.restart()
+
+    def test_expired(self):
+        """Of a file that was written in 2016, by the documented numbering."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(os.environ["EXPIRED"], f"{folder}/credentials.redb")
+            self.restart("--store", f"redb:{folder}/credentials.redb")
+            [expired] = self.list(AllUsers=True)
+            dates = check_credential(
+                self, expired, DOCUMENTED, "anika", CODECOMMIT, status="Expired", secret=False
+            )
+            created, expiration = dates
+            self.check_date(created)
+            self.check_date(expiration, "ExpirationDate")
+            dawn = datetime.datetime(2016, 11, 1, 17, 47, 22, 382000, datetime.timezone.utc)
+            self.assertEqual([created, expiration], [dawn, dawn + datetime.timedelta(days=1)])
+
+            identity = expired["ServiceSpecificCredentialId"]
+            names = {"UserName": "anika", "ServiceSpecificCredentialId": identity}
+            refusal = (400, "InvalidInput", "InvalidInputException")
+            message = f"service specific credential {identity} has expired"
+            for status in ["Active", "Inactive"]:
+                update = self.iam.update_service_specific_credential
+                self.refused(*refusal, message, update, **names, Status=status)
+            reset = self.iam.reset_service_specific_credential
+            self.refused(*refusal, message, reset, **names)
+            # It counts towards the limit, and can be deleted.
+            self.create()
+            create = self.iam.create_service_specific_credential
+            limit = (409, "LimitExceeded", "LimitExceededException", QUOTA)
+            self.refused(*limit, create, UserName="anika", ServiceName=CODECOMMIT)
+            self.done(self.iam.delete_service_specific_credential(**names))
+            self.create()
             self.restart()
 
     def restart(self, *options):
