@@ -12,7 +12,7 @@
 use std::{hint::black_box, time::Instant};
 
 use service_specific_credentials::{
-    CredentialManager, ListRequest, MemoryStore, ServiceName, SystemEntropy, UserName,
+    CredentialManager, ListRequest, MemoryStore, ServiceName, UserName,
     query::{self, Dialect, RequestId},
 };
 use sha2::{Digest as _, Sha256};
@@ -58,7 +58,7 @@ fn populated(users: &[UserName], credentials: usize) -> CredentialManager<Memory
 }
 
 fn wire(iam: &CredentialManager<MemoryStore>, form: &Form) {
-    let id = RequestId::generate(&SystemEntropy).unwrap();
+    let id = RequestId::random();
     let response = query::handle(iam, form, None, Dialect::Documented, id);
     assert_eq!(response.status(), 200);
     black_box(response);

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use service_specific_credentials::{
-//!     CredentialManager, MemoryStore, SystemEntropy,
+//!     CredentialManager, MemoryStore,
 //!     query::{self, Dialect, RequestId},
 //! };
 //!
@@ -17,7 +17,7 @@
 //!     "/?Action=CreateServiceSpecificCredential&Version=2010-05-08\
 //!      &UserName=Anika&ServiceName=codecommit.amazonaws.com",
 //! );
-//! let id = RequestId::generate(&SystemEntropy)?;
+//! let id = RequestId::random();
 //! let response = query::handle(&iam, &request.body("")?, None, Dialect::Documented, id);
 //!
 //! assert_eq!(response.status(), 200);
@@ -56,7 +56,7 @@ use http::{Request as HttpRequest, Response};
 use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
-    AsyncCredentialManager, CredentialManager, Entropy, EntropyError, UserName,
+    AsyncCredentialManager, CredentialManager, Entropy as _, SystemEntropy, UserName,
     manager::ready,
     store::{AsyncStore, Store},
 };
@@ -117,15 +117,15 @@ pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// Draws a new one.
-    ///
-    /// # Errors
-    ///
-    /// If `entropy` fails.
-    pub fn generate(entropy: &(impl Entropy + ?Sized)) -> Result<Self, EntropyError> {
+    /// Draws a new one from the operating system's generator. If that fails it is all zeros: what
+    /// needs the generator for a secret is refused, and the refusal is answered under some name.
+    #[must_use]
+    pub fn random() -> Self {
         let mut random = [0; 16];
-        entropy.fill(&mut random)?;
-        Ok(Self(uuid::Builder::from_random_bytes(random).into_uuid()))
+        match SystemEntropy.fill(&mut random) {
+            Ok(()) => Self(uuid::Builder::from_random_bytes(random).into_uuid()),
+            Err(_) => Self(Uuid::nil()),
+        }
     }
 
     fn text(self) -> ArrayString<{ Hyphenated::LENGTH }> {

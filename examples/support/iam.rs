@@ -18,7 +18,7 @@ use axum::{
     body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
     http::{
-        HeaderMap, Method, StatusCode, Uri,
+        HeaderMap, StatusCode, Uri,
         header::{HOST, ORIGIN},
         uri::Authority,
     },
@@ -27,7 +27,7 @@ use axum::{
     routing::any,
 };
 use service_specific_credentials::{
-    AsyncCredentialManager, SystemEntropy, UserName,
+    AsyncCredentialManager, UserName,
     query::{self, Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
     store::AnyStore,
 };
@@ -52,20 +52,20 @@ impl Iam {
 
 async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let body = if head.method == Method::POST { read(body).await } else { Ok(Bytes::new()) };
-    let request = match body {
+    let request = match read(body).await {
         Ok(body) => Request::from_parts(head, body),
         Err(refusal) => return refuse(&refusal),
     };
     let Iam { manager, caller, dialect } = &*iam;
-    let answer = query::handle_async(manager, &request, caller.as_ref(), *dialect, request_id());
+    let answer =
+        query::handle_async(manager, &request, caller.as_ref(), *dialect, RequestId::random());
     answer.await.map(Body::from)
 }
 
 /// Reads a body, keeping no more of it than a request may have.
 ///
 /// Of a longer one some more is read and dropped: a client that is still writing when the connection
-/// is closed sees that, and not the refusal.
+/// is closed sees that, and not the refusal. For the same reason bodies are read that nobody needs.
 async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     const READ: usize = 16 * MAX_BYTES;
 
@@ -88,19 +88,24 @@ async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     if length > MAX_BYTES { Err(RequestError::TooLarge.into()) } else { Ok(kept.into()) }
 }
 
-/// Refuses a path, in the form of the API.
-pub(crate) async fn not_found() -> Response {
-    refuse(&ErrorResponse::new(StatusCode::NOT_FOUND, "NotFound", "There is nothing at this path"))
+async fn not_found(body: Body) -> Response {
+    refuse_after(body, &nothing_here()).await
+}
+
+/// Refuses a path.
+pub(crate) fn nothing_here() -> ErrorResponse {
+    ErrorResponse::new(StatusCode::NOT_FOUND, "NotFound", "There is nothing at this path")
+}
+
+/// Refuses a request, once its body is read.
+pub(crate) async fn refuse_after(body: Body, refusal: &ErrorResponse) -> Response {
+    let _ = read(body).await;
+    refuse(refusal)
 }
 
 /// A refusal, as a response with a request id of its own.
 pub(crate) fn refuse(refusal: &ErrorResponse) -> Response {
-    refusal.response(request_id()).map(Body::from)
-}
-
-/// An id that says nothing will do where the generator fails: what needs it for a secret says so.
-fn request_id() -> RequestId {
-    RequestId::generate(&SystemEntropy).unwrap_or(RequestId::from_bytes([0; 16]))
+    refusal.response(RequestId::random()).map(Body::from)
 }
 
 /// Listens on a loopback address, or, insecurely, on any.
@@ -118,7 +123,10 @@ pub(crate) fn guard(router: Router, own: IpAddr) -> Router {
     router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
         match admit(request.uri(), request.headers(), own) {
             Ok(()) => next.run(request).await,
-            Err(why) => refuse(&ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why)),
+            Err(why) => {
+                let refusal = ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why);
+                refuse_after(request.into_body(), &refusal).await
+            }
         }
     }))
 }

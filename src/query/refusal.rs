@@ -27,9 +27,9 @@ pub enum Dialect {
 ///
 /// ```
 /// use http::StatusCode;
-/// use service_specific_credentials::{SystemEntropy, query::{ErrorResponse, RequestId}};
+/// use service_specific_credentials::query::{ErrorResponse, RequestId};
 ///
-/// let id = RequestId::generate(&SystemEntropy)?;
+/// let id = RequestId::random();
 /// let refusal = ErrorResponse::new(
 ///     StatusCode::FORBIDDEN,
 ///     "AccessDenied",
@@ -38,7 +38,6 @@ pub enum Dialect {
 /// let response = refusal.response(id);
 /// assert_eq!(response.status(), 403);
 /// assert_eq!(response.headers()["x-amzn-requestid"], id.to_string());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorResponse {

@@ -1,0 +1,282 @@
+//! An emulator of the five operations on service-specific credentials, and of those on users that
+//! they need, for the AWS clients that people have already.
+//!
+//! ```console
+//! $ cargo run --example emulator
+//! listening on http://127.0.0.1:4566
+//! ```
+//!
+//! # What is served
+//!
+//! Refusals have the form of the API, but for what is no HTTP, or has more than 64 KiB in its address:
+//! that gets a bare status.
+//!
+//! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the port
+//! is an administrator. So it listens on loopback only, and refuses what a web page may have sent,
+//! unless it is started with `--insecure`.
+//!
+//! `GET /authenticate/SERVICE` answers whether a credential opens that service: HTTP Basic with a
+//! service user name and a password, or Bearer with the secret of an API key. 200, with the
+//! credential as JSON; 401; or 503, where the store failed and nobody knows. That is what the
+//! `auth_request` of nginx asks:
+//!
+//! ```text
+//! location /git/ { auth_request /authenticated; … }
+//! location = /authenticated {
+//!     internal;
+//!     proxy_pass http://127.0.0.1:4566/authenticate/codecommit.amazonaws.com;
+//!     proxy_pass_request_body off;
+//!     proxy_set_header Content-Length "";
+//!     proxy_set_header Origin "";
+//! }
+//! ```
+
+use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+    },
+    response::{IntoResponse as _, Response},
+    routing::get,
+    serve::ListenerExt as _,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use clap::{Parser, ValueEnum};
+use service_specific_credentials::{
+    AccountId, AsyncCredentialManager, AuthenticationError, CredentialKind, Policy, ServiceName,
+    UserName,
+    query::{Dialect, ErrorResponse},
+    store::AnyStore,
+};
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
+
+#[path = "support/explain.rs"]
+mod explain;
+#[path = "support/iam.rs"]
+mod iam;
+#[path = "support/store.rs"]
+mod store;
+
+use explain::explain;
+use iam::Iam;
+use store::StoreUrl;
+
+/// Emulates the service-specific credentials of AWS IAM.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Where to listen; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
+    listen: SocketAddr,
+    /// The account whose users there are.
+    #[arg(long, value_name = "ACCOUNT", default_value = "123456789012")]
+    account: AccountId,
+    /// Which rules to follow and how to spell refusals.
+    #[arg(long, value_enum, default_value = "documented")]
+    dialect: DialectName,
+    /// Where to keep everything: `memory`, or `redb:PATH` for a file.
+    #[arg(long, value_name = "STORE", default_value = "memory")]
+    store: StoreUrl,
+    /// The IAM user that requests without a user name stand for.
+    #[arg(long, value_name = "USER")]
+    caller: Option<UserName>,
+    /// Listen on any address, and serve web pages: to everybody who can reach the port.
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum DialectName {
+    /// As the documentation has it.
+    Documented,
+    /// As the real service was recorded.
+    Recorded,
+}
+
+impl DialectName {
+    fn choose(self) -> (Policy, Dialect) {
+        match self {
+            Self::Documented => (Policy::default(), Dialect::Documented),
+            Self::Recorded => (Policy::recorded(), Dialect::Recorded),
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("emulator: {}", explain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let mut signals = Signals::new()?;
+    let listener = iam::bind(options.listen, options.insecure)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
+    let (policy, dialect) = options.dialect.choose();
+    let url = options.store;
+    let store = url.open().await.map_err(|error| format!("{url}: {}", explain(&error)))?;
+    let manager = AsyncCredentialManager::builder(options.account, store);
+    let manager = manager.policy(policy).build_async();
+    let authentication = Router::new()
+        .route("/authenticate/{service}", get(authenticate).fallback(only_get))
+        .with_state(manager.clone());
+    let mut router =
+        Iam { manager, caller: options.caller, dialect }.router().merge(authentication);
+    if !options.insecure {
+        router = iam::guard(router, options.listen.ip());
+    }
+
+    println!("listening on http://{}", listener.local_addr()?);
+    // A response goes out when it is written, and does not wait for more to send with it.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+
+    let (stop, stopped) = oneshot::channel();
+    let serving = axum::serve(listener, router).with_graceful_shutdown(async {
+        let _ = stopped.await;
+    });
+    tokio::select! {
+        served = serving => served?,
+        () = async {
+            signals.next().await;
+            let _ = stop.send(());
+            // Connections in the middle of a request could keep it up forever.
+            let _ = tokio::time::timeout(Duration::from_secs(10), signals.next()).await;
+        } => {}
+    }
+    Ok(())
+}
+
+/// Requests to stop. They are noticed from the moment this exists.
+struct Signals {
+    #[cfg(unix)]
+    signals: [tokio::signal::unix::Signal; 2],
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+        Ok(Self { signals })
+    }
+
+    async fn next(&mut self) {
+        let [terminate, interrupt] = &mut self.signals;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Answers whether what the request presents opens a service.
+async fn authenticate(
+    State(iam): State<AsyncCredentialManager<AnyStore>>,
+    service: Result<Path<ServiceName>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let Ok(Path(service)) = service else { return iam::refuse(&iam::nothing_here()) };
+    let answer = match Presented::read(&headers) {
+        Some(Presented::Basic(pair)) => match pair.split_once(':') {
+            // The first colon ends the name: there may be more in the password.
+            Some((name, password)) => iam.authenticate(&service, name, password).await,
+            None => return challenge(iam.policy(), &service),
+        },
+        Some(Presented::Bearer(secret)) => iam.authenticate_api_key(&service, secret).await,
+        None => return challenge(iam.policy(), &service),
+    };
+    match answer {
+        Ok(who) => match serde_json::to_vec(&who.credential()) {
+            Ok(json) => {
+                let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+                (headers, json).into_response()
+            }
+            Err(_) => failed(StatusCode::INTERNAL_SERVER_ERROR, "the credential cannot be written"),
+        },
+        Err(AuthenticationError::Refused(_)) => challenge(iam.policy(), &service),
+        // Nobody knows whether it is valid. A refusal would make clients forget it.
+        Err(AuthenticationError::Unavailable(_)) => {
+            failed(StatusCode::SERVICE_UNAVAILABLE, "the store failed")
+        }
+    }
+}
+
+/// What a request presents.
+enum Presented<'a> {
+    /// A name, a colon, and a password.
+    Basic(Zeroizing<String>),
+    Bearer(&'a str),
+}
+
+impl<'a> Presented<'a> {
+    /// Reads the one `Authorization` header. `None` if there is none that can be read.
+    fn read(headers: &'a HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let (Some(value), None) = (values.next(), values.next()) else { return None };
+        let (scheme, presented) = value.to_str().ok()?.split_once(' ')?;
+        let presented = presented.trim_matches(' ');
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Some(Self::Bearer(presented));
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = Zeroizing::new(STANDARD.decode(presented).ok()?);
+        let text = std::str::from_utf8(&decoded).ok()?;
+        Some(Self::Basic(Zeroizing::new(text.to_owned())))
+    }
+}
+
+/// Refuses, whatever was wrong, and says how to try again.
+fn challenge(policy: &Policy, service: &ServiceName) -> Response {
+    let scheme = match policy.kind(service) {
+        Some(CredentialKind::ApiKey) => "Bearer",
+        _ => "Basic",
+    };
+    let message = "the credential is not valid for this service";
+    let refusal = ErrorResponse::new(StatusCode::UNAUTHORIZED, "AccessDenied", message);
+    let mut response = iam::refuse(&refusal);
+    if let Ok(value) = HeaderValue::try_from(format!("{scheme} realm=\"{service}\"")) {
+        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    }
+    response
+}
+
+fn failed(status: StatusCode, message: &str) -> Response {
+    iam::refuse(&ErrorResponse::new(status, "ServiceFailure", message))
+}
+
+async fn only_get(body: Body) -> Response {
+    let message = "Only GET is supported";
+    let refusal = ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+    let mut response = iam::refuse_after(body, &refusal).await;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+    response
+}
