@@ -8,11 +8,15 @@ use crate::record::listing_prefix;
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
 pub use asynchronous::{AnyStore, AsyncStore, Immediate};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{Isolation, PostgresError, PostgresOptions, PostgresStore};
 #[cfg(feature = "redb")]
 pub use redb::{AsyncRedbStore, OpenError, RedbError, RedbOptions, RedbStore};
 
 mod asynchronous;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
 
