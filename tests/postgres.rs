@@ -13,8 +13,20 @@
 )]
 
 mod common;
+#[path = "postgres/copies.rs"]
+mod copies;
+#[path = "postgres/cuts.rs"]
+mod cuts;
 #[path = "common/postgres.rs"]
 mod database;
+#[path = "postgres/failures.rs"]
+mod failures;
+#[path = "common/proxy.rs"]
+mod proxy;
+#[path = "postgres/races.rs"]
+mod races;
+#[path = "postgres/statements.rs"]
+mod statements;
 
 use database::{Server, runtime, shared};
 use service_specific_credentials::{

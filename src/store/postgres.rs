@@ -257,7 +257,7 @@ impl Connections {
                 (Kind::Conflict, _) if attempt < ATTEMPTS => pause(attempt).await,
                 // The others of the pool may be as good.
                 (Kind::Broken, PostgresError::ConnectionLost) if lost + 1 < CONNECTIONS => {
-                    lost += 1
+                    lost += 1;
                 }
                 _ => return Err(failure.error),
             }
