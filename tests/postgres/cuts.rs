@@ -122,12 +122,14 @@ impl Scene {
         self.direct.authenticate(&name(CODECOMMIT), login, secret).await.is_ok()
     }
 
+    async fn clear(&self) {
+        for credential in self.list().await {
+            self.direct.delete(&self.user, credential.id()).await.unwrap();
+        }
+    }
+
     async fn create(&self, direction: Direction) {
-        let clear = async || {
-            for credential in self.list().await {
-                self.direct.delete(&self.user, credential.id()).await.unwrap();
-            }
-        };
+        let clear = async || self.clear().await;
         let create = async || self.cut.create(&self.user, &name(CODECOMMIT)).await;
         self.cut_everywhere(direction, clear, create, async |told, result| {
             let listed = self.list().await;
@@ -146,6 +148,7 @@ impl Scene {
             }
         })
         .await;
+        self.clear().await;
     }
 
     async fn reset(&self, direction: Direction) {
@@ -174,7 +177,7 @@ impl Scene {
             assert_eq!(self.list().await.len(), 1);
         })
         .await;
-        self.direct.delete(&self.user, &id).await.unwrap();
+        self.clear().await;
     }
 
     async fn rename(&self, direction: Direction) {
@@ -197,7 +200,7 @@ impl Scene {
         })
         .await;
         back().await;
-        self.direct.delete(&here, issued.id()).await.unwrap();
+        self.clear().await;
     }
 }
 

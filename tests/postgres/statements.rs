@@ -102,6 +102,7 @@ fn operations_take_as_many_round_trips_as_they_must() {
         let (codecommit, anika): (ServiceName, UserName) = (name(CODECOMMIT), name("anika"));
         let page = ListRequest::new().all_users(true).max_items(MaxItems::new(10).unwrap());
         let mut sent = Vec::new();
+        let _migrating = proxy.take();
         // Once, for the statements to be prepared, and once more to be counted.
         for counted in [false, true] {
             let count = |what: &str, expected: usize, sent: &mut Vec<String>| {
@@ -122,7 +123,7 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("authenticate", 1, &mut sent);
             iam.authenticate(&codecommit, "nobody", "nothing").await.unwrap_err();
             count("authenticate a stranger", 1, &mut sent);
-            iam.reset(&anika, issued.id()).await.unwrap();
+            let _ = iam.reset(&anika, issued.id()).await.unwrap();
             count("reset", 2, &mut sent);
             iam.list(&anika).await.unwrap();
             count("list", 1, &mut sent);
@@ -159,7 +160,6 @@ fn operations_take_as_many_round_trips_as_they_must() {
             .map(|(_, statement)| statement)
             .collect();
         expected.sort();
-        sent.retain(|sent| expected.contains(sent) || !files().values().any(|file| file == sent));
         assert_eq!(sent, expected);
     });
 }
@@ -308,7 +308,7 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
         for number in 0..10 {
             let user: UserName = name(&format!("user{:07}-owner", number * 90));
             iam.register_user(&user).await.unwrap();
-            iam.create(&user, &codecommit).await.unwrap();
+            let _ = iam.create(&user, &codecommit).await.unwrap();
         }
         assert_eq!(check(&space.client().await).await.len(), 10);
         let client = space.client().await;
@@ -351,12 +351,18 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
             }
         }
         let (few, many) = pages.split_at(pages.len() / 2);
-        for (few, many) in few.iter().zip(many) {
-            // The trees are a level higher, and each of the users of a page is looked up.
-            assert!(*many <= few + 250, "{pages:?}");
+        // By the plan that serves for any range. The trees are a level higher, and each of the users
+        // of a page is looked up in one.
+        for (few, many) in few.iter().zip(many).take(ranges.len()) {
+            assert!(*many <= few + few / 2, "{pages:?}");
         }
-        // Of ten users, whoever else there is.
-        assert!(many[..4].iter().all(|pages| *pages < 60), "{pages:?}");
+        // The plan for the very range may be another where there are few. Where there are many, it
+        // reads as little: ten owners, whoever else there is, or a hundred users.
+        for many in many.chunks(ranges.len()) {
+            let (owners, users) = many.split_at(4);
+            assert!(owners.iter().all(|pages| *pages < 60), "{pages:?}");
+            assert!(users.iter().all(|pages| *pages < 500), "{pages:?}");
+        }
         let found = iam.list_page(&ListRequest::new().all_users(true)).await.unwrap();
         assert_eq!(found.items.len(), 10);
     });
