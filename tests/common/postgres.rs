@@ -341,6 +341,20 @@ pub(crate) async fn client(url: &str) -> Client {
     client
 }
 
+/// Waits until some statements wait for what `holder` holds, which is in the middle of a transaction
+/// and would be shown the same for as long as that lasts.
+pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
+    let own = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
+    let own: i32 = own.get(0);
+    let observer = space.client().await;
+    until("statements to wait", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity AS waiting \
+            WHERE $1 = ANY (pg_blocking_pids(waiting.pid))";
+        observer.query_one(waiting, &[&own]).await.unwrap().get::<_, i64>(0) == statements
+    })
+    .await;
+}
+
 /// A schema on a server, with tables of its own.
 #[derive(Clone)]
 pub(crate) struct Space {

@@ -43,11 +43,15 @@ fn users_of_a_file_go_on_in_a_database() {
             some.remove_user_with_credentials(&user(number)).unwrap();
         }
         assert_eq!(copy_users(&half, &database, account).await.unwrap(), 120);
-        assert_eq!(copy_users(&file.asynchronous(), &database, account).await.unwrap(), USERS - 120);
+        assert_eq!(
+            copy_users(&file.asynchronous(), &database, account).await.unwrap(),
+            USERS - 120
+        );
         assert_eq!(copy_users(&file.asynchronous(), &database, account).await.unwrap(), 0);
 
         for record in space.check().await {
-            let key = service_specific_credentials::store::Key::User { account, name: record.name() };
+            let key =
+                service_specific_credentials::store::Key::User { account, name: record.name() };
             let original = file.find(&key).unwrap().unwrap();
             assert_eq!(original.encode(), record.encode());
         }

@@ -156,26 +156,31 @@ impl Scene {
         let id = old.as_ref().unwrap().id().clone();
         let (user, cut) = (&self.user, &self.cut);
         let reset = async || cut.reset(user, &id).await;
-        self.cut_everywhere(direction, async || {}, reset, async |told, result| {
-            let still_opens = match &old {
-                Some(old) => self.opens(old).await,
-                None => false,
-            };
-            match (told, result) {
-                (Told::Made, Ok(issued)) => {
-                    assert!(!still_opens && self.opens(&issued).await);
-                    old = Some(issued);
+        self.cut_everywhere(
+            direction,
+            async || {},
+            reset,
+            async |told, result| {
+                let still_opens = match &old {
+                    Some(old) => self.opens(old).await,
+                    None => false,
+                };
+                match (told, result) {
+                    (Told::Made, Ok(issued)) => {
+                        assert!(!still_opens && self.opens(&issued).await);
+                        old = Some(issued);
+                    }
+                    (Told::NotMade, _) => assert!(still_opens || old.is_none()),
+                    (_, Err(Error::OutcomeUnknown { id: named, .. })) => {
+                        assert_eq!(named.as_ref(), Some(&id));
+                        // The new secret is lost, and with it the old one if the change was made.
+                        old = old.take().filter(|_| still_opens);
+                    }
+                    _ => unreachable!(),
                 }
-                (Told::NotMade, _) => assert!(still_opens || old.is_none()),
-                (_, Err(Error::OutcomeUnknown { id: named, .. })) => {
-                    assert_eq!(named.as_ref(), Some(&id));
-                    // The new secret is lost, and with it the old one if the change was made.
-                    old = old.take().filter(|_| still_opens);
-                }
-                _ => unreachable!(),
-            }
-            assert_eq!(self.list().await.len(), 1);
-        })
+                assert_eq!(self.list().await.len(), 1);
+            },
+        )
         .await;
         self.clear().await;
     }

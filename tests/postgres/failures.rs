@@ -11,7 +11,7 @@ use service_specific_credentials::{
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    database::{Installation, Space, shared, until, wait},
+    database::{Installation, Space, shared, until, wait, wait_for},
     proxy::Proxy,
 };
 
@@ -155,10 +155,7 @@ fn a_missing_schema_is_named() {
         let error = reading(&iam).await;
         assert!(matches!(cause(&error), PostgresError::SchemaMissing), "{error:?}");
         assert!(!cause(&error).is_retryable());
-        assert_eq!(
-            error.to_string(),
-            "the schema is missing, and has to be made by a migration"
-        );
+        assert_eq!(error.to_string(), "the schema is missing, and has to be made by a migration");
         store.migrate().await.unwrap();
         iam.register_user(&name("anika")).await.unwrap();
     });
@@ -185,15 +182,6 @@ async fn block(client: &tokio_postgres::Client) {
     client.batch_execute("BEGIN; SELECT * FROM credential_users FOR UPDATE").await.unwrap();
 }
 
-async fn blocks(client: &tokio_postgres::Client) {
-    until("a statement to wait", async || {
-        let waiting = "SELECT count(*) > 0 FROM pg_stat_activity AS waiting \
-            WHERE pg_backend_pid() = ANY (pg_blocking_pids(waiting.pid))";
-        client.query_one(waiting, &[]).await.unwrap().get(0)
-    })
-    .await;
-}
-
 #[test]
 fn a_full_pool_says_so_and_empties() {
     let Some(server) = shared() else { return };
@@ -208,7 +196,7 @@ fn a_full_pool_says_so_and_empties() {
             let iam = iam.clone();
             async move { iam.create(&name("anika"), &name(CODECOMMIT)).await }
         });
-        blocks(&client).await;
+        wait_for(&space, &client, 1).await;
         let error = reading(&iam).await;
         assert!(matches!(cause(&error), PostgresError::PoolFull), "{error:?}");
         assert!(cause(&error).is_retryable());
@@ -248,9 +236,8 @@ fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
         let space = server.space().await;
         let proxy = Proxy::start(space.port).await;
         let behind = Space { port: proxy.port(), name: space.name.clone() };
-        let options = PostgresOptions::new()
-            .max_connections(1)
-            .answer_timeout(Duration::from_millis(300));
+        let options =
+            PostgresOptions::new().max_connections(1).answer_timeout(Duration::from_millis(300));
         let iam = manager(&behind, &options).await;
         let issued = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
         let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
@@ -261,7 +248,7 @@ fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
             let (iam, id) = (iam.clone(), issued.id().clone());
             async move { iam.reset(&name("anika"), &id).await }
         });
-        blocks(&client).await;
+        wait_for(&space, &client, 1).await;
         proxy.be_silent();
         let error = resetting.await.unwrap().unwrap_err();
         let Error::OutcomeUnknown { id, source, .. } = error else { panic!("{error:?}") };
@@ -286,7 +273,7 @@ fn a_server_that_goes_down_in_the_middle_leaves_the_outcome_unknown() {
             let iam = iam.clone();
             async move { iam.create(&name("anika"), &name(CODECOMMIT)).await }
         });
-        blocks(&client).await;
+        wait_for(&space, &client, 1).await;
         // As a server that shuts down does with each of its sessions.
         let end = "SELECT pg_terminate_backend(waiting.pid) FROM pg_stat_activity AS waiting \
             WHERE pg_backend_pid() = ANY (pg_blocking_pids(waiting.pid))";
@@ -326,7 +313,8 @@ fn a_standby_takes_no_changes() {
     wait(async {
         let space = server.space().await;
         let iam = manager(&space, &PostgresOptions::new()).await;
-        let url = space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
+        let url =
+            space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
         let store = PostgresStore::connect(&url).await.unwrap();
         let standby = AsyncCredentialManager::new(name(ACCOUNT), store);
         let error = standby.create(&name("anika"), &name(CODECOMMIT)).await.unwrap_err();

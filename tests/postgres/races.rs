@@ -4,16 +4,14 @@ use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use service_specific_credentials::{
     AsyncCredentialManager, Error, UserName,
-    store::{
-        AsyncStore as _, Key, Listing, PostgresError, PostgresOptions, PostgresStore, Range,
-    },
+    store::{AsyncStore as _, Key, Listing, PostgresError, PostgresOptions, PostgresStore, Range},
 };
 use tokio::sync::Barrier;
 
 use crate::{
     LEVELS,
     common::{ACCOUNT, CODECOMMIT, name},
-    database::{Space, shared, wait},
+    database::{Space, shared, wait, wait_for},
 };
 
 const CALLERS: usize = 16;
@@ -99,7 +97,7 @@ fn renames_that_cross_are_both_answered() {
                     tokio::spawn(async move { iam.rename_user(&from, &to).await })
                 };
                 let renames = [rename(&left, &right), rename(&right, &left)];
-                wait_for(&gate, 2).await;
+                wait_for(&space, &gate, 2).await;
                 gate.batch_execute("COMMIT").await.unwrap();
                 for rename in renames {
                     assert!(matches!(rename.await.unwrap(), Err(Error::UserExists { .. })));
@@ -131,10 +129,10 @@ fn a_change_that_the_server_gives_up_is_started_over() {
                     let (iam, left, right) = (iam.clone(), left.clone(), right.clone());
                     async move { iam.rename_user(&left, &right).await }
                 });
-                wait_for(&client, 1).await;
+                wait_for(&space, &client, 1).await;
                 client.batch_execute("SELECT * FROM credential_users FOR UPDATE").await.unwrap();
                 // The rename was ended and began again, or this would not have been had.
-                wait_for(&client, 1).await;
+                wait_for(&space, &client, 1).await;
                 client.batch_execute(if freed { "ROLLBACK" } else { "COMMIT" }).await.unwrap();
                 match renaming.await.unwrap() {
                     Err(Error::UserExists { .. }) => assert!(!freed, "{level:?}"),
@@ -215,10 +213,7 @@ fn the_schema_of_a_later_release_is_refused_and_left_alone() {
         assert!(matches!(refused, PostgresError::LaterSchema(2)), "{refused:?}");
         assert!(!refused.is_retryable());
         let refused = PostgresStore::connect(&space.url()).await.unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "the schema has version 2, which a later release made"
-        );
+        assert_eq!(refused.to_string(), "the schema has version 2, which a later release made");
         let made = "SELECT to_regclass('credential_keys') IS NULL";
         assert!(client.query_one(made, &[]).await.unwrap().get::<_, bool>(0));
     });
@@ -245,7 +240,7 @@ fn a_change_that_waited_for_another_is_stale() {
                     let (iam, user, id) = (iam.clone(), user.clone(), issued.id().clone());
                     async move { iam.reset(&user, &id).await }
                 });
-                wait_for(&client, 1).await;
+                wait_for(&space, &client, 1).await;
                 client.batch_execute(if made { "COMMIT" } else { "ROLLBACK" }).await.unwrap();
                 // The record and its column differ from now on: it is stale however often it is
                 // looked up.
@@ -262,16 +257,6 @@ fn a_change_that_waited_for_another_is_stale() {
             space.check().await;
         }
     });
-}
-
-/// Waits until some statements wait for what `client` holds.
-async fn wait_for(client: &tokio_postgres::Client, statements: i64) {
-    crate::database::until("statements to wait", async || {
-        let waiting = "SELECT count(*) FROM pg_stat_activity AS waiting \
-            WHERE pg_backend_pid() = ANY (pg_blocking_pids(waiting.pid))";
-        client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == statements
-    })
-    .await;
 }
 
 /// A registration with an id that somebody has is no other's change.

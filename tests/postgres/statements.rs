@@ -45,13 +45,50 @@ fn words(statement: &str) -> Vec<String> {
 fn only_what_databases_have_in_common_is_asked_for() {
     const MISSING: &[&str] = &[
         // Objects and types.
-        "SEQUENCE", "SERIAL", "BIGSERIAL", "SMALLSERIAL", "IDENTITY", "GENERATED", "NEXTVAL",
-        "REFERENCES", "FOREIGN", "TRIGGER", "FUNCTION", "PROCEDURE", "DOMAIN", "TYPE", "EXTENSION",
-        "TABLESPACE", "PARTITION", "INHERITS", "TEMP", "TEMPORARY", "UNLOGGED", "EXCLUDE", "COLLATE",
+        "SEQUENCE",
+        "SERIAL",
+        "BIGSERIAL",
+        "SMALLSERIAL",
+        "IDENTITY",
+        "GENERATED",
+        "NEXTVAL",
+        "REFERENCES",
+        "FOREIGN",
+        "TRIGGER",
+        "FUNCTION",
+        "PROCEDURE",
+        "DOMAIN",
+        "TYPE",
+        "EXTENSION",
+        "TABLESPACE",
+        "PARTITION",
+        "INHERITS",
+        "TEMP",
+        "TEMPORARY",
+        "UNLOGGED",
+        "EXCLUDE",
+        "COLLATE",
         // Commands.
-        "TRUNCATE", "LISTEN", "NOTIFY", "VACUUM", "LOCK", "COPY", "DO", "CALL", "MERGE", "SET_CONFIG",
+        "TRUNCATE",
+        "LISTEN",
+        "NOTIFY",
+        "VACUUM",
+        "LOCK",
+        "COPY",
+        "DO",
+        "CALL",
+        "MERGE",
+        "SET_CONFIG",
         // Transactions of several statements, and locks that are asked for.
-        "BEGIN", "START", "COMMIT", "ROLLBACK", "SAVEPOINT", "SHARE", "SKIP", "NOWAIT", ";",
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "SHARE",
+        "SKIP",
+        "NOWAIT",
+        ";",
     ];
     for (file, statement) in files() {
         let words = words(&statement);
@@ -61,7 +98,8 @@ fn only_what_databases_have_in_common_is_asked_for() {
             let allowed = *missing == "DO" && has("CONFLICT") && has("NOTHING");
             assert!(allowed || !has(missing), "{file} has {missing}");
         }
-        let advisory = words.iter().any(|word| word.starts_with("PG_") || word.contains("ADVISORY"));
+        let advisory =
+            words.iter().any(|word| word.starts_with("PG_") || word.contains("ADVISORY"));
         assert!(!advisory, "{file} calls what PostgreSQL alone has");
         let locks = words.windows(2).any(|pair| pair == ["FOR", "UPDATE"]);
         assert!(!locks, "{file} asks for a lock");
@@ -81,7 +119,10 @@ fn only_what_databases_have_in_common_is_asked_for() {
             let allowed = if file == "replace_and_exchange.sql" { 2 } else { 1 };
             assert!(times <= allowed, "{file} changes {table} {times} times");
         }
-        assert!(changes.iter().all(|table| table.starts_with("CREDENTIAL_")), "{file}: {changes:?}");
+        assert!(
+            changes.iter().all(|table| table.starts_with("CREDENTIAL_")),
+            "{file}: {changes:?}"
+        );
     }
 }
 
@@ -231,9 +272,8 @@ impl Plan {
     async fn of(client: &Client, range: &Range<'_>) -> Self {
         let (start, end) = range.encode();
         let (Bound::Included(start), Bound::Excluded(end)) = (start, end) else { unreachable!() };
-        let hex = |bytes: Vec<u8>| -> String {
-            bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-        };
+        let hex =
+            |bytes: Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         let explain = format!(
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE listing ('\\x{}', '\\x{}', {})",
             hex(start),
