@@ -13,12 +13,15 @@
 )]
 
 mod common;
+#[path = "common/postgres.rs"]
+mod database;
 #[path = "model/machine.rs"]
 mod machine;
 #[path = "model/reference.rs"]
 mod reference;
 
 use common::Folder;
+use database::{Blocking, Server, wait};
 use machine::{
     Command::{self, *},
     Pick, Shape, run,
@@ -31,7 +34,7 @@ use proptest::{
 use reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, UNSUPPORTED};
 use service_specific_credentials::{
     MemoryStore, Policy, Status,
-    store::{RedbStore, Store},
+    store::{Isolation, PostgresOptions, RedbStore, Store},
 };
 
 /// Chosen to collide: in case, and in the service user names made of them.
@@ -158,6 +161,20 @@ fn random_operations_on_a_file_do_what_the_model_does() {
         let _ = std::fs::remove_file(&path);
         RedbStore::open(&path).unwrap()
     });
+}
+
+/// Each case has tables of its own.
+fn random_in_a_database(server: &Server, level: Isolation) {
+    let options = PostgresOptions::new().isolation(level).max_connections(1);
+    random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
+}
+
+#[test]
+fn random_operations_in_a_database_do_what_the_model_does() {
+    let Some(server) = database::shared() else { return };
+    for level in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable] {
+        random_in_a_database(server, level);
+    }
 }
 
 #[test]
