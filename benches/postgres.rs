@@ -37,9 +37,9 @@ const REPLACE: &str = include_str!("../src/store/postgres/sql/replace.sql");
 const CLAIM: &str = include_str!("../src/store/postgres/sql/replace_and_claim.sql");
 
 const ACCOUNT: &str = "123456789012";
-const ROUNDS: usize = 9;
+const ROUNDS: usize = 25;
 /// How many operations a round has.
-const COUNT: usize = 800;
+const COUNT: usize = 300;
 const CONNECTIONS: [usize; 2] = [1, 16];
 
 fn user(number: usize) -> UserName {
@@ -186,29 +186,132 @@ fn compare(
     println!("{what:<32}{own:>12.0}{other:>12.0}{ratio:>8.2}  at least 0.9");
 }
 
+/// Who is compared.
+struct Contest {
+    iam: AsyncCredentialManager<PostgresStore>,
+    direct: Direct,
+}
+
+impl Contest {
+    /// Creates for users who have nothing yet. Returns what the store issued.
+    fn create(&self, ours: &[UserName], theirs: &[Arc<Rows>]) -> Vec<Arc<Owner>> {
+        let owners: Arc<Mutex<Vec<Arc<Owner>>>> = Arc::default();
+        let create = |user: UserName| {
+            let (iam, owners) = (self.iam.clone(), Arc::clone(&owners));
+            async move {
+                let (account, service) = (ACCOUNT.parse().unwrap(), service());
+                let issued = iam.create(&user, &service).await.unwrap();
+                let login = issued.name().as_str().to_owned();
+                let key = Key::ServiceUser { account, service: &service, name: &login }.encode();
+                let password = issued.secret().expose().to_owned();
+                let owner = Owner { user, id: issued.id().clone(), login, key, password };
+                owners.lock().unwrap().push(Arc::new(owner));
+            }
+        };
+        let (mut ours, mut theirs) = (ours.chunks(COUNT), theirs.chunks(COUNT));
+        for connections in CONNECTIONS {
+            compare(
+                "create",
+                connections,
+                || rate(connections, ours.next().unwrap(), create),
+                || {
+                    rate(connections, theirs.next().unwrap(), |rows| {
+                        let direct = self.direct.clone();
+                        async move { direct.replace(&rows, CLAIM).await }
+                    })
+                },
+            );
+        }
+        std::mem::take(&mut *owners.lock().unwrap())
+    }
+
+    fn authenticate(&self, picks: &[Arc<Owner>]) {
+        for connections in CONNECTIONS {
+            let ours = |owner: Arc<Owner>| {
+                let iam = self.iam.clone();
+                async move {
+                    let (login, password) = (&owner.login, &owner.password);
+                    black_box(iam.authenticate(&service(), login, password).await.unwrap());
+                }
+            };
+            let direct = |owner: Arc<Owner>| {
+                let direct = self.direct.clone();
+                async move { direct.authenticate(&owner).await }
+            };
+            compare(
+                "authenticate",
+                connections,
+                || rate(connections, picks, ours),
+                || rate(connections, picks, direct),
+            );
+        }
+    }
+
+    fn list(&self, picks: &[Arc<Owner>]) {
+        for connections in CONNECTIONS {
+            let ours = |owner: Arc<Owner>| {
+                let iam = self.iam.clone();
+                async move { drop(black_box(iam.list(&owner.user).await.unwrap())) }
+            };
+            let direct = |owner: Arc<Owner>| {
+                let direct = self.direct.clone();
+                async move { direct.list(&owner).await }
+            };
+            compare(
+                "list",
+                connections,
+                || rate(connections, picks, ours),
+                || rate(connections, picks, direct),
+            );
+        }
+    }
+
+    fn reset(&self, ours: &[Arc<Owner>], theirs: &[Arc<Rows>]) {
+        for connections in CONNECTIONS {
+            let (mut ours, mut theirs) = (ours.chunks(COUNT), theirs.chunks(COUNT));
+            let reset = |owner: Arc<Owner>| {
+                let iam = self.iam.clone();
+                async move {
+                    let _ = black_box(iam.reset(&owner.user, &owner.id).await.unwrap());
+                }
+            };
+            let direct = |rows: Arc<Rows>| {
+                let direct = self.direct.clone();
+                async move { direct.replace(&rows, REPLACE).await }
+            };
+            compare(
+                "reset",
+                connections,
+                || rate(connections, ours.next().unwrap(), reset),
+                || rate(connections, theirs.next().unwrap(), direct),
+            );
+        }
+    }
+}
+
 fn main() {
     let Some(installation) = Installation::find() else { return };
     let server = installation.server(&["fsync=off", "autovacuum=off"]);
     let config = server.url().parse().unwrap();
     let pool = Pool::builder(Manager::new(config, NoTls)).max_size(16).build().unwrap();
-    let direct = Direct(pool.clone());
-    let store = PostgresStore::from_pool(pool);
-    let iam = AsyncCredentialManager::new(ACCOUNT.parse().unwrap(), store.clone());
-    let codecommit = service();
+    let account = ACCOUNT.parse().unwrap();
+    let store = PostgresStore::from_pool(pool.clone());
 
     // Everybody is registered; half of them are for the statements alone.
     let each = ROUNDS * COUNT * CONNECTIONS.len();
     let memory = Arc::new(MemoryStore::new());
-    let model = CredentialManager::new(ACCOUNT.parse().unwrap(), Arc::clone(&memory));
+    let model = CredentialManager::new(account, Arc::clone(&memory));
     for number in 0..2 * each {
         model.register_user(&user(number)).unwrap();
     }
+    let tidy =
+        || wait(async { server.client().await.batch_execute("VACUUM ANALYZE").await.unwrap() });
     wait(async {
         store.migrate().await.unwrap();
         let from = Immediate::new(Arc::clone(&memory));
-        store::copy_users(&from, &store, ACCOUNT.parse().unwrap()).await.unwrap();
-        server.client().await.batch_execute("VACUUM ANALYZE").await.unwrap();
+        store::copy_users(&from, &store, account).await.unwrap();
     });
+    tidy();
     let mut ours: Vec<UserName> = (0..each).map(user).collect();
     let mut theirs: Vec<Arc<Rows>> =
         (each..2 * each).map(|number| Arc::new(rows(&model, number))).collect();
@@ -219,99 +322,13 @@ fn main() {
     }
 
     println!("{:<32}{:>12}{:>12}{:>8}  target", "a second", "ours", "direct", "ratio");
-    let owners: Arc<Mutex<Vec<Arc<Owner>>>> = Arc::default();
-    let (mut own_rounds, mut other_rounds) = (ours.chunks(COUNT), theirs.chunks(COUNT));
-    for connections in CONNECTIONS {
-        compare(
-            "create",
-            connections,
-            || {
-                rate(connections, own_rounds.next().unwrap(), |user| {
-                    let (iam, service, owners) =
-                        (iam.clone(), codecommit.clone(), Arc::clone(&owners));
-                    async move {
-                        let issued = iam.create(&user, &service).await.unwrap();
-                        let login = issued.name().as_str().to_owned();
-                        let account = ACCOUNT.parse().unwrap();
-                        let key = Key::ServiceUser { account, service: &service, name: &login };
-                        let (id, key) = (issued.id().clone(), key.encode());
-                        let password = issued.secret().expose().to_owned();
-                        let owner = Owner { user, id, key, login, password };
-                        owners.lock().unwrap().push(Arc::new(owner));
-                    }
-                })
-            },
-            || {
-                rate(connections, other_rounds.next().unwrap(), |rows| {
-                    let direct = direct.clone();
-                    async move { direct.replace(&rows, CLAIM).await }
-                })
-            },
-        );
-    }
-    wait(async { server.client().await.batch_execute("VACUUM ANALYZE").await.unwrap() });
-    let owners = std::mem::take(&mut *owners.lock().unwrap());
-    for connections in CONNECTIONS {
-        let mut picks = ChaCha20Rng::seed_from_u64(8);
-        let mut pick = || -> Vec<Arc<Owner>> {
-            (0..2 * COUNT).map(|_| Arc::clone(&owners[picks.random_range(0..each)])).collect()
-        };
-        let (one, two) = (pick(), pick());
-        compare(
-            "authenticate",
-            connections,
-            || {
-                rate(connections, &one, |owner| {
-                    let (iam, service) = (iam.clone(), codecommit.clone());
-                    async move {
-                        let (login, password) = (&owner.login, &owner.password);
-                        black_box(iam.authenticate(&service, login, password).await.unwrap());
-                    }
-                })
-            },
-            || {
-                rate(connections, &one, |owner| {
-                    let direct = direct.clone();
-                    async move { direct.authenticate(&owner).await }
-                })
-            },
-        );
-        compare(
-            "list",
-            connections,
-            || {
-                rate(connections, &two, |owner| {
-                    let iam = iam.clone();
-                    async move { drop(black_box(iam.list(&owner.user).await.unwrap())) }
-                })
-            },
-            || {
-                rate(connections, &two, |owner| {
-                    let direct = direct.clone();
-                    async move { direct.list(&owner).await }
-                })
-            },
-        );
-    }
-    for connections in CONNECTIONS {
-        let (mut own_rounds, mut other_rounds) = (owners.chunks(COUNT), theirs.chunks(COUNT));
-        compare(
-            "reset",
-            connections,
-            || {
-                rate(connections, own_rounds.next().unwrap(), |owner| {
-                    let iam = iam.clone();
-                    async move {
-                        let _ = black_box(iam.reset(&owner.user, &owner.id).await.unwrap());
-                    }
-                })
-            },
-            || {
-                rate(connections, other_rounds.next().unwrap(), |rows| {
-                    let direct = direct.clone();
-                    async move { direct.replace(&rows, REPLACE).await }
-                })
-            },
-        );
-    }
+    let contest =
+        Contest { iam: AsyncCredentialManager::new(account, store), direct: Direct(pool) };
+    let owners = contest.create(&ours, &theirs);
+    tidy();
+    let picks: Vec<Arc<Owner>> =
+        (0..2 * COUNT).map(|_| Arc::clone(&owners[rng.random_range(0..each)])).collect();
+    contest.authenticate(&picks);
+    contest.list(&picks);
+    contest.reset(&owners, &theirs);
 }

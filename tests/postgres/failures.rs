@@ -1,6 +1,6 @@
 //! Each way to fail is told apart, says whether to try again, and keeps the password to itself.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
 use service_specific_credentials::{
     AsyncCredentialManager, AuthenticationError, Error, UserName,
@@ -22,7 +22,7 @@ fn said(error: &dyn StdError) -> String {
     let mut said = format!("{error} {error:?} {error:#?}");
     let mut next = error.source();
     while let Some(cause) = next {
-        said.push_str(&format!(" {cause} {cause:?}"));
+        let _ = write!(said, " {cause} {cause:?}");
         next = cause.source();
     }
     said

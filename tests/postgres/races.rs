@@ -120,11 +120,11 @@ fn a_change_that_the_server_gives_up_is_started_over() {
             let (left, right): (UserName, UserName) = (name("left"), name("right"));
             iam.register_user(&left).await.unwrap();
             let client = space.client().await;
-            let held = Key::User { account: name(ACCOUNT), name: &right }.encode();
+            let key = Key::User { account: name(ACCOUNT), name: &right }.encode();
             for freed in [false, true] {
                 client.batch_execute("SET deadlock_timeout = '30s'; BEGIN").await.unwrap();
                 let hold = "INSERT INTO credential_keys VALUES ($1, gen_random_uuid())";
-                client.execute(hold, &[&held]).await.unwrap();
+                client.execute(hold, &[&key]).await.unwrap();
                 let renaming = tokio::spawn({
                     let (iam, left, right) = (iam.clone(), left.clone(), right.clone());
                     async move { iam.rename_user(&left, &right).await }
@@ -140,7 +140,7 @@ fn a_change_that_the_server_gives_up_is_started_over() {
                     Err(error) => panic!("{level:?}: {error:?}"),
                 }
                 let release = "DELETE FROM credential_keys WHERE key = $1 AND $2";
-                client.execute(release, &[&held, &!freed]).await.unwrap();
+                client.execute(release, &[&key, &!freed]).await.unwrap();
             }
             assert_eq!(space.check().await.len(), 1);
         }

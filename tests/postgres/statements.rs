@@ -1,6 +1,6 @@
 //! What is sent: which statements, how often, and what they cost the server.
 
-use std::{collections::BTreeMap, fs, num::NonZeroUsize, ops::Bound, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bound, path::Path};
 
 use serde_json::Value;
 use service_specific_credentials::{
@@ -108,8 +108,9 @@ fn only_what_databases_have_in_common_is_asked_for() {
         let changes: Vec<String> = words
             .windows(3)
             .filter_map(|three| match [&*three[0], &*three[1], &*three[2]] {
-                ["INSERT", "INTO", table] | ["DELETE", "FROM", table] => Some(table.to_owned()),
-                ["UPDATE", table, "SET"] => Some(table.to_owned()),
+                ["INSERT", "INTO", table]
+                | ["DELETE", "FROM", table]
+                | ["UPDATE", table, "SET"] => Some(table.to_owned()),
                 _ => None,
             })
             .collect();
@@ -272,8 +273,12 @@ impl Plan {
     async fn of(client: &Client, range: &Range<'_>) -> Self {
         let (start, end) = range.encode();
         let (Bound::Included(start), Bound::Excluded(end)) = (start, end) else { unreachable!() };
-        let hex =
-            |bytes: Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+        let hex = |bytes: Vec<u8>| {
+            bytes.iter().fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            })
+        };
         let explain = format!(
             "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE listing ('\\x{}', '\\x{}', {})",
             hex(start),
