@@ -98,7 +98,7 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
                 Err(Error::Store(error)) => Err(error),
                 Err(error) => panic!("{error:?}"),
             }
-        } else if turn % 5 == 0 {
+        } else if turn.is_multiple_of(5) {
             match iam.delete(&user, &known[0]).await {
                 Ok(()) => {
                     notes.void.extend(notes.held.remove(&known[0]).flatten());
