@@ -300,7 +300,8 @@ impl Connections {
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Failure> {
         let connection = self.pool.get().await;
-        let connection = connection.map_err(|error| Failure::harmless(error.into()))?;
+        let connection =
+            connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
         let mut sent = false;
         let answer = timeout(self.patience, async {
             let prepared = connection.prepare_cached(statement).await?;

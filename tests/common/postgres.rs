@@ -13,7 +13,7 @@
 use std::{
     env, fs,
     future::Future,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     net::TcpListener,
     os::unix::{
         fs::{MetadataExt as _, chown},
@@ -114,7 +114,8 @@ impl Installation {
         let Some(programs) = programs() else {
             let required = env::var_os("SSC_REQUIRE_POSTGRES").is_some_and(|value| value != "0");
             assert!(!required, "there is no PostgreSQL, and SSC_REQUIRE_POSTGRES is set");
-            eprintln!("SKIPPED, since there is no PostgreSQL");
+            // Past whatever captures what a test prints that passes.
+            let _ = io::stderr().write_all(b"SKIPPED, since there is no PostgreSQL\n");
             return None;
         };
         Some(Self { programs, user: user() })
@@ -270,11 +271,7 @@ fn guard(folder: &Path, server: u32) -> ChildStdin {
 pub(crate) fn shared() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let start = || Some(Installation::find()?.server(&["fsync=off", "synchronous_commit=off"]));
-    let server = SERVER.get_or_init(start).as_ref();
-    if server.is_none() {
-        eprintln!("SKIPPED, since there is no PostgreSQL");
-    }
-    server
+    SERVER.get_or_init(start).as_ref()
 }
 
 impl Server {

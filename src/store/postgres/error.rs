@@ -178,7 +178,11 @@ impl Failure {
             _ if is_final(reported) => Kind::Broken,
             _ => Kind::Other,
         };
-        Self { error: reported.into(), kind, perhaps_done: sent && !is_undone(reported) }
+        Self {
+            error: PostgresError::reported(reported),
+            kind,
+            perhaps_done: sent && !is_undone(reported),
+        }
     }
 }
 
@@ -199,8 +203,9 @@ fn is_undone(reported: &DbError) -> bool {
             || !matches!(class, "08" | "57" | "58" | "XX"))
 }
 
-impl From<&DbError> for PostgresError {
-    fn from(reported: &DbError) -> Self {
+impl PostgresError {
+    /// What the server reports.
+    fn reported(reported: &DbError) -> Self {
         let code = reported.code();
         match *code {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
@@ -225,11 +230,9 @@ impl From<&DbError> for PostgresError {
             },
         }
     }
-}
 
-/// A connection could not be had.
-impl From<PoolError> for PostgresError {
-    fn from(error: PoolError) -> Self {
+    /// A connection could not be had.
+    pub(super) fn of_pool(error: PoolError) -> Self {
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Self::PoolFull,
             PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
@@ -245,12 +248,10 @@ impl From<PoolError> for PostgresError {
             }
         }
     }
-}
 
-impl PostgresError {
     fn of_connecting(error: &tokio_postgres::Error) -> Self {
         if let Some(reported) = error.as_db_error() {
-            return reported.into();
+            return Self::reported(reported);
         }
         let message = error.to_string();
         if message.starts_with("error performing TLS") {
