@@ -8,6 +8,7 @@
 //!
 //! `SSC_FAILOVER_ROUNDS` sets how often. Without it, once.
 
+#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -13,6 +13,7 @@
 )]
 
 mod common;
+#[cfg(unix)]
 #[path = "common/postgres.rs"]
 mod database;
 #[path = "model/machine.rs"]
@@ -21,7 +22,6 @@ mod machine;
 mod reference;
 
 use common::Folder;
-use database::{Blocking, Server, wait};
 use machine::{
     Command::{self, *},
     Pick, Shape, run,
@@ -34,7 +34,7 @@ use proptest::{
 use reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, UNSUPPORTED};
 use service_specific_credentials::{
     MemoryStore, Policy, Status,
-    store::{Isolation, PostgresOptions, RedbStore, Store},
+    store::{RedbStore, Store},
 };
 
 /// Chosen to collide: in case, and in the service user names made of them.
@@ -163,17 +163,17 @@ fn random_operations_on_a_file_do_what_the_model_does() {
     });
 }
 
-/// Each case has tables of its own.
-fn random_in_a_database(server: &Server, level: Isolation) {
-    let options = PostgresOptions::new().isolation(level).max_connections(1);
-    random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
-}
-
+#[cfg(unix)]
 #[test]
 fn random_operations_in_a_database_do_what_the_model_does() {
-    let Some(server) = database::shared() else { return };
+    use database::{Blocking, shared, wait};
+    use service_specific_credentials::store::{Isolation, PostgresOptions};
+
+    let Some(server) = shared() else { return };
     for level in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable] {
-        random_in_a_database(server, level);
+        let options = PostgresOptions::new().isolation(level).max_connections(1);
+        // Each case has tables of its own.
+        random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
     }
 }
 

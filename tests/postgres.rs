@@ -3,6 +3,7 @@
 //! The tests start a server of their own, and are skipped where there is no PostgreSQL, unless
 //! `SSC_REQUIRE_POSTGRES=1` is set.
 
+#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

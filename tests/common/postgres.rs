@@ -80,7 +80,7 @@ fn programs() -> Option<PathBuf> {
 
 /// The user and group that the server runs as: PostgreSQL refuses to be run by root.
 fn user() -> Option<(u32, u32)> {
-    if fs::metadata("/proc/self").is_ok_and(|own| own.uid() != 0) {
+    if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
         return None;
     }
     let users = fs::read_to_string("/etc/passwd").unwrap();
