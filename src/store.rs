@@ -7,12 +7,18 @@ use crate::{AccountId, ServiceName, UserName};
 use crate::record::listing_prefix;
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
 pub use asynchronous::{AnyStore, AsyncStore, Immediate};
+pub use copy::{CopyError, copy_users};
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{Isolation, PostgresError, PostgresOptions, PostgresStore};
 #[cfg(feature = "redb")]
 pub use redb::{AsyncRedbStore, OpenError, RedbError, RedbOptions, RedbStore};
 
 mod asynchronous;
+mod copy;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
 

@@ -13,6 +13,9 @@
 )]
 
 mod common;
+#[cfg(unix)]
+#[path = "common/postgres.rs"]
+mod database;
 #[path = "model/machine.rs"]
 mod machine;
 #[path = "model/reference.rs"]
@@ -158,6 +161,20 @@ fn random_operations_on_a_file_do_what_the_model_does() {
         let _ = std::fs::remove_file(&path);
         RedbStore::open(&path).unwrap()
     });
+}
+
+#[cfg(unix)]
+#[test]
+fn random_operations_in_a_database_do_what_the_model_does() {
+    use database::{Blocking, shared, wait};
+    use service_specific_credentials::store::{Isolation, PostgresOptions};
+
+    let Some(server) = shared() else { return };
+    for level in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable] {
+        let options = PostgresOptions::new().isolation(level).max_connections(1);
+        // Each case has tables of its own.
+        random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
+    }
 }
 
 #[test]

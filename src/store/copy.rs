@@ -1,0 +1,91 @@
+use std::{num::NonZeroUsize, ops::Bound};
+
+use super::{AsyncStore, Change, Commit, Listing, Range, StoreError, UserRecord};
+use crate::{AccountId, UserName};
+
+/// How many users to read at a time.
+const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
+
+/// Copies all users of an account from one store to another, in pages of 100: with their ids,
+/// revisions and credentials, whose secrets go on opening what they opened. Returns how many were
+/// copied. Those whom an earlier call has copied already are left as they are.
+///
+/// It is for moving from one store to another. What is changed in the first store meanwhile may be
+/// missed, so let nobody write to either until it is done. A call that failed is made again, and goes
+/// on where that one was.
+///
+/// ```
+/// use service_specific_credentials::{CredentialManager, MemoryStore};
+/// use service_specific_credentials::store::{self, Immediate};
+/// # fn wait<T>(future: impl Future<Output = T>) -> T {
+/// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+/// # }
+///
+/// let old = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+/// let codecommit = "codecommit.amazonaws.com".parse()?;
+/// old.register_user(&"anika".parse()?)?;
+/// let issued = old.create(&"anika".parse()?, &codecommit)?;
+///
+/// let new = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+/// let (from, to) = (Immediate::new(old.store()), Immediate::new(new.store()));
+/// assert_eq!(wait(store::copy_users(&from, &to, "123456789012".parse()?))?, 1);
+/// new.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// If one of the stores fails, or another user of the second one holds a key of one who is to be
+/// copied. Those who come before in the order of names were copied.
+pub async fn copy_users(
+    from: &impl AsyncStore,
+    to: &impl AsyncStore,
+    account: AccountId,
+) -> Result<usize, CopyError> {
+    let (mut copied, mut last) = (0, None::<UserName>);
+    loop {
+        let start = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let range = Range::new(account, Listing::Users, start, PAGE);
+        let page = from.scan(&range).await.map_err(CopyError::Read)?;
+        for record in &page {
+            let entered = Change { before: None, after: Some(record.clone()) };
+            match to.commit(&entered).await.map_err(CopyError::Write)? {
+                Commit::Applied => copied += 1,
+                Commit::Stale | Commit::KeyTaken if is_there(to, record).await? => {}
+                Commit::Stale | Commit::KeyTaken => {
+                    return Err(CopyError::Taken { user: record.name().clone() });
+                }
+            }
+        }
+        match page.last() {
+            Some(record) if page.len() == PAGE.get() => last = Some(record.name().clone()),
+            _ => return Ok(copied),
+        }
+    }
+}
+
+/// Whether the store holds this very revision.
+async fn is_there(store: &impl AsyncStore, record: &UserRecord) -> Result<bool, CopyError> {
+    let held = store.find(&record.user_key()).await.map_err(CopyError::Write)?;
+    Ok(held.is_some_and(|held| held.revision() == record.revision()))
+}
+
+/// Users could not be [copied](copy_users).
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// The store to copy from failed.
+    #[error("the store to copy from failed")]
+    Read(#[source] StoreError),
+    /// The store to copy to failed.
+    #[error("the store to copy to failed")]
+    Write(#[source] StoreError),
+    /// The store to copy to has the user in another state, or another user who holds one of the
+    /// user's keys: the name, or the id or the service user name of a credential.
+    #[error("the store to copy to holds something else under a key of the user {user}")]
+    #[non_exhaustive]
+    Taken {
+        /// The user.
+        user: UserName,
+    },
+}

@@ -1,0 +1,292 @@
+use std::{error::Error as StdError, io};
+
+use deadpool_postgres::{PoolError, TimeoutType};
+use tokio_postgres::error::{DbError, Severity, SqlState};
+
+use super::DecodeError;
+
+/// Why a [`PostgresStore`](super::PostgresStore) failed.
+///
+/// It is also what the store puts into a [`StoreError`](crate::store::StoreError), to be had by
+/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. Nothing of the URL is ever in
+/// it, and so no password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PostgresError {
+    /// The URL is none, or asks for something that there is not. What it says is not repeated,
+    /// since it holds a password.
+    #[error("the connection URL is not valid")]
+    Url,
+    /// No server answered. Try again.
+    #[error("the server cannot be reached")]
+    Unreachable(#[source] io::Error),
+    /// Every connection of the pool was in use for as long as one may wait. Try again.
+    #[error("no connection of the pool became free in time")]
+    PoolFull,
+    /// The server takes no more connections. Try again.
+    #[error("the server takes no more connections")]
+    ServerFull,
+    /// The server does not know the user, or the password is another, or the user may not come from
+    /// here.
+    #[error("the server refused the user or the password")]
+    WrongCredentials,
+    /// The server has no database of that name.
+    #[error("there is no such database")]
+    NoDatabase,
+    /// The connection cannot be encrypted as it should be: the server cannot do so, or its
+    /// certificate is not trusted, or is another host's.
+    #[error("the connection cannot be encrypted as it should be")]
+    Tls(#[source] Box<dyn StdError + Send + Sync>),
+    /// The connection broke. Try again.
+    #[error("the connection was lost")]
+    ConnectionLost,
+    /// The server gave the statement up, as it was told to after some time, and did nothing. Try
+    /// again.
+    #[error("the statement took too long, and the server gave it up")]
+    TimedOut,
+    /// The server did not answer within the time that it is given. Try again.
+    #[error("the server did not answer in time")]
+    Unanswered,
+    /// The tables are not there: see [`migrate`](super::PostgresStore::migrate).
+    #[error("the schema is missing, and has to be made by a migration")]
+    SchemaMissing,
+    /// A later release made the tables.
+    #[error("the schema has version {0}, which a later release made")]
+    LaterSchema(u64),
+    /// Several processes migrated at once, and got in each other's way again and again. Try again.
+    #[error("other migrations got in the way")]
+    MigrationContended,
+    /// The server takes no changes: it is a standby, for one. Try again, once there is a primary.
+    #[error("the server is read-only")]
+    ReadOnly,
+    /// The user lacks a privilege.
+    #[error("the user of the database lacks a privilege")]
+    Denied,
+    /// Other transactions came first again and again. Nothing was changed. Try again.
+    #[error("other transactions came first again and again")]
+    Contended,
+    /// A record in the database cannot be read.
+    #[error("a record in the database cannot be read")]
+    Record(#[source] DecodeError),
+    /// The index names a record that is not there.
+    #[error("the index names a record that is not there")]
+    Index,
+    /// The change was made, wholly, or it was not, and nobody can say which. Look before trying
+    /// again.
+    #[error("it is not known whether the change was made")]
+    Unknown(#[source] Box<Self>),
+    /// The server reports something else.
+    #[error("the server reports {code}: {message}")]
+    #[non_exhaustive]
+    Server {
+        /// The five characters of its SQLSTATE.
+        code: String,
+        /// What it says.
+        message: String,
+    },
+    /// The pool, or the client of the database, cannot go on.
+    #[error("the client of the database failed: {0}")]
+    Client(String),
+}
+
+impl PostgresError {
+    /// Whether the very same call may succeed later, though nobody changes anything about the
+    /// program, the database or its users. Not so where it is [not known](Self::Unknown) what became
+    /// of a change: what was made once is not to be made again.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable(_)
+            | Self::PoolFull
+            | Self::ServerFull
+            | Self::ConnectionLost
+            | Self::TimedOut
+            | Self::Unanswered
+            | Self::MigrationContended
+            | Self::ReadOnly
+            | Self::Contended => true,
+            Self::Url
+            | Self::WrongCredentials
+            | Self::NoDatabase
+            | Self::Tls(_)
+            | Self::SchemaMissing
+            | Self::LaterSchema(_)
+            | Self::Denied
+            | Self::Record(_)
+            | Self::Index
+            | Self::Unknown(_)
+            | Self::Server { .. }
+            | Self::Client(_) => false,
+        }
+    }
+}
+
+/// A statement failed: what is to be done about it.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: PostgresError,
+    pub(super) kind: Kind,
+    /// Whether what was sent may have been done all the same.
+    pub(super) perhaps_done: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Another transaction came first. Starting over may help.
+    Conflict,
+    /// A unique constraint.
+    Taken,
+    /// The connection is of no use any more.
+    Broken,
+    /// Two definitions of the same thing met.
+    Defined,
+    Other,
+}
+
+impl Failure {
+    /// Before anything was sent that could be done.
+    pub(super) fn harmless(error: PostgresError) -> Self {
+        Self { error, kind: Kind::Other, perhaps_done: false }
+    }
+
+    /// The server said nothing for too long.
+    pub(super) const fn unanswered(sent: bool) -> Self {
+        Self { error: PostgresError::Unanswered, kind: Kind::Broken, perhaps_done: sent }
+    }
+
+    /// What a statement failed of that was `sent`, or was being prepared.
+    pub(super) fn of_statement(error: &tokio_postgres::Error, sent: bool) -> Self {
+        let Some(reported) = error.as_db_error() else {
+            return if error.is_closed() || cause::<io::Error>(error).is_some() {
+                Self {
+                    error: PostgresError::ConnectionLost,
+                    kind: Kind::Broken,
+                    perhaps_done: sent,
+                }
+            } else {
+                let error = PostgresError::Client(text(error));
+                Self { error, kind: Kind::Broken, perhaps_done: sent }
+            };
+        };
+        let code = reported.code();
+        let kind = match *code {
+            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
+            SqlState::UNIQUE_VIOLATION => Kind::Taken,
+            SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT => Kind::Defined,
+            // One that was opened on a primary, which is none any more.
+            SqlState::READ_ONLY_SQL_TRANSACTION => Kind::Broken,
+            _ if is_final(reported) => Kind::Broken,
+            _ => Kind::Other,
+        };
+        Self {
+            error: PostgresError::reported(reported),
+            kind,
+            perhaps_done: sent && !is_undone(reported),
+        }
+    }
+}
+
+/// Whether the connection ends with this.
+fn is_final(reported: &DbError) -> bool {
+    matches!(reported.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+        || reported.severity() == "FATAL"
+}
+
+/// Whether a statement that is answered so was certainly not carried out. An error in the middle of
+/// a transaction undoes it; but a server that goes down reports so by an error too, and may have
+/// committed before.
+fn is_undone(reported: &DbError) -> bool {
+    let class = reported.code().code().get(..2).unwrap_or_default();
+    !is_final(reported)
+        && *reported.code() != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+        && (*reported.code() == SqlState::QUERY_CANCELED
+            || !matches!(class, "08" | "57" | "58" | "XX"))
+}
+
+impl PostgresError {
+    /// What the server reports.
+    fn reported(reported: &DbError) -> Self {
+        let code = reported.code();
+        match *code {
+            SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                Self::WrongCredentials
+            }
+            SqlState::INVALID_CATALOG_NAME => Self::NoDatabase,
+            SqlState::TOO_MANY_CONNECTIONS => Self::ServerFull,
+            SqlState::CANNOT_CONNECT_NOW => {
+                Self::Unreachable(io::Error::new(io::ErrorKind::ConnectionRefused, "starting up"))
+            }
+            SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Self::ConnectionLost,
+            SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => Self::TimedOut,
+            SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => Self::SchemaMissing,
+            SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly,
+            SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied,
+            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
+                Self::Contended
+            }
+            _ => Self::Server {
+                code: code.code().to_owned(),
+                message: reported.message().to_owned(),
+            },
+        }
+    }
+
+    /// A connection could not be had.
+    pub(super) fn of_pool(error: PoolError) -> Self {
+        match error {
+            PoolError::Timeout(TimeoutType::Wait) => Self::PoolFull,
+            PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
+                Self::Unreachable(io::ErrorKind::TimedOut.into())
+            }
+            PoolError::Backend(error) => Self::of_connecting(&error),
+            PoolError::Closed => Self::Client("the pool is closed".to_owned()),
+            PoolError::NoRuntimeSpecified => {
+                Self::Client("the pool has limits of time, and no runtime".to_owned())
+            }
+            PoolError::PostCreateHook(_) => {
+                Self::Client("what the pool does with new connections failed".to_owned())
+            }
+        }
+    }
+
+    fn of_connecting(error: &tokio_postgres::Error) -> Self {
+        if let Some(reported) = error.as_db_error() {
+            return Self::reported(reported);
+        }
+        let message = error.to_string();
+        if message.starts_with("error performing TLS") {
+            return Self::Tls(text(error).into());
+        }
+        if let Some(error) = cause::<io::Error>(error) {
+            return Self::Unreachable(io::Error::new(error.kind(), error.to_string()));
+        }
+        if error.is_closed() || message.starts_with("timeout") {
+            return Self::Unreachable(io::ErrorKind::ConnectionAborted.into());
+        }
+        let text = text(error);
+        // A password is asked for and there is none, or the server is none that knows it.
+        if message.starts_with("authentication") || text.contains("password") {
+            return Self::WrongCredentials;
+        }
+        if message.starts_with("invalid configuration") {
+            return Self::Url;
+        }
+        Self::Client(text)
+    }
+}
+
+fn cause<T: StdError + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
+    error.source()?.downcast_ref()
+}
+
+/// What an error says, and what its causes say.
+fn text(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,6 @@
+-- Which migrations were finished.
+CREATE TABLE IF NOT EXISTS credential_schema (
+    version bigint NOT NULL,
+    applied timestamp with time zone NOT NULL,
+    CONSTRAINT credential_schema_primary_key PRIMARY KEY (version)
+)

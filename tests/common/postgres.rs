@@ -1,0 +1,445 @@
+//! PostgreSQL servers of the tests' own.
+//!
+//! Each lies in a temporary folder, listens on a free port of the loopback interface and trusts
+//! whoever comes. A guardian, which is a shell, stops it and removes its folder when this process
+//! ends in whatever way.
+//!
+//! Where there is no PostgreSQL, a test says that it was skipped, and passes. With
+//! `SSC_REQUIRE_POSTGRES=1` it fails.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
+
+use std::{
+    env, fs,
+    future::Future,
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt as _, chown},
+        process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use service_specific_credentials::store::{
+    AsyncStore as _, Change, Commit, Key, PostgresOptions, PostgresStore, Range, Store, StoreError,
+    UserRecord,
+};
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::{Client, NoTls};
+
+/// How long anything may take that is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What everything here runs on.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Builder::new_multi_thread().enable_all().build().unwrap())
+}
+
+/// Waits for a future, on a thread of a test.
+pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
+    runtime().block_on(future)
+}
+
+/// Asks again and again until the answer is yes, for what gives no sign when it happens.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
+    let start = Instant::now();
+    while !ask().await {
+        assert!(start.elapsed() < PATIENCE, "in vain: waited for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The folder of PostgreSQL's programs, if there is one.
+fn programs() -> Option<PathBuf> {
+    let on_path = env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = env::split_paths(&on_path).collect();
+    // Where Debian puts them, the latest first.
+    let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .collect();
+    versions.sort_by_key(|folder| {
+        let version = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        std::cmp::Reverse(version.and_then(|version| version.parse::<u32>().ok()))
+    });
+    versions.append(&mut folders);
+    versions.into_iter().find(|folder| folder.join("initdb").exists())
+}
+
+/// The user and group that the server runs as: PostgreSQL refuses to be run by root.
+fn user() -> Option<(u32, u32)> {
+    if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap();
+    let find = |wanted: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(wanted))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    Some(find("postgres").or_else(|| find("nobody")).unwrap())
+}
+
+/// A server.
+pub(crate) struct Server {
+    folder: PathBuf,
+    port: u16,
+    child: Mutex<Child>,
+    log: Arc<Mutex<String>>,
+    /// The guardian waits for its end.
+    _guarded: ChildStdin,
+}
+
+/// Makes and starts servers.
+pub(crate) struct Installation {
+    programs: PathBuf,
+    user: Option<(u32, u32)>,
+}
+
+impl Installation {
+    /// The one of this machine. Without one the test is to be skipped, and that is said.
+    pub(crate) fn find() -> Option<Self> {
+        let Some(programs) = programs() else {
+            let required = env::var_os("SSC_REQUIRE_POSTGRES").is_some_and(|value| value != "0");
+            assert!(!required, "there is no PostgreSQL, and SSC_REQUIRE_POSTGRES is set");
+            // Past whatever captures what a test prints that passes.
+            let _ = io::stderr().write_all(b"SKIPPED, since there is no PostgreSQL\n");
+            return None;
+        };
+        Some(Self { programs, user: user() })
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        // The messages that are waited for are English.
+        command.env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let output = self.command(program).args(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program}: {error}");
+    }
+
+    /// A new folder that the server's user owns.
+    fn folder(&self) -> PathBuf {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let memory = Path::new("/dev/shm");
+        let parent = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
+        let number = NEXT.fetch_add(1, Relaxed);
+        let folder = parent.join(format!("ssc-postgres-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).unwrap();
+        if let Some((user, group)) = self.user {
+            chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        folder
+    }
+
+    /// Puts a file into the folder of a server, for it alone to read.
+    pub(crate) fn put(&self, folder: &Path, name: &str, content: &str) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, content).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&path, mode).unwrap();
+        if let Some((user, group)) = self.user {
+            chown(&path, Some(user), Some(group)).unwrap();
+        }
+        path
+    }
+
+    /// A new server. Its superuser is `postgres`; whoever comes as `stranger` needs a password.
+    pub(crate) fn server(&self, settings: &[&str]) -> Server {
+        let folder = self.folder();
+        let data = folder.join("data");
+        self.run(
+            "initdb",
+            &[
+                "--no-sync",
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--pgdata",
+                data.to_str().unwrap(),
+            ],
+        );
+        let access = "\
+            host all stranger 127.0.0.1/32 scram-sha-256\n\
+            host all all 127.0.0.1/32 trust\n\
+            host replication all 127.0.0.1/32 trust\n";
+        self.put(&data, "pg_hba.conf", access);
+        self.start(folder, settings)
+    }
+
+    /// A new standby of `primary`, which knows it by `name`.
+    pub(crate) fn standby(&self, primary: &Server, name: &str, settings: &[&str]) -> Server {
+        let folder = self.folder();
+        let data = folder.join("data");
+        let from = primary.conninfo(name);
+        self.run(
+            "pg_basebackup",
+            &[
+                "--no-sync",
+                "--checkpoint=fast",
+                "--wal-method=stream",
+                "--write-recovery-conf",
+                "--dbname",
+                &from,
+                "--pgdata",
+                data.to_str().unwrap(),
+            ],
+        );
+        self.start(folder, settings)
+    }
+
+    fn start(&self, folder: PathBuf, settings: &[&str]) -> Server {
+        let data = folder.join("data");
+        // Another process may take the port before the server does.
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut command = self.command("postgres");
+            command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
+            let own =
+                ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200"];
+            for setting in own.iter().chain(settings) {
+                command.args(["-c", setting]);
+            }
+            let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+            let log = Arc::new(Mutex::new(String::new()));
+            if follow(&mut child, &log) {
+                let guarded = guard(&folder, child.id());
+                return Server { folder, port, child: Mutex::new(child), log, _guarded: guarded };
+            }
+            child.wait().unwrap();
+            let log = log.lock().unwrap();
+            assert!(log.contains("could not bind"), "{log}");
+        }
+        panic!("there is no free port");
+    }
+}
+
+/// Reads what a server says, and returns whether it came to accept connections.
+fn follow(child: &mut Child, log: &Arc<Mutex<String>>) -> bool {
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (ready, is_ready) = mpsc::channel();
+    let log = Arc::clone(log);
+    thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if line.contains("ready to accept") {
+                let _ = ready.send(());
+            }
+            let mut log = log.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+    // It ends, or it is ready.
+    is_ready.recv_timeout(PATIENCE).is_ok()
+}
+
+/// Starts a shell that stops the server and removes its folder once this process has ended.
+fn guard(folder: &Path, server: u32) -> ChildStdin {
+    const SCRIPT: &str = "trap '' INT HUP TERM; read -r _; kill -QUIT \"$1\" 2>/dev/null
+        while kill -0 \"$1\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$2\"";
+    let mut guardian = Command::new("sh");
+    guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]).arg(folder);
+    let quiet = guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // Not in the group that a terminal interrupts.
+    let mut guardian = quiet.process_group(0).spawn().unwrap();
+    let stdin = guardian.stdin.take().unwrap();
+    thread::spawn(move || guardian.wait());
+    stdin
+}
+
+/// The server that the tests of one file share, or none, and then the test is to be skipped.
+pub(crate) fn shared() -> Option<&'static Server> {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let start = || Some(Installation::find()?.server(&["fsync=off", "synchronous_commit=off"]));
+    SERVER.get_or_init(start).as_ref()
+}
+
+impl Server {
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// How a standby of this server says where it is.
+    pub(crate) fn conninfo(&self, name: &str) -> String {
+        format!("host=127.0.0.1 port={} user=postgres application_name={name}", self.port)
+    }
+
+    /// The URL of the superuser's database.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
+    }
+
+    /// A connection past the store.
+    pub(crate) async fn client(&self) -> Client {
+        client(&self.url()).await
+    }
+
+    /// An empty schema of its own.
+    pub(crate) async fn space(&self) -> Space {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("space_{}", NEXT.fetch_add(1, Relaxed));
+        let client = self.client().await;
+        client.batch_execute(&format!("CREATE SCHEMA {name}")).await.unwrap();
+        Space { port: self.port, name }
+    }
+
+    /// Stops the server at once, as a crash would.
+    pub(crate) fn crash(&self) {
+        let mut child = self.child.lock().unwrap();
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args(["-QUIT", &id]).status().unwrap().success());
+        child.wait().unwrap();
+    }
+}
+
+/// Not reached by a server that a static owns; the guardian stops that one.
+impl Drop for Server {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).status();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+pub(crate) async fn client(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    client
+}
+
+/// Waits until some statements wait for what `holder` holds, which is in the middle of a transaction
+/// and would be shown the same for as long as that lasts.
+pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
+    let own = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
+    let own: i32 = own.get(0);
+    let observer = space.client().await;
+    until("statements to wait", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity AS waiting \
+            WHERE $1 = ANY (pg_blocking_pids(waiting.pid))";
+        observer.query_one(waiting, &[&own]).await.unwrap().get::<_, i64>(0) == statements
+    })
+    .await;
+}
+
+/// A schema on a server, with tables of its own.
+#[derive(Clone)]
+pub(crate) struct Space {
+    pub(crate) port: u16,
+    pub(crate) name: String,
+}
+
+impl Space {
+    pub(crate) fn url(&self) -> String {
+        self.url_of("postgres")
+    }
+
+    pub(crate) fn url_of(&self, user: &str) -> String {
+        let Self { port, name } = self;
+        format!(
+            "postgres://{user}@127.0.0.1:{port}/postgres?sslmode=disable\
+             &options=-csearch_path%3D{name}"
+        )
+    }
+
+    pub(crate) async fn client(&self) -> Client {
+        client(&self.url()).await
+    }
+
+    /// A store that was migrated.
+    pub(crate) async fn store(&self, options: &PostgresOptions) -> PostgresStore {
+        let store = PostgresStore::connect_with(options, &self.url()).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+
+    /// Checks that the index holds the keys of the records, all of them and no others, and that
+    /// what the columns say is what the records say. Returns the records.
+    pub(crate) async fn check(&self) -> Vec<UserRecord> {
+        check(&self.client().await).await
+    }
+}
+
+pub(crate) async fn check(client: &Client) -> Vec<UserRecord> {
+    let rows = client
+        .query(
+            "SELECT record, user_id, account, user_name, revision, credentials, \
+             changed <= clock_timestamp(), \
+             (SELECT array_agg(key ORDER BY key) FROM credential_keys AS k \
+             WHERE k.user_id = u.user_id) \
+             FROM credential_users AS u",
+            &[],
+        )
+        .await
+        .unwrap();
+    let mut keys_seen = 0;
+    let records: Vec<UserRecord> = rows
+        .iter()
+        .map(|row| {
+            let record = UserRecord::decode(row.get(0)).unwrap();
+            assert_eq!(row.get::<_, uuid::Uuid>(1).as_bytes(), record.id().as_bytes());
+            assert_eq!(row.get::<_, &str>(2), record.account().to_string());
+            assert_eq!(row.get::<_, &str>(3), record.name().as_str());
+            assert_eq!(row.get::<_, i64>(4), i64::try_from(record.revision().count()).unwrap());
+            assert_eq!(row.get::<_, i32>(5), i32::try_from(record.credential_count()).unwrap());
+            assert!(row.get::<_, bool>(6));
+            let mut keys: Vec<Vec<u8>> = record.keys().map(|key| key.encode()).collect();
+            keys.sort();
+            assert_eq!(row.get::<_, Vec<Vec<u8>>>(7), keys, "the keys of {}", record.name());
+            keys_seen += keys.len();
+            record
+        })
+        .collect();
+    let all: i64 =
+        client.query_one("SELECT count(*) FROM credential_keys", &[]).await.unwrap().get(0);
+    assert_eq!(usize::try_from(all).unwrap(), keys_seen, "there are keys of nobody");
+    records
+}
+
+/// The store for those who block.
+#[derive(Debug)]
+pub(crate) struct Blocking(pub(crate) PostgresStore);
+
+impl Store for Blocking {
+    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        wait(self.0.find(key))
+    }
+
+    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        wait(self.0.commit(change))
+    }
+
+    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        wait(self.0.scan(range))
+    }
+}

@@ -1,0 +1,205 @@
+//! A proxy before a server of PostgreSQL, which listens to what is said, and cuts connections.
+
+#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a helper of tests may fail as a test does"
+)]
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Notify,
+    task::JoinHandle,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToServer,
+    ToClient,
+}
+
+/// Forwards connections for as long as it is there.
+pub(crate) struct Proxy {
+    port: u16,
+    state: Arc<Mutex<State>>,
+    listening: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Requests that the client waits for the answer of.
+    round_trips: usize,
+    statements: Vec<String>,
+    /// How many bytes the one connection that has this many left forwards before it is cut.
+    cut: Option<(Direction, usize)>,
+    /// Nothing comes back.
+    silent: bool,
+    /// Nobody is let in.
+    closed: bool,
+}
+
+impl Proxy {
+    /// A proxy before the server at `upstream`.
+    pub(crate) async fn start(upstream: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = Arc::clone(&state);
+        let listening = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if shared.lock().unwrap().closed {
+                    continue;
+                }
+                tokio::spawn(forward(client, upstream, Arc::clone(&shared)));
+            }
+        });
+        Self { port, state, listening }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Begins to count anew, and returns what was counted: round trips, and the statements that were
+    /// prepared or sent.
+    pub(crate) fn take(&self) -> (usize, Vec<String>) {
+        let mut state = self.state();
+        let statements = std::mem::take(&mut state.statements);
+        (std::mem::take(&mut state.round_trips), statements)
+    }
+
+    /// Cuts the next connection over which more than `bytes` go in this direction.
+    pub(crate) fn cut_after(&self, direction: Direction, bytes: usize) {
+        self.state().cut = Some((direction, bytes));
+    }
+
+    /// Whether a connection was cut since. If not, none will be.
+    pub(crate) fn was_cut(&self) -> bool {
+        self.state().cut.take().is_none()
+    }
+
+    pub(crate) fn be_silent(&self) {
+        self.state().silent = true;
+    }
+
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// Forwards one connection until one side ends it, or it is cut.
+async fn forward(client: TcpStream, upstream: u16, state: Arc<Mutex<State>>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)).await else { return };
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let ended = Arc::new(Notify::new());
+    let pumps = [
+        pump(Direction::ToServer, from_client, to_server, &state, &ended),
+        pump(Direction::ToClient, from_server, to_client, &state, &ended),
+    ];
+    ended.notified().await;
+    pumps.iter().for_each(JoinHandle::abort);
+}
+
+fn pump(
+    direction: Direction,
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    state: &Arc<Mutex<State>>,
+    ended: &Arc<Notify>,
+) -> JoinHandle<()> {
+    let (state, ended) = (Arc::clone(state), Arc::clone(ended));
+    tokio::spawn(async move {
+        let mut ear = Ear { heard: Vec::new(), greeted: false };
+        let mut chunk = vec![0; 1 << 16];
+        while let Ok(size @ 1..) = from.read(&mut chunk).await {
+            let (allowed, cut) = {
+                let mut state = state.lock().unwrap();
+                if direction == Direction::ToServer {
+                    ear.hear(&chunk[..size], &mut state);
+                } else if state.silent {
+                    continue;
+                }
+                match &mut state.cut {
+                    Some((what, left)) if *what == direction && size > *left => {
+                        let allowed = *left;
+                        state.cut = None;
+                        (allowed, true)
+                    }
+                    Some((what, left)) if *what == direction => {
+                        *left -= size;
+                        (size, false)
+                    }
+                    _ => (size, false),
+                }
+            };
+            if to.write_all(&chunk[..allowed]).await.is_err() || cut {
+                break;
+            }
+        }
+        ended.notify_one();
+    })
+}
+
+/// Understands what a client says.
+struct Ear {
+    heard: Vec<u8>,
+    greeted: bool,
+}
+
+impl Ear {
+    fn hear(&mut self, bytes: &[u8], state: &mut State) {
+        self.heard.extend(bytes);
+        loop {
+            // The first message has no tag.
+            let tag = usize::from(self.greeted);
+            let Some(length) = self.heard.get(tag..tag + 4) else { return };
+            let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
+            if self.heard.len() < tag + length {
+                return;
+            }
+            let message: Vec<u8> = self.heard.drain(..tag + length).collect();
+            if !std::mem::replace(&mut self.greeted, true) {
+                continue;
+            }
+            let text = |bytes: &[u8]| {
+                let end = bytes.iter().position(|byte| *byte == 0).unwrap();
+                String::from_utf8(bytes[..end].to_vec()).unwrap()
+            };
+            match message[0] {
+                // Parse: a name, and the statement.
+                b'P' => {
+                    let name = text(&message[5..]);
+                    state.statements.push(text(&message[5 + name.len() + 1..]));
+                }
+                b'Q' => {
+                    state.round_trips += 1;
+                    state.statements.push(text(&message[5..]));
+                }
+                // Sync: the client waits until the server is ready again.
+                b'S' => state.round_trips += 1,
+                _ => {}
+            }
+        }
+    }
+}

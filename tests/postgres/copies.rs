@@ -1,0 +1,88 @@
+//! From one process to several machines: users are copied with all that they have.
+
+use service_specific_credentials::{
+    AsyncCredentialManager, CredentialAge, CredentialManager, MemoryStore, Status, UserName,
+    store::{CopyError, Immediate, PostgresOptions, RedbStore, Store as _, copy_users},
+};
+
+use crate::{
+    common::{ACCOUNT, BEDROCK, CODECOMMIT, Folder, name},
+    database::{shared, wait},
+};
+
+#[test]
+fn users_of_a_file_go_on_in_a_database() {
+    const USERS: usize = 250;
+    let Some(server) = shared() else { return };
+    let folder = Folder::new("copies");
+    let file = RedbStore::open(folder.file("store.redb")).unwrap();
+    let old = CredentialManager::new(name(ACCOUNT), file.clone());
+    let user = |number: usize| name::<UserName>(&format!("User-{number:03}"));
+    let mut issued = Vec::new();
+    for number in 0..USERS {
+        old.register_user(&user(number)).unwrap();
+        if number % 10 == 0 {
+            issued.push(old.create(&user(number), &name(CODECOMMIT)).unwrap());
+            let age = CredentialAge::days(90).unwrap();
+            let key = old.create_with(&user(number), &name(BEDROCK), age).unwrap();
+            old.set_status(&user(number), key.id(), Status::Inactive).unwrap();
+        }
+    }
+    let renewed = old.reset(&user(0), issued[0].id()).unwrap();
+    old.for_account(name("210987654321")).register_user(&user(0)).unwrap();
+
+    wait(async {
+        let space = server.space().await;
+        let database = space.store(&PostgresOptions::new()).await;
+        let account = name(ACCOUNT);
+        // As if an earlier call had stopped in the middle.
+        let half = Immediate::new(MemoryStore::new());
+        copy_users(&file.asynchronous(), &half, account).await.unwrap();
+        let some = CredentialManager::new(account, half.get_ref());
+        for number in 120..USERS {
+            some.remove_user_with_credentials(&user(number)).unwrap();
+        }
+        assert_eq!(copy_users(&half, &database, account).await.unwrap(), 120);
+        assert_eq!(
+            copy_users(&file.asynchronous(), &database, account).await.unwrap(),
+            USERS - 120
+        );
+        assert_eq!(copy_users(&file.asynchronous(), &database, account).await.unwrap(), 0);
+
+        for record in space.check().await {
+            let key =
+                service_specific_credentials::store::Key::User { account, name: record.name() };
+            let original = file.find(&key).unwrap().unwrap();
+            assert_eq!(original.encode(), record.encode());
+        }
+        assert_eq!(space.check().await.len(), USERS, "the other account was not asked for");
+        let new = AsyncCredentialManager::new(account, database);
+        let codecommit = name(CODECOMMIT);
+        for issued in issued.iter().skip(1).chain([&renewed]) {
+            let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+            let who = new.authenticate(&codecommit, login, secret).await.unwrap();
+            assert_eq!(who.credential_id(), issued.id());
+        }
+        let (login, secret) = (issued[0].name().as_str(), issued[0].secret().expose());
+        assert!(new.authenticate(&codecommit, login, secret).await.is_err());
+        for number in 0..USERS {
+            let listed = new.list(&user(number)).await.unwrap();
+            assert_eq!(listed, old.list(&user(number)).unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_name_that_another_has_is_not_copied() {
+    let old = CredentialManager::new(name(ACCOUNT), MemoryStore::new());
+    let new = CredentialManager::new(name(ACCOUNT), MemoryStore::new());
+    for user in ["anika", "beate", "claus"] {
+        old.register_user(&name(user)).unwrap();
+    }
+    new.register_user(&name("Beate")).unwrap();
+    let (from, to) = (Immediate::new(old.store()), Immediate::new(new.store()));
+    let refused = wait(copy_users(&from, &to, name(ACCOUNT))).unwrap_err();
+    assert!(matches!(&refused, CopyError::Taken { user, .. } if user.as_str() == "beate"));
+    assert!(new.user(&name("anika")).is_ok());
+    assert!(new.user(&name("claus")).is_err());
+}

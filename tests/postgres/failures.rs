@@ -1,0 +1,404 @@
+//! Each way to fail is told apart, says whether to try again, and keeps the password to itself.
+
+use std::{error::Error as StdError, fmt::Write as _, time::Duration};
+
+use service_specific_credentials::{
+    AsyncCredentialManager, AuthenticationError, Error, UserName,
+    store::{
+        AsyncStore as _, Isolation, Key, PostgresError, PostgresOptions, PostgresStore, StoreError,
+    },
+};
+
+use crate::{
+    common::{ACCOUNT, CODECOMMIT, name},
+    database::{Installation, Space, shared, until, wait, wait_for},
+    proxy::Proxy,
+};
+
+const PASSWORD: &str = "hunter2";
+
+/// What an error says, in every way it can be made to.
+fn said(error: &dyn StdError) -> String {
+    let mut said = format!("{error} {error:?} {error:#?}");
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let _ = write!(said, " {cause} {cause:?}");
+        next = cause.source();
+    }
+    said
+}
+
+async fn refused(url: &str, options: &PostgresOptions) -> PostgresError {
+    let error = PostgresStore::connect_with(options, url).await.unwrap_err();
+    assert!(!said(&error).contains(PASSWORD), "{error:?}");
+    error
+}
+
+fn cause(error: &StoreError) -> &PostgresError {
+    error.get_ref().downcast_ref().unwrap()
+}
+
+type Manager = AsyncCredentialManager<PostgresStore>;
+
+/// A manager of one user, `anika`.
+async fn manager(space: &Space, options: &PostgresOptions) -> Manager {
+    let iam = AsyncCredentialManager::new(name(ACCOUNT), space.store(options).await);
+    iam.ensure_user(&name("anika")).await.unwrap();
+    iam
+}
+
+/// What the store says when somebody reads.
+async fn reading(iam: &Manager) -> StoreError {
+    match iam.user(&name("anika")).await.unwrap_err() {
+        Error::Store(error) => error,
+        error => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn urls_that_are_none_are_not_repeated() {
+    wait(async {
+        for url in [
+            "",
+            "hunter2",
+            "postgres://",
+            "postgres://user:hunter2@host:port/x",
+            "postgres://user:hunter2@localhost/x?sslmode=hunter2",
+            "postgres://user:hunter2@localhost/x?hunter2=1",
+            "host=localhost password=a hunter2",
+        ] {
+            let error = refused(url, &PostgresOptions::new()).await;
+            assert!(matches!(error, PostgresError::Url), "{url}: {error:?}");
+            assert!(!error.is_retryable());
+        }
+    });
+}
+
+#[test]
+fn a_dead_server_is_unreachable() {
+    wait(async {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("postgres://user:{PASSWORD}@127.0.0.1:{port}/x");
+        let error = refused(&url, &PostgresOptions::new()).await;
+        assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
+        assert!(error.is_retryable());
+
+        // One that takes the connection, and says nothing.
+        let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = deaf.local_addr().unwrap().port();
+        let url = format!("postgres://user:{PASSWORD}@127.0.0.1:{port}/x?sslmode=disable");
+        let options = PostgresOptions::new().connect_timeout(Duration::from_millis(200));
+        let error = refused(&url, &options).await;
+        assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
+    });
+}
+
+#[test]
+fn whom_the_server_does_not_let_in_learns_why() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let client = space.client().await;
+        client
+            .batch_execute(
+                "CREATE ROLE stranger LOGIN PASSWORD 'hunter2'; CREATE ROLE poor LOGIN; \
+                 CREATE ROLE crowd LOGIN CONNECTION LIMIT 0",
+            )
+            .await
+            .unwrap();
+        let port = space.port;
+        let options = PostgresOptions::new();
+        let url = |who: &str, rest: &str| format!("postgres://{who}@127.0.0.1:{port}/{rest}");
+
+        for who in ["stranger:wrong-hunter2", "stranger"] {
+            let error = refused(&url(who, "postgres?sslmode=disable"), &options).await;
+            assert!(matches!(error, PostgresError::WrongCredentials), "{error:?}");
+            assert!(!error.is_retryable());
+        }
+        let error = refused(&url("nobody:hunter2", "postgres?sslmode=disable"), &options).await;
+        assert!(matches!(error, PostgresError::WrongCredentials), "{error:?}");
+        let right = url("stranger:hunter2", "postgres?sslmode=disable");
+        let store = PostgresStore::connect(&right).await.unwrap();
+        assert!(!format!("{store:?} {store:#?}").contains(PASSWORD));
+
+        let error = refused(&url("postgres", "nowhere?sslmode=disable"), &options).await;
+        assert!(matches!(error, PostgresError::NoDatabase), "{error:?}");
+        assert!(!error.is_retryable());
+
+        let error = refused(&url("crowd", "postgres?sslmode=disable"), &options).await;
+        assert!(matches!(error, PostgresError::ServerFull), "{error:?}");
+        assert!(error.is_retryable());
+
+        // This server has no certificate.
+        let error = refused(&url("stranger:hunter2", "postgres?sslmode=require"), &options).await;
+        assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
+        assert!(!error.is_retryable());
+        PostgresStore::connect(&url("stranger:hunter2", "postgres?sslmode=prefer")).await.unwrap();
+
+        let rich = manager(&space, &options).await;
+        let grant = format!("GRANT USAGE ON SCHEMA {} TO poor", space.name);
+        client.batch_execute(&grant).await.unwrap();
+        let error = refused(&space.url_of("poor"), &options).await;
+        assert!(matches!(error, PostgresError::Denied), "{error:?}");
+        assert!(!error.is_retryable());
+        drop(rich);
+    });
+}
+
+#[test]
+fn a_missing_schema_is_named() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let store = PostgresStore::connect(&space.url()).await.unwrap();
+        let iam = AsyncCredentialManager::new(name(ACCOUNT), store.clone());
+        let error = reading(&iam).await;
+        assert!(matches!(cause(&error), PostgresError::SchemaMissing), "{error:?}");
+        assert!(!cause(&error).is_retryable());
+        assert_eq!(error.to_string(), "the schema is missing, and has to be made by a migration");
+        store.migrate().await.unwrap();
+        iam.register_user(&name("anika")).await.unwrap();
+    });
+}
+
+#[test]
+fn a_failing_server_is_no_refusal() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let proxy = Proxy::start(space.port).await;
+        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let iam = manager(&behind, &PostgresOptions::new()).await;
+        proxy.close();
+        proxy.cut_after(crate::proxy::Direction::ToServer, 0);
+        let error = iam.authenticate(&name(CODECOMMIT), "anika+1-at-123456789012", "x").await;
+        let Err(AuthenticationError::Unavailable(error)) = error else { panic!("{error:?}") };
+        assert!(cause(&error).is_retryable(), "{error:?}");
+    });
+}
+
+/// Makes every change to users wait, until the client says so.
+async fn block(client: &tokio_postgres::Client) {
+    client.batch_execute("BEGIN; SELECT * FROM credential_users FOR UPDATE").await.unwrap();
+}
+
+#[test]
+fn a_full_pool_says_so_and_empties() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let options =
+            PostgresOptions::new().max_connections(1).pool_wait(Duration::from_millis(50));
+        let iam = manager(&space, &options).await;
+        let client = space.client().await;
+        block(&client).await;
+        let creating = tokio::spawn({
+            let iam = iam.clone();
+            async move { iam.create(&name("anika"), &name(CODECOMMIT)).await }
+        });
+        wait_for(&space, &client, 1).await;
+        let error = reading(&iam).await;
+        assert!(matches!(cause(&error), PostgresError::PoolFull), "{error:?}");
+        assert!(cause(&error).is_retryable());
+        client.batch_execute("COMMIT").await.unwrap();
+        let _ = creating.await.unwrap().unwrap();
+        iam.user(&name("anika")).await.unwrap();
+    });
+}
+
+#[test]
+fn a_statement_that_takes_too_long_did_nothing() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        for isolation in [Isolation::ReadCommitted, Isolation::Serializable] {
+            let space = server.space().await;
+            let options = PostgresOptions::new()
+                .isolation(isolation)
+                .statement_timeout(Duration::from_millis(100));
+            let iam = manager(&space, &options).await;
+            let client = space.client().await;
+            block(&client).await;
+            let error = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap_err();
+            let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
+            assert!(matches!(cause(&source), PostgresError::TimedOut), "{source:?}");
+            assert!(cause(&source).is_retryable());
+            client.batch_execute("COMMIT").await.unwrap();
+            let _ = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
+            assert_eq!(iam.list(&name("anika")).await.unwrap().len(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let proxy = Proxy::start(space.port).await;
+        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let options =
+            PostgresOptions::new().max_connections(1).answer_timeout(Duration::from_millis(300));
+        let iam = manager(&behind, &options).await;
+        let issued = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
+        let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
+
+        let client = space.client().await;
+        block(&client).await;
+        let resetting = tokio::spawn({
+            let (iam, id) = (iam.clone(), issued.id().clone());
+            async move { iam.reset(&name("anika"), &id).await }
+        });
+        wait_for(&space, &client, 1).await;
+        proxy.be_silent();
+        let error = resetting.await.unwrap().unwrap_err();
+        let Error::OutcomeUnknown { id, source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(id.as_ref(), Some(issued.id()));
+        let PostgresError::Unknown(why) = cause(&source) else { panic!("{source:?}") };
+        assert!(matches!(**why, PostgresError::Unanswered), "{why:?}");
+        assert!(!cause(&source).is_retryable() && why.is_retryable());
+        client.batch_execute("COMMIT").await.unwrap();
+        space.check().await;
+    });
+}
+
+#[test]
+fn a_server_that_goes_down_in_the_middle_leaves_the_outcome_unknown() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let iam = manager(&space, &PostgresOptions::new()).await;
+        let client = space.client().await;
+        block(&client).await;
+        let creating = tokio::spawn({
+            let iam = iam.clone();
+            async move { iam.create(&name("anika"), &name(CODECOMMIT)).await }
+        });
+        wait_for(&space, &client, 1).await;
+        // As a server that shuts down does with each of its sessions.
+        let end = "SELECT pg_terminate_backend(waiting.pid) FROM pg_stat_activity AS waiting \
+            WHERE pg_backend_pid() = ANY (pg_blocking_pids(waiting.pid))";
+        client.query(end, &[]).await.unwrap();
+        let error = creating.await.unwrap().unwrap_err();
+        let Error::OutcomeUnknown { id: Some(_), source, .. } = error else { panic!("{error:?}") };
+        let PostgresError::Unknown(why) = cause(&source) else { panic!("{source:?}") };
+        assert!(matches!(**why, PostgresError::ConnectionLost), "{why:?}");
+        client.batch_execute("COMMIT").await.unwrap();
+        assert!(iam.list(&name("anika")).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn reading_makes_up_for_a_lost_connection() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let url = format!("{}&application_name={}", space.url(), space.name);
+        let store = PostgresStore::connect(&url).await.unwrap();
+        store.migrate().await.unwrap();
+        let client = space.client().await;
+        let anika: UserName = name("anika");
+        let key = Key::User { account: name(ACCOUNT), name: &anika };
+        for _ in 0..20 {
+            let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE application_name = $1";
+            client.query(end, &[&space.name]).await.unwrap();
+            assert!(store.find(&key).await.unwrap().is_none());
+        }
+    });
+}
+
+#[test]
+fn a_standby_takes_no_changes() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let iam = manager(&space, &PostgresOptions::new()).await;
+        let url =
+            space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
+        let store = PostgresStore::connect(&url).await.unwrap();
+        let standby = AsyncCredentialManager::new(name(ACCOUNT), store);
+        let error = standby.create(&name("anika"), &name(CODECOMMIT)).await.unwrap_err();
+        let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
+        assert!(matches!(cause(&source), PostgresError::ReadOnly), "{source:?}");
+        assert!(cause(&source).is_retryable());
+        assert!(iam.list(&name("anika")).await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn damage_is_reported() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let iam = manager(&space, &PostgresOptions::new()).await;
+        let client = space.client().await;
+        client.batch_execute("UPDATE credential_users SET record = '\\x07'").await.unwrap();
+        let error = reading(&iam).await;
+        assert!(matches!(cause(&error), PostgresError::Record(_)), "{error:?}");
+        client.batch_execute("DELETE FROM credential_users").await.unwrap();
+        let error = reading(&iam).await;
+        assert!(matches!(cause(&error), PostgresError::Index), "{error:?}");
+        assert!(!cause(&error).is_retryable());
+        client.batch_execute("ALTER TABLE credential_keys RENAME user_id TO who").await.unwrap();
+        let fresh = PostgresStore::connect(&space.url()).await.unwrap();
+        let error = reading(&AsyncCredentialManager::new(name(ACCOUNT), fresh)).await;
+        let PostgresError::Server { code, .. } = cause(&error) else { panic!("{error:?}") };
+        assert_eq!(code, "42703");
+    });
+}
+
+/// A server whose certificate an authority of the test's own vouches for.
+#[test]
+fn certificates_are_verified() {
+    let Some(installation) = Installation::find() else { return };
+    let authority = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root = parameters.self_signed(&authority).unwrap();
+    let issuer = rcgen::Issuer::new(parameters, authority);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let own = own.signed_by(&key, &issuer).unwrap();
+
+    let server = installation.server(&["fsync=off"]);
+    installation.put(&server.data(), "server.crt", &own.pem());
+    installation.put(&server.data(), "server.key", &key.serialize_pem());
+    wait(async {
+        let client = server.client().await;
+        client.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+        drop(client);
+        until("certificates to be there", async || {
+            let client = server.client().await;
+            client.query_one("SHOW ssl", &[]).await.unwrap().get::<_, &str>(0) == "on"
+        })
+        .await;
+        let url = |host: &str, mode: &str| {
+            let port = server.port();
+            format!("postgres://postgres@{host}:{port}/postgres?hostaddr=127.0.0.1&sslmode={mode}")
+        };
+        let trusting = PostgresOptions::new().authorities(root.pem());
+        for mode in ["require", "prefer"] {
+            let store = PostgresStore::connect_with(&trusting, &url("localhost", mode)).await;
+            let store = store.unwrap();
+            store.migrate().await.unwrap();
+            let client = server.client().await;
+            let encrypted = "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+                WHERE application_name = 'service-specific-credentials'";
+            assert!(client.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
+            drop(store);
+
+            // An authority that nobody named, and another host.
+            let strict = PostgresOptions::new();
+            let error = refused(&url("localhost", mode), &strict).await;
+            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
+            let error = refused(&url("db.example.com", mode), &trusting).await;
+            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
+            assert!(!error.is_retryable());
+        }
+        PostgresStore::connect(&url("localhost", "disable")).await.unwrap();
+        let none = PostgresOptions::new().authorities("no certificate");
+        let error = refused(&url("localhost", "require"), &none).await;
+        assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
+    });
+}

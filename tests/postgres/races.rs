@@ -1,0 +1,314 @@
+//! What holds while many connections are at work.
+
+use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
+
+use service_specific_credentials::{
+    AsyncCredentialManager, Error, UserName,
+    store::{AsyncStore as _, Key, Listing, PostgresError, PostgresOptions, PostgresStore, Range},
+};
+use tokio::sync::Barrier;
+
+use crate::{
+    LEVELS,
+    common::{ACCOUNT, CODECOMMIT, name},
+    database::{Space, shared, wait, wait_for},
+};
+
+const CALLERS: usize = 16;
+
+fn manager(store: PostgresStore) -> AsyncCredentialManager<PostgresStore> {
+    AsyncCredentialManager::new(name(ACCOUNT), store)
+}
+
+/// A manager for each caller, every one with a pool of its own, as processes have.
+async fn callers(
+    space: &Space,
+    options: &PostgresOptions,
+) -> Vec<AsyncCredentialManager<PostgresStore>> {
+    let options = options.clone().max_connections(1);
+    let mut managers = Vec::new();
+    for _ in 0..CALLERS {
+        managers.push(manager(space.store(&options).await));
+    }
+    managers
+}
+
+#[test]
+fn sixteen_connections_creating_for_one_user_make_two() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        for level in LEVELS {
+            let space = server.space().await;
+            let callers = callers(&space, &PostgresOptions::new().isolation(level)).await;
+            for round in 0..10 {
+                let user: UserName = name(&format!("user-{round}"));
+                callers[0].register_user(&user).await.unwrap();
+                let barrier = Arc::new(Barrier::new(CALLERS));
+                let tasks: Vec<_> = callers
+                    .iter()
+                    .map(|iam| {
+                        let (iam, user) = (iam.clone(), user.clone());
+                        let barrier = Arc::clone(&barrier);
+                        tokio::spawn(async move {
+                            barrier.wait().await;
+                            iam.create(&user, &name(CODECOMMIT)).await
+                        })
+                    })
+                    .collect();
+                let mut made = Vec::new();
+                for task in tasks {
+                    match task.await.unwrap() {
+                        Ok(issued) => made.push(issued.id().clone()),
+                        Err(Error::LimitExceeded { .. }) => {}
+                        Err(error) => panic!("{level:?}: {error:?}"),
+                    }
+                }
+                let mut listed: Vec<_> = callers[1].list(&user).await.unwrap();
+                assert_eq!(listed.len(), 2, "{level:?}");
+                listed.retain(|credential| made.contains(credential.id()));
+                assert_eq!((listed.len(), made.len()), (2, 2), "{level:?}");
+            }
+            assert_eq!(space.check().await.len(), 10);
+        }
+    });
+}
+
+/// Each of two users takes the other's name. Both changes hold their own record and key, and may wait
+/// for the other's.
+#[test]
+fn renames_that_cross_are_both_answered() {
+    const ROUNDS: usize = 20;
+    let Some(server) = shared() else { return };
+    wait(async {
+        for level in LEVELS {
+            let space = server.space().await;
+            let options = PostgresOptions::new().isolation(level);
+            let iam = manager(space.store(&options).await);
+            let (left, right): (UserName, UserName) = (name("left"), name("right"));
+            iam.register_user(&left).await.unwrap();
+            iam.register_user(&right).await.unwrap();
+            let gate = space.client().await;
+            for _ in 0..ROUNDS {
+                // Both wait for this, and are let go at once.
+                let close = "BEGIN; SELECT * FROM credential_users FOR UPDATE";
+                gate.batch_execute(close).await.unwrap();
+                let rename = |from: &UserName, to: &UserName| {
+                    let (iam, from, to) = (iam.clone(), from.clone(), to.clone());
+                    tokio::spawn(async move { iam.rename_user(&from, &to).await })
+                };
+                let renames = [rename(&left, &right), rename(&right, &left)];
+                wait_for(&space, &gate, 2).await;
+                gate.batch_execute("COMMIT").await.unwrap();
+                for rename in renames {
+                    assert!(matches!(rename.await.unwrap(), Err(Error::UserExists { .. })));
+                }
+            }
+            assert_eq!(space.check().await.len(), 2);
+        }
+    });
+}
+
+/// A rename waits for a name that another transaction is about to give up, which in turn waits for
+/// the record of the rename. The server ends the rename, since that is the first to ask.
+#[test]
+fn a_change_that_the_server_gives_up_is_started_over() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        for level in LEVELS {
+            let space = server.space().await;
+            let iam = manager(space.store(&PostgresOptions::new().isolation(level)).await);
+            let (left, right): (UserName, UserName) = (name("left"), name("right"));
+            iam.register_user(&left).await.unwrap();
+            let client = space.client().await;
+            let key = Key::User { account: name(ACCOUNT), name: &right }.encode();
+            for freed in [false, true] {
+                client.batch_execute("SET deadlock_timeout = '30s'; BEGIN").await.unwrap();
+                let hold = "INSERT INTO credential_keys VALUES ($1, gen_random_uuid())";
+                client.execute(hold, &[&key]).await.unwrap();
+                let renaming = tokio::spawn({
+                    let (iam, left, right) = (iam.clone(), left.clone(), right.clone());
+                    async move { iam.rename_user(&left, &right).await }
+                });
+                wait_for(&space, &client, 1).await;
+                client.batch_execute("SELECT * FROM credential_users FOR UPDATE").await.unwrap();
+                // The rename was ended and began again, or this would not have been had.
+                wait_for(&space, &client, 1).await;
+                client.batch_execute(if freed { "ROLLBACK" } else { "COMMIT" }).await.unwrap();
+                match renaming.await.unwrap() {
+                    Err(Error::UserExists { .. }) => assert!(!freed, "{level:?}"),
+                    Ok(user) => assert!(freed && *user.name() == right, "{level:?}"),
+                    Err(error) => panic!("{level:?}: {error:?}"),
+                }
+                let release = "DELETE FROM credential_keys WHERE key = $1 AND $2";
+                client.execute(release, &[&key, &!freed]).await.unwrap();
+            }
+            assert_eq!(space.check().await.len(), 1);
+        }
+    });
+}
+
+#[test]
+fn many_processes_migrate_at_once() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        for _ in 0..10 {
+            let space = server.space().await;
+            let mut stores = Vec::new();
+            for _ in 0..CALLERS {
+                let options = PostgresOptions::new().max_connections(1);
+                let store = PostgresStore::connect_with(&options, &space.url()).await.unwrap();
+                stores.push(store);
+            }
+            let barrier = Arc::new(Barrier::new(CALLERS));
+            let migrations: Vec<_> = stores
+                .iter()
+                .map(|store| {
+                    let (store, barrier) = (store.clone(), Arc::clone(&barrier));
+                    tokio::spawn(async move {
+                        barrier.wait().await;
+                        store.migrate().await
+                    })
+                })
+                .collect();
+            for migration in migrations {
+                migration.await.unwrap().unwrap();
+            }
+            let rows = space.client().await;
+            let rows = rows.query("SELECT version FROM credential_schema", &[]).await.unwrap();
+            assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [1]);
+            manager(stores.swap_remove(3)).register_user(&name("anika")).await.unwrap();
+            assert_eq!(space.check().await.len(), 1);
+        }
+    });
+}
+
+#[test]
+fn a_migration_that_stopped_in_the_middle_is_finished() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let store = space.store(&PostgresOptions::new()).await;
+        let client = space.client().await;
+        client.batch_execute("DROP TABLE credential_keys").await.unwrap();
+        client.batch_execute("DELETE FROM credential_schema").await.unwrap();
+        store.migrate().await.unwrap();
+        manager(store.clone()).register_user(&name("anika")).await.unwrap();
+        // Done again, it takes nothing away.
+        store.migrate().await.unwrap();
+        assert_eq!(space.check().await.len(), 1);
+    });
+}
+
+#[test]
+fn the_schema_of_a_later_release_is_refused_and_left_alone() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let store = space.store(&PostgresOptions::new()).await;
+        let client = space.client().await;
+        let later = "INSERT INTO credential_schema VALUES (2, now())";
+        client.batch_execute(later).await.unwrap();
+        client.batch_execute("DROP TABLE credential_keys").await.unwrap();
+        let refused = store.migrate().await.unwrap_err();
+        assert!(matches!(refused, PostgresError::LaterSchema(2)), "{refused:?}");
+        assert!(!refused.is_retryable());
+        let refused = PostgresStore::connect(&space.url()).await.unwrap_err();
+        assert_eq!(refused.to_string(), "the schema has version 2, which a later release made");
+        let made = "SELECT to_regclass('credential_keys') IS NULL";
+        assert!(client.query_one(made, &[]).await.unwrap().get::<_, bool>(0));
+    });
+}
+
+/// A change that begins before another one is finished, and is let go on after it.
+#[test]
+fn a_change_that_waited_for_another_is_stale() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        for level in LEVELS {
+            let space = server.space().await;
+            let iam = manager(space.store(&PostgresOptions::new().isolation(level)).await);
+            let user: UserName = name("anika");
+            iam.register_user(&user).await.unwrap();
+            let issued = iam.create(&user, &name(CODECOMMIT)).await.unwrap();
+            let client = space.client().await;
+            for made in [true, false] {
+                client.batch_execute("BEGIN").await.unwrap();
+                // As if the record had been changed, and then was or was not.
+                let change = "UPDATE credential_users SET revision = revision + 1";
+                client.batch_execute(change).await.unwrap();
+                let reset = tokio::spawn({
+                    let (iam, user, id) = (iam.clone(), user.clone(), issued.id().clone());
+                    async move { iam.reset(&user, &id).await }
+                });
+                wait_for(&space, &client, 1).await;
+                client.batch_execute(if made { "COMMIT" } else { "ROLLBACK" }).await.unwrap();
+                // The record and its column differ from now on: it is stale however often it is
+                // looked up.
+                match reset.await.unwrap() {
+                    Err(Error::Contended) => assert!(made, "{level:?}"),
+                    Ok(_) => assert!(!made, "{level:?}"),
+                    Err(error) => panic!("{level:?}: {error:?}"),
+                }
+                if made {
+                    let back = "UPDATE credential_users SET revision = revision - 1";
+                    client.batch_execute(back).await.unwrap();
+                }
+            }
+            space.check().await;
+        }
+    });
+}
+
+/// A registration with an id that somebody has is no other's change.
+#[test]
+fn a_registration_that_was_made_is_not_made_again_under_another_name() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let (space, second) = (server.space().await, server.space().await);
+        let store = space.store(&PostgresOptions::new()).await;
+        let copy = second.store(&PostgresOptions::new()).await;
+        let iam = manager(store.clone());
+        let anika: UserName = name("anika");
+        iam.register_user(&anika).await.unwrap();
+        let copied = service_specific_credentials::store::copy_users(&store, &copy, name(ACCOUNT));
+        assert_eq!(copied.await.unwrap(), 1);
+        iam.rename_user(&anika, &name("beate")).await.unwrap();
+        let again = service_specific_credentials::store::copy_users(&store, &copy, name(ACCOUNT));
+        assert_eq!(
+            again.await.unwrap_err().to_string(),
+            "the store to copy to holds something else under a key of the user beate"
+        );
+        let records = second.check().await;
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].name(), &anika);
+        let key = Key::User { account: name(ACCOUNT), name: &anika };
+        assert!(copy.find(&key).await.unwrap().is_some());
+    });
+}
+
+/// Two stores on one database are one.
+#[test]
+fn what_one_store_made_another_sees() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let store = space.store(&PostgresOptions::new()).await;
+        let other = space.store(&PostgresOptions::new()).await;
+        let (one, two) = (manager(store), manager(other.clone()));
+        let anika: UserName = name("anika");
+        one.register_user(&anika).await.unwrap();
+        let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
+        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(who.user_name(), &anika);
+        one.delete(&anika, issued.id()).await.unwrap();
+        assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
+        let listing = Listing::Members { service: None };
+        let range = Range::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
+        assert!(other.scan(&range).await.unwrap().is_empty());
+        let removed = two.remove_user(&anika).await;
+        removed.unwrap();
+        assert!(matches!(one.remove_user(&anika).await, Err(Error::NoSuchUser { .. })));
+        assert!(space.check().await.is_empty());
+    });
+}
