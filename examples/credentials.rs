@@ -48,7 +48,8 @@ Exit codes:
 A password is printed once, alone on standard output, when it is made; everything that is said about
 it goes to standard error. With --json it is the field `password` of one object.")]
 struct Options {
-    /// Where the credentials are: `redb:PATH`. Only `user add` makes a file that is not there
+    /// Where the credentials are: `redb:PATH`, of which only `user add` makes a file that is not there,
+    /// or `postgres:URL`; `postgres` alone takes the URL from `DATABASE_URL`
     #[arg(long, value_name = "STORE", global = true)]
     store: Option<StoreUrl>,
     /// The account
@@ -278,7 +279,9 @@ async fn run(options: Options) -> Result<(), Failure> {
 async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure> {
     let choice = match choice {
         // A global option cannot be a required one.
-        None => return Err(Failure::Usage("--store redb:PATH is missing".to_owned())),
+        None => {
+            return Err(Failure::Usage("--store is missing: redb:PATH or postgres:URL".to_owned()));
+        }
         Some(StoreUrl::Memory) => {
             return Err(Failure::Usage("`memory` would be gone when this ends".to_owned()));
         }

@@ -79,7 +79,8 @@ struct Options {
     /// Which rules to follow and how to spell refusals.
     #[arg(long, value_enum, default_value = "documented")]
     dialect: DialectName,
-    /// Where to keep everything: `memory`, or `redb:PATH` for a file.
+    /// Where to keep everything: `memory`, `redb:PATH` for a file, or `postgres:URL` for a database
+    /// that several of these share; `postgres` alone takes the URL from `DATABASE_URL`.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     store: StoreUrl,
     /// The IAM user that requests without a user name stand for.

@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr, sync::LazyLock};
 
-use crate::name::{self, Grammar, invalid_value, text_conversions};
+use crate::name::{Characters, Grammar, invalid_value, text_conversions};
 
 /// The number of an AWS account: 12 decimal digits, such as `123456789012`.
 ///
@@ -43,7 +43,7 @@ impl FromStr for AccountId {
             pattern: AccountId::PATTERN,
             min: 12,
             max: 12,
-            regex: LazyLock::new(|| name::ascii(AccountId::PATTERN)),
+            characters: LazyLock::new(|| Characters::ascii(AccountId::PATTERN, 12)),
         };
         GRAMMAR.check(text).map_err(InvalidAccountId)?;
         Ok(Self(text.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))))

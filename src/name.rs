@@ -1,9 +1,9 @@
 //! What the names of this crate have in common: a grammar that is written down once, and a newtype
 //! around text that satisfies it.
 
-use std::{cmp::Ordering, hash::Hasher, sync::LazyLock};
+use std::{cmp::Ordering, hash::Hasher, iter, sync::LazyLock};
 
-use regex::{Regex, RegexBuilder};
+use regex::RegexBuilder;
 
 use crate::error::Constraint;
 
@@ -13,7 +13,7 @@ pub(crate) struct Grammar {
     pub(crate) pattern: &'static str,
     pub(crate) min: usize,
     pub(crate) max: usize,
-    pub(crate) regex: LazyLock<Option<Regex>>,
+    pub(crate) characters: LazyLock<Characters>,
 }
 
 impl Grammar {
@@ -24,8 +24,8 @@ impl Grammar {
         let length = text.chars().take(self.max + 1).count();
         let too_long = (length > self.max).then_some(Constraint::MaxLength(self.max));
         let too_short = (length < self.min).then_some(Constraint::MinLength(self.min));
-        let mismatch =
-            (!text.is_empty() && !self.matches(text)).then_some(Constraint::Pattern(self.pattern));
+        let mismatch = (!text.chars().all(|c| self.characters.include(c)))
+            .then_some(Constraint::Pattern(self.pattern));
         [too_long, too_short, mismatch].into_iter().flatten()
     }
 
@@ -38,21 +38,40 @@ impl Grammar {
         }
         self.violations(text).next().map_or(Ok(()), Err)
     }
+}
 
-    fn matches(&self, text: &str) -> bool {
-        // A pattern that does not compile refuses everything. A test compiles each.
-        self.regex.as_ref().is_some_and(|regex| regex.is_match(text))
+/// The characters that a pattern permits: each pattern is one class of characters, repeated, and none
+/// permits a character beyond U+00FF.
+///
+/// The regular expression says of each character whether it matches, once. Names are looked at so often,
+/// with every record that is read, that this is several times faster.
+pub(crate) struct Characters([bool; 256]);
+
+impl Characters {
+    /// Those of a pattern whose `\w` is ASCII, and that takes no fewer than `min` of them.
+    pub(crate) fn ascii(pattern: &str, min: usize) -> Self {
+        Self::new(pattern, false, min)
     }
-}
 
-/// Compiles `pattern` to match whole values, its `\w` being ASCII.
-pub(crate) fn ascii(pattern: &str) -> Option<Regex> {
-    RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).unicode(false).build().ok()
-}
+    /// Those of a pattern whose classes are of Unicode characters.
+    pub(crate) fn unicode(pattern: &str, min: usize) -> Self {
+        Self::new(pattern, true, min)
+    }
 
-/// Compiles `pattern` to match whole values, its classes being of Unicode characters.
-pub(crate) fn unicode(pattern: &str) -> Option<Regex> {
-    Regex::new(&format!(r"\A(?:{pattern})\z")).ok()
+    /// A pattern that does not compile permits nothing. A test compiles each.
+    fn new(pattern: &str, unicode: bool, min: usize) -> Self {
+        let regex = RegexBuilder::new(&format!(r"\A(?:{pattern})\z")).unicode(unicode).build();
+        let permits = |c: char| {
+            let text: String = iter::repeat_n(c, min).collect();
+            regex.as_ref().is_ok_and(|regex| regex.is_match(&text))
+        };
+        let mut all = ('\0'..='\u{ff}').map(permits);
+        Self(std::array::from_fn(|_| all.next().unwrap_or(false)))
+    }
+
+    fn include(&self, c: char) -> bool {
+        self.0.get(c as usize).is_some_and(|permitted| *permitted)
+    }
 }
 
 /// Feeds `text` to `state` so that texts that differ in ASCII case alone feed the same.
@@ -113,7 +132,9 @@ macro_rules! name {
                     pattern: $Name::PATTERN,
                     min: $Name::MIN_LENGTH,
                     max: $Name::MAX_LENGTH,
-                    regex: std::sync::LazyLock::new(|| $crate::name::ascii($Name::PATTERN)),
+                    characters: std::sync::LazyLock::new(|| {
+                        $crate::name::Characters::ascii($Name::PATTERN, $Name::MIN_LENGTH)
+                    }),
                 };
                 &GRAMMAR
             }

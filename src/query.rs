@@ -49,14 +49,18 @@
 //! violation at once), then what the manager refuses ([`Error`](crate::Error)). Nothing is changed by a request
 //! that is refused.
 
-use std::{fmt, future::Future};
+use std::{
+    fmt,
+    future::Future,
+    hash::{BuildHasher as _, RandomState},
+};
 
 use arrayvec::ArrayString;
 use http::{Request as HttpRequest, Response};
 use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
-    AsyncCredentialManager, CredentialManager, Entropy as _, SystemEntropy, UserName,
+    AsyncCredentialManager, CredentialManager, UserName,
     manager::ready,
     store::{AsyncStore, Store},
 };
@@ -117,15 +121,13 @@ pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// Draws a new one from the operating system's generator. If that fails it is all zeros: what
-    /// needs the generator for a secret is refused, and the refusal is answered under some name.
+    /// A new one. It is unlike all others, and keeps no secret: the keys of the standard library's hash
+    /// tables are what it is drawn from.
     #[must_use]
     pub fn random() -> Self {
-        let mut random = [0; 16];
-        match SystemEntropy.fill(&mut random) {
-            Ok(()) => Self(uuid::Builder::from_random_bytes(random).into_uuid()),
-            Err(_) => Self(Uuid::nil()),
-        }
+        let half = || u128::from(RandomState::new().hash_one(()));
+        let random = half() << 64 | half();
+        Self(uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid())
     }
 
     fn text(self) -> ArrayString<{ Hyphenated::LENGTH }> {

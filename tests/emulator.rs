@@ -195,7 +195,7 @@ fn what_cannot_be_started_says_so_in_one_line() {
     let server = start(&["--store", &store]);
 
     let said = fails(&["--listen", "127.0.0.1:0", "--store", &store]);
-    assert_eq!(said, "emulator: the file is open elsewhere\n");
+    assert_eq!(said, format!("emulator: {store}: another process holds the file\n"));
     let said = fails(&["--listen", &server.address.to_string()]);
     assert!(said.starts_with(&format!("emulator: cannot listen on {}: ", server.address)));
     assert_eq!(said.lines().count(), 1);

@@ -13,6 +13,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "emulator/client.rs"]
+mod client;
 mod common;
 #[path = "postgres/copies.rs"]
 mod copies;
@@ -20,8 +22,12 @@ mod copies;
 mod cuts;
 #[path = "common/postgres.rs"]
 mod database;
+#[path = "emulator/server.rs"]
+mod emulator;
 #[path = "postgres/failures.rs"]
 mod failures;
+#[path = "postgres/programs.rs"]
+mod programs;
 #[path = "common/proxy.rs"]
 mod proxy;
 #[path = "postgres/races.rs"]

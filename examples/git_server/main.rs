@@ -68,7 +68,8 @@ struct Options {
     /// Make a repository when somebody pushes to one that is not there
     #[arg(long)]
     create: bool,
-    /// Where the credentials are: `memory` or `redb:PATH`
+    /// Where the credentials are: `memory`, `redb:PATH` or `postgres:URL`; `postgres` alone takes the
+    /// URL from `DATABASE_URL`
     #[arg(long, value_name = "STORE")]
     store: StoreUrl,
     /// Where to listen; port 0 takes one that is free

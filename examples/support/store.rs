@@ -5,14 +5,17 @@ use std::{error::Error, fmt, path::PathBuf, str::FromStr};
 
 use service_specific_credentials::{
     MemoryStore,
-    store::{AnyStore, Immediate, OpenError, RedbStore},
+    store::{AnyStore, Immediate, OpenError, PostgresStore, RedbStore},
 };
 
-/// The value of `--store`: `memory`, or `redb:` and the path of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The value of `--store`: `memory`, `redb:` and the path of a file, or the URL of a PostgreSQL
+/// database, also after another `postgres:`. Without a URL it is that of `DATABASE_URL`, where it can
+/// hold a password that a command line would show to everybody on the machine.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     Memory,
     Redb(PathBuf),
+    Postgres(String),
 }
 
 impl FromStr for StoreUrl {
@@ -22,7 +25,15 @@ impl FromStr for StoreUrl {
         match text.split_once(':') {
             None if text == "memory" => Ok(Self::Memory),
             Some(("redb", path)) if !path.is_empty() => Ok(Self::Redb(path.into())),
-            _ => Err("a store is `memory` or `redb:PATH`"),
+            None if text == "postgres" => {
+                let url = std::env::var("DATABASE_URL");
+                url.map(Self::Postgres).map_err(|_| "`postgres` needs a URL in DATABASE_URL")
+            }
+            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
+                Ok(Self::Postgres(text.to_owned()))
+            }
+            Some(("postgres", url)) if !url.is_empty() => Ok(Self::Postgres(url.to_owned())),
+            _ => Err("a store is `memory`, `redb:PATH` or `postgres:URL`"),
         }
     }
 }
@@ -32,12 +43,20 @@ impl fmt::Display for StoreUrl {
         match self {
             Self::Memory => f.write_str("memory"),
             Self::Redb(path) => write!(f, "redb:{}", path.display()),
+            // There may be a password in the URL.
+            Self::Postgres(_) => f.write_str("postgres"),
         }
     }
 }
 
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl StoreUrl {
-    /// Opens the store, and makes it if it is a file that is not there.
+    /// Opens the store, and makes the file or the tables if they are not there.
     pub(crate) async fn open(&self) -> Result<AnyStore, NotOpened> {
         match self.clone() {
             Self::Memory => Ok(AnyStore::new(Immediate::new(MemoryStore::new()))),
@@ -49,6 +68,11 @@ impl StoreUrl {
                     Err(OpenError::Held) => Err(NotOpened::Held),
                     Err(error) => Err(NotOpened::other(error)),
                 }
+            }
+            Self::Postgres(url) => {
+                let store = PostgresStore::connect(&url).await.map_err(NotOpened::other)?;
+                store.migrate().await.map_err(NotOpened::other)?;
+                Ok(AnyStore::new(store))
             }
         }
     }

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     AccountId, CredentialAge, CredentialId, Error, ServiceName, UserName,
-    name::{self, Grammar, invalid_value, text_conversions},
+    name::{Characters, Grammar, invalid_value, text_conversions},
     record::StoredCredential,
     timestamp::Timestamp,
 };
@@ -38,7 +38,7 @@ impl Marker {
             pattern: Marker::PATTERN,
             min: Marker::MIN_LENGTH,
             max: Marker::MAX_LENGTH,
-            regex: LazyLock::new(|| name::unicode(Marker::PATTERN)),
+            characters: LazyLock::new(|| Characters::unicode(Marker::PATTERN, 1)),
         };
         &GRAMMAR
     }

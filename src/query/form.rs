@@ -66,6 +66,10 @@ impl<'a> Form<'a> {
 }
 
 fn is_percent_encoded(bytes: &[u8]) -> bool {
+    // Most forms have no percent sign, and that is soon seen.
+    if !bytes.contains(&b'%') {
+        return true;
+    }
     let mut parts = bytes.split(|&byte| byte == b'%');
     parts.next();
     parts.all(|part| {

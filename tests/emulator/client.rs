@@ -1,5 +1,7 @@
 //! A client that sends what it is told to, right or wrong.
 
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
