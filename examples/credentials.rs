@@ -10,12 +10,14 @@
 
 use std::{
     fmt,
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
     process::ExitCode,
 };
 
 use clap::{Args, Parser, Subcommand};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use serde_json::{Value, json};
 use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, Credential,
@@ -24,6 +26,7 @@ use service_specific_credentials::{
     store::AnyStore,
 };
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 #[path = "support/explain.rs"]
 mod explain;
@@ -43,7 +46,7 @@ Exit codes:
   0  it is done, or the password is right
   1  it was refused: not found, a limit reached, a wrong password, not confirmed
   2  the command line is wrong
-  3  the store cannot be opened, or failed
+  3  the store cannot be opened, or failed; or it is done, and its password could not be printed
 
 A password is printed once, alone on standard output, when it is made; everything that is said about
 it goes to standard error. With --json it is the field `password` of one object.")]
@@ -203,7 +206,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
             Error::OutcomeUnknown { id: Some(id), .. } => Self::Store(format!(
-                "{}. Delete credential {id} if `list` shows it, and make another",
+                "{}. Make another credential, and then delete {id} if `list` shows it",
                 explain(&error)
             )),
             Error::Store(_) | Error::OutcomeUnknown { .. } | Error::Entropy(_) => {
@@ -299,6 +302,7 @@ async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure
             "{choice} is held by another process: stop it, or, if it is a server with an admin \
              address, make the change there"
         )),
+        NotOpened::Unknown(why) => Failure::Usage(format!("{choice}: {why}")),
         NotOpened::Other(_) => Failure::Store(format!("{choice}: {}", explain(&error))),
     })
 }
@@ -449,7 +453,8 @@ impl Tool {
             _ => iam.authenticate(service, name, &password).await,
         };
         match who {
-            Ok(who) if who.credential().name().as_str() == name => {
+            // Names compare without case.
+            Ok(who) if who.credential().name().as_str().eq_ignore_ascii_case(name) => {
                 let (user, id) = (who.user_name(), who.credential_id());
                 self.say(
                     || json!({ "user": user.as_str(), "id": id.as_str() }),
@@ -467,6 +472,14 @@ impl Tool {
 
     /// Prints a new password, this once.
     fn hand_over(&self, what: &str, issued: &IssuedCredential) -> Result<(), Failure> {
+        let id = issued.id();
+        self.print(what, issued).map_err(|error| {
+            let lost = "its password could not be printed, and is lost: reset it";
+            Failure::Store(format!("{what} {id}, but {lost}: {error}"))
+        })
+    }
+
+    fn print(&self, what: &str, issued: &IssuedCredential) -> io::Result<()> {
         let (name, id, password) = (issued.name(), issued.id(), issued.secret().expose());
         let mut out = io::stdout();
         if self.json {
@@ -476,12 +489,13 @@ impl Tool {
             }
             writeln!(out, "{object:#}")?;
         } else {
-            eprintln!("{what} {name} ({id}), for {}", issued.credential().service());
-            eprintln!("This is the only time that its password is shown:");
+            // That nobody hears this is no reason to keep the password back.
+            let mut aside = io::stderr();
+            let _ = writeln!(aside, "{what} {name} ({id}), for {}", issued.credential().service());
+            let _ = writeln!(aside, "This is the only time that its password is shown:");
             writeln!(out, "{password}")?;
         }
-        out.flush()?;
-        Ok(())
+        out.flush()
     }
 
     fn say(
@@ -553,28 +567,42 @@ fn confirm(sure: &Sure, question: &str) -> Result<(), Failure> {
 }
 
 /// Reads one line from standard input: never from an argument, which every process can see.
-fn read_password() -> Result<String, Failure> {
+fn read_password() -> Result<Zeroizing<String>, Failure> {
     let stdin = io::stdin();
     let quiet = stdin.is_terminal().then(Quiet::begin).flatten();
     if quiet.is_some() {
         eprint!("Password: ");
     }
-    let mut line = String::new();
-    stdin.lock().read_line(&mut line)?;
+    let mut line = Zeroizing::new(Vec::new());
+    for byte in stdin.lock().bytes() {
+        match byte? {
+            b'\n' => break,
+            Quiet::INTERRUPT if quiet.is_some() => {
+                return Err(Failure::Refused("interrupted".to_owned()));
+            }
+            byte => line.push(byte),
+        }
+    }
     if quiet.is_some() {
         eprintln!();
     }
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+    // What is no text is no password.
+    let text = str::from_utf8(&line).unwrap_or_default();
+    Ok(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
 }
 
-/// While this lives, the terminal does not show what is typed.
+/// While this lives, the terminal does not show what is typed. Ctrl-C does not end the program, which
+/// would leave the terminal so, but the line.
 struct Quiet(Termios);
 
 impl Quiet {
+    const INTERRUPT: u8 = 3;
+
     fn begin() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO);
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        quiet.special_codes[SpecialCodeIndex::VEOL] = Self::INTERRUPT;
         tcsetattr(io::stdin(), OptionalActions::Flush, &quiet).ok()?;
         Some(Self(before))
     }

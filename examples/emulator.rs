@@ -28,6 +28,8 @@
 //!     proxy_pass_request_body off;
 //!     proxy_set_header Content-Length "";
 //!     proxy_set_header Origin "";
+//!     proxy_set_header Referer "";
+//!     proxy_set_header Sec-Fetch-Site "";
 //! }
 //! ```
 

@@ -182,9 +182,12 @@ pub enum Error {
     /// The store failed while it was changing something: the change was made, wholly, or it was
     /// not.
     ///
-    /// After a create or a reset that ended so, delete the credential named here, if it is there,
-    /// and create another: its secret is lost either way. Everything else can be done again as it
-    /// was; that the user then exists already, or no longer, may be its own first success.
+    /// After a create or a reset that ended so, create another credential and then delete the one that
+    /// is named here, if it is there: its secret is lost either way. (If there is no room for another,
+    /// delete first.) In this order, since a change that is still under way in the store is settled once
+    /// a later one of the same user is answered: a deletion that finds nothing changes nothing, and the
+    /// credential could still appear. Everything else can be done again as it was; that the user then
+    /// exists already, or no longer, may be its own first success.
     #[error("the store failed, and the outcome is unknown")]
     #[non_exhaustive]
     OutcomeUnknown {

@@ -17,7 +17,10 @@ use std::{
     sync::LazyLock,
 };
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
 use serde_json::Value;
 use service_specific_credentials::{
     CredentialAge, CredentialManager, Policy, store::RedbStore, testing::FixedClock,
@@ -388,6 +391,9 @@ fn at_a_terminal(desk: &Desk, line: &str, asked: &str, answer: &str) -> (Done, S
     writeln!(terminal, "{answer}").unwrap();
     stderr.read_to_end(&mut err).unwrap();
     let output = child.wait_with_output().unwrap();
+    // However the tool ends, the terminal is as it was.
+    let modes = tcgetattr(&terminal).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ECHO | LocalModes::ISIG));
     let (mut shown, mut piece) = (Vec::new(), [0; 64]);
     // Nobody has the other end any more: when all is read, that is an error.
     while let Ok(read @ 1..) = terminal.read(&mut piece) {
@@ -425,6 +431,53 @@ fn what_cannot_be_undone_is_confirmed_by_whoever_sits_at_the_terminal() {
     // Nobody is asked who has said so already.
     let (done, _) = at_a_terminal(&desk, &format!("delete anika {id} --yes"), "", "");
     assert_eq!((done.code, &*done.err), (0, ""));
+}
+
+#[test]
+fn an_interrupt_at_the_password_leaves_the_terminal_as_it_was() {
+    let desk = Desk::new("interrupt");
+    desk.does("user add anika");
+    let (done, shown) = at_a_terminal(&desk, &format!("verify {FIRST}"), "Password: ", "half\u{3}");
+    assert_eq!((done.code, &*done.out), (1, ""));
+    assert_eq!(done.err, "Password: credentials: interrupted\n");
+    assert!(!shown.contains("half"), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_read_as_a_store_is_not_repeated() {
+    let desk = Desk::new("mistyped");
+    for store in ["postgre://git:hunter2@db/git", "host=db password=hunter2", "hunter2"] {
+        let done = desk.run(&format!("--store {} list", store.replace(' ', "_")));
+        assert_eq!((done.code, &*done.out), (2, ""));
+        assert!(!done.err.contains("hunter2"), "{}", done.err);
+    }
+}
+
+#[test]
+fn a_name_is_verified_in_any_case() {
+    let desk = Desk::new("case");
+    desk.does("user add anika");
+    let password = desk.does("create anika");
+    assert_eq!(desk.run_with(&format!("verify {}", FIRST.to_uppercase()), &password).code, 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_password_that_cannot_be_printed_is_told_to_be_lost() {
+    let desk = Desk::new("full");
+    desk.does("user add anika");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let output = desk.command("create anika").stdout(full()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        said.contains(&format!("created {id}, but its password could not be printed")),
+        "{said}"
+    );
+    // That nobody hears the warning does not keep the password back.
+    let output = desk.command(&format!("reset anika {id}")).stderr(full()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 45));
 }
 
 #[test]

@@ -18,8 +18,9 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering, mpsc},
-    task::{Context, Waker},
+    task::{Context, Wake, Waker},
     thread,
+    time::Duration,
 };
 
 use base64::{
@@ -415,20 +416,22 @@ fn compacting_gives_back_what_deletions_left() {
     let path = folder.file("store.redb");
     let iam = open(&path);
     let users: Vec<UserName> = (0..1_200).map(|user| name(&format!("u{user:0>60}"))).collect();
-    thread::scope(|scope| {
-        for users in users.chunks(users.len() / 16) {
-            let iam = &iam;
-            scope.spawn(move || {
-                for user in users {
-                    iam.register_user(user).unwrap();
-                    let _ = iam.create(user, &name(CODECOMMIT)).unwrap();
-                }
-                for user in users.iter().skip(1) {
-                    iam.remove_user_with_credentials(user).unwrap();
-                }
-            });
-        }
-    });
+    let each = |work: &(dyn Fn(&UserName) + Sync), users: &[UserName]| {
+        thread::scope(|scope| {
+            for users in users.chunks(users.len().div_ceil(16)) {
+                scope.spawn(move || users.iter().for_each(work));
+            }
+        });
+    };
+    each(
+        &|user| {
+            iam.register_user(user).unwrap();
+            let _ = iam.create(user, &name(CODECOMMIT)).unwrap();
+        },
+        &users,
+    );
+    // All of them are there at once before any goes.
+    each(&|user| drop(iam.remove_user_with_credentials(user).unwrap()), &users[16..]);
     let left = iam.users(None, MaxItems::default()).unwrap();
     drop(iam);
     let before = fs::metadata(&path).unwrap().len();
@@ -580,6 +583,13 @@ fn of_the_tasks_that_create_at_once_two_succeed() {
     });
 }
 
+/// How long to wait for what comes at once, if it comes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn opened(gate: &mpsc::Receiver<()>) {
+    gate.recv_timeout(PATIENCE).unwrap();
+}
+
 /// Where a flush reports, and what it waits for.
 type Doorkeeper = (mpsc::Sender<()>, mpsc::Receiver<()>);
 
@@ -690,6 +700,62 @@ fn what_comes_in_while_a_caller_writes_is_written_though_nobody_waits_for_it() {
     for user in &users {
         assert_eq!(iam.user(user).unwrap().name(), user);
     }
+}
+
+/// What is done when a future is woken.
+struct Woken<F>(Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send + 'static> Woken<F> {
+    fn waker(done: F) -> Waker {
+        Arc::new(Self(Mutex::new(Some(done)))).into()
+    }
+}
+
+impl<F: FnOnce() + Send + 'static> Wake for Woken<F> {
+    fn wake(self: Arc<Self>) {
+        let done = self.0.lock().unwrap().take();
+        done.unwrap()();
+    }
+}
+
+/// Has a user registered by somebody who is woken to do something else, and gives up on it.
+fn register_and_leave(store: &RedbStore, user: &UserName, woken: &Waker) {
+    let iam = asynchronous(store);
+    let mut registering = Box::pin(iam.register_user(user));
+    assert!(registering.as_mut().poll(&mut Context::from_waker(woken)).is_pending());
+}
+
+#[test]
+fn whoever_is_woken_may_write_at_once() {
+    let store = Gate::default().open_store();
+    let iam = CredentialManager::new(name(ACCOUNT), store.clone());
+    let (done, waits) = mpsc::channel();
+    let woken = Woken::waker({
+        let iam = iam.clone();
+        move || done.send(iam.register_user(&name("ben")).is_ok()).unwrap()
+    });
+    register_and_leave(&store, &name("anika"), &woken);
+    assert!(waits.recv_timeout(PATIENCE).unwrap());
+    iam.user(&name("anika")).unwrap();
+}
+
+#[test]
+fn whoever_is_woken_may_drop_the_last_handle() {
+    let gate = Gate::default();
+    let store = gate.open_store();
+    let (done, waits) = mpsc::channel();
+    let (opener, open) = mpsc::channel();
+    let last = store.clone();
+    let woken = Woken::waker(move || {
+        opened(&open);
+        drop(last);
+        done.send(()).unwrap();
+    });
+    register_and_leave(&store, &name("anika"), &woken);
+    drop((woken, store));
+    opener.send(()).unwrap();
+    waits.recv_timeout(PATIENCE).unwrap();
+    CredentialManager::new(name(ACCOUNT), gate.open_store()).user(&name("anika")).unwrap();
 }
 
 #[test]

@@ -2,8 +2,9 @@
 //!
 //! Nobody's signature is checked, so whoever reaches the port is an administrator. That is why
 //! [`bind`] takes loopback addresses only, and why [`guard`] refuses what a web page has sent: with
-//! an `Origin`; with a `Sec-Fetch-Site`, where it sends no `Origin`, as an image does; or, where a
-//! page has pointed a name of its own to this machine, with that name as the `Host`.
+//! an `Origin`; with a `Sec-Fetch-Site` or a `Referer`, where it sends no `Origin`, as an image and a
+//! link do; or, where a page has pointed a name of its own to this machine, with that name as the
+//! `Host`. No AWS client sends any of the three.
 
 use std::{
     future::poll_fn,
@@ -18,8 +19,8 @@ use axum::{
     body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
     http::{
-        HeaderMap, StatusCode, Uri,
-        header::{HOST, ORIGIN},
+        HeaderMap, HeaderName, StatusCode, Uri,
+        header::{HOST, ORIGIN, REFERER},
         uri::Authority,
     },
     middleware::{self, Next},
@@ -132,9 +133,9 @@ pub(crate) fn guard(router: Router, own: IpAddr) -> Router {
 }
 
 fn admit(uri: &Uri, headers: &HeaderMap, own: IpAddr) -> Result<(), &'static str> {
-    // Somebody who types the address into a browser is no page.
-    let fetched = headers.get("sec-fetch-site").is_some_and(|site| site != "none");
-    if fetched || headers.contains_key(ORIGIN) {
+    // Whichever site it is: a page may have had somebody follow a link, or sent them here.
+    let of_page = [ORIGIN, REFERER, HeaderName::from_static("sec-fetch-site")];
+    if of_page.iter().any(|header| headers.contains_key(header)) {
         return Err("Requests of web pages are not served");
     }
     let mut hosts = headers.get_all(HOST).iter();

@@ -1,7 +1,7 @@
 //! Where the examples that take `--store` keep credentials. A further kind of store is added here,
 //! and only here.
 
-use std::{error::Error, fmt, path::PathBuf, str::FromStr};
+use std::{convert::Infallible, error::Error, fmt, path::PathBuf, str::FromStr};
 
 use service_specific_credentials::{
     MemoryStore,
@@ -16,25 +16,29 @@ pub(crate) enum StoreUrl {
     Memory,
     Redb(PathBuf),
     Postgres(String),
+    /// None of these, and why not. Told when it is to be opened: what reads a command line repeats what it
+    /// cannot read, and that may be a password.
+    Unknown(&'static str),
 }
 
 impl FromStr for StoreUrl {
-    type Err = &'static str;
+    type Err = Infallible;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            None if text == "memory" => Ok(Self::Memory),
-            Some(("redb", path)) if !path.is_empty() => Ok(Self::Redb(path.into())),
-            None if text == "postgres" => {
-                let url = std::env::var("DATABASE_URL");
-                url.map(Self::Postgres).map_err(|_| "`postgres` needs a URL in DATABASE_URL")
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        Ok(match (&*kind.to_ascii_lowercase(), rest) {
+            ("memory", "") => Self::Memory,
+            ("redb", path) if !path.is_empty() => Self::Redb(path.into()),
+            ("postgres", "") => match std::env::var("DATABASE_URL") {
+                Ok(url) => Self::Postgres(url),
+                Err(_) => Self::Unknown("`postgres` needs a URL in DATABASE_URL"),
+            },
+            ("postgres" | "postgresql", rest) if rest.starts_with("//") => {
+                Self::Postgres(format!("postgres:{rest}"))
             }
-            Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
-                Ok(Self::Postgres(text.to_owned()))
-            }
-            Some(("postgres", url)) if !url.is_empty() => Ok(Self::Postgres(url.to_owned())),
-            _ => Err("a store is `memory`, `redb:PATH` or `postgres:URL`"),
-        }
+            ("postgres", url) => Self::Postgres(url.to_owned()),
+            _ => Self::Unknown("a store is `memory`, `redb:PATH` or `postgres:URL`"),
+        })
     }
 }
 
@@ -45,6 +49,7 @@ impl fmt::Display for StoreUrl {
             Self::Redb(path) => write!(f, "redb:{}", path.display()),
             // There may be a password in the URL.
             Self::Postgres(_) => f.write_str("postgres"),
+            Self::Unknown(_) => f.write_str("--store"),
         }
     }
 }
@@ -59,6 +64,7 @@ impl StoreUrl {
     /// Opens the store, and makes the file or the tables if they are not there.
     pub(crate) async fn open(&self) -> Result<AnyStore, NotOpened> {
         match self.clone() {
+            Self::Unknown(why) => Err(NotOpened::Unknown(why)),
             Self::Memory => Ok(AnyStore::new(Immediate::new(MemoryStore::new()))),
             Self::Redb(path) => {
                 // After a crash this reads the whole file: not on a thread that serves others.
@@ -81,6 +87,8 @@ impl StoreUrl {
 /// Why a store is not open.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotOpened {
+    #[error("{0}")]
+    Unknown(&'static str),
     #[error("another process holds the file")]
     Held,
     #[error(transparent)]

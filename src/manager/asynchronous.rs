@@ -30,8 +30,10 @@ const ATTEMPTS: usize = 64;
 /// A future may be dropped at any point. Until it commits, nothing has happened. Once it commits,
 /// the change is made wholly or not at all, and since nobody is told which, this is the same as
 /// [`Error::OutcomeUnknown`]: a credential that was being created may be there, with a secret that
-/// nobody has. [List](Self::list) the user's credentials and delete the one that nobody was handed;
-/// what was being reset is reset again, and other operations are repeated as they were.
+/// nobody has. It may even appear a little later, until a later change of the same user is answered.
+/// Make that change, such as creating another, then [list](Self::list) the user's credentials and
+/// delete the one that nobody was handed; what was being reset is reset again, and other operations are
+/// repeated as they were.
 ///
 /// ```
 /// use service_specific_credentials::{AsyncCredentialManager, MemoryStore, store::Immediate};

@@ -150,10 +150,29 @@ impl Request {
         self.action.name()
     }
 
-    /// The user that is asked about, if one is named.
+    /// The user that is asked about, if one is named. Otherwise it is the caller, or, for some actions,
+    /// [all users](Self::is_about_all_users).
     #[must_use]
     pub const fn user_name(&self) -> Option<&UserName> {
         self.user.as_ref()
+    }
+
+    /// Whether all users of the account are asked about.
+    #[must_use]
+    pub const fn is_about_all_users(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::List { all_users: true, .. } | Operation::ListUsers { .. }
+        )
+    }
+
+    /// The name that the user is to have from now on, if it is another one.
+    #[must_use]
+    pub const fn new_user_name(&self) -> Option<&UserName> {
+        match &self.operation {
+            Operation::UpdateUser { name } => name.as_ref(),
+            _ => None,
+        }
     }
 
     /// The service that is asked about, if one is named.

@@ -1,7 +1,7 @@
-use std::{num::NonZeroUsize, ops::Bound};
+use std::{collections::HashSet, num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use super::{AsyncStore, Change, Commit, Listing, Range, StoreError, UserRecord};
-use crate::{AccountId, UserName};
+use crate::{AccountId, UserId, UserName};
 
 /// How many users to read at a time.
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
@@ -12,7 +12,9 @@ const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 ///
 /// It is for moving from one store to another. What is changed in the first store meanwhile may be
 /// missed, so let nobody write to either until it is done. A call that failed is made again, and goes
-/// on where that one was.
+/// on where that one was. Once the second store is in use, do not call it again: users who were removed
+/// there would be back, with the passwords that they had. It keeps the ids of the second store's users in
+/// memory.
 ///
 /// ```
 /// use service_specific_credentials::{CredentialManager, MemoryStore};
@@ -42,32 +44,48 @@ pub async fn copy_users(
     to: &impl AsyncStore,
     account: AccountId,
 ) -> Result<usize, CopyError> {
-    let (mut copied, mut last) = (0, None::<UserName>);
-    loop {
-        let start = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let range = Range::new(account, Listing::Users, start, PAGE);
-        let page = from.scan(&range).await.map_err(CopyError::Read)?;
-        for record in &page {
-            let entered = Change { before: None, after: Some(record.clone()) };
+    let mut there = HashSet::<UserId>::new();
+    let mut last = None;
+    while let Some(page) = page(to, account, &mut last).await.map_err(CopyError::Write)? {
+        there.extend(page.iter().map(|record| record.id()));
+    }
+    let (mut copied, mut last) = (0, None);
+    while let Some(page) = page(from, account, &mut last).await.map_err(CopyError::Read)? {
+        for record in page {
+            if there.contains(&record.id()) {
+                if !holds(to, &record).await? {
+                    return Err(CopyError::Taken { user: record.name().clone() });
+                }
+                continue;
+            }
+            let entered = Change { before: None, after: Some(Arc::clone(&record)) };
             match to.commit(&entered).await.map_err(CopyError::Write)? {
                 Commit::Applied => copied += 1,
-                Commit::Stale | Commit::KeyTaken if is_there(to, record).await? => {}
                 Commit::Stale | Commit::KeyTaken => {
                     return Err(CopyError::Taken { user: record.name().clone() });
                 }
             }
         }
-        match page.last() {
-            Some(record) if page.len() == PAGE.get() => last = Some(record.name().clone()),
-            _ => return Ok(copied),
-        }
     }
+    Ok(copied)
 }
 
-/// Whether the store holds this very revision.
-async fn is_there(store: &impl AsyncStore, record: &UserRecord) -> Result<bool, CopyError> {
+/// The users whose names come after the last one of the page before, if there are any.
+async fn page(
+    store: &impl AsyncStore,
+    account: AccountId,
+    last: &mut Option<UserName>,
+) -> Result<Option<Vec<Arc<UserRecord>>>, StoreError> {
+    let start = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    let page = store.scan(&Range::new(account, Listing::Users, start, PAGE)).await?;
+    *last = page.last().map(|record| record.name().clone());
+    Ok(last.is_some().then_some(page))
+}
+
+/// Whether the store holds this very record.
+async fn holds(store: &impl AsyncStore, record: &UserRecord) -> Result<bool, CopyError> {
     let held = store.find(&record.user_key()).await.map_err(CopyError::Write)?;
-    Ok(held.is_some_and(|held| held.revision() == record.revision()))
+    Ok(held.is_some_and(|held| held.encode() == record.encode()))
 }
 
 /// Users could not be [copied](copy_users).

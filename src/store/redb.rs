@@ -331,6 +331,16 @@ impl From<DatabaseError> for OpenError {
             DatabaseError::Storage(error @ StorageError::Corrupted(_)) => {
                 Self::Damaged(redb::Error::from(error).into())
             }
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() == io::ErrorKind::InvalidData =>
+            {
+                Self::NotADatabase
+            }
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() == io::ErrorKind::UnexpectedEof =>
+            {
+                Self::Damaged(redb::Error::Io(error).into())
+            }
             error => redb::Error::from(error).into(),
         }
     }

@@ -114,7 +114,11 @@ impl Drop for Writer {
     fn drop(&mut self) {
         lock(&self.shared.queue).closed = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
+        // The last handle may be dropped by what is woken, and so by the thread itself. It ends then, and
+        // closes the file, once it has nothing more to write.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
             // It does not panic.
             let _ = thread.join();
         }
@@ -156,7 +160,7 @@ impl Shared {
     }
 
     /// Writes a batch and answers it. Those who are answered find the next batch not begun yet, and
-    /// may still be in it.
+    /// may still be in it. Code of others, which wakers are, runs when the next one may be written.
     fn write(&self, batch: Vec<Job>) {
         let answers = match self.view() {
             View::Snapshot(_) => self.commit(&batch),
@@ -164,15 +168,18 @@ impl Shared {
                 batch.iter().map(|_| Err(RedbError::Stopped(Arc::clone(&cause)))).collect()
             }
         };
-        for (job, answer) in batch.into_iter().zip(answers) {
-            job.reply.give(answer);
-        }
+        let answered = batch.into_iter().zip(answers);
+        let wakers: Vec<_> = answered.filter_map(|(job, answer)| job.reply.give(answer)).collect();
         let mut queue = lock(&self.queue);
         queue.writing = false;
         let waits = !queue.waiting.is_empty();
         drop(queue);
         if waits {
             self.changed.notify_one();
+        }
+        for waker in wakers {
+            // One that panics keeps nobody else from being woken.
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
         }
     }
 
@@ -245,16 +252,14 @@ struct ReplyState {
 }
 
 impl Reply {
-    fn give(&self, answer: Result<Commit, RedbError>) {
+    /// Leaves the answer. Whoever blocks for it goes on; whoever is to be woken is returned.
+    fn give(&self, answer: Result<Commit, RedbError>) -> Option<Waker> {
         let mut state = lock(&self.state);
         state.answer = Some(answer.map_err(StoreError::new));
         let waker = state.waker.take();
         drop(state);
         self.given.notify_one();
-        if let Some(waker) = waker {
-            // One that panics harms nobody else in the batch.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
+        waker
     }
 }
 
