@@ -204,9 +204,13 @@ fn what_cannot_be_started_says_so_in_one_line() {
     assert!(said.starts_with("emulator: ") && said.contains("is a folder"), "{said}");
     assert_eq!(said.lines().count(), 1);
 
+    // What may be a password is not repeated.
+    for store in ["redb:", "disk", "postgre://anika:hunter2@localhost/anika"] {
+        let said = fails(&["--listen", "127.0.0.1:0", "--store", store]);
+        let why = "a store is `memory`, `redb:PATH` or `postgres:URL`";
+        assert_eq!(said, format!("emulator: --store: {why}\n"));
+    }
     for wrong in [
-        ["--store", "redb:"],
-        ["--store", "disk"],
         ["--account", "12345678901"],
         ["--dialect", "spoken"],
         ["--caller", "a b"],
