@@ -9,7 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::mpsc,
     thread,
 };
@@ -27,6 +27,7 @@ mod world;
 use common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name};
 use world::{
     Server, World, basic, element, encoded, err, raw, request, status, wait_for_the_end_of,
+    wait_until_read,
 };
 
 #[test]
@@ -730,6 +731,35 @@ fn a_client_that_asks_for_nothing_does_not_keep_the_server() {
     let mut server = world.serve(&[]);
     kill_process(server.pid(), Signal::INT).unwrap();
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_never_finishes_does_not_keep_the_server_for_longer_than_its_patience() {
+    let given_up = "git_server: what is not finished by now is given up\n";
+    let world = World::new("patience");
+    let issued = world.anika();
+    let server = world.serve(&["--patience", "0"]);
+    let mut half = TcpStream::connect(server.address).unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+    wait_until_read(&half);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(world.log(), given_up);
+    drop(half);
+
+    // What was started for somebody who is given up ends, too.
+    let server = world.serve(&["--create", "--patience", "0"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    world.hook("demo.git", "pre-receive", "exec tail -f /dev/null");
+    world.commit("work", "again", b"again");
+    let mut push = world.git("work", &["push", &url, "main"]);
+    let mut push = push.stderr(Stdio::null()).spawn().unwrap();
+    let started = server.wait_for(|git| git.contains("tail"));
+    assert_eq!(server.stop(), Some(0));
+    wait_for_the_end_of(&started);
+    assert!(!push.wait().unwrap().success());
+    assert_eq!(world.log(), given_up.repeat(2));
 }
 
 #[test]

@@ -23,6 +23,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -57,6 +58,10 @@ use iam::Iam;
 use repository::{Endpoint, Repositories};
 use store::StoreUrl;
 
+/// How many seconds a server that is to end waits for what is under way. Enough for most clones: but
+/// a client that sends half a request, or reads no answer, could keep it up forever.
+const PATIENCE: u64 = 60;
+
 /// A Git server that lets people in by service-specific credentials
 #[derive(Debug, Parser)]
 // For whoever wraps this in a script with options of its own: the last one counts.
@@ -90,6 +95,9 @@ struct Options {
     /// Have the IAM Query API make passwords that can stand in a URL as they are
     #[arg(long, requires = "admin")]
     url_safe: bool,
+    /// How long to wait for what is still under way when the server is to end
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE)]
+    patience: u64,
 }
 
 /// What every request needs.
@@ -124,7 +132,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let manager = manager.policy(policy).build_async();
 
     // From here on a signal ends the server in good order.
-    let stopping = stopping()?;
+    let mut stopping = stopping()?;
     let git = TcpListener::bind(listen).await.map_err(|error| format!("{listen}: {error}"))?;
     let admin = match options.admin {
         None => None,
@@ -148,13 +156,23 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let challenge = format!("Basic realm=\"{service}\", charset=\"UTF-8\"").parse()?;
     let server = Arc::new(Server { manager, service, challenge, repositories });
     let router = Router::new().fallback(answer).with_state(server);
+    let serving = serve(git, router, stopping.clone());
+    let until = stopping.clone();
     let serving_admin = async {
         match admin {
-            Some((listener, router)) => serve(listener, router, stopping.clone()).await,
+            Some((listener, router)) => serve(listener, router, until).await,
             None => Ok(()),
         }
     };
-    tokio::try_join!(serve(git, router, stopping.clone()), serving_admin)?;
+    tokio::select! {
+        result = async { tokio::try_join!(serving, serving_admin) } => {
+            result?;
+        }
+        () = async {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            tokio::time::sleep(Duration::from_secs(options.patience)).await;
+        } => log(format_args!("git_server: what is not finished by now is given up")),
+    }
     Ok(())
 }
 
