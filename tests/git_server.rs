@@ -569,6 +569,24 @@ fn no_repository_is_made_unless_that_is_wanted() {
 }
 
 #[test]
+fn a_repository_takes_no_pushes_if_its_own_configuration_says_so() {
+    let world = World::new("read-only");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    let first = world.head("work", "HEAD");
+    world.does(world.repository("demo.git"), &["config", "http.receivepack", "false"]);
+    world.commit("work", "again", b"again");
+    let complaint = world.fails("work", &["push", &url, "main"]);
+    assert!(complaint.contains("403"), "{complaint}");
+    assert_eq!(server.status("POST", "/demo/git-receive-pack", &issued), 403);
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    assert_eq!(world.head("clone", "HEAD"), first);
+}
+
+#[test]
 fn a_fetch_whose_question_is_compressed_is_understood() {
     let world = World::new("gzip");
     let issued = world.anika();

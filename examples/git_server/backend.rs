@@ -63,13 +63,10 @@ pub(crate) async fn run(
     let mut git = Command::from(git());
     git.arg("http-backend");
     // One repository, and only this one, even if another user of the system owns the folder.
-    let safe = [("http.receivepack", "true".as_ref()), ("safe.directory", repository.as_os_str())];
-    git.env("GIT_CONFIG_COUNT", safe.len().to_string());
-    for (number, (key, value)) in safe.into_iter().enumerate() {
-        git.env(format!("GIT_CONFIG_KEY_{number}"), key);
-        git.env(format!("GIT_CONFIG_VALUE_{number}"), value);
-    }
-    git.env("GIT_PROJECT_ROOT", repository)
+    git.env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", repository)
+        .env("GIT_PROJECT_ROOT", repository)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("GATEWAY_INTERFACE", "CGI/1.1")
         .env("SERVER_PROTOCOL", "HTTP/1.1")
@@ -77,7 +74,9 @@ pub(crate) async fn run(
         .env("PATH_INFO", format!("/{}", endpoint.path()))
         .env("QUERY_STRING", endpoint.query())
         .env("REMOTE_ADDR", client.ip().to_string())
-        // For hooks, and for the reflog. The id is what to authorise by: names are used again.
+        // For hooks, and for the reflog. That there is somebody is why Git takes pushes, unless the
+        // repository's own `http.receivepack` says otherwise. The id is what to authorise by: names
+        // are used again.
         .env("REMOTE_USER", who.user_name().as_str())
         .env("REMOTE_USER_ID", who.user_id().to_string());
     for (name, variable) in [
