@@ -500,6 +500,22 @@ fn names_lead_nowhere_but_to_repositories() {
     assert_eq!(tree(&world.folder.0), before);
 }
 
+#[test]
+fn servers_that_share_a_folder_leave_each_others_unfinished_repositories_alone() {
+    let world = World::new("shared");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    // As another server has begun it that has the same process id, in a container of its own.
+    let begun = format!(".new-{}-0", server.child.id());
+    world.does(world.repository(""), &["init", "--quiet", "--bare", &begun]);
+    let before = tree(&world.repository(&begun));
+    world.work("work");
+    world.does("work", &["push", &server.url_of(&issued, "demo"), "main"]);
+    assert_eq!(tree(&world.repository(&begun)), before);
+    // Nothing else is left there.
+    assert_eq!(fs::read_dir(world.repository("")).unwrap().count(), 2);
+}
+
 /// All paths under a folder.
 fn tree(folder: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
