@@ -43,6 +43,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use zeroize::Zeroizing;
 
 mod backend;
 #[path = "../support/explain.rs"]
@@ -271,11 +272,9 @@ enum Denied {
 
 impl Server {
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Authenticated, Denied> {
-        let (name, password) = basic(headers).ok_or(Denied::NotPresented)?;
-        self.manager
-            .authenticate(&self.service, &name, &password)
-            .await
-            .map_err(Denied::NotAdmitted)
+        let presented = basic(headers).ok_or(Denied::NotPresented)?;
+        let (name, password) = presented.split_once(':').ok_or(Denied::NotPresented)?;
+        self.manager.authenticate(&self.service, name, password).await.map_err(Denied::NotAdmitted)
     }
 
     /// Git asks the user, or a credential helper, when it is told so.
@@ -286,16 +285,16 @@ impl Server {
     }
 }
 
-/// The user name and the password of HTTP Basic authentication.
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+/// The user name and the password of HTTP Basic authentication, with a colon between them.
+fn basic(headers: &HeaderMap) -> Option<Zeroizing<String>> {
     let presented = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = presented.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim_start()).ok()?).ok()?;
-    let (name, password) = decoded.split_once(':')?;
-    Some((name.to_owned(), password.to_owned()))
+    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim_start()).ok()?);
+    let text = std::str::from_utf8(&decoded).ok()?;
+    Some(Zeroizing::new(text.to_owned()))
 }
 
 fn not_found() -> Response {
