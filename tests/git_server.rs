@@ -724,6 +724,39 @@ fn a_push_that_stops_in_its_midst_changes_nothing() {
 }
 
 #[test]
+fn git_runs_for_no_more_requests_at_a_time_than_it_may() {
+    let world = World::new("processes");
+    let issued = world.anika();
+    let server = world.serve(&["--create", "--processes", "1"]);
+    let url = server.url_of(&issued, "demo");
+    // One after the other, requests never see that there is a limit.
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+
+    let head = "Content-Type: application/x-git-receive-pack-request\r\nTransfer-Encoding: chunked";
+    let mut stalled = TcpStream::connect(server.address).unwrap();
+    let post = request("POST", "/demo/git-receive-pack", &issued, head);
+    stalled.write_all(post.as_bytes()).unwrap();
+    server.wait_for(|git| git.contains("receive-pack"));
+    let path = "/demo/info/refs?service=git-upload-pack";
+    let answer = raw(server.address, &request("GET", path, &issued, "Connection: close"));
+    assert_eq!(status(&answer), 503, "{answer}");
+    assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\ntoo many requests are under way\n"), "{answer}");
+    // Nor is a repository made for somebody who is not served.
+    let new = "/new/info/refs?service=git-receive-pack";
+    assert_eq!(server.status("GET", new, &issued), 503);
+    assert!(!world.repository("new.git").exists());
+
+    drop(stalled);
+    while server.status("GET", path, &issued) == 503 {
+        thread::yield_now();
+    }
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
+}
+
+#[test]
 fn what_a_client_has_started_ends_when_the_client_goes_away() {
     let world = World::new("gone");
     let issued = world.anika();

@@ -20,6 +20,7 @@ use std::{
     fmt,
     io::{self, Write as _},
     net::SocketAddr,
+    num::NonZeroU16,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -54,6 +55,7 @@ mod repository;
 #[path = "../support/store.rs"]
 mod store;
 
+use backend::Processes;
 use explain::explain;
 use iam::Iam;
 use repository::{Endpoint, Repositories};
@@ -99,6 +101,9 @@ struct Options {
     /// How long to wait for what is still under way when the server is to end
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE)]
     patience: u64,
+    /// For how many requests Git may run at a time; those above it are told to try again
+    #[arg(long, value_name = "NUMBER", default_value = "64")]
+    processes: NonZeroU16,
 }
 
 /// What every request needs.
@@ -109,6 +114,7 @@ struct Server {
     /// The `WWW-Authenticate` of a refusal.
     challenge: HeaderValue,
     repositories: Repositories,
+    processes: Processes,
 }
 
 #[tokio::main]
@@ -155,7 +161,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     // A service name has no quotes in it.
     let challenge = format!("Basic realm=\"{service}\", charset=\"UTF-8\"").parse()?;
-    let server = Arc::new(Server { manager, service, challenge, repositories });
+    let processes = Processes::new(options.processes.get());
+    let server = Arc::new(Server { manager, service, challenge, repositories, processes });
     let router = Router::new().fallback(answer).with_state(server);
     let serving = serve(git, router, stopping.clone());
     let until = stopping.clone();
@@ -252,12 +259,15 @@ async fn answer(
     let Some((name, endpoint)) = Endpoint::of(request.method(), request.uri()) else {
         return not_found();
     };
-    let repository = match server.repositories.find(&name, endpoint).await {
+    let Some(place) = server.processes.place() else {
+        return busy();
+    };
+    let repository = match server.repositories.find(&name, endpoint, &place).await {
         Ok(Some(repository)) => repository,
         Ok(None) => return not_found(),
         Err(error) => return failed(client, &error),
     };
-    match backend::run(&repository, endpoint, &who, client, request).await {
+    match backend::run(&repository, endpoint, &who, client, request, place).await {
         Ok(response) => response,
         Err(error) => failed(client, &error),
     }
@@ -299,6 +309,12 @@ fn basic(headers: &HeaderMap) -> Option<Zeroizing<String>> {
 
 fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "there is no such repository\n")
+}
+
+fn busy() -> Response {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn failed(client: SocketAddr, error: &io::Error) -> Response {

@@ -11,7 +11,7 @@ use std::{
 
 use axum::http::{Method, Uri};
 
-use crate::backend;
+use crate::backend::{self, Place};
 
 /// The requests of Git's smart HTTP protocol. Nothing else is served: no files, as Git's older
 /// protocol would have them.
@@ -121,6 +121,7 @@ impl Repositories {
         &self,
         name: &Name,
         endpoint: Endpoint,
+        place: &Place,
     ) -> io::Result<Option<PathBuf>> {
         let path = self.root.join(&name.0);
         // What is there and is no repository, such as a link, is left alone.
@@ -129,9 +130,12 @@ impl Repositories {
             // Hidden, so that no name can stand for it. Drawn, since other servers may share the
             // folder: each in a container, where they all have the same process id.
             let unfinished = self.root.join(format!(".new-{:016x}", getrandom::u64()?));
-            let (root, path) = (self.root.clone(), path.clone());
+            let (root, path, place) = (self.root.clone(), path.clone(), Place::clone(place));
             // Goes on to its end even if the client goes away.
-            let making = tokio::task::spawn_blocking(move || make(&root, &unfinished, &path));
+            let making = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                make(&root, &unfinished, &path)
+            });
             making.await.map_err(io::Error::other)??;
         }
         Ok(is_there(&path)?.then_some(path))
