@@ -9,7 +9,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::mpsc,
     thread,
 };
@@ -27,6 +27,7 @@ mod world;
 use common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name};
 use world::{
     Server, World, basic, element, encoded, err, raw, request, status, wait_for_the_end_of,
+    wait_until_read,
 };
 
 #[test]
@@ -499,6 +500,22 @@ fn names_lead_nowhere_but_to_repositories() {
     assert_eq!(tree(&world.folder.0), before);
 }
 
+#[test]
+fn servers_that_share_a_folder_leave_each_others_unfinished_repositories_alone() {
+    let world = World::new("shared");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    // As another server has begun it that has the same process id, in a container of its own.
+    let begun = format!(".new-{}-0", server.child.id());
+    world.does(world.repository(""), &["init", "--quiet", "--bare", &begun]);
+    let before = tree(&world.repository(&begun));
+    world.work("work");
+    world.does("work", &["push", &server.url_of(&issued, "demo"), "main"]);
+    assert_eq!(tree(&world.repository(&begun)), before);
+    // Nothing else is left there.
+    assert_eq!(fs::read_dir(world.repository("")).unwrap().count(), 2);
+}
+
 /// All paths under a folder.
 fn tree(folder: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
@@ -565,6 +582,24 @@ fn no_repository_is_made_unless_that_is_wanted() {
     assert!(tree(&world.repository("")).is_empty());
     world.does("work", &["push", &url, "main"]);
     assert!(world.repository("demo.git/HEAD").exists());
+}
+
+#[test]
+fn a_repository_takes_no_pushes_if_its_own_configuration_says_so() {
+    let world = World::new("read-only");
+    let issued = world.anika();
+    let server = world.serve(&["--create"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    let first = world.head("work", "HEAD");
+    world.does(world.repository("demo.git"), &["config", "http.receivepack", "false"]);
+    world.commit("work", "again", b"again");
+    let complaint = world.fails("work", &["push", &url, "main"]);
+    assert!(complaint.contains("403"), "{complaint}");
+    assert_eq!(server.status("POST", "/demo/git-receive-pack", &issued), 403);
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    assert_eq!(world.head("clone", "HEAD"), first);
 }
 
 #[test]
@@ -689,6 +724,39 @@ fn a_push_that_stops_in_its_midst_changes_nothing() {
 }
 
 #[test]
+fn git_runs_for_no_more_requests_at_a_time_than_it_may() {
+    let world = World::new("processes");
+    let issued = world.anika();
+    let server = world.serve(&["--create", "--processes", "1"]);
+    let url = server.url_of(&issued, "demo");
+    // One after the other, requests never see that there is a limit.
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+
+    let head = "Content-Type: application/x-git-receive-pack-request\r\nTransfer-Encoding: chunked";
+    let mut stalled = TcpStream::connect(server.address).unwrap();
+    let post = request("POST", "/demo/git-receive-pack", &issued, head);
+    stalled.write_all(post.as_bytes()).unwrap();
+    server.wait_for(|git| git.contains("receive-pack"));
+    let path = "/demo/info/refs?service=git-upload-pack";
+    let answer = raw(server.address, &request("GET", path, &issued, "Connection: close"));
+    assert_eq!(status(&answer), 503, "{answer}");
+    assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\ntoo many requests are under way\n"), "{answer}");
+    // Nor is a repository made for somebody who is not served.
+    let new = "/new/info/refs?service=git-receive-pack";
+    assert_eq!(server.status("GET", new, &issued), 503);
+    assert!(!world.repository("new.git").exists());
+
+    drop(stalled);
+    while server.status("GET", path, &issued) == 503 {
+        thread::yield_now();
+    }
+    world.does("", &["clone", "--quiet", &url, "clone"]);
+    assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
+}
+
+#[test]
 fn what_a_client_has_started_ends_when_the_client_goes_away() {
     let world = World::new("gone");
     let issued = world.anika();
@@ -730,6 +798,35 @@ fn a_client_that_asks_for_nothing_does_not_keep_the_server() {
     let mut server = world.serve(&[]);
     kill_process(server.pid(), Signal::INT).unwrap();
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_client_that_never_finishes_does_not_keep_the_server_for_longer_than_its_patience() {
+    let given_up = "git_server: what is not finished by now is given up\n";
+    let world = World::new("patience");
+    let issued = world.anika();
+    let server = world.serve(&["--patience", "0"]);
+    let mut half = TcpStream::connect(server.address).unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nHost:").unwrap();
+    wait_until_read(&half);
+    assert_eq!(server.stop(), Some(0));
+    assert_eq!(world.log(), given_up);
+    drop(half);
+
+    // What was started for somebody who is given up ends, too.
+    let server = world.serve(&["--create", "--patience", "0"]);
+    let url = server.url_of(&issued, "demo");
+    world.work("work");
+    world.does("work", &["push", &url, "main"]);
+    world.hook("demo.git", "pre-receive", "exec tail -f /dev/null");
+    world.commit("work", "again", b"again");
+    let mut push = world.git("work", &["push", &url, "main"]);
+    let mut push = push.stderr(Stdio::null()).spawn().unwrap();
+    let started = server.wait_for(|git| git.contains("tail"));
+    assert_eq!(server.stop(), Some(0));
+    wait_for_the_end_of(&started);
+    assert!(!push.wait().unwrap().success());
+    assert_eq!(world.log(), given_up.repeat(2));
 }
 
 #[test]

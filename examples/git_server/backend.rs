@@ -4,7 +4,9 @@
 //! body as its input, and its output is a head and a body. Both bodies stream: whatever is pushed or
 //! cloned, no more than a few pieces of it are in this process at a time.
 
-use std::{io, net::SocketAddr, os::unix::process::CommandExt as _, path::Path, process::Stdio};
+use std::{
+    io, net::SocketAddr, os::unix::process::CommandExt as _, path::Path, process::Stdio, sync::Arc,
+};
 
 use axum::{
     body::{Body, Bytes},
@@ -18,6 +20,8 @@ use service_specific_credentials::Authenticated;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 use crate::repository::Endpoint;
@@ -26,6 +30,26 @@ use crate::repository::Endpoint;
 const PIECE: usize = 32 * 1024;
 /// How long the head of an answer may be. Git's is a few lines.
 const HEAD: u64 = 8 * 1024;
+
+/// How many requests may have Git run for them at a time, whoever they are from: a client may take
+/// forever over a request, and have any number of them.
+#[derive(Debug)]
+pub(crate) struct Processes(Arc<Semaphore>);
+
+/// The right to run Git for one request, as long as any copy of it lives.
+pub(crate) type Place = Arc<OwnedSemaphorePermit>;
+
+impl Processes {
+    pub(crate) fn new(limit: u16) -> Self {
+        Self(Arc::new(Semaphore::new(limit.into())))
+    }
+
+    /// `None` if all are taken. Nobody waits for one: that would keep a connection, too, for what may
+    /// be held by clients that take forever.
+    pub(crate) fn place(&self) -> Option<Place> {
+        Arc::clone(&self.0).try_acquire_owned().ok().map(Arc::new)
+    }
+}
 
 /// Git, without anything that this process or its user has set for it. In a group of its own, so
 /// that a Ctrl-C for this process is not one for what it has accepted, and so that it can be ended
@@ -58,18 +82,16 @@ pub(crate) async fn run(
     who: &Authenticated,
     client: SocketAddr,
     request: Request,
+    place: Place,
 ) -> io::Result<Response> {
     let (head, body) = request.into_parts();
     let mut git = Command::from(git());
     git.arg("http-backend");
     // One repository, and only this one, even if another user of the system owns the folder.
-    let safe = [("http.receivepack", "true".as_ref()), ("safe.directory", repository.as_os_str())];
-    git.env("GIT_CONFIG_COUNT", safe.len().to_string());
-    for (number, (key, value)) in safe.into_iter().enumerate() {
-        git.env(format!("GIT_CONFIG_KEY_{number}"), key);
-        git.env(format!("GIT_CONFIG_VALUE_{number}"), value);
-    }
-    git.env("GIT_PROJECT_ROOT", repository)
+    git.env("GIT_CONFIG_COUNT", "1")
+        .env("GIT_CONFIG_KEY_0", "safe.directory")
+        .env("GIT_CONFIG_VALUE_0", repository)
+        .env("GIT_PROJECT_ROOT", repository)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("GATEWAY_INTERFACE", "CGI/1.1")
         .env("SERVER_PROTOCOL", "HTTP/1.1")
@@ -77,7 +99,9 @@ pub(crate) async fn run(
         .env("PATH_INFO", format!("/{}", endpoint.path()))
         .env("QUERY_STRING", endpoint.query())
         .env("REMOTE_ADDR", client.ip().to_string())
-        // For hooks, and for the reflog. The id is what to authorise by: names are used again.
+        // For hooks, and for the reflog. That there is somebody is why Git takes pushes, unless the
+        // repository's own `http.receivepack` says otherwise. The id is what to authorise by: names
+        // are used again.
         .env("REMOTE_USER", who.user_name().as_str())
         .env("REMOTE_USER_ID", who.user_id().to_string());
     for (name, variable) in [
@@ -94,7 +118,7 @@ pub(crate) async fn run(
 
     let mut child = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let running = Running(child);
+    let running = Running(Some((child, place)));
     let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
         return Err(io::Error::other("git has no input or output"));
     };
@@ -106,7 +130,7 @@ pub(crate) async fn run(
         let piece = next(&mut output).await?;
         if piece.is_none() {
             // The answer is complete. What it did may still be under way: a hook, a clean-up.
-            running.0.wait().await?;
+            running.wait().await?;
         }
         io::Result::Ok(piece.map(|piece| (piece, (running, output))))
     });
@@ -159,15 +183,32 @@ async fn read_head(output: &mut BufReader<ChildStdout>, response: &mut Response)
 
 /// `git http-backend` and what it has started. Dropped while it still runs, because the client has
 /// gone away, it is told to end. It is asked, not killed, so that it takes its lock files with it:
-/// one that stays behind would refuse every push to come.
-struct Running(Child);
+/// one that stays behind would refuse every push to come. It has its place until it has ended.
+struct Running(Option<(Child, Place)>);
+
+impl Running {
+    async fn wait(&mut self) -> io::Result<()> {
+        if let Some((git, _)) = &mut self.0 {
+            git.wait().await?;
+        }
+        self.0 = None;
+        Ok(())
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let Some((mut git, place)) = self.0.take() else { return };
         // No id means that it has been waited for.
-        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        let id = git.id().and_then(|id| i32::try_from(id).ok());
         if let Some(group) = id.and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::TERM);
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = git.wait().await;
+                drop(place);
+            });
         }
     }
 }

@@ -20,9 +20,11 @@ use std::{
     fmt,
     io::{self, Write as _},
     net::SocketAddr,
+    num::NonZeroU16,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -42,6 +44,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
+use zeroize::Zeroizing;
 
 mod backend;
 #[path = "../support/explain.rs"]
@@ -52,10 +55,15 @@ mod repository;
 #[path = "../support/store.rs"]
 mod store;
 
+use backend::Processes;
 use explain::explain;
 use iam::Iam;
 use repository::{Endpoint, Repositories};
 use store::StoreUrl;
+
+/// How many seconds a server that is to end waits for what is under way. Enough for most clones: but
+/// a client that sends half a request, or reads no answer, could keep it up forever.
+const PATIENCE: u64 = 60;
 
 /// A Git server that lets people in by service-specific credentials
 #[derive(Debug, Parser)]
@@ -90,6 +98,12 @@ struct Options {
     /// Have the IAM Query API make passwords that can stand in a URL as they are
     #[arg(long, requires = "admin")]
     url_safe: bool,
+    /// How long to wait for what is still under way when the server is to end
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE)]
+    patience: u64,
+    /// For how many requests Git may run at a time; those above it are told to try again
+    #[arg(long, value_name = "NUMBER", default_value = "64")]
+    processes: NonZeroU16,
 }
 
 /// What every request needs.
@@ -100,6 +114,7 @@ struct Server {
     /// The `WWW-Authenticate` of a refusal.
     challenge: HeaderValue,
     repositories: Repositories,
+    processes: Processes,
 }
 
 #[tokio::main]
@@ -124,7 +139,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let manager = manager.policy(policy).build_async();
 
     // From here on a signal ends the server in good order.
-    let stopping = stopping()?;
+    let mut stopping = stopping()?;
     let git = TcpListener::bind(listen).await.map_err(|error| format!("{listen}: {error}"))?;
     let admin = match options.admin {
         None => None,
@@ -146,15 +161,26 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
 
     // A service name has no quotes in it.
     let challenge = format!("Basic realm=\"{service}\", charset=\"UTF-8\"").parse()?;
-    let server = Arc::new(Server { manager, service, challenge, repositories });
+    let processes = Processes::new(options.processes.get());
+    let server = Arc::new(Server { manager, service, challenge, repositories, processes });
     let router = Router::new().fallback(answer).with_state(server);
+    let serving = serve(git, router, stopping.clone());
+    let until = stopping.clone();
     let serving_admin = async {
         match admin {
-            Some((listener, router)) => serve(listener, router, stopping.clone()).await,
+            Some((listener, router)) => serve(listener, router, until).await,
             None => Ok(()),
         }
     };
-    tokio::try_join!(serve(git, router, stopping.clone()), serving_admin)?;
+    tokio::select! {
+        result = async { tokio::try_join!(serving, serving_admin) } => {
+            result?;
+        }
+        () = async {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            tokio::time::sleep(Duration::from_secs(options.patience)).await;
+        } => log(format_args!("git_server: what is not finished by now is given up")),
+    }
     Ok(())
 }
 
@@ -233,12 +259,15 @@ async fn answer(
     let Some((name, endpoint)) = Endpoint::of(request.method(), request.uri()) else {
         return not_found();
     };
-    let repository = match server.repositories.find(&name, endpoint).await {
+    let Some(place) = server.processes.place() else {
+        return busy();
+    };
+    let repository = match server.repositories.find(&name, endpoint, &place).await {
         Ok(Some(repository)) => repository,
         Ok(None) => return not_found(),
         Err(error) => return failed(client, &error),
     };
-    match backend::run(&repository, endpoint, &who, client, request).await {
+    match backend::run(&repository, endpoint, &who, client, request, place).await {
         Ok(response) => response,
         Err(error) => failed(client, &error),
     }
@@ -253,11 +282,9 @@ enum Denied {
 
 impl Server {
     async fn authenticate(&self, headers: &HeaderMap) -> Result<Authenticated, Denied> {
-        let (name, password) = basic(headers).ok_or(Denied::NotPresented)?;
-        self.manager
-            .authenticate(&self.service, &name, &password)
-            .await
-            .map_err(Denied::NotAdmitted)
+        let presented = basic(headers).ok_or(Denied::NotPresented)?;
+        let (name, password) = presented.split_once(':').ok_or(Denied::NotPresented)?;
+        self.manager.authenticate(&self.service, name, password).await.map_err(Denied::NotAdmitted)
     }
 
     /// Git asks the user, or a credential helper, when it is told so.
@@ -268,20 +295,26 @@ impl Server {
     }
 }
 
-/// The user name and the password of HTTP Basic authentication.
-fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+/// The user name and the password of HTTP Basic authentication, with a colon between them.
+fn basic(headers: &HeaderMap) -> Option<Zeroizing<String>> {
     let presented = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = presented.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    let decoded = String::from_utf8(STANDARD.decode(encoded.trim_start()).ok()?).ok()?;
-    let (name, password) = decoded.split_once(':')?;
-    Some((name.to_owned(), password.to_owned()))
+    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim_start()).ok()?);
+    let text = std::str::from_utf8(&decoded).ok()?;
+    Some(Zeroizing::new(text.to_owned()))
 }
 
 fn not_found() -> Response {
     plain(StatusCode::NOT_FOUND, "there is no such repository\n")
+}
+
+fn busy() -> Response {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way\n");
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 fn failed(client: SocketAddr, error: &io::Error) -> Response {

@@ -7,12 +7,11 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::atomic::{AtomicU64, Ordering},
 };
 
 use axum::http::{Method, Uri};
 
-use crate::backend;
+use crate::backend::{self, Place};
 
 /// The requests of Git's smart HTTP protocol. Nothing else is served: no files, as Git's older
 /// protocol would have them.
@@ -102,8 +101,6 @@ pub(crate) struct Repositories {
     /// Without a symbolic link in it.
     root: PathBuf,
     create: bool,
-    /// How many were begun, for the names of those that are not finished.
-    begun: AtomicU64,
 }
 
 impl Repositories {
@@ -115,7 +112,7 @@ impl Repositories {
         if !root.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { root, create, begun: AtomicU64::new(0) })
+        Ok(Self { root, create })
     }
 
     /// Where the repository is, or `None` if there is none. The first request of a push makes one,
@@ -124,17 +121,21 @@ impl Repositories {
         &self,
         name: &Name,
         endpoint: Endpoint,
+        place: &Place,
     ) -> io::Result<Option<PathBuf>> {
         let path = self.root.join(&name.0);
         // What is there and is no repository, such as a link, is left alone.
         let free = path.symlink_metadata().is_err();
         if free && self.create && endpoint == Endpoint::Refs(Service::ReceivePack) {
-            let number = self.begun.fetch_add(1, Ordering::Relaxed);
-            // Hidden, so that no name can stand for it.
-            let unfinished = self.root.join(format!(".new-{}-{number}", std::process::id()));
-            let (root, path) = (self.root.clone(), path.clone());
+            // Hidden, so that no name can stand for it. Drawn, since other servers may share the
+            // folder: each in a container, where they all have the same process id.
+            let unfinished = self.root.join(format!(".new-{:016x}", getrandom::u64()?));
+            let (root, path, place) = (self.root.clone(), path.clone(), Place::clone(place));
             // Goes on to its end even if the client goes away.
-            let making = tokio::task::spawn_blocking(move || make(&root, &unfinished, &path));
+            let making = tokio::task::spawn_blocking(move || {
+                let _place = place;
+                make(&root, &unfinished, &path)
+            });
             making.await.map_err(io::Error::other)??;
         }
         Ok(is_there(&path)?.then_some(path))
@@ -153,15 +154,17 @@ fn make(root: &Path, unfinished: &Path, path: &Path) -> io::Result<()> {
             _ => return Ok(()),
         }
     }
-    let status = backend::git()
+    // Not one that somebody else has begun, whatever was drawn.
+    fs::create_dir(unfinished)?;
+    let initialized = backend::git()
         .args(["init", "--quiet", "--bare", "--initial-branch=main", "--"])
         .arg(unfinished)
         .stdin(Stdio::null())
-        .status()?;
-    let made = if status.success() {
-        fs::rename(unfinished, path)
-    } else {
-        Err(io::Error::other("a repository cannot be made"))
+        .status();
+    let made = match initialized {
+        Ok(status) if status.success() => fs::rename(unfinished, path),
+        Ok(_) => Err(io::Error::other("a repository cannot be made")),
+        Err(error) => Err(error),
     };
     if made.is_err() {
         let _ = fs::remove_dir_all(unfinished);

@@ -289,6 +289,21 @@ pub(crate) fn wait_for_the_end_of(processes: &[u32]) {
     }
 }
 
+/// Waits until a server on this machine has read all that this client has sent to it.
+pub(crate) fn wait_until_read(client: &TcpStream) {
+    // As the server sees it: its port, the client's, established, nothing to send, nothing to read.
+    let end = |address: SocketAddr| format!(":{:04X} ", address.port());
+    let (near, far) = (end(client.peer_addr().unwrap()), end(client.local_addr().unwrap()));
+    let read = |line: &str| {
+        line.split_once(&near)
+            .and_then(|(_, rest)| rest.split_once(&far))
+            .is_some_and(|(_, rest)| rest.starts_with("01 00000000:00000000 "))
+    };
+    while !fs::read_to_string("/proc/net/tcp").unwrap().lines().any(read) {
+        thread::yield_now();
+    }
+}
+
 /// All processes, each with its parent.
 pub(crate) fn running() -> impl Iterator<Item = (u32, u32)> {
     fs::read_dir("/proc").unwrap().filter_map(|entry| {
