@@ -64,7 +64,8 @@ mod tls;
 ///
 /// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again. The
 /// store makes up for a lost connection by itself where it only reads. A change whose answer does not
-/// arrive was made wholly or not at all, and is reported as [`PostgresError::Unknown`].
+/// arrive was made wholly or not at all, and is reported as [`PostgresError::Unknown`]. So it is with
+/// one whose future is dropped before the answer arrives; the connection is closed then.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -302,22 +303,41 @@ impl Connections {
         let connection = self.pool.get().await;
         let connection =
             connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
+        let mut in_use = InUse(None);
+        let connection = in_use.0.insert(connection);
         let mut sent = false;
         let answer = timeout(self.patience, async {
             let prepared = connection.prepare_cached(statement).await?;
             sent = true;
             connection.query(&prepared, parameters).await
         });
-        let failure = match answer.await {
-            Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => Failure::of_statement(&error, sent),
-            Err(_) => Failure::unanswered(sent),
+        let answer = match answer.await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(Failure::of_statement(&error, sent)),
+            Err(_) => Err(Failure::unanswered(sent)),
         };
-        if failure.kind == Kind::Broken {
-            // Nobody else shall have it.
-            drop(Object::take(connection));
+        if !matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
+            in_use.give_back();
         }
-        Err(failure)
+        answer
+    }
+}
+
+/// A connection that a statement is sent over. It is closed, and nobody else has it, unless it is
+/// given back: whoever waits for the answer may stop to, and the server would be at work on that
+/// statement while the next one waits.
+struct InUse(Option<Object>);
+
+impl InUse {
+    /// Leaves it to the others. The answer arrived whole.
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Proxy {
 
 #[derive(Default)]
 struct State {
+    /// How many connections there were.
+    connections: usize,
     /// Requests that the client waits for the answer of.
     round_trips: usize,
     statements: Vec<String>,
@@ -55,8 +57,12 @@ impl Proxy {
         let shared = Arc::clone(&state);
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if shared.lock().unwrap().closed {
-                    continue;
+                {
+                    let mut state = shared.lock().unwrap();
+                    if state.closed {
+                        continue;
+                    }
+                    state.connections += 1;
                 }
                 tokio::spawn(forward(client, upstream, Arc::clone(&shared)));
             }
@@ -70,6 +76,11 @@ impl Proxy {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// How many connections were let in so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.state().connections
     }
 
     /// Begins to count anew, and returns what was counted: round trips, and the statements that were

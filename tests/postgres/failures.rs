@@ -207,6 +207,32 @@ fn a_full_pool_says_so_and_empties() {
 }
 
 #[test]
+fn who_stops_waiting_leaves_no_busy_connection_behind() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let proxy = Proxy::start(space.port).await;
+        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let iam = manager(&behind, &PostgresOptions::new().max_connections(1)).await;
+        assert_eq!(proxy.connections(), 1);
+        let client = space.client().await;
+        block(&client).await;
+        let creating = tokio::spawn({
+            let iam = iam.clone();
+            async move { iam.create(&name("anika"), &name(CODECOMMIT)).await }
+        });
+        wait_for(&space, &client, 1).await;
+        creating.abort();
+        assert!(creating.await.unwrap_err().is_cancelled());
+        // The lock is still held, and would be until long after the answer is late.
+        iam.user(&name("anika")).await.unwrap();
+        assert_eq!(proxy.connections(), 2);
+        client.batch_execute("COMMIT").await.unwrap();
+        space.check().await;
+    });
+}
+
+#[test]
 fn a_statement_that_takes_too_long_did_nothing() {
     let Some(server) = shared() else { return };
     wait(async {
