@@ -256,7 +256,7 @@ impl Connections {
             attempt += 1;
             match (failure.kind, &failure.error) {
                 (Kind::Conflict, _) if attempt < ATTEMPTS => pause(attempt).await,
-                // The others of the pool may be as good.
+                // The next connection is a new one.
                 (Kind::Broken, PostgresError::ConnectionLost) if lost + 1 < CONNECTIONS => {
                     lost += 1;
                 }
@@ -316,7 +316,11 @@ impl Connections {
             Ok(Err(error)) => Err(Failure::of_statement(&error, sent)),
             Err(_) => Err(Failure::unanswered(sent)),
         };
-        if !matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
+        if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
+            // What broke this one may have broken those that wait for somebody, which nobody notices
+            // before they are used. Who tries again shall have a new one.
+            self.pool.retain(|_, _| false);
+        } else {
             in_use.give_back();
         }
         answer

@@ -334,6 +334,37 @@ fn reading_makes_up_for_a_lost_connection() {
 }
 
 #[test]
+fn reading_makes_up_for_a_pool_of_lost_connections() {
+    const IDLE: usize = 4;
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let proxy = Proxy::start(space.port).await;
+        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let iam = manager(&behind, &PostgresOptions::new().max_connections(IDLE)).await;
+        // Each look-up needs a connection of its own, since none is answered yet.
+        let client = space.client().await;
+        client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
+        let readers: Vec<_> = (0..IDLE)
+            .map(|_| {
+                let iam = iam.clone();
+                tokio::spawn(async move { iam.user(&name("anika")).await })
+            })
+            .collect();
+        wait_for(&space, &client, IDLE.try_into().unwrap()).await;
+        client.batch_execute("COMMIT").await.unwrap();
+        for reader in readers {
+            reader.await.unwrap().unwrap();
+        }
+        assert_eq!(proxy.connections(), IDLE);
+        // Nobody notices before something is sent.
+        proxy.cut_those_there();
+        iam.user(&name("anika")).await.unwrap();
+        assert_eq!(proxy.connections(), IDLE + 1);
+    });
+}
+
+#[test]
 fn a_standby_takes_no_changes() {
     let Some(server) = shared() else { return };
     wait(async {
