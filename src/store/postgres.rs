@@ -35,9 +35,10 @@ mod tls;
 /// What was acknowledged is as safe as the server's commits are: with `synchronous_commit` on, as it
 /// is unless it was turned off, it survives a crash of the server; with synchronous standbys, the
 /// loss of the server. The store reads what the server shows it, and a standby shows what was some
-/// time ago: it must be connected to the primary. Where the URL names several hosts, it looks for the
-/// one that takes changes (`target_session_attrs=read-write`), and finds the new primary after a
-/// failover.
+/// time ago: it must be connected to the primary. So each connection is asked whether it takes changes
+/// (`target_session_attrs=read-write`, whatever the URL says), and none that does not is used. Where
+/// the URL names several hosts, or a name has several addresses, the store looks for the one that
+/// does, and finds the new primary after a failover.
 ///
 /// It needs a Tokio runtime, as the client of the database does. Clones share the pool.
 ///
@@ -95,9 +96,9 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// If the URL is not valid, the server cannot be reached, does not let the user in or has no such
-    /// database, the connection cannot be encrypted as it should be, or a later release made the
-    /// schema: each by a variant of its own.
+    /// If the URL is not valid, the server cannot be reached, takes no changes, does not let the user
+    /// in or has no such database, the connection cannot be encrypted as it should be, or a later
+    /// release made the schema: each by a variant of its own.
     pub async fn connect_with(options: &PostgresOptions, url: &str) -> Result<Self, PostgresError> {
         let connections =
             Connections { pool: options.pool(url)?, patience: options.answer_timeout };
@@ -106,7 +107,8 @@ impl PostgresStore {
     }
 
     /// Uses a pool of one's own, with its limits, its encryption and its settings of connections. It
-    /// must lead to the primary, and connections must keep the statements that are prepared on them.
+    /// must lead to the primary, for which `TargetSessionAttrs::ReadWrite` sees, and connections must
+    /// keep the statements that are prepared on them.
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
         let patience = PostgresOptions::default().answer_timeout;

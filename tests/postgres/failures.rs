@@ -2,12 +2,14 @@
 
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
+use deadpool_postgres::Pool;
 use service_specific_credentials::{
     AsyncCredentialManager, AuthenticationError, Error, UserName,
     store::{
         AsyncStore as _, Isolation, Key, PostgresError, PostgresOptions, PostgresStore, StoreError,
     },
 };
+use tokio_postgres::NoTls;
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
@@ -365,20 +367,49 @@ fn reading_makes_up_for_a_pool_of_lost_connections() {
 }
 
 #[test]
-fn a_standby_takes_no_changes() {
+fn a_server_that_takes_no_changes_is_not_read_from() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let _iam = manager(&space, &PostgresOptions::new()).await;
+        let options = PostgresOptions::new();
+        let url =
+            space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
+        for says in ["", "&target_session_attrs=any", "&target_session_attrs=read-write"] {
+            let error = refused(&format!("{url}{says}"), &options).await;
+            assert!(matches!(error, PostgresError::ReadOnly), "{error:?}");
+            assert!(error.is_retryable());
+        }
+        let error = refused(&format!("{url}&target_session_attrs=read-only"), &options).await;
+        assert!(matches!(error, PostgresError::Url), "{error:?}");
+    });
+}
+
+/// A pool of one connection, and the store that uses it.
+async fn pooled(space: &Space) -> (Pool, Manager) {
+    let manager = deadpool_postgres::Manager::new(space.url().parse().unwrap(), NoTls);
+    let pool = Pool::builder(manager).max_size(1).build().unwrap();
+    let iam = AsyncCredentialManager::new(name(ACCOUNT), PostgresStore::from_pool(pool.clone()));
+    iam.user(&name("anika")).await.unwrap();
+    (pool, iam)
+}
+
+#[test]
+fn a_primary_that_becomes_a_standby_takes_no_changes() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
         let iam = manager(&space, &PostgresOptions::new()).await;
-        let url =
-            space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
-        let store = PostgresStore::connect(&url).await.unwrap();
-        let standby = AsyncCredentialManager::new(name(ACCOUNT), store);
+        let (pool, standby) = pooled(&space).await;
+        let turn = "SET default_transaction_read_only = on";
+        pool.get().await.unwrap().batch_execute(turn).await.unwrap();
         let error = standby.create(&name("anika"), &name(CODECOMMIT)).await.unwrap_err();
         let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
         assert!(matches!(cause(&source), PostgresError::ReadOnly), "{source:?}");
         assert!(cause(&source).is_retryable());
         assert!(iam.list(&name("anika")).await.unwrap().is_empty());
+        // The next connection leads to the primary.
+        let _ = standby.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
     });
 }
 

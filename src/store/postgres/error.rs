@@ -13,8 +13,9 @@ use super::DecodeError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
-    /// The URL is none, or asks for something that there is not. What it says is not repeated,
-    /// since it holds a password.
+    /// The URL is none, or asks for something that there is not, or for a server that takes no
+    /// changes (`target_session_attrs=read-only`). What it says is not repeated, since it holds a
+    /// password.
     #[error("the connection URL is not valid")]
     Url,
     /// No server answered. Try again.
@@ -56,7 +57,9 @@ pub enum PostgresError {
     /// Several processes migrated at once, and got in each other's way again and again. Try again.
     #[error("other migrations got in the way")]
     MigrationContended,
-    /// The server takes no changes: it is a standby, for one. Try again, once there is a primary.
+    /// The server takes no changes: it is a standby, for one. A connection to such a server is refused;
+    /// one that there was before may lead to one later. Where there are several, it is the last that
+    /// says so. Try again, once there is a primary.
     #[error("the server is read-only")]
     ReadOnly,
     /// The user lacks a privilege.
@@ -258,6 +261,10 @@ impl PostgresError {
             return Self::Tls(text(error).into());
         }
         if let Some(error) = cause::<io::Error>(error) {
+            // The client of the database says so itself, after it asked. No system does.
+            if error.to_string() == "database does not allow writes" {
+                return Self::ReadOnly;
+            }
             return Self::Unreachable(io::Error::new(error.kind(), error.to_string()));
         }
         if error.is_closed() || message.starts_with("timeout") {

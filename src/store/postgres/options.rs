@@ -107,10 +107,12 @@ impl PostgresOptions {
         if hosts == 0 {
             return Err(PostgresError::Url);
         }
-        // A standby shows what was, and a read has to see what is.
-        if hosts > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
-            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        // A standby shows what was, and a read has to see what is. One host may be several servers: a
+        // name has several addresses, or an address goes from one server to the next.
+        if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+            return Err(PostgresError::Url);
         }
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {
             config.application_name(NAME);
         }
