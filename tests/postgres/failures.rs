@@ -13,7 +13,7 @@ use tokio_postgres::NoTls;
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    database::{Installation, Space, shared, until, wait, wait_for},
+    database::{Installation, PATIENCE, Space, shared, until, wait, wait_for},
     proxy::Proxy,
 };
 
@@ -91,6 +91,11 @@ fn a_dead_server_is_unreachable() {
         let url = format!("postgres://user:{PASSWORD}@127.0.0.1:{port}/x?sslmode=disable");
         let options = PostgresOptions::new().connect_timeout(Duration::from_millis(200));
         let error = refused(&url, &options).await;
+        assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
+        // What the URL says comes first.
+        let options = PostgresOptions::new().connect_timeout(Duration::from_secs(600));
+        let url = format!("{url}&connect_timeout=1");
+        let error = tokio::time::timeout(PATIENCE, refused(&url, &options)).await.unwrap();
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
     });
 }

@@ -8,8 +8,8 @@ use super::DecodeError;
 /// Why a [`PostgresStore`](super::PostgresStore) failed.
 ///
 /// It is also what the store puts into a [`StoreError`](crate::store::StoreError), to be had by
-/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. Nothing of the URL is ever in
-/// it, and so no password.
+/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. No password
+/// is ever in it; the names of the host, the user and the database may be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
