@@ -256,10 +256,11 @@ impl Connections {
                 Err(failure) => failure,
             };
             attempt += 1;
-            match (failure.kind, &failure.error) {
-                (Kind::Conflict, _) if attempt < ATTEMPTS => pause(attempt).await,
+            let late = matches!(failure.error, PostgresError::Unanswered);
+            match failure.kind {
+                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
                 // The next connection is a new one.
-                (Kind::Broken, PostgresError::ConnectionLost) if lost + 1 < CONNECTIONS => {
+                Kind::Broken if !late && lost + 1 < CONNECTIONS => {
                     lost += 1;
                 }
                 _ => return Err(failure.error),

@@ -419,6 +419,52 @@ fn a_primary_that_becomes_a_standby_takes_no_changes() {
 }
 
 #[test]
+fn a_connection_that_lost_its_statements_is_not_used_again() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let _iam = manager(&space, &PostgresOptions::new()).await;
+        let (pool, iam) = pooled(&space).await;
+        let forget = async |which: &str| {
+            let forget = format!(
+                "DO $$ DECLARE own text; BEGIN \
+                 FOR own IN SELECT name FROM pg_prepared_statements WHERE {which} LOOP \
+                 EXECUTE 'DEALLOCATE ' || quote_ident(own); END LOOP; END $$"
+            );
+            pool.get().await.unwrap().batch_execute(&forget).await.unwrap();
+        };
+        // Reading makes up for it.
+        let reads = "statement LIKE '%WHERE held.key = $1%'";
+        forget(reads).await;
+        iam.user(&name("anika")).await.unwrap();
+
+        // A change was not made, and may be made again.
+        let issued = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
+        let issued = iam.reset(&name("anika"), issued.id()).await.unwrap();
+        forget(&format!("NOT {reads}")).await;
+        let error = iam.reset(&name("anika"), issued.id()).await.unwrap_err();
+        let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
+        assert!(matches!(cause(&source), PostgresError::ConnectionLost), "{source:?}");
+        assert!(cause(&source).is_retryable());
+        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
+
+        // What is answered is of another type than when the statement was prepared.
+        let client = space.client().await;
+        client
+            .batch_execute(
+                "CREATE DOMAIN bytes AS bytea; \
+                 ALTER TABLE credential_users ALTER record TYPE bytes",
+            )
+            .await
+            .unwrap();
+        iam.user(&name("anika")).await.unwrap();
+        assert_eq!(iam.list(&name("anika")).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn damage_is_reported() {
     let Some(server) = shared() else { return };
     wait(async {

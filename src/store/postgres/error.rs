@@ -38,7 +38,7 @@ pub enum PostgresError {
     /// certificate is not trusted, or is another host's.
     #[error("the connection cannot be encrypted as it should be")]
     Tls(#[source] Box<dyn StdError + Send + Sync>),
-    /// The connection broke. Try again.
+    /// The connection broke, or the server lost what was prepared on it. Try again.
     #[error("the connection was lost")]
     ConnectionLost,
     /// The server gave the statement up, as it was told to after some time, and did nothing. Try
@@ -173,12 +173,13 @@ impl Failure {
         };
         let code = reported.code();
         let kind = match *code {
+            // Whatever the code is: what the connection ends with says nothing about what was done.
+            _ if is_final(reported) || is_unprepared(reported) => Kind::Broken,
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
             SqlState::UNIQUE_VIOLATION => Kind::Taken,
             SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT => Kind::Defined,
             // One that was opened on a primary, which is none any more.
             SqlState::READ_ONLY_SQL_TRANSACTION => Kind::Broken,
-            _ if is_final(reported) => Kind::Broken,
             _ => Kind::Other,
         };
         Self {
@@ -193,6 +194,20 @@ impl Failure {
 fn is_final(reported: &DbError) -> bool {
     matches!(reported.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
         || reported.severity() == "FATAL"
+}
+
+/// Whether what was prepared on the connection is not there any more, or not as it was. The statement
+/// did nothing, and would do nothing on this connection ever again.
+fn is_unprepared(reported: &DbError) -> bool {
+    match *reported.code() {
+        SqlState::INVALID_SQL_STATEMENT_NAME => true,
+        // PostgreSQL's message is in its language, and so the place that it comes from is looked at.
+        SqlState::FEATURE_NOT_SUPPORTED => {
+            reported.routine() == Some("RevalidateCachedQuery")
+                || reported.message() == "cached plan must not change result type"
+        }
+        _ => false,
+    }
 }
 
 /// Whether a statement that is answered so was certainly not carried out. An error in the middle of
@@ -210,6 +225,9 @@ impl PostgresError {
     /// What the server reports.
     fn reported(reported: &DbError) -> Self {
         let code = reported.code();
+        if is_unprepared(reported) {
+            return Self::ConnectionLost;
+        }
         match *code {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 Self::WrongCredentials
