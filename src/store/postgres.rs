@@ -35,9 +35,10 @@ mod tls;
 /// What was acknowledged is as safe as the server's commits are: with `synchronous_commit` on, as it
 /// is unless it was turned off, it survives a crash of the server; with synchronous standbys, the
 /// loss of the server. The store reads what the server shows it, and a standby shows what was some
-/// time ago: it must be connected to the primary. Where the URL names several hosts, it looks for the
-/// one that takes changes (`target_session_attrs=read-write`), and finds the new primary after a
-/// failover.
+/// time ago: it must be connected to the primary. So each connection is asked whether it takes changes
+/// (`target_session_attrs=read-write`, whatever the URL says), and none that does not is used. Where
+/// the URL names several hosts, or a name has several addresses, the store looks for the one that
+/// does, and finds the new primary after a failover.
 ///
 /// It needs a Tokio runtime, as the client of the database does. Clones share the pool.
 ///
@@ -64,7 +65,8 @@ mod tls;
 ///
 /// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again. The
 /// store makes up for a lost connection by itself where it only reads. A change whose answer does not
-/// arrive was made wholly or not at all, and is reported as [`PostgresError::Unknown`].
+/// arrive was made wholly or not at all, and is reported as [`PostgresError::Unknown`]. So it is with
+/// one whose future is dropped before the answer arrives; the connection is closed then.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,9 +96,9 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// If the URL is not valid, the server cannot be reached, does not let the user in or has no such
-    /// database, the connection cannot be encrypted as it should be, or a later release made the
-    /// schema: each by a variant of its own.
+    /// If the URL is not valid, the server cannot be reached, takes no changes, does not let the user
+    /// in or has no such database, the connection cannot be encrypted as it should be, or a later
+    /// release made the schema: each by a variant of its own.
     pub async fn connect_with(options: &PostgresOptions, url: &str) -> Result<Self, PostgresError> {
         let connections =
             Connections { pool: options.pool(url)?, patience: options.answer_timeout };
@@ -105,7 +107,8 @@ impl PostgresStore {
     }
 
     /// Uses a pool of one's own, with its limits, its encryption and its settings of connections. It
-    /// must lead to the primary, and connections must keep the statements that are prepared on them.
+    /// must lead to the primary, for which `TargetSessionAttrs::ReadWrite` sees, and connections must
+    /// keep the statements that are prepared on them.
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
         let patience = PostgresOptions::default().answer_timeout;
@@ -253,10 +256,11 @@ impl Connections {
                 Err(failure) => failure,
             };
             attempt += 1;
-            match (failure.kind, &failure.error) {
-                (Kind::Conflict, _) if attempt < ATTEMPTS => pause(attempt).await,
-                // The others of the pool may be as good.
-                (Kind::Broken, PostgresError::ConnectionLost) if lost + 1 < CONNECTIONS => {
+            let late = matches!(failure.error, PostgresError::Unanswered);
+            match failure.kind {
+                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
+                // The next connection is a new one.
+                Kind::Broken if !late && lost + 1 < CONNECTIONS => {
                     lost += 1;
                 }
                 _ => return Err(failure.error),
@@ -302,22 +306,45 @@ impl Connections {
         let connection = self.pool.get().await;
         let connection =
             connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
+        let mut in_use = InUse(None);
+        let connection = in_use.0.insert(connection);
         let mut sent = false;
         let answer = timeout(self.patience, async {
             let prepared = connection.prepare_cached(statement).await?;
             sent = true;
             connection.query(&prepared, parameters).await
         });
-        let failure = match answer.await {
-            Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) => Failure::of_statement(&error, sent),
-            Err(_) => Failure::unanswered(sent),
+        let answer = match answer.await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => Err(Failure::of_statement(&error, sent)),
+            Err(_) => Err(Failure::unanswered(sent)),
         };
-        if failure.kind == Kind::Broken {
-            // Nobody else shall have it.
-            drop(Object::take(connection));
+        if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
+            // What broke this one may have broken those that wait for somebody, which nobody notices
+            // before they are used. Who tries again shall have a new one.
+            self.pool.retain(|_, _| false);
+        } else {
+            in_use.give_back();
         }
-        Err(failure)
+        answer
+    }
+}
+
+/// A connection that a statement is sent over. It is closed, and nobody else has it, unless it is
+/// given back: whoever waits for the answer may stop to, and the server would be at work on that
+/// statement while the next one waits.
+struct InUse(Option<Object>);
+
+impl InUse {
+    /// Leaves it to the others. The answer arrived whole.
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
     }
 }
 

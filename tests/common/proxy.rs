@@ -35,6 +35,10 @@ pub(crate) struct Proxy {
 
 #[derive(Default)]
 struct State {
+    /// How many connections there were.
+    connections: usize,
+    /// How many of them, the first ones, are cut as soon as the client says something.
+    lost: usize,
     /// Requests that the client waits for the answer of.
     round_trips: usize,
     statements: Vec<String>,
@@ -55,10 +59,15 @@ impl Proxy {
         let shared = Arc::clone(&state);
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                if shared.lock().unwrap().closed {
-                    continue;
-                }
-                tokio::spawn(forward(client, upstream, Arc::clone(&shared)));
+                let number = {
+                    let mut state = shared.lock().unwrap();
+                    if state.closed {
+                        continue;
+                    }
+                    state.connections += 1;
+                    state.connections
+                };
+                tokio::spawn(forward(client, upstream, number, Arc::clone(&shared)));
             }
         });
         Self { port, state, listening }
@@ -70,6 +79,11 @@ impl Proxy {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// How many connections were let in so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.state().connections
     }
 
     /// Begins to count anew, and returns what was counted: round trips, and the statements that were
@@ -90,6 +104,12 @@ impl Proxy {
         self.state().cut.take().is_none()
     }
 
+    /// Cuts each of the connections that there are as soon as the client says something.
+    pub(crate) fn cut_those_there(&self) {
+        let mut state = self.state();
+        state.lost = state.connections;
+    }
+
     pub(crate) fn be_silent(&self) {
         self.state().silent = true;
     }
@@ -106,7 +126,7 @@ impl Drop for Proxy {
 }
 
 /// Forwards one connection until one side ends it, or it is cut.
-async fn forward(client: TcpStream, upstream: u16, state: Arc<Mutex<State>>) {
+async fn forward(client: TcpStream, upstream: u16, number: usize, state: Arc<Mutex<State>>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)).await else { return };
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
@@ -114,8 +134,8 @@ async fn forward(client: TcpStream, upstream: u16, state: Arc<Mutex<State>>) {
     let (from_server, to_server) = server.into_split();
     let ended = Arc::new(Notify::new());
     let pumps = [
-        pump(Direction::ToServer, from_client, to_server, &state, &ended),
-        pump(Direction::ToClient, from_server, to_client, &state, &ended),
+        pump(Direction::ToServer, from_client, to_server, number, &state, &ended),
+        pump(Direction::ToClient, from_server, to_client, number, &state, &ended),
     ];
     ended.notified().await;
     pumps.iter().for_each(JoinHandle::abort);
@@ -125,6 +145,7 @@ fn pump(
     direction: Direction,
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
+    number: usize,
     state: &Arc<Mutex<State>>,
     ended: &Arc<Notify>,
 ) -> JoinHandle<()> {
@@ -136,6 +157,9 @@ fn pump(
             let (allowed, cut) = {
                 let mut state = state.lock().unwrap();
                 if direction == Direction::ToServer {
+                    if number <= state.lost {
+                        break;
+                    }
                     ear.hear(&chunk[..size], &mut state);
                 } else if state.silent {
                     continue;

@@ -2,16 +2,18 @@
 
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
+use deadpool_postgres::Pool;
 use service_specific_credentials::{
     AsyncCredentialManager, AuthenticationError, Error, UserName,
     store::{
         AsyncStore as _, Isolation, Key, PostgresError, PostgresOptions, PostgresStore, StoreError,
     },
 };
+use tokio_postgres::NoTls;
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    database::{Installation, Space, shared, until, wait, wait_for},
+    database::{Installation, PATIENCE, Space, shared, until, wait, wait_for},
     proxy::Proxy,
 };
 
@@ -89,6 +91,11 @@ fn a_dead_server_is_unreachable() {
         let url = format!("postgres://user:{PASSWORD}@127.0.0.1:{port}/x?sslmode=disable");
         let options = PostgresOptions::new().connect_timeout(Duration::from_millis(200));
         let error = refused(&url, &options).await;
+        assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
+        // What the URL says comes first.
+        let options = PostgresOptions::new().connect_timeout(Duration::from_secs(600));
+        let url = format!("{url}&connect_timeout=1");
+        let error = tokio::time::timeout(PATIENCE, refused(&url, &options)).await.unwrap();
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
     });
 }
@@ -207,6 +214,32 @@ fn a_full_pool_says_so_and_empties() {
 }
 
 #[test]
+fn who_stops_waiting_leaves_no_busy_connection_behind() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let proxy = Proxy::start(space.port).await;
+        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let iam = manager(&behind, &PostgresOptions::new().max_connections(1)).await;
+        assert_eq!(proxy.connections(), 1);
+        let client = space.client().await;
+        block(&client).await;
+        let creating = tokio::spawn({
+            let iam = iam.clone();
+            async move { iam.create(&name("anika"), &name(CODECOMMIT)).await }
+        });
+        wait_for(&space, &client, 1).await;
+        creating.abort();
+        assert!(creating.await.unwrap_err().is_cancelled());
+        // The lock is still held, and would be until long after the answer is late.
+        iam.user(&name("anika")).await.unwrap();
+        assert_eq!(proxy.connections(), 2);
+        client.batch_execute("COMMIT").await.unwrap();
+        space.check().await;
+    });
+}
+
+#[test]
 fn a_statement_that_takes_too_long_did_nothing() {
     let Some(server) = shared() else { return };
     wait(async {
@@ -308,20 +341,126 @@ fn reading_makes_up_for_a_lost_connection() {
 }
 
 #[test]
-fn a_standby_takes_no_changes() {
+fn reading_makes_up_for_a_pool_of_lost_connections() {
+    const IDLE: usize = 4;
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let proxy = Proxy::start(space.port).await;
+        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let iam = manager(&behind, &PostgresOptions::new().max_connections(IDLE)).await;
+        // Each look-up needs a connection of its own, since none is answered yet.
+        let client = space.client().await;
+        client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
+        let readers: Vec<_> = (0..IDLE)
+            .map(|_| {
+                let iam = iam.clone();
+                tokio::spawn(async move { iam.user(&name("anika")).await })
+            })
+            .collect();
+        wait_for(&space, &client, IDLE.try_into().unwrap()).await;
+        client.batch_execute("COMMIT").await.unwrap();
+        for reader in readers {
+            reader.await.unwrap().unwrap();
+        }
+        assert_eq!(proxy.connections(), IDLE);
+        // Nobody notices before something is sent.
+        proxy.cut_those_there();
+        iam.user(&name("anika")).await.unwrap();
+        assert_eq!(proxy.connections(), IDLE + 1);
+    });
+}
+
+#[test]
+fn a_server_that_takes_no_changes_is_not_read_from() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let _iam = manager(&space, &PostgresOptions::new()).await;
+        let options = PostgresOptions::new();
+        let url =
+            space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
+        for says in ["", "&target_session_attrs=any", "&target_session_attrs=read-write"] {
+            let error = refused(&format!("{url}{says}"), &options).await;
+            assert!(matches!(error, PostgresError::ReadOnly), "{error:?}");
+            assert!(error.is_retryable());
+        }
+        let error = refused(&format!("{url}&target_session_attrs=read-only"), &options).await;
+        assert!(matches!(error, PostgresError::Url), "{error:?}");
+    });
+}
+
+/// A pool of one connection, and the store that uses it.
+async fn pooled(space: &Space) -> (Pool, Manager) {
+    let manager = deadpool_postgres::Manager::new(space.url().parse().unwrap(), NoTls);
+    let pool = Pool::builder(manager).max_size(1).build().unwrap();
+    let iam = AsyncCredentialManager::new(name(ACCOUNT), PostgresStore::from_pool(pool.clone()));
+    iam.user(&name("anika")).await.unwrap();
+    (pool, iam)
+}
+
+#[test]
+fn a_primary_that_becomes_a_standby_takes_no_changes() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
         let iam = manager(&space, &PostgresOptions::new()).await;
-        let url =
-            space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
-        let store = PostgresStore::connect(&url).await.unwrap();
-        let standby = AsyncCredentialManager::new(name(ACCOUNT), store);
+        let (pool, standby) = pooled(&space).await;
+        let turn = "SET default_transaction_read_only = on";
+        pool.get().await.unwrap().batch_execute(turn).await.unwrap();
         let error = standby.create(&name("anika"), &name(CODECOMMIT)).await.unwrap_err();
         let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
         assert!(matches!(cause(&source), PostgresError::ReadOnly), "{source:?}");
         assert!(cause(&source).is_retryable());
         assert!(iam.list(&name("anika")).await.unwrap().is_empty());
+        // The next connection leads to the primary.
+        let _ = standby.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
+    });
+}
+
+#[test]
+fn a_connection_that_lost_its_statements_is_not_used_again() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let _iam = manager(&space, &PostgresOptions::new()).await;
+        let (pool, iam) = pooled(&space).await;
+        let forget = async |which: &str| {
+            let forget = format!(
+                "DO $$ DECLARE own text; BEGIN \
+                 FOR own IN SELECT name FROM pg_prepared_statements WHERE {which} LOOP \
+                 EXECUTE 'DEALLOCATE ' || quote_ident(own); END LOOP; END $$"
+            );
+            pool.get().await.unwrap().batch_execute(&forget).await.unwrap();
+        };
+        // Reading makes up for it.
+        let reads = "statement LIKE '%WHERE held.key = $1%'";
+        forget(reads).await;
+        iam.user(&name("anika")).await.unwrap();
+
+        // A change was not made, and may be made again.
+        let issued = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
+        let issued = iam.reset(&name("anika"), issued.id()).await.unwrap();
+        forget(&format!("NOT {reads}")).await;
+        let error = iam.reset(&name("anika"), issued.id()).await.unwrap_err();
+        let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
+        assert!(matches!(cause(&source), PostgresError::ConnectionLost), "{source:?}");
+        assert!(cause(&source).is_retryable());
+        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
+
+        // What is answered is of another type than when the statement was prepared.
+        let client = space.client().await;
+        client
+            .batch_execute(
+                "CREATE DOMAIN bytes AS bytea; \
+                 ALTER TABLE credential_users ALTER record TYPE bytes",
+            )
+            .await
+            .unwrap();
+        iam.user(&name("anika")).await.unwrap();
+        assert_eq!(iam.list(&name("anika")).await.unwrap().len(), 1);
     });
 }
 

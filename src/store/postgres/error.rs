@@ -8,13 +8,14 @@ use super::DecodeError;
 /// Why a [`PostgresStore`](super::PostgresStore) failed.
 ///
 /// It is also what the store puts into a [`StoreError`](crate::store::StoreError), to be had by
-/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. Nothing of the URL is ever in
-/// it, and so no password.
+/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. No password
+/// is ever in it; the names of the host, the user and the database may be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
-    /// The URL is none, or asks for something that there is not. What it says is not repeated,
-    /// since it holds a password.
+    /// The URL is none, or asks for something that there is not, or for a server that takes no
+    /// changes (`target_session_attrs=read-only`). What it says is not repeated, since it holds a
+    /// password.
     #[error("the connection URL is not valid")]
     Url,
     /// No server answered. Try again.
@@ -37,7 +38,7 @@ pub enum PostgresError {
     /// certificate is not trusted, or is another host's.
     #[error("the connection cannot be encrypted as it should be")]
     Tls(#[source] Box<dyn StdError + Send + Sync>),
-    /// The connection broke. Try again.
+    /// The connection broke, or the server lost what was prepared on it. Try again.
     #[error("the connection was lost")]
     ConnectionLost,
     /// The server gave the statement up, as it was told to after some time, and did nothing. Try
@@ -56,7 +57,9 @@ pub enum PostgresError {
     /// Several processes migrated at once, and got in each other's way again and again. Try again.
     #[error("other migrations got in the way")]
     MigrationContended,
-    /// The server takes no changes: it is a standby, for one. Try again, once there is a primary.
+    /// The server takes no changes: it is a standby, for one. A connection to such a server is refused;
+    /// one that there was before may lead to one later. Where there are several, it is the last that
+    /// says so. Try again, once there is a primary.
     #[error("the server is read-only")]
     ReadOnly,
     /// The user lacks a privilege.
@@ -170,12 +173,13 @@ impl Failure {
         };
         let code = reported.code();
         let kind = match *code {
+            // Whatever the code is: what the connection ends with says nothing about what was done.
+            _ if is_final(reported) || is_unprepared(reported) => Kind::Broken,
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
             SqlState::UNIQUE_VIOLATION => Kind::Taken,
             SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT => Kind::Defined,
             // One that was opened on a primary, which is none any more.
             SqlState::READ_ONLY_SQL_TRANSACTION => Kind::Broken,
-            _ if is_final(reported) => Kind::Broken,
             _ => Kind::Other,
         };
         Self {
@@ -190,6 +194,20 @@ impl Failure {
 fn is_final(reported: &DbError) -> bool {
     matches!(reported.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
         || reported.severity() == "FATAL"
+}
+
+/// Whether what was prepared on the connection is not there any more, or not as it was. The statement
+/// did nothing, and would do nothing on this connection ever again.
+fn is_unprepared(reported: &DbError) -> bool {
+    match *reported.code() {
+        SqlState::INVALID_SQL_STATEMENT_NAME => true,
+        // PostgreSQL's message is in its language, and so the place that it comes from is looked at.
+        SqlState::FEATURE_NOT_SUPPORTED => {
+            reported.routine() == Some("RevalidateCachedQuery")
+                || reported.message() == "cached plan must not change result type"
+        }
+        _ => false,
+    }
 }
 
 /// Whether a statement that is answered so was certainly not carried out. An error in the middle of
@@ -207,6 +225,9 @@ impl PostgresError {
     /// What the server reports.
     fn reported(reported: &DbError) -> Self {
         let code = reported.code();
+        if is_unprepared(reported) {
+            return Self::ConnectionLost;
+        }
         match *code {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 Self::WrongCredentials
@@ -258,6 +279,10 @@ impl PostgresError {
             return Self::Tls(text(error).into());
         }
         if let Some(error) = cause::<io::Error>(error) {
+            // The client of the database says so itself, after it asked. No system does.
+            if error.to_string() == "database does not allow writes" {
+                return Self::ReadOnly;
+            }
             return Self::Unreachable(io::Error::new(error.kind(), error.to_string()));
         }
         if error.is_closed() || message.starts_with("timeout") {

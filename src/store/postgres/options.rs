@@ -58,16 +58,21 @@ impl PostgresOptions {
         self
     }
 
-    /// How long opening a connection may take, instead of 5 seconds. After that:
-    /// [`PostgresError::Unreachable`].
+    /// How long a host may take to let the store connect, instead of 5 seconds; what the URL says
+    /// (`connect_timeout`) comes first. After that the next host of the URL is tried.
+    ///
+    /// To open a connection, with all that the server asks then, may take this long for each host of
+    /// the URL, and once more. After that: [`PostgresError::Unreachable`]. A host that lets the store
+    /// connect and then says nothing may use up all of it, and so may the addresses of one name: then
+    /// the next host is not tried.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long the server may work on a statement, instead of 10 seconds, in whole milliseconds.
-    /// After that it undoes what it did: [`PostgresError::TimedOut`]. What it waits for in order to
+    /// How long the server may work on a statement, instead of 10 seconds, in whole milliseconds,
+    /// of which it is at least one. After that it undoes what it did: [`PostgresError::TimedOut`]. What it waits for in order to
     /// make a change safe, such as a standby, is not counted.
     #[must_use]
     pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
@@ -107,16 +112,19 @@ impl PostgresOptions {
         if hosts == 0 {
             return Err(PostgresError::Url);
         }
-        // A standby shows what was, and a read has to see what is.
-        if hosts > 1 && config.get_target_session_attrs() == TargetSessionAttrs::Any {
-            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        // A standby shows what was, and a read has to see what is. One host may be several servers: a
+        // name has several addresses, or an address goes from one server to the next.
+        if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
+            return Err(PostgresError::Url);
         }
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {
             config.application_name(NAME);
         }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(self.connect_timeout);
-        }
+        let one = config.get_connect_timeout().copied().unwrap_or(self.connect_timeout);
+        config.connect_timeout(one);
+        // The pool waits for all hosts, one after the other, and for what the last one asks.
+        let all = one.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX).saturating_add(1));
         config.options(self.settings(config.get_options()));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = if config.get_ssl_mode() == SslMode::Disable {
@@ -129,14 +137,15 @@ impl PostgresOptions {
             .runtime(Runtime::Tokio1)
             .max_size(self.max_connections)
             .wait_timeout(Some(self.pool_wait))
-            .create_timeout(Some(self.connect_timeout))
+            .create_timeout(Some(all))
             .build()
             .map_err(|error| PostgresError::Client(error.to_string()))
     }
 
     /// The settings of each connection: what the URL says, and after it what the options do.
     fn settings(&self, given: Option<&str>) -> String {
-        let timeout = self.statement_timeout.as_millis();
+        // None at all would be no limit.
+        let timeout = self.statement_timeout.as_millis().max(1);
         let mut settings = given.map(|given| format!("{given} ")).unwrap_or_default();
         let _ = write!(settings, "-c statement_timeout={timeout}");
         if let Some(isolation) = self.isolation {
@@ -171,5 +180,31 @@ impl Isolation {
             Self::RepeatableRead => r"repeatable\ read",
             Self::Serializable => "serializable",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn each_host_has_its_time() {
+        let options = PostgresOptions::new().connect_timeout(Duration::from_secs(3));
+        for (url, seconds) in [
+            ("postgres://one/x?sslmode=disable", 6),
+            ("postgres://one,two/x?sslmode=disable", 9),
+            ("postgres://one,two,three/x?sslmode=disable&connect_timeout=7", 28),
+        ] {
+            let timeouts = options.pool(url).unwrap().timeouts();
+            assert_eq!(timeouts.create, Some(Duration::from_secs(seconds)), "{url}");
+        }
+    }
+
+    #[test]
+    fn no_statement_has_all_the_time_of_the_world() {
+        let options = PostgresOptions::new().statement_timeout(Duration::from_micros(10));
+        assert_eq!(options.settings(None), "-c statement_timeout=1");
     }
 }
