@@ -16,8 +16,8 @@ use std::{
     hint::black_box,
     path::{Path, PathBuf},
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -216,18 +216,23 @@ fn create(folder: &Path) {
             rate(ONE, || picks.iter().for_each(|&pick| commit_directly(&direct, &rows[pick])))
         },
         &mut || {
-            let picks = all.next().unwrap();
-            rate(MANY, || {
-                thread::scope(|scope| {
-                    for picks in picks.chunks(MANY / 64) {
-                        let (iam, users, service) = (&iam, &users, &service);
-                        scope.spawn(move || {
-                            for &pick in picks {
-                                black_box(&iam.create(&users[pick], service).unwrap());
+            // All 64 are at work from the start to the end: each takes the next of all users.
+            let (picks, next) = (all.next().unwrap(), AtomicUsize::new(0));
+            let ready = Barrier::new(64 + 1);
+            thread::scope(|scope| {
+                let callers: Vec<_> = (0..64)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            ready.wait();
+                            while let Some(&pick) = picks.get(next.fetch_add(1, Ordering::Relaxed))
+                            {
+                                black_box(&iam.create(&users[pick], &service).unwrap());
                             }
-                        });
-                    }
-                });
+                        })
+                    })
+                    .collect();
+                ready.wait();
+                rate(MANY, || callers.into_iter().for_each(|caller| caller.join().unwrap()))
             })
         },
     ]);
