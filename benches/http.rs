@@ -15,6 +15,8 @@
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Command, Stdio},
     sync::Barrier,
     thread,
     time::Instant,
@@ -119,8 +121,23 @@ fn work(address: SocketAddr, round: usize, place: usize, ready: &Barrier) -> (In
     (begun, Instant::now())
 }
 
+/// Builds the emulator as benchmarks are built. Returns where it is.
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--quiet", "--message-format=json"]);
+    cargo.args(["--example", "emulator", "--profile", "bench"]);
+    let built = cargo.stderr(Stdio::inherit()).output().unwrap();
+    assert!(built.status.success());
+    let messages = String::from_utf8(built.stdout).unwrap();
+    let messages = messages.lines().map(|line| serde_json::from_str(line).unwrap());
+    let mut executables = messages.filter_map(|message: serde_json::Value| {
+        message.get("executable")?.as_str().map(PathBuf::from)
+    });
+    executables.next().unwrap()
+}
+
 fn main() {
-    let emulator = server::build("bench");
+    let emulator = build();
     let server = server::Server::start(&emulator, &["--listen", "127.0.0.1:0"]);
     let mut rates: Vec<f64> = (0..ROUNDS)
         .map(|round| {

@@ -28,11 +28,10 @@ mod common;
 mod server;
 
 use client::{Answer, Client};
-use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, name};
+use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, example, name};
 use server::Server;
 
-static EMULATOR: LazyLock<PathBuf> =
-    LazyLock::new(|| server::build(if cfg!(debug_assertions) { "dev" } else { "release" }));
+static EMULATOR: LazyLock<PathBuf> = LazyLock::new(|| example("emulator"));
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 

@@ -76,7 +76,8 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
         turn += 1;
         let known: Vec<CredentialId> = notes.held.keys().cloned().collect();
         let result = if let Some(id) = notes.doubtful.first().cloned() {
-            // As the documentation of the error says: it is deleted, if it is there.
+            // It is deleted, if it is there. The server that it was sent to is gone by now, and so what
+            // is not there will not be there later.
             match iam.delete(&user, &id).await {
                 Ok(()) | Err(Error::NoSuchCredential { .. }) => {
                     notes.doubtful.retain(|doubtful| *doubtful != id);

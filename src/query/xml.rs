@@ -85,7 +85,10 @@ fn is_plain(text: &str) -> bool {
 
 /// The text, with U+FFFD for what XML 1.0 cannot hold, escaped or not.
 fn representable(text: &str) -> Cow<'_, str> {
-    let unrepresentable = |c: char| matches!(c, '\0'..='\u{8}' | '\u{b}' | '\u{c}' | '\u{e}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}');
+    let unrepresentable = |c: char| {
+        (c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{7f}'))
+            || matches!(c, '\u{fffe}' | '\u{ffff}')
+    };
     if text.contains(unrepresentable) {
         text.replace(unrepresentable, "\u{fffd}").into()
     } else {

@@ -5,24 +5,9 @@
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
 };
-
-/// Builds the emulator in a profile. Returns where it is.
-pub(crate) fn build(profile: &str) -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--message-format=json"]);
-    cargo.args(["--example", "emulator", "--profile", profile]);
-    let built = cargo.stderr(Stdio::inherit()).output().unwrap();
-    assert!(built.status.success());
-    let messages = String::from_utf8(built.stdout).unwrap();
-    let messages = messages.lines().map(|line| serde_json::from_str(line).unwrap());
-    let mut executables = messages.filter_map(|message: serde_json::Value| {
-        message.get("executable")?.as_str().map(PathBuf::from)
-    });
-    executables.next().unwrap()
-}
 
 /// One that is running. It is killed when it is dropped.
 pub(crate) struct Server {

@@ -12,8 +12,10 @@ use redb::{
 };
 
 use super::{OpenError, RedbError};
-use crate::UserId;
-use crate::store::{Change, Commit, Key, Range, UserRecord};
+use crate::{
+    UserId,
+    store::{Change, Commit, Key, Range, UserRecord},
+};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
