@@ -1,6 +1,9 @@
 use std::{fmt, str::FromStr, sync::LazyLock};
 
-use crate::name::{Characters, Grammar, invalid_value, text_conversions};
+use crate::{
+    error::Constraint,
+    name::{Characters, Grammar, invalid_value, text_conversions},
+};
 
 /// The number of an AWS account: 12 decimal digits, such as `123456789012`.
 ///
@@ -21,6 +24,12 @@ impl AccountId {
 
     pub(crate) const fn number(self) -> u64 {
         self.0
+    }
+
+    /// `None` if one of the bytes is not an ASCII digit.
+    pub(crate) fn from_digits(digits: &[u8; 12]) -> Option<Self> {
+        let number = |number, digit: &u8| number * 10 + u64::from(digit.wrapping_sub(b'0'));
+        digits.iter().all(u8::is_ascii_digit).then(|| Self(digits.iter().fold(0, number)))
     }
 
     /// `None` if the number has more than 12 digits.
@@ -46,7 +55,8 @@ impl FromStr for AccountId {
             characters: LazyLock::new(|| Characters::ascii(AccountId::PATTERN, 12)),
         };
         GRAMMAR.check(text).map_err(InvalidAccountId)?;
-        Ok(Self(text.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))))
+        let digits = text.as_bytes().try_into().ok().and_then(Self::from_digits);
+        digits.ok_or(InvalidAccountId(Constraint::Pattern(Self::PATTERN)))
     }
 }
 

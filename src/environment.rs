@@ -9,6 +9,8 @@ use std::{
 use rand::TryCryptoRng;
 use time::OffsetDateTime;
 
+use crate::causes::Causes;
+
 /// Tells the time.
 ///
 /// Asked at most once an operation, never while a lock is held. A clock that steps back breaks nothing:
@@ -113,10 +115,20 @@ impl<R> fmt::Debug for RngEntropy<R> {
 
 /// The generator of random bytes failed. Nothing was made and nothing was changed.
 ///
-/// It prints as what it was made from, and is no part of the message of an [`Error`](crate::Error).
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+/// Its `Display` is one line for a log: the error that it was made from, then the causes of that
+/// error, joined by colons. Its [`source`](StdError::source) is therefore `None`; the error itself
+/// is had by [`get_ref`](Self::get_ref). The line is no part of the message of an
+/// [`Error`](crate::Error).
+#[derive(Debug)]
 pub struct EntropyError(Box<dyn StdError + Send + Sync>);
+
+impl fmt::Display for EntropyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Causes(&*self.0).fmt(f)
+    }
+}
+
+impl StdError for EntropyError {}
 
 impl EntropyError {
     /// The generator failed, and why.
@@ -128,6 +140,24 @@ impl EntropyError {
     #[must_use]
     pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.0
+    }
+}
+
+/// The source of randomness yields the same bytes again: ids or secrets that it has just yielded are
+/// already in use. That never happens by chance.
+///
+/// A manager puts it into an [`EntropyError`], to be had by [`get_ref`](EntropyError::get_ref) and
+/// `downcast_ref`. What it does before: an id or a secret that is already in use is drawn again, a
+/// few times. Typical causes are a generator with a fixed seed and a copy of a virtual machine or
+/// process that shares the state of its generator with the original.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the entropy source repeats itself")]
+#[non_exhaustive]
+pub struct RepeatedEntropy;
+
+impl From<RepeatedEntropy> for EntropyError {
+    fn from(repeated: RepeatedEntropy) -> Self {
+        Self::new(repeated)
     }
 }
 

@@ -77,7 +77,8 @@ impl InvalidParameter {
 /// before trying again.
 ///
 /// Messages that begin with a capital are the interface's own, as the real service was recorded or
-/// is reported to word them. No message holds a secret.
+/// is reported to word them. No message holds a secret, or anything of what the store or the generator
+/// reported: that is the [`source`](std::error::Error::source), for logs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -114,7 +115,7 @@ pub enum Error {
     MarkerMismatch,
 
     /// There is no such credential in the account.
-    #[error("No such credential ID exists")]
+    #[error("No such credential {id} exists")]
     #[non_exhaustive]
     NoSuchCredential {
         /// The id that was asked for.
@@ -171,11 +172,13 @@ pub enum Error {
     #[error("other changes to the user came first 64 times in a row")]
     Contended,
 
-    /// The generator of random bytes failed. Nothing was changed.
+    /// The generator of random bytes failed, or [repeats itself](crate::RepeatedEntropy). Nothing was
+    /// changed.
     #[error("the entropy source failed")]
     Entropy(#[from] EntropyError),
 
-    /// The store could not be read. Nothing was changed.
+    /// The store could not be read, or returned something other than what it was asked for
+    /// ([`CorruptIndex`](crate::store::CorruptIndex)). Nothing was changed.
     #[error("the store failed")]
     Store(#[from] StoreError),
 
@@ -297,8 +300,9 @@ pub enum AuthenticationError {
     /// What was presented does not open the service: HTTP 401.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The store could not be asked, and nobody knows: HTTP 503. Never answer this as a refusal.
-    /// Git, for one, forgets a stored password when it is refused.
+    /// The store could not be asked, or its index is
+    /// [corrupt](crate::store::CorruptIndex), and nobody knows: HTTP 503. Never answer this as a
+    /// refusal. Git, for one, forgets a stored password when it is refused.
     #[error("the store failed")]
     Unavailable(#[from] StoreError),
 }

@@ -2,6 +2,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod account_id;
+mod causes;
 mod credential;
 mod credential_id;
 #[doc = include_str!("design.md")]
@@ -30,7 +31,9 @@ pub use credential::{
     IssuedCredential, Status,
 };
 pub use credential_id::{CredentialId, InvalidCredentialId};
-pub use environment::{Clock, Entropy, EntropyError, RngEntropy, SystemClock, SystemEntropy};
+pub use environment::{
+    Clock, Entropy, EntropyError, RepeatedEntropy, RngEntropy, SystemClock, SystemEntropy,
+};
 pub use error::{
     AuthenticationError, Constraint, Error, ErrorCode, InvalidParameter, Refusal, RefusalReason,
 };

@@ -7,7 +7,7 @@ use std::{
 use crate::{
     AccountId, AuthenticationError, Clock, Credential, CredentialAge, CredentialId, Entropy, Error,
     IssuedCredential, Policy, ServiceName, Status, User, UserName,
-    store::{Immediate, Store},
+    store::{Immediate, Store, Verified},
     timestamp::Timestamp,
 };
 
@@ -33,7 +33,7 @@ mod trace;
 /// What is said of one user was true at one moment between call and return; of listings,
 /// [`list_page`](Self::list_page) says what they promise. Concurrent changes are never lost and never
 /// mixed: two credentials per user and service, each name and id once, whatever happens at the same
-/// time.
+/// time. With the feature `tracing`, every call emits an [event](crate::events).
 ///
 /// ```
 /// use service_specific_credentials::{
@@ -68,7 +68,7 @@ pub struct CredentialManager<S>(pub(crate) AsyncCredentialManager<Immediate<S>>)
 /// What managers of one store share.
 #[derive(Debug)]
 struct Shared<S> {
-    store: S,
+    store: Verified<S>,
     policy: Policy,
     clock: Box<dyn Clock>,
     entropy: Box<dyn Entropy>,
@@ -277,7 +277,9 @@ impl<S: Store> CredentialManager<S> {
     /// stranger, and nothing is allocated.
     ///
     /// The digest of the password is computed and compared in constant time whether the name is
-    /// known or not. Nothing more is claimed: names are not secret.
+    /// known or not. Nothing more is claimed: names are not secret. Text that does not end in `-at-`
+    /// and the account is no service user name and is not looked up: people type passwords where a
+    /// name belongs, and what is looked up may reach the logs of a database.
     ///
     /// # Errors
     ///

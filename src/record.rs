@@ -2,9 +2,10 @@ use smallvec::SmallVec;
 use time::OffsetDateTime;
 
 use crate::{
-    AccountId, Credential, CredentialAge, CredentialId, CredentialKind, Error, Numbering, Policy,
-    Secret, ServiceName, ServiceUserName, Status, User, UserId, UserName, secret::Digest,
-    service_user_name::GeneratedName, timestamp::Timestamp,
+    AccountId, Credential, CredentialAge, CredentialId, CredentialKind, EntropyError, Error,
+    Numbering, Policy, RepeatedEntropy, Secret, ServiceName, ServiceUserName, Status, User, UserId,
+    UserName, secret::Digest, service_user_name::GeneratedName, store::Listing,
+    timestamp::Timestamp,
 };
 
 pub use codec::DecodeError;
@@ -219,6 +220,15 @@ impl UserRecord {
             }
     }
 
+    /// Whether the record holds a key of a listing: the one that its name makes.
+    pub(crate) fn is_listed(&self, account: AccountId, listing: Listing<'_>) -> bool {
+        self.account == account
+            && match listing {
+                Listing::Users => true,
+                Listing::Members { service } => self.has_any_at(service),
+            }
+    }
+
     /// The key that a user is found by, whatever else it holds.
     pub(crate) const fn user_key(&self) -> Key<'_> {
         Key::User { account: self.account, name: &self.name }
@@ -259,6 +269,10 @@ impl UserRecord {
 
     pub(crate) fn find(&self, id: &CredentialId) -> Option<&StoredCredential> {
         self.credentials.iter().find(|credential| credential.id == *id)
+    }
+
+    fn has_digest(&self, digest: &Digest) -> bool {
+        self.credentials.iter().any(|held| held.digest.matches(digest))
     }
 
     fn has_any_at(&self, service: Option<&ServiceName>) -> bool {
@@ -311,7 +325,10 @@ impl UserRecord {
         }
     }
 
-    /// Adds the drafted credential under `name`.
+    /// Adds the drafted credential under `name`, which none of the user's own credentials at the
+    /// service has.
+    ///
+    /// Fails with [`RepeatedEntropy`] if the record already holds the drafted id or secret.
     pub(crate) fn create(
         &self,
         draft: &Draft<'_>,
@@ -323,6 +340,7 @@ impl UserRecord {
         if self.credentials.iter().filter(|held| held.service == *service).count() >= limit {
             return Err(Error::LimitExceeded { limit });
         }
+        debug_assert!(self.place_named(service, name.as_str()).is_none(), "the name is free");
         let mut credential = StoredCredential {
             id: draft.id.clone(),
             service: service.clone(),
@@ -334,6 +352,9 @@ impl UserRecord {
             digest: Digest::NONE,
         };
         let api_key = credential.give_secret(&draft.password, policy)?;
+        if self.find(&credential.id).is_some() || self.has_digest(&credential.digest) {
+            return Err(EntropyError::from(RepeatedEntropy).into());
+        }
         let described = self.describe(&credential, Status::Active);
         let place =
             self.credentials.partition_point(|held| held.position() < credential.position());
@@ -344,6 +365,8 @@ impl UserRecord {
     }
 
     /// Gives the credential a new secret, and changes nothing else of it.
+    ///
+    /// Fails with [`RepeatedEntropy`] if the record already holds that secret.
     pub(crate) fn reset(
         &self,
         id: &CredentialId,
@@ -358,6 +381,9 @@ impl UserRecord {
         }
         credential.check_unexpired(now)?;
         let api_key = credential.give_secret(password, policy)?;
+        if self.has_digest(&credential.digest) {
+            return Err(EntropyError::from(RepeatedEntropy).into());
+        }
         let described = self.describe(&credential, credential.status(|| now));
         Ok(Issue { record: self.replace(&credential), credential: described, api_key })
     }

@@ -73,12 +73,12 @@ impl From<&GeneratedName> for ServiceUserName {
     }
 }
 
-/// The account at the end of the text of a service user name, if it is written as one. Authenticating
-/// waits for this: it allocates nothing.
+/// The account of a service user name: text that ends in `-at-`, in any case, and 12 digits. Untrusted
+/// text without that ending is the name of no credential. Allocates nothing.
 pub(crate) fn account_of(name: &str) -> Option<AccountId> {
-    let (_, account) = name.rsplit_once('-')?;
-    let written = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    written.then(|| AccountId::from_number(account.parse().ok()?)).flatten()
+    let (rest, account) = name.as_bytes().split_last_chunk::<12>()?;
+    let (_, at) = rest.split_last_chunk::<4>()?;
+    if at.eq_ignore_ascii_case(b"-at-") { AccountId::from_digits(account) } else { None }
 }
 
 #[cfg(test)]
@@ -105,10 +105,31 @@ mod tests {
 
     #[test]
     fn a_text_without_an_account_has_none() {
-        for text in
-            ["", "anika", "anika-at-", "anika-at-12345678901", "anika-at-1234567890123", "-at-é"]
-        {
+        for text in [
+            "",
+            "anika",
+            "anika-at-",
+            "anika-at-12345678901",
+            "anika-at-1234567890123",
+            "-at-é",
+            "123456789012",
+            "-123456789012",
+            "at-123456789012",
+            "anika-123456789012",
+            "anika-ät-123456789012",
+            "anika at 123456789012",
+            "anika-at-12345678901é",
+            "anika-at-12345678901x",
+            "anika-at--12345678901",
+            "anika-at-+12345678901",
+            "anika-at-123456789012 ",
+            "anika-at-１２３４５６７８９０１２",
+        ] {
             assert_eq!(account_of(text), None, "{text}");
+        }
+        let account: AccountId = "012345678901".parse().unwrap();
+        for text in ["-at-012345678901", "anika-AT-012345678901", "é -aT-012345678901"] {
+            assert_eq!(account_of(text), Some(account), "{text}");
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::{error::Error as StdError, fmt, num::NonZeroUsize, ops::Bound, sync::Arc};
 
-use crate::{AccountId, ServiceName, UserName};
+use crate::{AccountId, ServiceName, UserName, causes::Causes, record::listing_prefix};
 
-use crate::record::listing_prefix;
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
 pub use asynchronous::{AnyStore, AsyncStore, Immediate};
 pub use copy::{CopyError, copy_users};
@@ -13,6 +12,8 @@ pub use memory::MemoryStore;
 pub use postgres::{Isolation, PostgresError, PostgresOptions, PostgresStore};
 #[cfg(feature = "redb")]
 pub use redb::{AsyncRedbStore, OpenError, RedbError, RedbOptions, RedbStore};
+pub use verified::CorruptIndex;
+pub(crate) use verified::Verified;
 
 mod asynchronous;
 mod copy;
@@ -21,6 +22,7 @@ mod memory;
 mod postgres;
 #[cfg(feature = "redb")]
 mod redb;
+mod verified;
 
 /// Keeps user records, and a unique index over their [keys](UserRecord::keys).
 ///
@@ -34,8 +36,14 @@ mod redb;
 ///   the keys claimed) or none of it. No reader ever sees a part, by whichever key it reads.
 /// - **Compare and swap.** A change is made only if the store holds exactly the revision that it
 ///   starts [from](Change::before), and no other record holds a key that it
-///   [claims](Change::claimed). A registration starts from nothing and only claims; the user's id is
-///   new, which a store need not check.
+///   [claims](Change::claimed).
+/// - **Unique ids.** A registration starts from nothing, claims all keys of its record and the
+///   [id](UserRecord::id) of its user, which is the primary key of the whole store: if the store
+///   holds a record of that id, in whichever account, the answer is `KeyTaken`. A generator of
+///   random bytes that repeats itself would otherwise overwrite a user.
+/// - **A record that is read holds its key.** [`find`](Self::find) returns a record that holds the
+///   key, and every record of a [`scan`](Self::scan) holds a key in the range. Managers verify it,
+///   and report [`CorruptIndex`] otherwise.
 /// - **Reads see every change made before them**, by any thread and through any clone or handle of
 ///   the store. `Applied` is answered only when that is so.
 /// - **Accounts are apart**, since every key and every range begins with an account.
@@ -60,7 +68,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// If the store cannot tell whether the change was made.
     fn commit(&self, change: &Change) -> Result<Commit, StoreError>;
 
-    /// The records that hold a key in `range`, in its order, as many as it
+    /// The records that hold a key in `range`, each once, in its order, as many as it
     /// [permits](Range::limit). Fewer only if there are no more.
     ///
     /// A record that holds its key from before the call until after it is returned. One that
@@ -103,8 +111,9 @@ pub enum Commit {
     Applied,
     /// It was not made: the store does not hold the revision that it starts from.
     Stale,
-    /// It was not made: a key that it claims is held already. Registering a name that is taken is
-    /// answered so, be it by an earlier registration of the very same record.
+    /// It was not made: a key that it claims is held already, or the id of a user who is to be
+    /// registered is. Registering a name that is taken is answered so, be it by an earlier
+    /// registration of the very same record.
     KeyTaken,
 }
 
@@ -248,11 +257,37 @@ pub enum Listing<'a> {
 
 /// A store failed.
 ///
-/// It prints as what it was made from. That is for logs: it may name hosts and files, and is no
-/// part of the message of an [`Error`](crate::Error).
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+/// Its `Display` is one line for a log: the error that it was made from, then the causes of that
+/// error, joined by colons. For the same reason its [`source`](StdError::source) is `None`: a
+/// report that walks the chain of sources prints nothing twice. Code that needs the error itself
+/// gets it from [`get_ref`](Self::get_ref).
+///
+/// The line may name hosts and files. It is no part of the message of an [`Error`](crate::Error),
+/// nor of a response to a client. It holds a secret only if the store puts one into its error; the
+/// stores of this crate never do.
+///
+/// ```
+/// use service_specific_credentials::store::StoreError;
+/// use std::io;
+///
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("the write failed")]
+/// struct WriteFailed(#[source] io::Error);
+///
+/// let error = StoreError::new(WriteFailed(io::Error::other("no space left on device")));
+/// assert_eq!(error.to_string(), "the write failed: no space left on device");
+/// assert!(error.get_ref().is::<WriteFailed>());
+/// ```
+#[derive(Debug)]
 pub struct StoreError(Box<dyn StdError + Send + Sync>);
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Causes(&*self.0).fmt(f)
+    }
+}
+
+impl StdError for StoreError {}
 
 impl StoreError {
     /// The store failed, and why: an error, or a text.

@@ -92,7 +92,7 @@ impl<S> AsyncCredentialManager<S> {
     /// The store.
     #[must_use]
     pub fn store(&self) -> &S {
-        &self.shared.store
+        &self.shared.store.0
     }
 
     /// Manages the credentials of `account` in `store` by a policy, clock or entropy of one's own.
@@ -462,12 +462,10 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
                 Commit::Applied => return Ok(output),
                 Commit::Stale => {}
                 Commit::KeyTaken => {
-                    while let Some(key) = operation.contested()? {
-                        if store.find(&key).await?.is_none() {
-                            operation.retry()?;
-                            break;
-                        }
-                        operation.concede();
+                    operation.key_taken()?;
+                    while let Some(key) = operation.suspect() {
+                        let is_held = store.find(&key).await?.is_some();
+                        operation.resolve(is_held)?;
                     }
                 }
             }
@@ -487,8 +485,12 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         let key = Key::Credential { account: self.account, id: &id };
         Ok(match self.shared.store.find(&key).await? {
             None => {
-                let same = self.record(user).await.is_ok_and(|record| Some(record.id()) == asked);
-                same.then_some(Error::NoSuchCredential { id })
+                let present = match self.record(user).await {
+                    Ok(record) => Some(record.id()),
+                    Err(Error::NoSuchUser { .. }) => None,
+                    Err(error) => return Err(error),
+                };
+                (present.is_some() && present == asked).then_some(Error::NoSuchCredential { id })
             }
             Some(owner) if Some(owner.id()) == asked || owner.name() == user => None,
             Some(_) => Some(Error::CredentialOfAnotherUser { user: user.clone(), id }),

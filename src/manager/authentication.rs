@@ -11,7 +11,7 @@ use crate::{
     record::StoredCredential,
     secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
     service_user_name::account_of,
-    store::{AsyncStore, Key, StoreError, UserRecord},
+    store::{AsyncStore, StoreError, UserRecord},
     timestamp::Timestamp,
 };
 
@@ -154,29 +154,27 @@ impl<'a> Presented<'a> {
         Self { scope, service, kind: CredentialKind::ApiKey, name: alias, secret }
     }
 
-    fn account(&self) -> Option<AccountId> {
-        match self.scope {
-            Scope::Account(account) => Some(account),
-            Scope::AllAccounts => self.name.and_then(account_of),
-        }
+    /// The name to look up, and its account.
+    ///
+    /// `None` if it cannot be the name of a credential, which ends in `-at-` and the account. Such
+    /// text never reaches the store or its logs: people type passwords where a name belongs.
+    fn sought(&self) -> Option<(AccountId, &'a str)> {
+        let name = self.name?;
+        let account = account_of(name)?;
+        let is_served = match self.scope {
+            Scope::Account(served) => account == served,
+            Scope::AllAccounts => true,
+        };
+        is_served.then_some((account, name))
     }
 
-    /// What to look up, if there can be anything.
-    pub(crate) fn key(&self) -> Option<Key<'_>> {
-        Some(Key::ServiceUser { account: self.account()?, service: self.service, name: self.name? })
-    }
-
-    /// Answers, given the record that holds the key, if there is one. An unknown name costs the
+    /// Answers, given the credential that has the name, if there is one. An unknown name costs the
     /// same digest and comparison as a wrong secret.
-    pub(crate) fn judge(
+    fn judge(
         &self,
-        found: Option<Arc<UserRecord>>,
+        found: Option<Authenticated>,
         now: impl FnOnce() -> Timestamp,
     ) -> Result<Authenticated, Unauthenticated> {
-        let found = found.and_then(|record| {
-            let place = record.place_named(self.service, self.name?)?;
-            Some(Authenticated { record, place })
-        });
         let digest = found.as_ref().map_or(&Digest::NONE, |found| found.stored().digest());
         let verified = digest.verify(self.secret.as_bytes());
         let Some(found) = found else {
@@ -239,10 +237,13 @@ impl<S: AsyncStore> Shared<S> {
     }
 
     async fn admit(&self, presented: &Presented<'_>) -> Result<Authenticated, Unauthenticated> {
-        let found = match presented.key() {
-            Some(key) => self.store.find(&key).await?,
+        let found = match presented.sought() {
+            Some((account, name)) => {
+                self.store.find_named(account, presented.service, name).await?
+            }
             None => None,
         };
+        let found = found.map(|(record, place)| Authenticated { record, place });
         presented.judge(found, || self.now())
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{Authenticated, Shared, authentication::Scope, ready};
 use crate::{
     AuthenticationError, Clock, Policy, ServiceName, SystemEntropy,
-    store::{AsyncStore, Immediate, Store},
+    store::{AsyncStore, Immediate, Store, Verified},
 };
 
 /// Authenticates for all accounts of a store: the account is the one that the presented name ends
@@ -83,8 +83,8 @@ pub struct AsyncAuthenticator<S> {
 impl<S: AsyncStore> AsyncAuthenticator<S> {
     /// Authenticates against `store`.
     pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
-        let entropy = Box::new(SystemEntropy);
-        Self { shared: Arc::new(Shared { store, policy, clock: Box::new(clock), entropy }) }
+        let (store, clock, entropy) = (Verified(store), Box::new(clock), Box::new(SystemEntropy));
+        Self { shared: Arc::new(Shared { store, policy, clock, entropy }) }
     }
 
     /// Who presents this service user name and password.

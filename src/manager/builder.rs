@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{AsyncCredentialManager, CredentialManager, Shared};
 use crate::{
     AccountId, Clock, Entropy, Policy, SystemClock, SystemEntropy,
-    store::{AsyncStore, Immediate, Store},
+    store::{AsyncStore, Immediate, Store, Verified},
 };
 
 /// Makes a [`CredentialManager`] or an [`AsyncCredentialManager`].
@@ -17,7 +17,7 @@ pub struct CredentialManagerBuilder<S> {
 impl<S> CredentialManagerBuilder<S> {
     pub(super) fn new(account: AccountId, store: S) -> Self {
         let shared = Shared {
-            store,
+            store: Verified(store),
             policy: Policy::default(),
             clock: Box::new(SystemClock),
             entropy: Box::new(SystemEntropy),
@@ -48,8 +48,9 @@ impl<S: Store> CredentialManagerBuilder<S> {
     /// Builds the manager.
     #[must_use]
     pub fn build(self) -> CredentialManager<S> {
-        let Shared { store, policy, clock, entropy } = self.shared;
-        let shared = Shared { store: Immediate::new(store), policy, clock, entropy };
+        let Shared { store: Verified(store), policy, clock, entropy } = self.shared;
+        let store = Verified(Immediate::new(store));
+        let shared = Shared { store, policy, clock, entropy };
         let (account, shared) = (self.account, Arc::new(shared));
         CredentialManager(AsyncCredentialManager { account, shared })
     }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::{
-    AccountId, Credential, CredentialAge, CredentialId, Error, IssuedCredential, Policy, Secret,
-    ServiceName, Status, User, UserId, UserName,
+    AccountId, Credential, CredentialAge, CredentialId, EntropyError, Error, IssuedCredential,
+    Policy, RepeatedEntropy, Secret, ServiceName, Status, User, UserId, UserName,
     environment::Entropy,
     record::{Draft, Issue},
     service_user_name::GeneratedName,
@@ -32,16 +32,18 @@ pub(crate) trait Operation: Send + Sync {
     /// What to do, given the user's record, if there is one.
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error>;
 
-    /// Somebody else holds a key that the change claimed: one to look at again, if it is worth it.
-    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
-        Ok(None)
+    /// The change was not made: a key that it claims was taken. Begins to find out which.
+    fn key_taken(&mut self) -> Result<(), Error> {
+        Ok(())
     }
 
-    /// Somebody else does hold the contested key.
-    fn concede(&mut self) {}
+    /// The next key to look up before the next attempt, if any.
+    fn suspect(&self) -> Option<Key<'_>> {
+        None
+    }
 
-    /// Nobody holds the contested key by now.
-    fn retry(&mut self) -> Result<(), Error> {
+    /// Whether another user holds the [suspect](Self::suspect).
+    fn resolve(&mut self, _is_held: bool) -> Result<(), Error> {
         Ok(())
     }
 }
@@ -67,20 +69,53 @@ fn existing(found: Option<Arc<UserRecord>>, user: &UserName) -> Result<Arc<UserR
     found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
 }
 
+/// How often an operation draws an id or a secret again that is already in use (our decision). For a
+/// generator that works, once is more than will ever be needed.
+const REDRAWS: u32 = 8;
+
+/// What is left of the [`REDRAWS`] of an operation.
+struct Redraws(u32);
+
+impl Redraws {
+    const ALL: Self = Self(REDRAWS);
+
+    fn take(&mut self) -> Result<(), EntropyError> {
+        self.0 = self.0.checked_sub(1).ok_or(RepeatedEntropy)?;
+        Ok(())
+    }
+}
+
+fn is_repeated(error: &Error) -> bool {
+    matches!(error, Error::Entropy(error) if error.get_ref().is::<RepeatedEntropy>())
+}
+
 pub(crate) struct Create<'a> {
     user: &'a UserName,
     draft: Draft<'a>,
     policy: &'a Policy,
     entropy: &'a dyn Entropy,
+    redraws: Redraws,
     /// Below this, others were just seen to hold the names.
     first: u32,
     candidate: Option<Candidate>,
+    suspect: Suspect,
 }
 
 struct Candidate {
     record: Arc<UserRecord>,
     place: u32,
     name: GeneratedName,
+}
+
+/// Which of the keys that a new credential claims may be taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Suspect {
+    /// The name, and the id if the name turns out to be free.
+    Name,
+    /// The name alone: a lower one was taken.
+    NextName,
+    Id,
+    Nothing,
 }
 
 impl<'a> Create<'a> {
@@ -95,7 +130,16 @@ impl<'a> Create<'a> {
         let id = CredentialId::generate(entropy)?;
         let password = Secret::password(entropy, policy)?;
         let draft = Draft { id, service, password, created: now, age };
-        Ok(Self { user, draft, policy, entropy, first: 0, candidate: None })
+        Ok(Self {
+            user,
+            draft,
+            policy,
+            entropy,
+            redraws: Redraws::ALL,
+            first: 0,
+            candidate: None,
+            suspect: Suspect::Nothing,
+        })
     }
 
     /// Puts the secret to the credential, once that is made.
@@ -107,6 +151,13 @@ impl<'a> Create<'a> {
         let (place, name) = record.free_name(self.draft.service, first, self.policy.numbering());
         self.candidate = Some(Candidate { record, place, name: name.clone() });
         name
+    }
+
+    fn redraw(&mut self) -> Result<(), EntropyError> {
+        self.redraws.take()?;
+        self.draft.id = CredentialId::generate(self.entropy)?;
+        self.draft.password = Secret::password(self.entropy, self.policy)?;
+        Ok(())
     }
 }
 
@@ -126,29 +177,55 @@ impl Operation for Create<'_> {
         // What others hold is found out anew at each attempt.
         let first = std::mem::take(&mut self.first);
         let name = self.propose(Arc::clone(&before), first);
-        let Issue { record, credential, api_key } =
-            before.create(&self.draft, name, self.policy)?;
+        let Issue { record, credential, api_key } = loop {
+            match before.create(&self.draft, name.clone(), self.policy) {
+                Err(error) if is_repeated(&error) => self.redraw()?,
+                result => break result?,
+            }
+        };
         Ok(Decision::replace(before, record, (credential, api_key)))
     }
 
-    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
-        Ok(self.candidate.as_ref().map(|Candidate { record, name, .. }| Key::ServiceUser {
-            account: record.account(),
-            service: self.draft.service,
-            name: name.as_str(),
-        }))
+    fn key_taken(&mut self) -> Result<(), Error> {
+        self.suspect = Suspect::Name;
+        Ok(())
     }
 
-    fn concede(&mut self) {
-        if let Some(Candidate { record, place, .. }) = self.candidate.take() {
-            self.propose(record, place + 1);
+    fn suspect(&self) -> Option<Key<'_>> {
+        let Candidate { record, name, .. } = self.candidate.as_ref()?;
+        let account = record.account();
+        match self.suspect {
+            Suspect::Name | Suspect::NextName => {
+                let (service, name) = (self.draft.service, name.as_str());
+                Some(Key::ServiceUser { account, service, name })
+            }
+            Suspect::Id => Some(Key::Credential { account, id: &self.draft.id }),
+            Suspect::Nothing => None,
         }
     }
 
-    fn retry(&mut self) -> Result<(), Error> {
-        self.first = self.candidate.as_ref().map_or(0, |candidate| candidate.place);
-        // It may have been the id, if a generator ever repeats one. It will not do so twice.
-        self.draft.id = CredentialId::generate(self.entropy)?;
+    fn resolve(&mut self, is_held: bool) -> Result<(), Error> {
+        match (self.suspect, is_held) {
+            (Suspect::Name | Suspect::NextName, true) => {
+                if let Some(Candidate { record, place, .. }) = self.candidate.take() {
+                    self.propose(record, place + 1);
+                }
+                self.suspect = Suspect::NextName;
+            }
+            (Suspect::Name | Suspect::NextName, false) => {
+                self.first = self.candidate.as_ref().map_or(0, |candidate| candidate.place);
+                self.suspect =
+                    if self.suspect == Suspect::Name { Suspect::Id } else { Suspect::Nothing };
+            }
+            (Suspect::Id, _) => {
+                // Otherwise the key that was taken is free again.
+                if is_held {
+                    self.redraw()?;
+                }
+                self.suspect = Suspect::Nothing;
+            }
+            (Suspect::Nothing, _) => {}
+        }
         Ok(())
     }
 }
@@ -158,6 +235,8 @@ pub(crate) struct Reset<'a> {
     id: &'a CredentialId,
     password: Secret,
     policy: &'a Policy,
+    entropy: &'a dyn Entropy,
+    redraws: Redraws,
     now: Timestamp,
 }
 
@@ -166,10 +245,11 @@ impl<'a> Reset<'a> {
         user: &'a UserName,
         id: &'a CredentialId,
         policy: &'a Policy,
-        entropy: &dyn Entropy,
+        entropy: &'a dyn Entropy,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        Ok(Self { user, id, password: Secret::password(entropy, policy)?, policy, now })
+        let password = Secret::password(entropy, policy)?;
+        Ok(Self { user, id, password, policy, entropy, redraws: Redraws::ALL, now })
     }
 
     /// Puts the secret to the credential, once it is changed.
@@ -191,8 +271,15 @@ impl Operation for Reset<'_> {
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
         let before = existing(found, self.user)?;
-        let Issue { record, credential, api_key } =
-            before.reset(self.id, &self.password, self.policy, self.now)?;
+        let Issue { record, credential, api_key } = loop {
+            match before.reset(self.id, &self.password, self.policy, self.now) {
+                Err(error) if is_repeated(&error) => {
+                    self.redraws.take()?;
+                    self.password = Secret::password(self.entropy, self.policy)?;
+                }
+                result => break result?,
+            }
+        };
         Ok(Decision::replace(before, record, (credential, api_key)))
     }
 }
@@ -258,6 +345,8 @@ pub(crate) struct Register<'a> {
     now: Timestamp,
     /// Whether a user of that name who is there already will do.
     ensure: bool,
+    /// The ids that were drawn. All but the last were not accepted.
+    drawn: Vec<UserId>,
 }
 
 impl<'a> Register<'a> {
@@ -268,7 +357,7 @@ impl<'a> Register<'a> {
         now: Timestamp,
         ensure: bool,
     ) -> Self {
-        Self { user, account, entropy, now, ensure }
+        Self { user, account, entropy, now, ensure, drawn: Vec::new() }
     }
 }
 
@@ -284,7 +373,13 @@ impl Operation for Register<'_> {
             Some(record) if self.ensure => Ok(Decision::Done(record.user())),
             Some(_) => Err(Error::UserExists { user: self.user.clone() }),
             None => {
+                // A name that is free and was taken at the last attempt, or an id that is held: no
+                // key tells which. An id that is drawn twice does.
                 let id = UserId::generate(self.entropy)?;
+                if self.drawn.contains(&id) {
+                    return Err(EntropyError::from(RepeatedEntropy).into());
+                }
+                self.drawn.push(id);
                 let record = UserRecord::register(self.account, id, self.user.clone(), self.now);
                 let user = record.user();
                 Ok(Decision::Commit(Change::registration(record), user))
@@ -315,7 +410,7 @@ impl Operation for Rename<'_> {
         Ok(Decision::replace(before, after, user))
     }
 
-    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
+    fn key_taken(&mut self) -> Result<(), Error> {
         Err(Error::UserExists { user: self.name.clone() })
     }
 }

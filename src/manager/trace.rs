@@ -1,5 +1,5 @@
-//! One event an operation: names, ids and codes. What a stranger presents as a name is not among
-//! them, since it may be a password in the wrong field.
+//! One event an operation, as `events.md` documents. What is presented as a service user name is no
+//! part of it: it may be a password in the wrong field.
 
 use super::authentication::{Authenticated, Scope, Unauthenticated};
 use crate::{AccountId, CredentialId, Error, ServiceName, UserName};
@@ -30,13 +30,22 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// The target of every event: the name by which programs import this crate.
+#[cfg(feature = "tracing")]
+const TARGET: &str = env!("CARGO_CRATE_NAME");
+
+/// The outcome where the store could not be read.
+#[cfg(feature = "tracing")]
+const UNAVAILABLE: &str = "unavailable";
+
+/// The level is that of a failure if there is a cause.
 #[cfg(feature = "tracing")]
 macro_rules! emit {
-    ($is_failure:expr, $($fields:tt)*) => {
-        if $is_failure {
-            tracing::event!(tracing::Level::WARN, $($fields)*);
+    ($cause:expr, $($fields:tt)*) => {
+        if let Some(cause) = $cause {
+            tracing::event!(target: TARGET, tracing::Level::WARN, $($fields)* %cause);
         } else {
-            tracing::event!(tracing::Level::INFO, $($fields)*);
+            tracing::event!(target: TARGET, tracing::Level::INFO, $($fields)*);
         }
     };
 }
@@ -48,16 +57,22 @@ pub(super) fn operation<T>(
     Subject { user, service, id, new_name }: Subject<'_>,
     result: &Result<T, Error>,
 ) {
-    let code = result.as_ref().err().map(Error::code);
+    let (outcome, cause): (_, Option<&dyn std::error::Error>) = match result {
+        Ok(_) => ("ok", None),
+        Err(Error::Store(error)) => (UNAVAILABLE, Some(error)),
+        Err(Error::OutcomeUnknown { source, .. }) => ("unknown", Some(source)),
+        Err(Error::Entropy(error)) => ("entropy", Some(error)),
+        Err(error) => (error.code().as_str(), None),
+    };
     emit!(
-        code == Some(crate::ErrorCode::ServiceFailure),
+        cause,
         operation,
         %account,
         user = user.map(tracing::field::display),
         service = service.map(tracing::field::display),
         id = id.map(tracing::field::display),
         new_name = new_name.map(tracing::field::display),
-        outcome = code.map_or("ok", crate::ErrorCode::as_str),
+        outcome,
     );
 }
 
@@ -75,13 +90,13 @@ pub(super) fn authentication(
         Scope::Account(account) => Some(account),
         Scope::AllAccounts => whose.map(Authenticated::account),
     };
-    let (outcome, reason) = match result {
-        Ok(_) => ("ok", None),
-        Err(Unauthenticated::Refused { reason, .. }) => ("refused", Some(reason.as_str())),
-        Err(Unauthenticated::Unavailable(_)) => ("unavailable", None),
+    let (outcome, reason, cause) = match result {
+        Ok(_) => ("ok", None, None),
+        Err(Unauthenticated::Refused { reason, .. }) => ("refused", Some(reason.as_str()), None),
+        Err(Unauthenticated::Unavailable(error)) => (UNAVAILABLE, None, Some(error)),
     };
     emit!(
-        outcome == "unavailable",
+        cause,
         operation = "authenticate",
         account = account.map(tracing::field::display),
         user = whose.map(Authenticated::user_name).map(tracing::field::display),

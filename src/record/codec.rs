@@ -80,6 +80,7 @@ impl UserRecord {
     /// credential. Every later release reads them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        debug_assert_eq!(check(&self.credentials), Ok(()), "the rules make only what decodes");
         let mut out = Vec::with_capacity(128 + 192 * self.credentials.len());
         out.push(FORMAT);
         put_number(&mut out, self.account.number());

@@ -1,6 +1,6 @@
 use std::{collections::HashSet, num::NonZeroUsize, ops::Bound, sync::Arc};
 
-use super::{AsyncStore, Change, Commit, Listing, Range, StoreError, UserRecord};
+use super::{AsyncStore, Change, Commit, Listing, Range, StoreError, UserRecord, Verified};
 use crate::{AccountId, UserId, UserName};
 
 /// How many users to read at a time.
@@ -44,6 +44,7 @@ pub async fn copy_users(
     to: &impl AsyncStore,
     account: AccountId,
 ) -> Result<usize, CopyError> {
+    let (from, to) = (&Verified(from), &Verified(to));
     let mut there = HashSet::<UserId>::new();
     let mut last = None;
     while let Some(page) = page(to, account, &mut last).await.map_err(CopyError::Write)? {
@@ -72,7 +73,7 @@ pub async fn copy_users(
 
 /// The users whose names come after the last one of the page before, if there are any.
 async fn page(
-    store: &impl AsyncStore,
+    store: &Verified<&impl AsyncStore>,
     account: AccountId,
     last: &mut Option<UserName>,
 ) -> Result<Option<Vec<Arc<UserRecord>>>, StoreError> {
@@ -83,7 +84,7 @@ async fn page(
 }
 
 /// Whether the store holds this very record.
-async fn holds(store: &impl AsyncStore, record: &UserRecord) -> Result<bool, CopyError> {
+async fn holds(store: &Verified<&impl AsyncStore>, record: &UserRecord) -> Result<bool, CopyError> {
     let held = store.find(&record.user_key()).await.map_err(CopyError::Write)?;
     Ok(held.is_some_and(|held| held.encode() == record.encode()))
 }

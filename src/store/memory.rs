@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::{Change, Commit, Key, Listing, Range, Store, StoreError, UserRecord};
-use crate::{AccountId, ServiceName, UserName};
+use crate::{AccountId, ServiceName, UserId, UserName};
 
 /// Keeps everything in memory, for tests, emulators and services that may forget.
 ///
@@ -63,7 +63,7 @@ struct Part<T>(RwLock<T>);
 /// Enough that threads seldom meet.
 const PARTS: usize = 128;
 
-/// One key of a user. Which one is told by its hash and by asking the record.
+/// One key of a user, or the user's id. Which one is told by its hash and by asking the record.
 struct Entry {
     hash: u64,
     place: Place,
@@ -88,10 +88,26 @@ impl Place {
     }
 }
 
-/// What a change does to one key of the index.
+/// What the index leads to a record from.
+#[derive(Clone, Copy)]
+enum Entrance<'a> {
+    Key(Key<'a>),
+    Id(UserId),
+}
+
+impl Entrance<'_> {
+    fn is_of(&self, record: &UserRecord) -> bool {
+        match self {
+            Self::Key(key) => record.holds(key),
+            Self::Id(id) => record.id() == *id,
+        }
+    }
+}
+
+/// What a change does to one entry of the index.
 struct Touch<'a> {
     hash: u64,
-    key: Key<'a>,
+    entrance: Entrance<'a>,
     effect: Effect,
 }
 
@@ -146,17 +162,27 @@ impl MemoryStore {
         })
     }
 
-    fn holds(&self, place: Place, key: &Key<'_>) -> bool {
+    fn leads(&self, place: Place, entrance: &Entrance<'_>) -> bool {
         let records = read(self.records(place.part()));
-        records.get(place.slot()).is_some_and(|record| record.holds(key))
+        records.get(place.slot()).is_some_and(|record| entrance.is_of(record))
     }
 
-    /// Those of the effects that are on the index, in the order of its parts.
-    fn touches<'a>(&self, effects: &[(Key<'a>, Effect)]) -> Vec<Touch<'a>> {
-        let mut touches: Vec<_> = effects
+    /// What `change` does to the index, in the order of its parts.
+    fn touches<'a>(&self, change: &Change, effects: &[(Key<'a>, Effect)]) -> Vec<Touch<'a>> {
+        let keys = effects
             .iter()
             .filter(|(key, _)| !matches!(key, Key::Member { .. }))
-            .map(|&(key, effect)| Touch { hash: self.hash(&key), key, effect })
+            .map(|&(key, effect)| (self.hash(&key), Entrance::Key(key), effect));
+        // An id is entered and left with its user, and looked at by registrations alone.
+        let id = match (change.before(), change.after()) {
+            (None, Some(after)) => Some((after.id(), Effect::Claim)),
+            (Some(before), None) => Some((before.id(), Effect::Release)),
+            (Some(_), Some(_)) | (None, None) => None,
+        };
+        let id = id.map(|(id, effect)| (self.hasher.hash_one(id), Entrance::Id(id), effect));
+        let mut touches: Vec<_> = keys
+            .chain(id)
+            .map(|(hash, entrance, effect)| Touch { hash, entrance, effect })
             .collect();
         touches.sort_unstable_by_key(|touch| part(touch.hash));
         touches
@@ -176,7 +202,7 @@ impl Store for MemoryStore {
     fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
         let effects = effects(change);
         let relists = effects.iter().any(|(key, effect)| effect.relists(key));
-        let touches = self.touches(&effects);
+        let touches = self.touches(change, &effects);
         let mut listings = relists.then(|| write(&self.listings));
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[Touch<'_>])> = touches
             .chunk_by(|left, right| part(left.hash) == part(right.hash))
@@ -186,11 +212,14 @@ impl Store for MemoryStore {
         let mut present = None;
         let mut taken = false;
         for (index, touches) in &locked {
-            for Touch { hash, key, effect } in *touches {
-                let holder = || entries(index, *hash).find(|entry| self.holds(entry.place, key));
-                match (effect, key) {
+            for Touch { hash, entrance, effect } in *touches {
+                let holder =
+                    || entries(index, *hash).find(|entry| self.leads(entry.place, entrance));
+                match (effect, entrance) {
                     (Effect::Claim, _) => taken |= holder().is_some(),
-                    (_, Key::User { .. }) => present = holder().map(|entry| entry.place),
+                    (_, Entrance::Key(Key::User { .. })) => {
+                        present = holder().map(|entry| entry.place);
+                    }
                     _ => {}
                 }
             }

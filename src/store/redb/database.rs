@@ -135,6 +135,10 @@ impl<'t> Tables<'t> {
                 Ok(_) => return Ok(Ok(Commit::Stale)),
                 Err(error) => return Ok(Err(RedbError::Record(error))),
             }
+        } else if let Some(after) = change.after()
+            && self.records.get(&after.id().as_bytes()[..])?.is_some()
+        {
+            return Ok(Ok(Commit::KeyTaken));
         }
         if let Some(after) = change.after()
             && !self.claim(change, after.id())?
