@@ -311,7 +311,7 @@ fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
     desk.refuses("create jane", "The user with name jane cannot be found.");
     let unknown = "ACCA7DMBL7IBDT3HXW6NI";
     for line in ["disable anika", "enable anika", "reset anika", "delete anika"] {
-        desk.refuses(&format!("{line} {unknown}"), "No such credential ID exists");
+        desk.refuses(&format!("{line} {unknown}"), &format!("No such credential {unknown} exists"));
     }
     assert_eq!(code("--account 210987654321 list anika"), 1);
 

@@ -492,7 +492,7 @@ fn fail_storage(fault: Fault, left: u64) {
     assert!(matches!(&reading, Error::Store(error) if stopped(error)), "{reading:?}");
     let writing = iam.register_user(&anyone).unwrap_err();
     assert!(matches!(&writing, Error::Store(error) if stopped(error)), "{writing:?}");
-    let opening = iam.authenticate(&codecommit, "anyone+1", "guess").unwrap_err();
+    let opening = iam.authenticate(&codecommit, "anyone+1-at-123456789012", "guess").unwrap_err();
     assert!(
         matches!(&opening, AuthenticationError::Unavailable(error) if stopped(error)),
         "{opening:?}"

@@ -615,7 +615,7 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
         iam.list_page(&ListRequest::new().all_users(true)).unwrap();
         asked("list page");
 
-        // A name that is taken has the next one looked for, and another id drawn.
+        // A name that is taken has the next one looked for.
         iam.rename_user(&anika, &user("b")).unwrap();
         iam.register_user(&anika).unwrap();
         drop(iam.create_with(&anika, &codecommit, age).unwrap());

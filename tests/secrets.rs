@@ -1,67 +1,34 @@
-//! No secret is ever printed, serialized or logged: neither whole nor in part.
+//! No secret is ever printed or serialized: neither whole nor in part.
 
 #![allow(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "a helper of tests may fail as a test does"
 )]
 
 use std::{
-    cell::RefCell,
-    collections::HashSet,
     error::Error as StdError,
     fmt::{Debug, Write as _},
-    io,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, Mutex},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use service_specific_credentials::{
     AuthenticationError, Authenticator, CredentialAge, CredentialManager, Entropy, EntropyError,
-    Error, IssuedCredential, ListRequest, MaxItems, MemoryStore, Policy, RngEntropy, Secret,
-    ServiceName, Status, SystemClock, SystemEntropy, UserName,
-    store::{Commit, Store},
+    Error, ListRequest, MaxItems, MemoryStore, Policy, RngEntropy, ServiceName, Status,
+    SystemClock, SystemEntropy, UserName,
+    store::{Commit, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
 };
 use time::Duration;
 
 mod common;
+#[path = "common/hunt.rs"]
+mod hunt;
+
+use hunt::Hunt;
 
 use common::{Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, name};
-
-/// As many characters in a row as give a secret away.
-const WINDOW: usize = 8;
-
-/// Secrets to look for, in parts.
-#[derive(Default)]
-struct Hunt {
-    parts: HashSet<Vec<u8>>,
-}
-
-impl Hunt {
-    /// Looks for the secret, and for the password inside of an API key.
-    fn add(&mut self, secret: &Secret) {
-        let whole = secret.expose().as_bytes();
-        self.parts.extend(whole.windows(WINDOW).map(<[u8]>::to_vec));
-        if let Some(key) = secret.expose().strip_prefix("ABSK") {
-            let inner = STANDARD.decode(key).unwrap();
-            let colon = inner.iter().position(|byte| *byte == b':').unwrap();
-            self.parts.extend(inner[colon + 1..].windows(WINDOW).map(<[u8]>::to_vec));
-        }
-    }
-
-    fn found_in(&self, text: &str) -> bool {
-        let listed = text
-            .split(|it: char| !it.is_ascii_digit())
-            .filter_map(|byte| byte.parse().ok())
-            .collect::<Vec<u8>>();
-        [text.as_bytes(), &listed]
-            .into_iter()
-            .flat_map(|text| text.windows(WINDOW))
-            .any(|window| self.parts.contains(window))
-    }
-}
 
 /// Everything there is to read about a value.
 fn debugged(transcript: &mut String, value: &impl Debug) {
@@ -72,8 +39,16 @@ fn told(transcript: &mut String, error: &(dyn StdError + 'static)) {
     let mut next = Some(error);
     while let Some(error) = next {
         writeln!(transcript, "{error}\n{error:?}\n{error:#?}").unwrap();
-        next = error.source();
+        // It prints its causes, and so names no source.
+        next = match error.downcast_ref::<StoreError>() {
+            Some(error) => Some(error.get_ref()),
+            None => error.source(),
+        };
     }
+}
+
+fn manager<S: Store>(store: S) -> (CredentialManager<S>, Arc<FixedClock>) {
+    common::manager(store, Policy::default())
 }
 
 fn codecommit() -> ServiceName {
@@ -82,49 +57,6 @@ fn codecommit() -> ServiceName {
 
 fn bedrock() -> ServiceName {
     name(BEDROCK)
-}
-
-thread_local! {
-    /// What this thread has logged.
-    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-struct Log;
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        LOG.with_borrow_mut(|log| log.write(bytes))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// One subscriber for all threads, there before the first event: an event that is met for the first
-/// time while another thread comes with a subscriber of its own may be missed for good.
-static SUBSCRIBER: LazyLock<()> = LazyLock::new(|| {
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(|| Log)
-        .with_ansi(false)
-        .with_target(false)
-        .without_time()
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).unwrap();
-});
-
-fn manager<S: Store>(store: S) -> (CredentialManager<S>, Arc<FixedClock>) {
-    LazyLock::force(&SUBSCRIBER);
-    common::manager(store, Policy::default())
-}
-
-/// What `operation` returns, and the lines that it logs, at every level.
-fn logged<T>(operation: impl FnOnce() -> T) -> (T, Vec<String>) {
-    LOG.take();
-    let result = operation();
-    let text = String::from_utf8(LOG.take()).unwrap();
-    (result, text.lines().map(|line| line.trim().to_owned()).collect())
 }
 
 #[test]
@@ -141,6 +73,12 @@ fn the_hunt_finds_what_it_is_for() {
     assert!(hunt.found_in(&format!("Secret({secret:?})")));
     let bytes = secret.as_bytes();
     assert!(hunt.found_in(&format!("{bytes:?}")) && hunt.found_in(&format!("{bytes:#?}")));
+    let digits =
+        bytes.iter().fold(String::from("'\\x"), |text, byte| text + &format!("{byte:02x}"));
+    for text in [&digits, &digits.to_uppercase(), &digits.replace('x', "0"), &digits[21..37]] {
+        assert!(hunt.found_in(text), "{text}");
+    }
+    assert!(hunt.found_in(&secret.to_lowercase()) && hunt.found_in(&secret.to_uppercase()));
     assert!(!hunt.found_in(secret.get(..7).unwrap()) && !hunt.found_in(""));
     assert!(!hunt.found_in(&format!("{issued:?}")));
 }
@@ -375,212 +313,4 @@ fn a_credential_is_serialized_as_it_is_documented() {
             serde_json::from_value(written).unwrap();
         assert_eq!(read, *issued.credential());
     }
-}
-
-/// A manager of a store that does as is ordered, `anika`, and the order.
-fn ordered() -> (CredentialManager<impl Store>, UserName, impl Fn(Does)) {
-    let does = Arc::new(Mutex::new(Does::What));
-    let next = Arc::clone(&does);
-    let (iam, _) = manager(Told::new(move |_: Asked<'_>| *next.lock().unwrap()));
-    let anika = name("anika");
-    iam.register_user(&anika).unwrap();
-    (iam, anika, move |order| *does.lock().unwrap() = order)
-}
-
-fn assert_logs<T>(line: &str, operation: impl FnOnce() -> T) {
-    let (_, lines) = logged(operation);
-    assert_eq!(lines, [line]);
-}
-
-#[test]
-fn an_operation_logs_one_event_of_what_it_was_about() {
-    let (iam, anika, order) = ordered();
-    let [bo, nobody] = ["bo", "nobody"].map(name::<UserName>);
-    let event = |operation: &str, rest: &str, outcome: &str| {
-        let level = if outcome == "ServiceFailure" { "WARN" } else { "INFO" };
-        let here = "account=123456789012";
-        format!("{level} operation=\"{operation}\" {here}{rest} outcome=\"{outcome}\"")
-    };
-    let at = |user: &str| format!(" user={user} service=codecommit.amazonaws.com");
-    let (issued, lines) = logged(|| iam.create(&anika, &codecommit()).unwrap());
-    let id = issued.id();
-    assert_eq!(lines, [event("create", &format!("{} id={id}", at("anika")), "ok")]);
-    let of = |user: &str| format!(" user={user} id={id}");
-    let found = format!("{} id={id}", at("anika"));
-    let check = |operation: &str, rest: &str, outcome: &str, result: &dyn Fn() -> Option<Error>| {
-        let line = event(operation, rest, outcome);
-        let (error, lines) = logged(result);
-        assert_eq!(lines, [line]);
-        assert_eq!(error.map_or("ok", |error| error.code().as_str()), outcome);
-    };
-
-    check("register_user", " user=bo", "ok", &|| iam.register_user(&bo).err());
-    let exists = "EntityAlreadyExists";
-    check("register_user", " user=anika", exists, &|| iam.register_user(&anika).err());
-    check("ensure_user", " user=bo", "ok", &|| iam.ensure_user(&bo).err());
-    check("user", " user=nobody", "NoSuchEntity", &|| iam.user(&nobody).err());
-    check("users", "", "ok", &|| iam.users(None, MaxItems::default()).err());
-    let missing = || iam.create(&nobody, &codecommit()).err();
-    check("create", &at("nobody"), "NoSuchEntity", &missing);
-    check("reset", &of("bo"), "NoSuchEntity", &|| iam.reset(&bo, id).err());
-    check("reset", &found, "ok", &|| iam.reset(&anika, id).err());
-    let set = |status| iam.set_status(&anika, id, status).err();
-    check("set_status", &found, "ok", &|| set(Status::Inactive));
-    check("set_status", &of("anika"), "InvalidInput", &|| set(Status::Expired));
-    check("list", " user=anika", "ok", &|| iam.list(&anika).err());
-    let filtered = || iam.list_for_service(&anika, &codecommit()).err();
-    check("list", &at("anika"), "ok", &filtered);
-    let all = ListRequest::new().all_users(true);
-    check("list_page", "", "ok", &|| iam.list_page(&all).err());
-    let one = ListRequest::new().user(anika.clone()).service(codecommit());
-    check("list_page", &at("anika"), "ok", &|| iam.list_page(&one).err());
-    let renaming = " user=bo new_name=anika";
-    check("rename_user", renaming, exists, &|| iam.rename_user(&bo, &anika).err());
-    check("remove_user", " user=anika", "DeleteConflict", &|| iam.remove_user(&anika).err());
-    order(Does::Fail);
-    check("delete", &of("anika"), "ServiceFailure", &|| iam.delete(&anika, id).err());
-    order(Does::What);
-    check("delete", &found, "ok", &|| iam.delete(&anika, id).err());
-    check("remove_user", " user=bo", "ok", &|| iam.remove_user(&bo).err());
-    let remove = || iam.remove_user_with_credentials(&anika).err();
-    check("remove_user_with_credentials", " user=anika", "ok", &remove);
-}
-
-#[test]
-fn an_authentication_logs_one_event_without_what_was_presented() {
-    let (iam, anika, order) = ordered();
-    let issued = iam.create(&anika, &codecommit()).unwrap();
-    let (alias, password) = (issued.name().as_str(), issued.secret().expose());
-    let event = |account: &str, whose: &str, outcome: &str| {
-        let service = "service=codecommit.amazonaws.com";
-        let level = if outcome.contains("unavailable") { "WARN" } else { "INFO" };
-        format!("{level} operation=\"authenticate\"{account}{whose}{outcome}")
-            .replace("SERVICE", service)
-    };
-    let here = " account=123456789012";
-    let known = format!(" user=anika SERVICE id={}", issued.id());
-    let refused = |reason: &str| format!(" outcome=\"refused\" reason=\"{reason}\"");
-    let authenticate = |name: &str, password: &str| iam.authenticate(&codecommit(), name, password);
-    let door = iam.authenticator();
-    let anywhere = |name: &str| door.authenticate(&codecommit(), name, password);
-
-    let accepted = event(here, &known, " outcome=\"ok\"");
-    assert_logs(&accepted, || authenticate(alias, password).unwrap());
-    assert_logs(&accepted, || anywhere(alias).unwrap());
-    let wrong = event(here, &known, &refused("wrong-secret"));
-    assert_logs(&wrong, || authenticate(alias, "guess").unwrap_err());
-    assert_logs(&wrong, || door.authenticate(&codecommit(), alias, "guess").unwrap_err());
-    iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
-    let inactive = event(here, &known, &refused("inactive"));
-    assert_logs(&inactive, || authenticate(alias, password).unwrap_err());
-    let unknown = |account, reason: &str| event(account, " SERVICE", &refused(reason));
-    assert_logs(&unknown(here, "unknown-name"), || authenticate(password, password).unwrap_err());
-    assert_logs(&unknown("", "unknown-name"), || anywhere(password).unwrap_err());
-    assert_logs(&unknown(here, "too-long"), || authenticate(&"a".repeat(513), "").unwrap_err());
-    assert_logs(&unknown(here, "unsupported-service"), || {
-        iam.authenticate_api_key(&codecommit(), password).unwrap_err()
-    });
-    order(Does::Fail);
-    let unavailable = event(here, " SERVICE", " outcome=\"unavailable\"");
-    assert_logs(&unavailable, || authenticate(alias, password).unwrap_err());
-}
-
-#[test]
-fn a_create_whose_outcome_is_unknown_logs_the_id_to_look_for() {
-    let does = Arc::new(Mutex::new(Does::What));
-    let next = Arc::clone(&does);
-    let store = Told::new(move |asked: Asked<'_>| match asked {
-        Asked::Commit(_) => *next.lock().unwrap(),
-        Asked::Find | Asked::Scan => Does::What,
-    });
-    let (iam, _) = manager(store);
-    iam.register_user(&name("anika")).unwrap();
-    *does.lock().unwrap() = Does::FailAfterwards;
-    let (result, lines) = logged(|| iam.create(&name("anika"), &codecommit()));
-    let Err(Error::OutcomeUnknown { id: Some(id), .. }) = result else { unreachable!() };
-    assert!(lines.iter().any(|line| line.contains(id.as_str())), "{lines:?}");
-}
-
-#[test]
-fn nothing_that_is_logged_holds_a_secret() {
-    let (iam, clock) = manager(MemoryStore::new());
-    let anika: UserName = name("anika");
-    let mut hunt = Hunt::default();
-    let (count, lines) = logged(|| {
-        iam.register_user(&anika).unwrap();
-        let age = CredentialAge::days(1).unwrap();
-        let issued: Vec<IssuedCredential> = vec![
-            iam.create_with(&anika, &codecommit(), age).unwrap(),
-            iam.create(&anika, &codecommit()).unwrap(),
-            iam.create_with(&anika, &bedrock(), age).unwrap(),
-            iam.create(&anika, &bedrock()).unwrap(),
-        ];
-        let renewed: Vec<_> =
-            issued.iter().map(|issued| iam.reset(&anika, issued.id()).unwrap()).collect();
-        let mut presented = 0;
-        let doors = (&iam, iam.authenticator());
-        for round in 0..3 {
-            for issued in issued.iter().chain(&renewed) {
-                hunt.add(issued.secret());
-                let (alias, secret) = (issued.name().as_str(), issued.secret().expose());
-                let cut = secret.get(1..).unwrap();
-                for service in [codecommit(), bedrock(), name(CASSANDRA), name("git.example.com")] {
-                    // Among them secrets in the field of the name.
-                    for (name, password) in [
-                        (alias, secret),
-                        (alias, cut),
-                        (secret, secret),
-                        (secret, alias),
-                        (secret, ""),
-                        (&secret.repeat(20), alias),
-                    ] {
-                        let _ = doors.0.authenticate(&service, name, password);
-                        let _ = doors.1.authenticate(&service, name, password);
-                        presented += 2;
-                    }
-                    for secret in [secret, cut, &secret.repeat(20)] {
-                        let _ = doors.0.authenticate_api_key(&service, secret);
-                        let _ = doors.1.authenticate_api_key(&service, secret);
-                        presented += 2;
-                    }
-                }
-            }
-            match round {
-                0 => {
-                    for renewed in &renewed {
-                        iam.set_status(&anika, renewed.id(), Status::Inactive).unwrap();
-                    }
-                }
-                _ => clock.advance(Duration::DAY),
-            }
-        }
-        iam.list(&anika).unwrap();
-        iam.remove_user_with_credentials(&anika).unwrap();
-        presented
-    });
-    let lines_of = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
-    assert_eq!(lines_of("operation=\"authenticate\""), count);
-    for outcome in [
-        "\"ok\"",
-        "reason=\"inactive\"",
-        "reason=\"expired\"",
-        "reason=\"wrong-secret\"",
-        "reason=\"unknown-name\"",
-        "reason=\"too-long\"",
-        "reason=\"unsupported-service\"",
-    ] {
-        assert_ne!(lines_of(outcome), 0, "{outcome}");
-    }
-    assert!(!lines.iter().any(|line| hunt.found_in(line)));
-}
-
-#[test]
-fn what_is_logged_is_read_by_the_hunt() {
-    let (iam, _) = manager(MemoryStore::new());
-    iam.register_user(&name("anika")).unwrap();
-    let issued = iam.create(&name("anika"), &codecommit()).unwrap();
-    let mut hunt = Hunt::default();
-    hunt.add(issued.secret());
-    let ((), lines) = logged(|| tracing::trace!(leak = issued.secret().expose().get(3..12)));
-    assert!(lines.iter().any(|line| hunt.found_in(line)), "{lines:?}");
 }

@@ -39,6 +39,7 @@ enum Fault {
     AnswersStaleWhenTaken,
     AnswersStaleToRegistrations,
     AnswersKeyTakenFirst,
+    AnswersStaleToHeldIds,
     AppliesTwice,
     CachesPerThread,
     CapsScans,
@@ -46,6 +47,8 @@ enum Fault {
     ChecksKeysBeforehand,
     ChecksThenActs,
     ChecksUserNamesOnly,
+    ChecksIdsOfItsAccountOnly,
+    ChecksIdsOfUnchangedUsersOnly,
     ComparesCountOnly,
     ComparesUserIdOnly,
     CountsItsOwnKeysAsTaken,
@@ -68,6 +71,7 @@ enum Fault {
     MixesAccountsInScans,
     MixesServices,
     MovesKeysOnly,
+    OverwritesHeldIds,
     ReadsInTwoSteps,
     ReleasesLate,
     ReplacesRecordsOnly,
@@ -174,6 +178,17 @@ impl Naive {
         })
     }
 
+    /// Whether a registration is of an id that is held.
+    fn is_doubled(&self, state: &State, change: &Change) -> bool {
+        let (None, Some(after)) = (change.before(), change.after()) else { return false };
+        state.records.get(&after.id()).is_some_and(|held| match self.fault {
+            F::OverwritesHeldIds => false,
+            F::ChecksIdsOfItsAccountOnly => held.account() == after.account(),
+            F::ChecksIdsOfUnchangedUsersOnly => held.revision() == after.revision(),
+            _ => true,
+        })
+    }
+
     fn is_own(&self, state: &State, change: &Change) -> bool {
         let own = change.before().map(UserRecord::id);
         own.is_some()
@@ -184,7 +199,11 @@ impl Naive {
         if self.is(F::CountsItsOwnKeysAsTaken) && self.is_own(state, change) {
             return KeyTaken;
         }
-        match (self.is_stale(state, change), self.is_taken(state, change)) {
+        let is_doubled = self.is_doubled(state, change);
+        if is_doubled && self.is(F::AnswersStaleToHeldIds) {
+            return Stale;
+        }
+        match (self.is_stale(state, change), is_doubled || self.is_taken(state, change)) {
             (true, true) if self.is(F::AnswersKeyTakenFirst) => KeyTaken,
             (true, _) => Stale,
             (_, true) if self.is(F::AnswersStaleWhenTaken) => Stale,
@@ -479,6 +498,10 @@ catches! {
     answers_stale_when_taken: F::AnswersStaleWhenTaken => TakenKeysAreRefused;
     checks_user_names_only: F::ChecksUserNamesOnly => TakenKeysAreRefused;
     answers_stale_to_registrations: F::AnswersStaleToRegistrations => TakenNamesAreRefused;
+    overwrites_held_ids: F::OverwritesHeldIds => HeldIdsAreRefused;
+    checks_ids_of_its_account_only: F::ChecksIdsOfItsAccountOnly => HeldIdsAreRefused;
+    checks_ids_of_unchanged_users_only: F::ChecksIdsOfUnchangedUsersOnly => HeldIdsAreRefused;
+    answers_stale_to_held_ids: F::AnswersStaleToHeldIds => TakenNamesAreRefused;
     answers_key_taken_first: F::AnswersKeyTakenFirst => StaleWins;
     applies_twice: F::AppliesTwice => MadeOnce;
     counts_its_own_keys_as_taken: F::CountsItsOwnKeysAsTaken => StaleWins;

@@ -250,31 +250,68 @@ impl<S: AsyncStore> Shared<S> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use time::{Duration, OffsetDateTime};
 
     use super::*;
     use crate::{
-        CredentialAge, CredentialManager, MemoryStore, secret::tests::COMPUTED, testing::FixedClock,
+        CredentialAge, CredentialManager, MemoryStore,
+        secret::tests::COMPUTED,
+        store::{Change, Commit, Key, Range, Store},
+        testing::FixedClock,
     };
 
-    /// How many digests `authenticate` computes, and its reason to refuse, if it does.
-    fn work(
-        authenticate: impl FnOnce() -> Result<Authenticated, AuthenticationError>,
-    ) -> (usize, Option<RefusalReason>) {
-        COMPUTED.set(0);
-        let answer = authenticate();
-        let reason = answer.err().map(|error| match error {
-            AuthenticationError::Refused(refusal) => refusal.reason(),
-            AuthenticationError::Unavailable(error) => panic!("{error}"),
-        });
-        (COMPUTED.get(), reason)
+    /// A memory store that counts look-ups.
+    #[derive(Debug, Default)]
+    struct Counting {
+        store: MemoryStore,
+        finds: AtomicUsize,
+    }
+
+    impl Store for Counting {
+        fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+            self.finds.fetch_add(1, Relaxed);
+            self.store.find(key)
+        }
+
+        fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+            self.store.commit(change)
+        }
+
+        fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+            self.store.scan(range)
+        }
+    }
+
+    impl Counting {
+        /// How many digests `authenticate` computes, how often it looks into the store, and its
+        /// reason to refuse, if it does.
+        fn work(
+            &self,
+            authenticate: impl FnOnce() -> Result<Authenticated, AuthenticationError>,
+        ) -> (usize, usize, Option<RefusalReason>) {
+            COMPUTED.set(0);
+            self.finds.store(0, Relaxed);
+            let answer = authenticate();
+            let reason = answer.err().map(|error| match error {
+                AuthenticationError::Refused(refusal) => refusal.reason(),
+                AuthenticationError::Unavailable(error) => panic!("{error}"),
+            });
+            (COMPUTED.get(), self.finds.load(Relaxed), reason)
+        }
     }
 
     #[test]
-    fn unknown_name_and_wrong_password_cost_the_same_digest_work() {
+    fn an_unknown_name_costs_the_digest_of_a_wrong_password_and_is_looked_up_if_it_can_be_a_name() {
+        use RefusalReason::{
+            Expired, Inactive, TooLong, UnknownName, UnsupportedService, WrongSecret,
+        };
+
         let clock = Arc::new(FixedClock::new(OffsetDateTime::UNIX_EPOCH));
-        let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
+        let store = Counting::default();
+        let iam = CredentialManager::builder("123456789012".parse().unwrap(), &store)
             .clock(Arc::clone(&clock))
             .build();
         let (anika, day) = ("anika".parse().unwrap(), CredentialAge::days(1).unwrap());
@@ -292,61 +329,73 @@ mod tests {
         let (alias, password) = (active.name().as_str(), active.secret().expose());
         let long = "a".repeat(MAX_PRESENTED + 1);
         let longest = "a".repeat(MAX_PRESENTED);
-        let elsewhere = "anika+1-at-000000000001";
+        let longest_name = format!("{}-at-123456789012", "a".repeat(MAX_PRESENTED - 16));
         let doors = iam.authenticator();
-        for (service, name, secret, digests, reason) in [
-            (&codecommit, alias, password, 1, None),
-            (&codecommit, alias, "wrong", 1, Some(RefusalReason::WrongSecret)),
-            (&codecommit, alias, &longest, 1, Some(RefusalReason::WrongSecret)),
-            (&codecommit, "nobody", password, 1, Some(RefusalReason::UnknownName)),
-            (&codecommit, "", "", 1, Some(RefusalReason::UnknownName)),
-            (&codecommit, &longest, &longest, 1, Some(RefusalReason::UnknownName)),
-            (&codecommit, elsewhere, password, 1, Some(RefusalReason::UnknownName)),
+        for (service, name, secret, digests, finds, reason) in [
+            (&codecommit, alias, password, 1, 1, None),
+            (&codecommit, &alias.to_ascii_uppercase(), password, 1, 1, None),
+            (&codecommit, alias, "wrong", 1, 1, Some(WrongSecret)),
+            (&codecommit, alias, &longest, 1, 1, Some(WrongSecret)),
+            (&codecommit, "nobody-at-123456789012", password, 1, 1, Some(UnknownName)),
+            (&codecommit, &longest_name, password, 1, 1, Some(UnknownName)),
+            // Passwords, and other text that is no service user name.
+            (&codecommit, password, password, 1, 0, Some(UnknownName)),
+            (&codecommit, "nobody", password, 1, 0, Some(UnknownName)),
+            (&codecommit, "", "", 1, 0, Some(UnknownName)),
+            (&codecommit, &longest, &longest, 1, 0, Some(UnknownName)),
+            (&codecommit, "anika+1", password, 1, 0, Some(UnknownName)),
+            (&codecommit, "anika+1-123456789012", password, 1, 0, Some(UnknownName)),
+            (&codecommit, "anika+1-at-12345678901", password, 1, 0, Some(UnknownName)),
+            (&codecommit, &format!("{alias} "), password, 1, 0, Some(UnknownName)),
+            (&codecommit, &format!("{alias}{password}"), password, 1, 0, Some(UnknownName)),
             (
                 &codecommit,
                 inactive.name().as_str(),
                 inactive.secret().expose(),
                 1,
-                Some(RefusalReason::Inactive),
-            ),
-            (
-                &cassandra,
-                expired.name().as_str(),
-                expired.secret().expose(),
                 1,
-                Some(RefusalReason::Expired),
+                Some(Inactive),
             ),
-            (&codecommit, alias, &long, 0, Some(RefusalReason::TooLong)),
-            (&codecommit, &long, password, 0, Some(RefusalReason::TooLong)),
-            (&git, alias, password, 0, Some(RefusalReason::UnsupportedService)),
-            (&bedrock, alias, password, 0, Some(RefusalReason::UnsupportedService)),
+            (&cassandra, expired.name().as_str(), expired.secret().expose(), 1, 1, Some(Expired)),
+            (&codecommit, alias, &long, 0, 0, Some(TooLong)),
+            (&codecommit, &long, password, 0, 0, Some(TooLong)),
+            (&git, alias, password, 0, 0, Some(UnsupportedService)),
+            (&bedrock, alias, password, 0, 0, Some(UnsupportedService)),
         ] {
-            assert_eq!(work(|| iam.authenticate(service, name, secret)), (digests, reason));
-            assert_eq!(work(|| doors.authenticate(service, name, secret)), (digests, reason));
+            let expected = (digests, finds, reason);
+            assert_eq!(store.work(|| iam.authenticate(service, name, secret)), expected, "{name}");
+            assert_eq!(store.work(|| doors.authenticate(service, name, secret)), expected);
         }
 
         let wrapped = |text: &str| format!("ABSK{}", STANDARD.encode(text));
-        for (service, secret, digests, reason) in [
-            (&bedrock, key.secret().expose(), 1, None),
-            (&bedrock, expired_key.secret().expose(), 1, Some(RefusalReason::Expired)),
-            (&bedrock, &wrapped(&format!("{alias}:wrong")), 1, Some(RefusalReason::WrongSecret)),
-            (&bedrock, &wrapped("nobody:wrong"), 1, Some(RefusalReason::UnknownName)),
-            (
-                &bedrock,
-                &wrapped(&format!("{elsewhere}:{password}")),
-                1,
-                Some(RefusalReason::UnknownName),
-            ),
-            (&bedrock, &wrapped("no colon"), 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, "ABSK*", 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, "", 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, &longest, 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, &long, 0, Some(RefusalReason::TooLong)),
-            (&git, key.secret().expose(), 0, Some(RefusalReason::UnsupportedService)),
-            (&codecommit, key.secret().expose(), 0, Some(RefusalReason::UnsupportedService)),
+        for (service, secret, digests, finds, reason) in [
+            (&bedrock, key.secret().expose(), 1, 1, None),
+            (&bedrock, expired_key.secret().expose(), 1, 1, Some(Expired)),
+            (&bedrock, &wrapped(&format!("{alias}:wrong")), 1, 1, Some(WrongSecret)),
+            (&bedrock, &wrapped("nobody-at-123456789012:wrong"), 1, 1, Some(UnknownName)),
+            (&bedrock, &wrapped("nobody:wrong"), 1, 0, Some(UnknownName)),
+            (&bedrock, &wrapped(&format!("{password}:")), 1, 0, Some(UnknownName)),
+            (&bedrock, &wrapped(":"), 1, 0, Some(UnknownName)),
+            (&bedrock, &wrapped("no colon"), 1, 0, Some(UnknownName)),
+            (&bedrock, "ABSK*", 1, 0, Some(UnknownName)),
+            (&bedrock, "", 1, 0, Some(UnknownName)),
+            (&bedrock, &longest, 1, 0, Some(UnknownName)),
+            (&bedrock, &long, 0, 0, Some(TooLong)),
+            (&git, key.secret().expose(), 0, 0, Some(UnsupportedService)),
+            (&codecommit, key.secret().expose(), 0, 0, Some(UnsupportedService)),
         ] {
-            assert_eq!(work(|| iam.authenticate_api_key(service, secret)), (digests, reason));
-            assert_eq!(work(|| doors.authenticate_api_key(service, secret)), (digests, reason));
+            let expected = (digests, finds, reason);
+            assert_eq!(store.work(|| iam.authenticate_api_key(service, secret)), expected);
+            assert_eq!(store.work(|| doors.authenticate_api_key(service, secret)), expected);
         }
+
+        // Names of another account are looked up by an authenticator for all accounts alone.
+        let elsewhere = "anika+1-at-000000000001";
+        let (ours, everywhere) = ((1, 0, Some(UnknownName)), (1, 1, Some(UnknownName)));
+        assert_eq!(store.work(|| iam.authenticate(&codecommit, elsewhere, password)), ours);
+        assert_eq!(store.work(|| doors.authenticate(&codecommit, elsewhere, password)), everywhere);
+        let secret = wrapped(&format!("{elsewhere}:{password}"));
+        assert_eq!(store.work(|| iam.authenticate_api_key(&bedrock, &secret)), ours);
+        assert_eq!(store.work(|| doors.authenticate_api_key(&bedrock, &secret)), everywhere);
     }
 }

@@ -237,6 +237,9 @@ obligations! {
     /// Two accounts may hold the same names and ids. Nothing of one is found, listed, taken or
     /// changed in the other.
     AccountsAreApart, "accounts are apart", index::accounts_are_apart;
+    /// Registering a user under an id that is held is answered `KeyTaken`, whatever the names, the
+    /// account and the revision of the holder are, and leaves the holder as it was.
+    HeldIdsAreRefused, "registering a held user id is key taken", answers::held_ids_are_refused;
     /// Two services may hold the same service user name, each for another user, and neither finds
     /// or lists what is held at the other.
     ServicesAreApart, "services are apart", index::services_are_apart;

@@ -13,7 +13,7 @@ use service_specific_credentials::{
 
 use crate::{
     common::{ACCOUNT, name},
-    world::{CREATE, Call, LIST, World, encoded, form, request_id},
+    world::{CREATE, Call, DELETE, LIST, RESET, UPDATE, World, encoded, form, request_id},
 };
 
 /// `Char` of XML 1.0, as its specification has it.
@@ -118,6 +118,24 @@ fn a_service_is_told_as_it_was_spelled() {
                     "No such service {service} is supported for Service Specific Credentials"
                 );
                 assert_eq!(refusal, (404, code.into(), message));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_credential_is_told_by_the_id_that_was_sent() {
+    let world = World::new();
+    let other_case = world.fill("{active}").to_lowercase();
+    let (shortest, longest) = ("_".repeat(20), "aB3_".repeat(32));
+    // The first is recorded.
+    for id in ["satisfiesregexbutstillinvalid", &other_case, &shortest, &longest] {
+        for (action, rest) in [(UPDATE, "&Status=Active"), (RESET, ""), (DELETE, "")] {
+            for dialect in [Dialect::Documented, Dialect::Recorded] {
+                let parameters = format!("UserName=anika&ServiceSpecificCredentialId={id}{rest}");
+                let refusal = world.refusal(&Call::post(action, &parameters).dialect(dialect));
+                let message = format!("No such credential {id} exists");
+                assert_eq!(refusal, (404, "NoSuchEntity".into(), message));
             }
         }
     }

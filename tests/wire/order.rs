@@ -112,7 +112,7 @@ fn id() -> Vec<Wrong> {
             &[("ServiceSpecificCredentialId", "{missing}")],
             404,
             "NoSuchEntity",
-            "No such credential ID exists",
+            "No such credential {missing} exists",
         ),
         wrong(
             (6, 0),

@@ -192,7 +192,7 @@ fn actions_parameters_statuses_and_ids_are_case_sensitive() {
     let id = world.fill("{active}").to_lowercase();
     let refusal = world
         .refusal(&Call::post(RESET, &format!("UserName=anika&ServiceSpecificCredentialId={id}")));
-    assert_eq!(refusal.2, "No such credential ID exists");
+    assert_eq!(refusal.2, format!("No such credential {id} exists"));
     let status = "UserName=anika&ServiceSpecificCredentialId={active}&Status=inactive";
     let refusal = world.refusal(&Call::post(UPDATE, status));
     assert!(refusal.2.ends_with("Member must satisfy enum value set"), "{refusal:?}");

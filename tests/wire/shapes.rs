@@ -291,9 +291,10 @@ fn the_longest_and_shortest_values_are_taken() {
     let long_user = encoded(&name);
     assert_eq!(world.post("CreateUser", &format!("UserName={long_user}")).text("UserName"), name);
     assert_eq!(world.post("CreateUser", "UserName=-").text("UserName"), "-");
-    let missing = (404, "NoSuchEntity".to_owned(), "No such credential ID exists".to_owned());
     for id in ["_".repeat(20), "A".repeat(128)] {
         let parameters = format!("UserName=anika&ServiceSpecificCredentialId={id}");
+        let message = format!("No such credential {id} exists");
+        let missing = (404, "NoSuchEntity".to_owned(), message);
         assert_eq!(world.refusal(&Call::post(RESET, &parameters)), missing);
     }
     for service in [".".to_owned(), "-".repeat(128)] {

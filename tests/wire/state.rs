@@ -87,7 +87,7 @@ fn what_a_client_was_given_opens_the_service_until_it_is_reset_or_disabled() {
     assert_eq!(world.post(DELETE, &at(&id(&created))).status, 200);
     assert!(!opens(&reset));
     let (_, _, message) = world.refusal(&Call::post(DELETE, &at(&id(&created))));
-    assert_eq!(message, "No such credential ID exists");
+    assert_eq!(message, format!("No such credential {} exists", id(&created)));
 }
 
 #[test]

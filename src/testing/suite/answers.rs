@@ -9,7 +9,7 @@ use super::{
 use crate::store::{
     AsyncStore, Change,
     Commit::{Applied, KeyTaken, Stale},
-    Key, UserRecord,
+    Key, Listing, UserRecord,
 };
 
 /// Changes from `record` that claim nothing anybody has.
@@ -107,6 +107,28 @@ pub(super) fn taken_names_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -
     subject.applies([&created])?;
     refused("bela")?;
     subject.keeps(after(&created))
+}
+
+pub(super) fn held_ids_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+    let (here, there) = (World::new(), World::elsewhere());
+    let life = here.life();
+    let other = here.register("other");
+    subject.applies([&other])?;
+    // Until the holder is removed.
+    let records = life.iter().map_while(Change::after);
+    for (change, held) in life.iter().zip(records) {
+        subject.applies([change])?;
+        for (world, name) in [(&here, "x"), (&here, held.name().as_str()), (&there, "x")] {
+            let doubled = world.register_id(held.id(), name);
+            subject.answers(&doubled, KeyTaken)?;
+            let mut free = doubled.claimed().filter(|key| !held.holds(key));
+            free.try_for_each(|key| subject.finds_nothing(&key))?;
+            subject.keeps(held)?;
+            subject.lists(here.account, Listing::Users, &[held, after(&other)])?;
+            subject.lists(there.account, Listing::Users, &[])?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn stale_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {

@@ -70,7 +70,11 @@ impl World {
         let place = u128::from(self.users.fetch_add(1, Relaxed));
         // Spread, so that the order of ids says nothing.
         let id = place.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        let id = UserId::from_bytes(id.to_be_bytes());
+        self.register_id(UserId::from_bytes(id.to_be_bytes()), name)
+    }
+
+    /// Registers a user under this id.
+    pub(super) fn register_id(&self, id: UserId, name: &str) -> Change {
         Change::registration(UserRecord::register(self.account, id, user(name), now()))
     }
 
