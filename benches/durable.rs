@@ -163,7 +163,7 @@ fn create(folder: &Path) {
     const MANY: usize = 64 * 30;
     let iam = CredentialManager::new(
         ACCOUNT.parse().unwrap(),
-        RedbStore::open(folder.join("create.redb")).unwrap(),
+        RedbStore::create(folder.join("create.redb")).unwrap(),
     );
     let total = ROUNDS * (ONE + MANY);
     let users: Vec<UserName> = (0..total).map(user).collect();
@@ -336,7 +336,7 @@ fn authenticate(path: &Path, iam: CredentialManager<RedbStore>, owners: &[Owner]
     drop(iam);
     let mut times: Vec<Duration> = std::iter::repeat_with(|| {
         let start = Instant::now();
-        let store = RedbStore::open(path).unwrap();
+        let store = RedbStore::create(path).unwrap();
         let elapsed = start.elapsed();
         drop(store);
         elapsed
@@ -358,7 +358,7 @@ fn main() {
     println!("{:<44}{:>12}{:>12}{:>8}  target", "a second", "ours", "floor", "ratio");
     create(&folder);
     let path = folder.join("store.redb");
-    let iam = CredentialManager::new(ACCOUNT.parse().unwrap(), RedbStore::open(&path).unwrap());
+    let iam = CredentialManager::new(ACCOUNT.parse().unwrap(), RedbStore::create(&path).unwrap());
     let owners = populate(&iam, USERS);
     authenticate(&path, iam, &owners);
     fs::remove_dir_all(&folder).unwrap();

@@ -23,7 +23,7 @@ use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, Credential,
     CredentialAge, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential,
     ListRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User, UserName,
-    store::AnyStore,
+    store::{AnyStore, RedbStore},
 };
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -290,19 +290,16 @@ async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure
         }
         Some(choice) => choice,
     };
-    if let StoreUrl::Redb(path) = &choice
-        && !makes
-        && !path.exists()
-    {
-        let path = path.display();
-        return Err(Failure::Store(format!("`{path}` does not exist: `user add` makes it")));
-    }
-    choice.open().await.map_err(|error| match &error {
+    let open_file = if makes { RedbStore::create } else { RedbStore::open };
+    choice.open(open_file).await.map_err(|error| match &error {
         NotOpened::Held => Failure::Store(format!(
             "{choice} is held by another process: stop it, or, if it is a server with an admin \
              address, make the change there"
         )),
         NotOpened::Unknown(why) => Failure::Usage(format!("{choice}: {why}")),
+        NotOpened::Missing => {
+            Failure::Store(format!("{choice} does not exist: `user add` makes it"))
+        }
         NotOpened::Other(_) => Failure::Store(format!("{choice}: {}", explain(&error))),
     })
 }

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let codecommit: ServiceName = "codecommit.amazonaws.com".parse()?;
 
     let known = path.exists();
-    let iam = CredentialManager::new(account, RedbStore::open(&path)?);
+    let iam = CredentialManager::new(account, RedbStore::create(&path)?);
     if known {
         println!("found        {}", path.display());
     } else {

@@ -53,7 +53,7 @@ use service_specific_credentials::{
     AccountId, AsyncCredentialManager, AuthenticationError, CredentialKind, Policy, ServiceName,
     UserName,
     query::{Dialect, ErrorResponse},
-    store::AnyStore,
+    store::{AnyStore, RedbStore},
 };
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -81,7 +81,7 @@ struct Options {
     /// Which rules to follow and how to spell refusals.
     #[arg(long, value_enum, default_value = "documented")]
     dialect: DialectName,
-    /// Where to keep everything: `memory`, `redb:PATH` for a file, or `postgres:URL` for a database
+    /// Where to keep everything: `memory`, `redb:PATH` for a file, created if missing, or `postgres:URL` for a database
     /// that several of these share; `postgres` alone takes the URL from `DATABASE_URL`.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     store: StoreUrl,
@@ -128,7 +128,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let (policy, dialect) = options.dialect.choose();
     let url = options.store;
-    let store = url.open().await.map_err(|error| format!("{url}: {}", explain(&error)))?;
+    let store =
+        url.open(RedbStore::create).await.map_err(|error| format!("{url}: {}", explain(&error)))?;
     let manager = AsyncCredentialManager::builder(options.account, store);
     let manager = manager.policy(policy).build_async();
     let authentication = Router::new()

@@ -11,7 +11,7 @@ pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Isolation, PostgresError, PostgresOptions, PostgresStore};
 #[cfg(feature = "redb")]
-pub use redb::{AsyncRedbStore, OpenError, RedbError, RedbOptions, RedbStore};
+pub use redb::{AsyncRedbStore, OpenError, RedbError, RedbHealth, RedbOptions, RedbStore};
 pub use verified::CorruptIndex;
 pub(crate) use verified::Verified;
 

@@ -106,7 +106,7 @@ impl Desk {
     }
 
     fn iam_at(&self, date: OffsetDateTime) -> CredentialManager<RedbStore> {
-        let store = RedbStore::open(self.folder.file("credentials.redb")).unwrap();
+        let store = RedbStore::create(self.folder.file("credentials.redb")).unwrap();
         CredentialManager::builder(name(ACCOUNT), store).clock(FixedClock::new(date)).build()
     }
 }
@@ -297,7 +297,7 @@ fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
     let path = desk.folder.file("credentials.redb");
     let done = desk.run("list");
     let missing =
-        format!("credentials: `{}` does not exist: `user add` makes it\n", path.display());
+        format!("credentials: redb:{} does not exist: `user add` makes it\n", path.display());
     assert_eq!((done.code, done.err), (3, missing));
     assert!(!path.exists());
 

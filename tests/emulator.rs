@@ -656,7 +656,7 @@ fn a_store_that_fails_is_no_refusal() {
 #[ignore = "writes the file that tests/clients shows to AWS clients"]
 fn write_a_store_with_an_expired_credential() {
     let path = std::env::var_os("SSC_EXPIRED_FILE").unwrap();
-    let (iam, _) = common::manager(RedbStore::open(path).unwrap(), Policy::default());
+    let (iam, _) = common::manager(RedbStore::create(path).unwrap(), Policy::default());
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
     let issued =

@@ -41,7 +41,7 @@ fn user(thread: usize) -> UserName {
 }
 
 fn open(path: &Path) -> CredentialManager<RedbStore> {
-    CredentialManager::new(name(ACCOUNT), RedbStore::open(path).unwrap())
+    CredentialManager::new(name(ACCOUNT), RedbStore::create(path).unwrap())
 }
 
 /// A user's credentials. One who is not registered has none.

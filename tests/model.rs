@@ -159,7 +159,7 @@ fn random_operations_on_a_file_do_what_the_model_does() {
     random(15, || {
         // That of the case before is closed.
         let _ = std::fs::remove_file(&path);
-        RedbStore::open(&path).unwrap()
+        RedbStore::create(&path).unwrap()
     });
 }
 

@@ -5,7 +5,7 @@
 //! flush, each then holds any of the contents it had since, and the file has any of its lengths
 //! since. Half of the time the power fails again while the file is being recovered.
 //!
-//! Other disks are full, fail once, or hold a flush back until the test has looked around.
+//! Other disks are full, fail once, or hold a flush back while the test looks at the store.
 //!
 //! `SSC_POWER_LOSS_RUNS` sets how many losses of power are tried. Each run prints its seed when it
 //! fails. The seed decides everything but how the callers take turns.
@@ -27,6 +27,7 @@ use std::{
     sync::{Arc, Mutex, mpsc},
     task::{Context, Poll, Waker},
     thread,
+    time::Duration,
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
@@ -35,7 +36,7 @@ use service_specific_credentials::{
     CredentialManagerBuilder, Error, IssuedCredential, ServiceName, Status, UserName,
     store::{
         AsyncRedbStore, AsyncStore, Change, Commit, Key, Listing, OpenError, Range, RedbError,
-        RedbOptions, RedbStore, Store, StoreError, UserRecord,
+        RedbHealth, RedbOptions, RedbStore, Store, StoreError, UserRecord,
     },
     testing::{FixedClock, SeededEntropy},
 };
@@ -51,12 +52,17 @@ use disk::{Disk, Fault};
 type Iam = CredentialManager<RedbStore>;
 type AsyncIam = AsyncCredentialManager<AsyncRedbStore>;
 
-fn open(disk: &Disk) -> Result<Iam, OpenError> {
-    let store = RedbStore::open_backend(&RedbOptions::new(), disk.clone())?;
-    Ok(builder(disk, store).build())
+fn open_store(disk: &Disk) -> Result<RedbStore, OpenError> {
+    let disk = disk.clone();
+    let options = RedbOptions::new().retry_interval(Duration::ZERO);
+    options.create_with_backend(move || Ok(disk.clone()))
 }
 
-/// Opening flushes: each time the entropy is another.
+fn open(disk: &Disk) -> Result<Iam, OpenError> {
+    Ok(builder(disk, open_store(disk)?).build())
+}
+
+/// Opening flushes, so each time the entropy is different.
 fn builder<S>(disk: &Disk, store: S) -> CredentialManagerBuilder<S> {
     CredentialManager::builder(name(ACCOUNT), store)
         .clock(FixedClock::new(dawn()))
@@ -64,8 +70,21 @@ fn builder<S>(disk: &Disk, store: S) -> CredentialManagerBuilder<S> {
 }
 
 fn open_async(disk: &Disk) -> AsyncIam {
-    let store = RedbStore::open_backend(&RedbOptions::new(), disk.clone()).unwrap();
+    let store = open_store(disk).unwrap();
+    make_room(&builder(disk, store.clone()).build());
     builder(disk, store.asynchronous()).build_async()
+}
+
+/// Makes the file larger than the test will need it, so that every commit flushes equally often.
+fn make_room(iam: &Iam) {
+    let users: Vec<UserName> = (0..64).map(|number| name(&format!("room{number}"))).collect();
+    for user in &users {
+        iam.register_user(user).unwrap();
+        let _ = iam.create(user, &name(CODECOMMIT)).unwrap();
+    }
+    for user in &users {
+        iam.remove_user_with_credentials(user).unwrap();
+    }
 }
 
 /// What recovery did not bring back.
@@ -377,19 +396,26 @@ fn check(iam: &Iam, callers: &mut [Caller]) -> Result<(), Loss> {
     Ok(())
 }
 
-/// Lets the callers change things at once, until storage fails all of them.
-fn until_failure(iam: &Iam, callers: &mut [Caller]) -> Vec<Error> {
+/// Lets the callers change things concurrently until each of them has seen storage fail, or has
+/// worked on for a while after it failed. Returns the errors.
+fn until_failure(disk: &Disk, iam: &Iam, callers: &mut [Caller]) -> Vec<Error> {
+    let work = |caller: &mut Caller| {
+        let mut after = 0;
+        for _ in 0..10_000 {
+            if let Err(error) = caller.act(iam) {
+                return Some(error);
+            }
+            after += u32::from(disk.failed());
+            if after == 10 {
+                return None;
+            }
+        }
+        panic!("storage never failed")
+    };
     thread::scope(|scope| {
-        let threads: Vec<_> = callers
-            .iter_mut()
-            .map(|caller| {
-                scope.spawn(|| {
-                    let failed = (0..10_000).find_map(|_| caller.act(iam).err());
-                    failed.unwrap_or_else(|| panic!("storage never failed"))
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        let threads: Vec<_> =
+            callers.iter_mut().map(|caller| scope.spawn(|| work(caller))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
     })
 }
 
@@ -416,7 +442,7 @@ fn lose_power(seed: u64, honest: bool) -> Result<(), Loss> {
     }
     disk.fail(Fault::Power, rng.random_range(0..400));
     if let Ok(iam) = open(&disk) {
-        until_failure(&iam, &mut callers);
+        until_failure(&disk, &iam, &mut callers);
     }
     disk.lose(&mut rng);
     if rng.random() {
@@ -461,10 +487,10 @@ fn a_disk_that_only_says_that_it_flushes_is_found_out() {
 }
 
 #[test]
-fn a_file_whose_making_was_interrupted_is_made_anew() {
+fn a_store_whose_creation_was_interrupted_is_created_anew() {
     let mut unfinished = 0;
     for left in 1..30 {
-        for seed in 0..10 {
+        for seed in 0..20 {
             let disk = Disk::new();
             disk.fail(Fault::Power, left);
             unfinished += usize::from(open(&disk).is_err());
@@ -473,48 +499,41 @@ fn a_file_whose_making_was_interrupted_is_made_anew() {
             assert_eq!(check_index(&iam).unwrap(), 0);
         }
     }
-    assert!(unfinished > 100, "{unfinished}");
+    assert!(unfinished >= 20 * 8, "{unfinished}");
 }
 
-/// Fails the disk after `left` operations while callers change things, and opens it again later.
+/// Fails the disk after `left` operations while callers change things. The store recovers from that
+/// by itself.
 fn fail_storage(fault: Fault, left: u64) {
     let disk = Disk::new();
     let mut callers = Caller::all(left);
     let iam = open(&disk).unwrap();
+    assert!(matches!(iam.store().health(), RedbHealth::Ready));
     disk.fail(fault, left);
-    let errors = until_failure(&iam, &mut callers);
+    let errors = until_failure(&disk, &iam, &mut callers);
     assert!(disk.failed());
-    assert!(errors.iter().any(is_unknown), "{fault:?} {left}: nobody was told: {errors:?}");
+    assert!(errors.iter().any(is_unknown), "{fault:?} {left}: no caller was told: {errors:?}");
 
-    let stopped = |error: &StoreError| matches!(cause(error), RedbError::Stopped(_));
-    let (anyone, codecommit) = (name("anyone"), name(CODECOMMIT));
-    let reading = iam.list(&anyone).unwrap_err();
-    assert!(matches!(&reading, Error::Store(error) if stopped(error)), "{reading:?}");
-    let writing = iam.register_user(&anyone).unwrap_err();
-    assert!(matches!(&writing, Error::Store(error) if stopped(error)), "{writing:?}");
-    let opening = iam.authenticate(&codecommit, "anyone+1-at-123456789012", "guess").unwrap_err();
-    assert!(
-        matches!(&opening, AuthenticationError::Unavailable(error) if stopped(error)),
-        "{opening:?}"
-    );
-    drop(iam);
-
-    disk.mend();
-    let reopened = open(&disk).map_err(Loss::File);
-    let whole = reopened.and_then(|iam| {
-        check(&iam, &mut callers)?;
+    if fault == Fault::Full {
+        let writing = iam.register_user(&name("anyone")).unwrap_err();
+        assert!(!is_unknown(&writing) || matches!(writing, Error::OutcomeUnknown { .. }));
+        assert!(!matches!(iam.store().health(), RedbHealth::Ready));
+        disk.mend();
+    }
+    let recovered = check(&iam, &mut callers).and_then(|()| {
+        let _ = iam.ensure_user(&name("shared")).unwrap();
         go_on(&disk, iam, &mut callers)
     });
-    whole.unwrap_or_else(|loss| panic!("{fault:?} {left}: {loss:?}"));
+    recovered.unwrap_or_else(|loss| panic!("{fault:?} {left}: {loss:?}"));
 }
 
 #[test]
-fn on_a_full_disk_the_store_stops_and_keeps_what_was_acknowledged() {
+fn once_a_full_disk_has_space_the_store_continues_with_what_was_acknowledged() {
     (1..120).for_each(|left| fail_storage(Fault::Full, left));
 }
 
 #[test]
-fn after_one_failed_write_the_store_stops_until_it_is_opened_again() {
+fn after_one_failed_write_the_store_continues_with_what_was_acknowledged() {
     (1..120).for_each(|left| fail_storage(Fault::Once, left));
 }
 
@@ -536,9 +555,7 @@ fn a_create_that_could_not_be_written_names_the_credential_it_may_have_left() {
             panic!("{left}: {created:?}")
         };
         assert!(matches!(cause(&source), RedbError::Unknown(_)), "{left}: {source:?}");
-        drop(iam);
         disk.mend();
-        let iam = open(&disk).unwrap();
         let listed = iam.list(&anika).unwrap();
         left_one[listed.len()] = true;
         assert_eq!(iam.delete(&anika, &id).is_ok(), listed.len() == 1, "{left}");
@@ -596,8 +613,10 @@ fn callers_at_the_same_time_share_flushes_and_are_answered_after_them() {
         disk.release();
         assert!(users.iter().all(|_| answers.recv().unwrap().is_ok()));
     });
-    // Those who came while the first batch was being written are the second.
-    assert!(disk.flushes() - before <= 2 * one, "{} flushes", disk.flushes() - before);
+    // The first caller's change is one batch, and all that came meanwhile are the second. How often
+    // a batch flushes depends on whether the file has to grow.
+    let (shared, alone) = (disk.flushes() - before, one * users.len() as u64);
+    assert!(shared * 8 <= alone, "{shared} flushes instead of {alone}");
 }
 
 /// Notes what the store answers, since a manager asks again when it is refused too early.
@@ -626,7 +645,8 @@ impl AsyncStore for Noting {
 #[test]
 fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
     let disk = Disk::new();
-    let store = RedbStore::open_backend(&RedbOptions::new(), disk.clone()).unwrap();
+    let store = open_store(&disk).unwrap();
+    make_room(&builder(&disk, store.clone()).build());
     let store = Noting { store: store.asynchronous(), answers: Mutex::default() };
     let iam = builder(&disk, store).build_async();
     let one = flushes_of_one(&disk, &iam);

@@ -37,7 +37,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Parser;
 use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, Authenticated, AuthenticationError,
-    CredentialKind, Policy, ServiceName, query::Dialect, store::AnyStore,
+    CredentialKind, Policy, ServiceName,
+    query::Dialect,
+    store::{AnyStore, RedbStore},
 };
 use tokio::{
     net::TcpListener,
@@ -76,7 +78,7 @@ struct Options {
     /// Make a repository when somebody pushes to one that is not there
     #[arg(long)]
     create: bool,
-    /// Where the credentials are: `memory`, `redb:PATH` or `postgres:URL`; `postgres` alone takes the
+    /// Where the credentials are: `memory`, `redb:PATH` of an existing file or `postgres:URL`; `postgres` alone takes the
     /// URL from `DATABASE_URL`
     #[arg(long, value_name = "STORE")]
     store: StoreUrl,
@@ -134,7 +136,10 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     backend::check()?;
     let repositories = Repositories::open(&repositories, options.create)
         .map_err(|error| format!("{}: {error}", repositories.display()))?;
-    let opened = store.open().await.map_err(|error| format!("{store}: {}", explain(&error)))?;
+    let opened = store
+        .open(RedbStore::open)
+        .await
+        .map_err(|error| format!("{store}: {}", explain(&error)))?;
     let manager = AsyncCredentialManager::builder(options.account, opened);
     let manager = manager.policy(policy).build_async();
 

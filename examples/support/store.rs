@@ -61,17 +61,22 @@ impl fmt::Debug for StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens the store, and makes the file or the tables if they are not there.
-    pub(crate) async fn open(&self) -> Result<AnyStore, NotOpened> {
+    /// Opens the store: a file with `open_file`, which is `RedbStore::open`, or `RedbStore::create` if
+    /// a missing file is to be created. Missing tables are created.
+    pub(crate) async fn open(
+        &self,
+        open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,
+    ) -> Result<AnyStore, NotOpened> {
         match self.clone() {
             Self::Unknown(why) => Err(NotOpened::Unknown(why)),
             Self::Memory => Ok(AnyStore::new(Immediate::new(MemoryStore::new()))),
             Self::Redb(path) => {
                 // After a crash this reads the whole file: not on a thread that serves others.
-                let opening = tokio::task::spawn_blocking(|| RedbStore::open(path));
+                let opening = tokio::task::spawn_blocking(move || open_file(path));
                 match opening.await.map_err(NotOpened::other)? {
                     Ok(store) => Ok(AnyStore::new(store.asynchronous())),
                     Err(OpenError::Held) => Err(NotOpened::Held),
+                    Err(OpenError::Missing(_)) => Err(NotOpened::Missing),
                     Err(error) => Err(NotOpened::other(error)),
                 }
             }
@@ -91,6 +96,8 @@ pub(crate) enum NotOpened {
     Unknown(&'static str),
     #[error("another process holds the file")]
     Held,
+    #[error("the file does not exist: `credentials user add` creates it")]
+    Missing,
     #[error(transparent)]
     Other(Box<dyn Error + Send + Sync>),
 }

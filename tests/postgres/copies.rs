@@ -15,7 +15,7 @@ fn users_of_a_file_go_on_in_a_database() {
     const USERS: usize = 250;
     let Some(server) = shared() else { return };
     let folder = Folder::new("copies");
-    let file = RedbStore::open(folder.file("store.redb")).unwrap();
+    let file = RedbStore::create(folder.file("store.redb")).unwrap();
     let old = CredentialManager::new(name(ACCOUNT), file.clone());
     let user = |number: usize| name::<UserName>(&format!("User-{number:03}"));
     let mut issued = Vec::new();
