@@ -37,9 +37,9 @@
 //! | `Bearer` | secret of an API key | [RFC 6750], section 2.1 |
 //!
 //! The name of the scheme is case-insensitive. A request with no `Authorization` header has no
-//! credentials. A request is denied if it has two of these headers, another scheme, or a header that
-//! does not follow its specification; [`InvalidAuthorization`] lists the cases. So is a service user
-//! name, a password or a secret of more than 512 bytes.
+//! credentials. A request is denied if it has two of these headers, another scheme, or a header
+//! that does not follow its specification; [`InvalidAuthorization`] lists the cases. So is a
+//! service user name, a password or a secret of more than 512 bytes.
 //!
 //! # Responses
 //!
@@ -51,10 +51,10 @@
 //! | the store is unavailable | 503 | `Retry-After` |
 //!
 //! The challenge is `Basic realm="…", charset="UTF-8"` for a service with passwords, and
-//! `Bearer realm="…"` for a service with API keys, with `error="invalid_token"` if the request had a
-//! token. An unavailable store never leads to a 401: on a 401, clients such as Git delete the stored
-//! password. The body is one line of plain text, the same for an invalid header and for every
-//! denial; the [reason](RejectionReason) is for logs.
+//! `Bearer realm="…"` for a service with API keys, with `error="invalid_token"` if the request had
+//! a token. An unavailable store never leads to a 401: on a 401, clients such as Git delete the
+//! stored password. The body is one line of plain text, the same for an invalid header and for
+//! every denial; the [reason](RejectionReason) is for logs.
 //!
 //! # Anonymous requests
 //!
@@ -74,8 +74,11 @@
 //!     headers: &HeaderMap,
 //! ) -> Result<Option<Authenticated>, Rejection> {
 //!     match authenticator.authenticate(headers) {
-//!         Err(rejection) if rejection.is_missing_credentials() && method == Method::GET => Ok(None),
-//!         result => result.map(Some),
+//!         Ok(identity) => Ok(Some(identity)),
+//!         Err(rejection) if method == Method::GET && rejection.is_missing_credentials() => {
+//!             Ok(None)
+//!         }
+//!         Err(rejection) => Err(rejection),
 //!     }
 //! }
 //! ```
@@ -83,9 +86,9 @@
 //! # Secrets
 //!
 //! The decoded header is kept in one buffer of fixed size, which is zeroized when it is dropped.
-//! Nothing is allocated to authenticate a request. No `Debug` output, error or response contains any
-//! part of the header. The header itself is in buffers of the HTTP server, which are not zeroized;
-//! remove it from the request before handlers or logs see it.
+//! Nothing is allocated to authenticate a request. No `Debug` output, error or response contains
+//! any part of the header. The header itself is in buffers of the HTTP server, which are not
+//! zeroized; remove it from the request before handlers or logs see it.
 //!
 //! # Timing
 //!

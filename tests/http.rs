@@ -1,5 +1,5 @@
-//! From request headers to an identity or a response: `http`, over a sync and an async store, for one
-//! account and for all. The parser of the header has its tests beside it.
+//! `http`, from request headers to an identity or a response: over a sync and an async store, for
+//! one account and for all. The parser of the header has its tests beside it.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,10 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
+};
 use service_specific_credentials::{
     AsyncCredentialManager, Authenticated, CredentialAge, CredentialManager, Error, Policy,
     RefusalReason, ServiceName, Status, UserName,
@@ -96,13 +99,17 @@ impl World {
                 }
                 (Err(rejection), Err(other)) => {
                     assert_eq!(rejection.reason().as_str(), other.reason().as_str());
-                    assert_eq!(rejection.challenge(), other.challenge());
+                    assert_eq!(rejection.header(), other.header());
                 }
                 (result, other) => panic!("{result:?} {other:?}"),
             }
         }
         result
     }
+}
+
+fn value(text: &str) -> HeaderValue {
+    text.parse().unwrap()
 }
 
 fn header(value: impl AsRef<[u8]>) -> HeaderMap {
@@ -183,7 +190,7 @@ fn everything_else_is_rejected_with_one_response_and_a_reason_for_the_log() {
         } else {
             format!("Basic realm=\"{service}\", charset=\"UTF-8\"")
         };
-        assert_eq!(rejection.challenge().unwrap(), &challenge, "{reason}");
+        assert_eq!(rejection.header(), (WWW_AUTHENTICATE, &value(&challenge)), "{reason}");
         let response: Response<String> = rejection.into();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()["www-authenticate"], challenge);
@@ -213,7 +220,7 @@ fn an_unavailable_store_is_503_and_never_401() {
         assert!(matches!(rejection.reason(), RejectionReason::Unavailable(_)));
         assert_eq!(rejection.reason().as_str(), "unavailable");
         assert_eq!(rejection.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(rejection.challenge(), None);
+        assert_eq!(rejection.header(), (RETRY_AFTER, &value("1")));
         assert!(!rejection.is_missing_credentials());
         let response: Response<Vec<u8>> = rejection.into();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -289,15 +296,14 @@ fn the_realm_is_the_name_of_the_service_or_another() {
         assert_eq!(authenticator.clone().with_realm(realm).unwrap_err(), InvalidRealm);
     }
     let authenticator = authenticator.with_realm("The \"API\"").unwrap();
-    let challenge = |headers: &HeaderMap| {
-        authenticator.authenticate(headers).unwrap_err().challenge().unwrap().clone()
-    };
+    let challenge =
+        |headers: &HeaderMap| authenticator.authenticate(headers).unwrap_err().header().1.clone();
     assert_eq!(challenge(&HeaderMap::new()), r#"Bearer realm="The \"API\"""#);
     assert_eq!(challenge(&bearer("a")), r#"Bearer realm="The \"API\"", error="invalid_token""#);
     let authenticator = HttpAuthenticator::new(&world.iam, name(CODECOMMIT)).unwrap();
     let authenticator = authenticator.with_realm("Git").unwrap();
     let rejection = authenticator.authenticate(&HeaderMap::new()).unwrap_err();
-    assert_eq!(rejection.challenge().unwrap(), r#"Basic realm="Git", charset="UTF-8""#);
+    assert_eq!(rejection.header().1, r#"Basic realm="Git", charset="UTF-8""#);
 }
 
 /// What a server keeps, sends to tasks and inserts into requests.

@@ -217,8 +217,8 @@ impl<S: AsyncStore> AsyncHttpAuthenticator<S> {
         }
     }
 
-    /// Emits the event of a denial that the manager does not learn of. A request without credentials
-    /// is none: clients such as Git begin with one.
+    /// Emits the event of a denial that the manager does not learn of. A request without
+    /// credentials is none: clients such as Git begin with one.
     #[cfg(feature = "tracing")]
     fn trace(&self, invalid: InvalidAuthorization) {
         tracing::event!(

@@ -48,7 +48,8 @@ pub enum Credentials<'a> {
     /// A token, for
     /// [`authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
     Bearer {
-        /// The secret of the API key: 1 to 512 letters, digits and `-._~+/`, then any number of `=`.
+        /// The secret of the API key: at most 512 bytes, which are letters, digits and `-._~+/`,
+        /// with `=` at the end only.
         token: &'a str,
     },
 }
@@ -127,8 +128,8 @@ impl fmt::Debug for Credentials<'_> {
 
 /// The memory that a name and a password are decoded into: 1 KiB, zeroized when it is dropped.
 ///
-/// A move copies what is in it, and nothing zeroizes the copy that stays behind: drop a buffer where
-/// it was used.
+/// A move copies what is in it, and nothing zeroizes the copy that stays behind: drop a buffer
+/// where it was used.
 pub struct DecodeBuffer(Zeroizing<[u8; GROUPS * 3]>);
 
 impl DecodeBuffer {
@@ -250,7 +251,7 @@ mod tests {
             // RFC 7617, sections 2 and 2.1.
             ("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Aladdin", "open sesame"),
             ("Basic dGVzdDoxMjPCow==", "test", "123£"),
-            // RFC 9110, section 11.1: the scheme is case-insensitive, with one space or more after it.
+            // RFC 9110, section 11: a scheme in any case, and one space or more after it.
             ("basic dGVzdDoxMjPCow==", "test", "123£"),
             ("BASIC dGVzdDoxMjPCow==", "test", "123£"),
             ("bAsIc    dGVzdDoxMjPCow==", "test", "123£"),

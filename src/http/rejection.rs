@@ -3,7 +3,7 @@
 use std::{error::Error, fmt};
 
 use http::{
-    HeaderValue, Response, StatusCode,
+    HeaderName, HeaderValue, Response, StatusCode,
     header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 
@@ -14,25 +14,26 @@ use crate::{error::Refusal, store::StoreError};
 ///
 /// It converts into a response with status, headers and a line of plain text, for any body that
 /// text converts into, such as [`String`], `Vec<u8>`, or the bodies of `axum` and `http-body-util`:
-/// `Response::from(rejection)`. In a function that returns `Result<_, Response<B>>`, `?` converts it.
-/// A server with a form of its own for errors takes [`status`](Self::status) and
-/// [`challenge`](Self::challenge).
+/// `Response::from(rejection)`. In a function that returns `Result<_, Response<B>>`, `?` converts
+/// it. A server with a form of its own for errors takes [`status`](Self::status) and
+/// [`header`](Self::header).
 ///
 /// Its `Display` output, like that of its [reason](Self::reason), contains no part of the request.
 #[derive(Debug)]
 pub struct Rejection {
     reason: RejectionReason,
-    /// `None` if the store is unavailable.
-    challenge: Option<HeaderValue>,
+    header: HeaderValue,
 }
 
 impl Rejection {
     pub(super) const fn challenged(reason: RejectionReason, challenge: HeaderValue) -> Self {
-        Self { reason, challenge: Some(challenge) }
+        Self { reason, header: challenge }
     }
 
     pub(super) const fn unavailable(error: StoreError) -> Self {
-        Self { reason: RejectionReason::Unavailable(error), challenge: None }
+        // Seconds (our decision).
+        let header = HeaderValue::from_static("1");
+        Self { reason: RejectionReason::Unavailable(error), header }
     }
 
     /// Why the request was not authenticated, for logs.
@@ -41,7 +42,7 @@ impl Rejection {
         &self.reason
     }
 
-    /// Whether the request had no `Authorization` header. A server may serve it as an anonymous one.
+    /// Whether the request had no `Authorization` header. A server may serve it as anonymous.
     ///
     /// False for every header that is invalid or denied: a client that tries to authenticate learns
     /// that it failed.
@@ -53,16 +54,21 @@ impl Rejection {
     /// 401, or 503 if the store is unavailable.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
-        match self.challenge {
-            Some(_) => StatusCode::UNAUTHORIZED,
-            None => StatusCode::SERVICE_UNAVAILABLE,
+        match self.reason {
+            RejectionReason::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::UNAUTHORIZED,
         }
     }
 
-    /// The value of `WWW-Authenticate` that every 401 has, or `None` for a 503.
+    /// The header that belongs to the status: `WWW-Authenticate` for a 401, `Retry-After` for a
+    /// 503.
     #[must_use]
-    pub const fn challenge(&self) -> Option<&HeaderValue> {
-        self.challenge.as_ref()
+    pub const fn header(&self) -> (HeaderName, &HeaderValue) {
+        let name = match self.reason {
+            RejectionReason::Unavailable(_) => RETRY_AFTER,
+            _ => WWW_AUTHENTICATE,
+        };
+        (name, &self.header)
     }
 
     /// What the client is told. It does not depend on what was wrong with its credentials.
@@ -95,13 +101,10 @@ impl<B: From<&'static str>> From<Rejection> for Response<B> {
     fn from(rejection: Rejection) -> Self {
         let mut response = Self::new(rejection.message().into());
         *response.status_mut() = rejection.status();
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        match rejection.challenge {
-            Some(challenge) => headers.insert(WWW_AUTHENTICATE, challenge),
-            // Seconds (our decision).
-            None => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
-        };
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers_mut().insert(CONTENT_TYPE, text);
+        let (name, value) = rejection.header();
+        response.headers_mut().insert(name, value.clone());
         response
     }
 }
