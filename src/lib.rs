@@ -9,6 +9,8 @@ mod credential_id;
 pub mod design {}
 mod environment;
 mod error;
+#[cfg(feature = "http")]
+pub mod http;
 mod manager;
 mod name;
 mod policy;

@@ -43,6 +43,19 @@
 //! Signatures are not checked, and permissions neither: whoever embeds this says who the caller is,
 //! and whether it may.
 //!
+//! # Inside an existing endpoint
+//!
+//! An endpoint that has parsed a request, and has users and policies of its own, executes the
+//! [`CREDENTIAL_ACTIONS`] in these steps; `examples/existing_iam.rs` shows a whole one.
+//!
+//! 1. [`Request::from_pairs`] takes the parsed parameters.
+//! 2. [`iam_action`](Request::iam_action), [`resource_arn`](Request::resource_arn) and
+//!    [`condition_keys`](Request::condition_keys) are what its policies decide by.
+//! 3. [`Request::execute`] executes the request, without parsing it again.
+//!
+//! Its users are registered with the manager when they are created, or before the first request
+//! that names them ([`ensure_user`](CredentialManager::ensure_user)).
+//!
 //! # What is refused, and in which order
 //!
 //! What cannot be read, then what has the wrong shape ([`RequestError`] has the order, and every
@@ -65,11 +78,13 @@ use crate::{
     store::{AsyncStore, Store},
 };
 
+pub use authorization::{AGE_DAYS_KEY, CREDENTIAL_ACTIONS, SERVICE_NAME_KEY};
 pub use refusal::{Dialect, ErrorResponse};
 pub use request::{Request, RequestError};
 
 mod action;
 mod answer;
+mod authorization;
 mod form;
 mod refusal;
 mod request;
@@ -107,11 +122,41 @@ pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
     let request = Request::read(request);
     async move {
         match request {
-            Ok(request) => match request.run(iam, caller).await {
-                Ok(answer) => answer.response(request.action, id),
-                Err(error) => ErrorResponse::of(&request, &error, dialect).response(id),
-            },
+            Ok(request) => request.execute_async(iam, caller, dialect, id).await,
             Err(error) => ErrorResponse::from(error).response(id),
+        }
+    }
+}
+
+impl Request {
+    /// Executes a request, and returns the response, an error response included.
+    ///
+    /// `caller` is the IAM user that a request without a user name stands for, if the caller is
+    /// one: the same as for [`resource_arn`](Self::resource_arn). The body may contain a secret, as
+    /// that of [`handle`] may.
+    pub fn execute<S: Store>(
+        &self,
+        iam: &CredentialManager<S>,
+        caller: Option<&UserName>,
+        dialect: Dialect,
+        id: RequestId,
+    ) -> Response<Vec<u8>> {
+        ready(self.execute_async(&iam.0, caller, dialect, id))
+    }
+
+    /// [`execute`](Self::execute) with a manager of an async store.
+    ///
+    /// For a future that is dropped, see [`AsyncCredentialManager`].
+    pub async fn execute_async<S: AsyncStore>(
+        &self,
+        iam: &AsyncCredentialManager<S>,
+        caller: Option<&UserName>,
+        dialect: Dialect,
+        id: RequestId,
+    ) -> Response<Vec<u8>> {
+        match self.run(iam, caller).await {
+            Ok(answer) => answer.response(self.action, id),
+            Err(error) => ErrorResponse::of(self, &error, dialect).response(id),
         }
     }
 }

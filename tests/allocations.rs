@@ -3,7 +3,11 @@
 use std::thread;
 
 use allocation_counter::measure;
-use service_specific_credentials::{CredentialManager, MemoryStore, ServiceName, UserName};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, header::AUTHORIZATION};
+use service_specific_credentials::{
+    CredentialManager, MemoryStore, ServiceName, UserName, http::HttpAuthenticator,
+};
 
 mod common;
 
@@ -28,7 +32,14 @@ fn authenticating_allocates_nothing() {
     assert_eq!(count(&|| drop(iam.authenticate(&codecommit, user_name, "x").unwrap_err())), 0);
     assert_eq!(count(&|| drop(iam.authenticate(&codecommit, "x", secret).unwrap_err())), 0);
     assert_eq!(count(&|| drop(door.authenticate(&codecommit, user_name, secret).unwrap())), 0);
+    let header = |value: String| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+    let basic = header(format!("Basic {}", STANDARD.encode(format!("{user_name}:{secret}"))));
+    let http = HttpAuthenticator::new(&iam, codecommit).unwrap();
+    assert_eq!(count(&|| drop(http.authenticate(&basic).unwrap())), 0);
     let secret = key.secret().expose();
+    let bearer = header(format!("Bearer {secret}"));
+    let http = HttpAuthenticator::new(&iam, bedrock.clone()).unwrap();
+    assert_eq!(count(&|| drop(http.authenticate(&bearer).unwrap())), 0);
     assert_eq!(count(&|| drop(iam.authenticate_api_key(&bedrock, secret).unwrap())), 0);
     assert_eq!(count(&|| drop(door.authenticate_api_key(&bedrock, secret).unwrap())), 0);
     assert_eq!(count(&|| drop(iam.list(&anika).unwrap())), 1, "the list itself");

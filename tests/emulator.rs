@@ -593,18 +593,26 @@ fn what_does_not_open_a_service_is_refused_whatever_is_wrong() {
         (BEDROCK, &["Authorization: Bearer ABSK"]),
         (BEDROCK, &[&*format!("Authorization: Bearer {key}A")]),
         (CODECOMMIT, &[&*format!("Authorization: Bearer {key}")]),
-        ("nothing.amazonaws.com", &[&*right]),
     ] {
         let answer = authenticate(&mut client, service, headers);
         assert_eq!(answer.refusal(), (401, "AccessDenied"), "{service} {headers:?}");
-        let scheme = if service == BEDROCK { "Bearer" } else { "Basic" };
-        let challenge = format!("{scheme} realm=\"{service}\"");
+        let challenge = if service != BEDROCK {
+            format!("Basic realm=\"{service}\", charset=\"UTF-8\"")
+        } else if headers.iter().any(|header| header.starts_with("Authorization: Bearer")) {
+            format!("Bearer realm=\"{service}\", error=\"invalid_token\"")
+        } else {
+            format!("Bearer realm=\"{service}\"")
+        };
         assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
         bodies.push(answer.body.replace(answer.element("RequestId"), ""));
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1);
 
+    // A service that is not supported is no fault of the client.
+    let answer = authenticate(&mut client, "nothing.amazonaws.com", &[&right]);
+    assert_eq!(answer.refusal(), (404, "NotSupportedService"));
+    assert_eq!(answer.header("www-authenticate"), None);
     for service in ["a%20b", "%ff", "a_b"] {
         let answer = authenticate(&mut client, service, &[&right]);
         assert_eq!(answer.refusal(), (404, "NotFound"), "{service}");
@@ -644,6 +652,7 @@ fn a_store_that_fails_is_no_refusal() {
     for header in [&header, &wrong] {
         let answer = authenticate(&mut client, CODECOMMIT, &[header]);
         assert_eq!(answer.refusal(), (503, "ServiceFailure"));
+        assert_eq!(answer.header("retry-after"), Some("1"));
         assert_eq!(answer.header("www-authenticate"), None);
     }
     assert_eq!(authenticate(&mut client, CODECOMMIT, &[]).status, 401);

@@ -12,11 +12,13 @@ use std::{
     },
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redb::{StorageBackend, backends::InMemoryBackend};
 use service_specific_credentials::{
     CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, MaxItems, Policy,
     ServiceName, Status, UserName,
-    store::{Commit, RedbOptions, RedbStore, Store},
+    http::HttpAuthenticator,
+    store::{Commit, RedbOptions, Store},
     testing::FixedClock,
 };
 
@@ -172,6 +174,22 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     assert_logs(&unknown(here, "unsupported-service"), || {
         iam.authenticate_api_key(&codecommit(), password).unwrap_err()
     });
+    // An invalid header is an event too; a missing one is no attempt.
+    let authorization = |value: String| {
+        http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value.parse().unwrap())])
+    };
+    let http = HttpAuthenticator::new(&iam, codecommit()).unwrap();
+    let http_of_all_accounts = HttpAuthenticator::all_accounts(&door, codecommit()).unwrap();
+    let digest = authorization(format!("Digest {password}"));
+    let unsupported = "unsupported-scheme";
+    assert_logs(&unknown(here, unsupported), || http.authenticate(&digest).unwrap_err());
+    assert_logs(&unknown("", unsupported), || {
+        http_of_all_accounts.authenticate(&digest).unwrap_err()
+    });
+    let (_, lines) = logged(|| http.authenticate(&http::HeaderMap::new()).unwrap_err());
+    assert!(lines.is_empty(), "{lines:?}");
+    let guess = authorization(format!("Basic {}", STANDARD.encode(format!("{alias}:guess"))));
+    assert_logs(&wrong, || http.authenticate(&guess).unwrap_err());
     order(Does::Fail);
     let outcome = " outcome=\"unavailable\" cause=the disk is on fire";
     let unavailable = event(here, " SERVICE", outcome);
@@ -288,7 +306,12 @@ impl StorageBackend for Disk {
 #[test]
 fn a_full_disk_is_told_in_the_event_and_in_the_error_once() {
     let disk = Disk { memory: Arc::default(), is_full: Arc::default() };
-    let store = RedbStore::open_backend(&RedbOptions::new(), disk.clone()).unwrap();
+    let store = RedbOptions::new()
+        .create_with_backend({
+            let disk = disk.clone();
+            move || Ok(disk.clone())
+        })
+        .unwrap();
     let (iam, _) = manager(store);
     let anika: UserName = name("anika");
     iam.register_user(&anika).unwrap();

@@ -136,6 +136,13 @@ fn any_form_is_answered() {
 }
 
 #[test]
+fn any_authorization_header_is_rejected() {
+    let tokens =
+        &["Basic ", "Bearer ", "bAsIc", " ", "\t", "=", "==", "Og==", "YTpi", "-_", ":", ","];
+    run(entries::authorization, seeds("authorization"), tokens);
+}
+
+#[test]
 fn any_marker_is_one_of_the_query_or_refused() {
     run(entries::marker, seeds("marker"), &["A", "=", "-", "_", "AQ", "\u{e9}", " ", "\n"]);
 }

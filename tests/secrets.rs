@@ -12,11 +12,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::{HeaderMap, Response, header::AUTHORIZATION};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use service_specific_credentials::{
     AuthenticationError, Authenticator, CredentialAge, CredentialManager, Entropy, EntropyError,
     Error, ListRequest, MaxItems, MemoryStore, Policy, RngEntropy, ServiceName, Status,
     SystemClock, SystemEntropy, UserName,
+    http::{Credentials, DecodeBuffer, HttpAuthenticator},
     store::{Commit, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
 };
@@ -83,6 +86,33 @@ fn the_hunt_finds_what_it_is_for() {
     assert!(!hunt.found_in(&format!("{issued:?}")));
 }
 
+/// The headers of a request with one `Authorization`.
+fn authorization(value: String) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
+}
+
+/// A name and a password, and then a token, of a request; right, wrong and unreadable.
+fn requests(name: &str, secret: &str) -> Vec<HeaderMap> {
+    let basic = |pair: String| authorization(format!("Basic {}", STANDARD.encode(pair)));
+    let mut twice = basic(format!("{name}:{secret}"));
+    twice.append(AUTHORIZATION, twice[AUTHORIZATION].clone());
+    vec![
+        basic(format!("{name}:{secret}")),
+        basic(format!("{name}:{secret}x")),
+        basic(format!("{secret}:{name}")),
+        basic(format!("{name} {secret}")),
+        basic(format!("{name}:{secret}\n")),
+        basic(format!("{name}:{}", secret.repeat(20))),
+        authorization(format!("Basic {name}:{secret}")),
+        authorization(format!("Bearer {secret}")),
+        authorization(format!("Bearer {secret}x")),
+        authorization(format!("Bearer {name}:{secret}")),
+        authorization(format!("Token {secret}")),
+        authorization(secret.to_owned()),
+        twice,
+    ]
+}
+
 /// A manager whose store notes every change that it is asked for, and what it noted.
 fn noting() -> (CredentialManager<impl Store>, Arc<Mutex<String>>) {
     let notes = Arc::new(Mutex::new(String::new()));
@@ -135,6 +165,16 @@ fn no_type_prints_a_secret() {
     debugged(&mut read, &iam.list_page(&ListRequest::new().all_users(true)));
     debugged(&mut read, &iam.users(None, MaxItems::default()));
     debugged(&mut read, &CredentialManager::builder(iam.account(), MemoryStore::new()));
+    for (service, issued) in [(codecommit(), &renewed), (bedrock(), &key)] {
+        let http = HttpAuthenticator::new(&iam, service).unwrap();
+        debugged(&mut read, &http);
+        for headers in requests(alias, issued.secret().expose()) {
+            let mut buffer = DecodeBuffer::new();
+            debugged(&mut read, &Credentials::parse(&headers, &mut buffer));
+            debugged(&mut read, &buffer);
+            debugged(&mut read, &http.authenticate(&headers));
+        }
+    }
     let (credential, secret) = renewed.into_parts();
     debugged(&mut read, &(credential, secret));
     debugged(&mut read, &iam.remove_user_with_credentials(&anika).unwrap());
@@ -241,6 +281,23 @@ fn no_error_holds_a_secret() {
         iam.authenticate(&name(CASSANDRA), expired.name().as_str(), expired.secret().expose())
             .unwrap_err(),
     ]);
+    let mut responses = Vec::new();
+    for does in [Does::What, Does::Fail] {
+        order(does);
+        for issued in issued {
+            for service in [codecommit(), bedrock(), name(CASSANDRA)] {
+                let http = HttpAuthenticator::new(&iam, service).unwrap();
+                for headers in requests(issued.name().as_str(), issued.secret().expose()) {
+                    let Err(rejection) = http.authenticate(&headers) else { continue };
+                    told(&mut read, &rejection);
+                    told(&mut read, rejection.reason());
+                    responses.push(Response::<String>::from(rejection));
+                }
+            }
+        }
+    }
+    debugged(&mut read, &responses);
+    assert!(responses.iter().all(|response| !response.body().contains("fire")));
     order(Does::Fail);
     refusals.push(
         iam.authenticate(&codecommit(), password.name().as_str(), password.secret().expose())

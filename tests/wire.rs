@@ -20,6 +20,8 @@ mod golden;
 mod lists;
 #[path = "wire/order.rs"]
 mod order;
+#[path = "wire/parsed.rs"]
+mod parsed;
 #[path = "wire/reading.rs"]
 mod reading;
 #[path = "wire/shapes.rs"]

@@ -28,7 +28,15 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Authenticator<S>(pub(super) AsyncAuthenticator<Immediate<S>>);
+pub struct Authenticator<S>(pub(crate) AsyncAuthenticator<Immediate<S>>);
+
+impl<S> Authenticator<S> {
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.0.policy()
+    }
+}
 
 impl<S: Store> Authenticator<S> {
     /// Authenticates against `store`.
@@ -78,6 +86,14 @@ impl<S> Clone for Authenticator<S> {
 #[derive(Debug)]
 pub struct AsyncAuthenticator<S> {
     pub(super) shared: Arc<Shared<S>>,
+}
+
+impl<S> AsyncAuthenticator<S> {
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
 }
 
 impl<S: AsyncStore> AsyncAuthenticator<S> {

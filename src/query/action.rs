@@ -24,6 +24,13 @@ macro_rules! actions {
                 }
             }
 
+            /// The name in the policies of IAM.
+            pub(super) const fn iam(self) -> &'static str {
+                match self {
+                    $(Self::$Action => concat!("iam:", $name)),+
+                }
+            }
+
             pub(super) const fn response(self) -> Root {
                 match self {
                     $(Self::$Action => root!(concat!($name, "Response"))),+

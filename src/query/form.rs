@@ -50,9 +50,16 @@ impl<'a> Form<'a> {
         if !is_percent_encoded(bytes) {
             return Err(FormError::Percent);
         }
+        Self::from_pairs(form_urlencoded::parse(bytes))
+    }
+
+    /// Takes parameters that are decoded already.
+    pub(super) fn from_pairs(
+        pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+    ) -> Result<Self, FormError> {
         let mut form = Self::default();
         let mut unknown = HashSet::new();
-        for (name, value) in form_urlencoded::parse(bytes) {
+        for (name, value) in pairs {
             let repeated = match form.slot(&name) {
                 Some(slot) => slot.replace(value).is_some(),
                 None => !unknown.insert(name),

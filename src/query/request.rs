@@ -20,16 +20,34 @@ const VERSION: &str = "2010-05-08";
 
 /// What somebody asked for: an operation, and parameters of the right shape.
 ///
-/// For whoever decides, before [`handle`](super::handle) does it, whether the caller may:
+/// [`handle`](super::handle) parses and executes a request in one call. A server that authorizes
+/// requests first, or has parsed them already, does it in steps:
 ///
 /// ```
-/// use service_specific_credentials::query::Request;
+/// use service_specific_credentials::{
+///     CredentialManager, MemoryStore, UserName,
+///     query::{Dialect, Request, RequestId},
+/// };
+///
+/// let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+/// iam.register_user(&"anika".parse()?)?;
+/// let caller: UserName = "anika".parse()?;
 ///
 /// let request = Request::from_form(
-///     b"Action=DeleteUser&Version=2010-05-08&UserName=anika",
+///     b"Action=CreateServiceSpecificCredential&Version=2010-05-08\
+///       &ServiceName=CodeCommit.amazonaws.com&CredentialAgeDays=30",
 /// )?;
-/// assert_eq!(request.action(), "DeleteUser");
-/// assert_eq!(request.user_name(), Some(&"anika".parse()?));
+/// assert_eq!(request.iam_action(), "iam:CreateServiceSpecificCredential");
+/// let resource = request.resource_arn(iam.account(), Some(&caller));
+/// assert_eq!(resource.as_deref(), Some("arn:aws:iam::123456789012:user/anika"));
+/// let keys: Vec<_> = request.condition_keys().collect();
+/// assert_eq!(keys[0].0, "iam:ServiceSpecificCredentialServiceName");
+/// assert_eq!(keys[0].1, "codecommit.amazonaws.com");
+/// assert_eq!(keys[1], ("iam:ServiceSpecificCredentialAgeDays", "30".to_owned()));
+///
+/// let id = RequestId::random();
+/// let response = request.execute(&iam, Some(&caller), Dialect::Documented, id);
+/// assert_eq!(response.status(), 200);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -92,7 +110,52 @@ impl Request {
         if bytes.len() > MAX_BYTES {
             return Err(RequestError::TooLarge);
         }
-        let form = Form::parse(bytes)?;
+        Self::from_parameters(Form::parse(bytes)?)
+    }
+
+    /// Parses the parameters of a request that was decoded already: pairs of a name and a value, in
+    /// any order.
+    ///
+    /// Any map of strings will do, and so will a list of pairs. Parameters that an operation does
+    /// not know are ignored, such as those of a signature.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use service_specific_credentials::query::Request;
+    ///
+    /// let parameters = HashMap::from([
+    ///     ("Action", "ListServiceSpecificCredentials"),
+    ///     ("Version", "2010-05-08"),
+    ///     ("UserName", "anika"),
+    /// ]);
+    /// let request = Request::from_pairs(&parameters)?;
+    /// assert_eq!(request.action(), "ListServiceSpecificCredentials");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestError`] says. Names and values have at most [`MAX_BYTES`] in all, with two bytes
+    /// more for each pair, as in a form.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, RequestError> {
+        let (mut kept, mut length) = (Vec::new(), 0_usize);
+        for (name, value) in pairs {
+            length = length
+                .saturating_add(2)
+                .saturating_add(name.as_ref().len())
+                .saturating_add(value.as_ref().len());
+            if length > MAX_BYTES {
+                return Err(RequestError::TooLarge);
+            }
+            kept.push((name, value));
+        }
+        let pairs = kept.iter().map(|(name, value)| (name.as_ref().into(), value.as_ref().into()));
+        Self::from_parameters(Form::from_pairs(pairs)?)
+    }
+
+    fn from_parameters(form: Form<'_>) -> Result<Self, RequestError> {
         let action = action(&form)?;
         let mut shapes = Shapes::default();
         let user = match action {
@@ -179,6 +242,15 @@ impl Request {
     #[must_use]
     pub fn service_name(&self) -> Option<&ServiceName> {
         self.service().map(|service| &service.name)
+    }
+
+    /// The lifetime that a new credential is to have, if one is named.
+    #[must_use]
+    pub const fn lifetime(&self) -> Option<CredentialAge> {
+        match &self.operation {
+            Operation::Create { age, .. } => *age,
+            _ => None,
+        }
     }
 
     /// The credential that is asked about, if one is named.

@@ -3,10 +3,11 @@
 
 use std::sync::LazyLock;
 
-use http::{Request as HttpRequest, Uri};
+use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, Uri, header::AUTHORIZATION};
 use roxmltree::Document;
 use service_specific_credentials::{
     CredentialManager, Error, ListRequest, Marker, MaxItems, MemoryStore, UserName,
+    http::{Credentials, DecodeBuffer, HttpAuthenticator},
     query::{self, Dialect, ErrorResponse, Request, RequestId},
     store::UserRecord,
     testing::{FixedClock, SeededEntropy},
@@ -82,6 +83,37 @@ pub(crate) fn form(bytes: &[u8]) {
                 assert_eq!((status, answer.body()), (refusal.status(), refusal.body()));
             }
         }
+    }
+}
+
+/// The bytes as an `Authorization` header of requests to a service with passwords and to one with
+/// API keys: each is rejected, since nothing that is fuzzed is a secret.
+pub(crate) fn authorization(bytes: &[u8]) {
+    let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
+    let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
+    let mut buffer = DecodeBuffer::new();
+    let parsed = Credentials::parse(&headers, &mut buffer);
+    let invalid = parsed.as_ref().err().map(|invalid| invalid.as_str());
+    match parsed {
+        Ok(Some(Credentials::Basic { name, password })) => {
+            assert!(name.len() <= 512 && password.len() <= 512 && !name.contains(':'));
+            // At least as many bytes are sent as are decoded.
+            assert!(name.len() + password.len() < bytes.len());
+        }
+        Ok(Some(Credentials::Bearer { token })) => {
+            assert!((1..=512).contains(&token.len()) && token.is_ascii());
+        }
+        Ok(None) => panic!("there is a header"),
+        Err(_) => {}
+    }
+    for (service, scheme) in [(CODECOMMIT, "Basic "), ("bedrock.amazonaws.com", "Bearer ")] {
+        let http = HttpAuthenticator::new(&STANDING, service.parse().unwrap()).unwrap();
+        let rejection = http.authenticate(&headers).unwrap_err();
+        let reason = rejection.reason().as_str();
+        assert!(!rejection.is_missing_credentials() && invalid.is_none_or(|it| it == reason));
+        let challenge = rejection.header().1.to_str().unwrap();
+        assert!(challenge.starts_with(scheme), "{challenge}");
+        assert_eq!(Response::<String>::from(rejection).status(), 401);
     }
 }
 

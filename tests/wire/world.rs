@@ -84,7 +84,7 @@ impl AsyncStore for Waits {
 /// an API key; `bo` has a credential that expires, `carl` none.
 pub(crate) struct World {
     pub(crate) iam: CredentialManager<Shared>,
-    waiting: AsyncCredentialManager<Waits>,
+    pub(crate) waiting: AsyncCredentialManager<Waits>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) fault: Arc<Mutex<Fault>>,
     names: Vec<(&'static str, String)>,
