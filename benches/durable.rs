@@ -66,7 +66,7 @@ fn populate(iam: &CredentialManager<RedbStore>, users: usize) -> Vec<Owner> {
                         let user = user(number);
                         iam.register_user(&user).unwrap();
                         let issued = iam.create(&user, service).unwrap();
-                        let login = issued.name().as_str().to_owned();
+                        let login = issued.service_user_name().as_str().to_owned();
                         Owner { user, login, password: issued.secret().expose().to_owned() }
                     };
                     numbers.iter().map(owner).collect::<Vec<_>>()
@@ -130,9 +130,13 @@ fn rows(users: std::ops::Range<usize>) -> Vec<Rows> {
             let record = store.find(&Key::User { account, name: &user }).unwrap().unwrap();
             let keys = [
                 Key::Credential { account, id: issued.id() },
-                Key::ServiceUser { account, service: &service, name: issued.name().as_str() },
-                Key::Member { account, service: None, user: &user },
-                Key::Member { account, service: Some(&service), user: &user },
+                Key::ServiceUser {
+                    account,
+                    service: &service,
+                    name: issued.service_user_name().as_str(),
+                },
+                Key::Holder { account, service: None, user: &user },
+                Key::Holder { account, service: Some(&service), user: &user },
             ];
             Rows {
                 id: record.id().as_bytes().to_vec(),

@@ -96,7 +96,9 @@ fn populate(users: usize) -> Population {
         for _ in 0..2 {
             let (credential, secret) = iam.create(&user, &service).unwrap().into_parts();
             let digest = Sha256::digest(secret.expose()).into();
-            plain.digests.insert(plain_key(&service, credential.name().as_str()), digest);
+            plain
+                .digests
+                .insert(plain_key(&service, credential.service_user_name().as_str()), digest);
             let id = credential.id().as_str().to_owned();
             plain.owners.insert(id, user.as_str().to_owned());
             passwords.push((credential.clone(), secret.expose().to_owned()));
@@ -107,7 +109,7 @@ fn populate(users: usize) -> Population {
         .map(|_| {
             let (credential, password) =
                 &passwords[usize::try_from(random()).unwrap() % passwords.len()];
-            let name = credential.name().as_str();
+            let name = credential.service_user_name().as_str();
             Pick {
                 user: credential.user_name().clone(),
                 plain_user: credential.user_name().as_str().to_owned(),

@@ -21,9 +21,9 @@ use rustix::termios::{
 use serde_json::{Value, json};
 use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, Credential,
-    CredentialAge, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential,
-    ListRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User, UserName,
-    store::{AnyStore, RedbStore},
+    CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential, Lifetime, ListRequest,
+    MaxItems, Policy, ServiceName, Status, SystemClock, User, UserName,
+    store::{DynAsyncStore, RedbStore},
 };
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -77,7 +77,7 @@ enum Command {
         at: Service,
         /// It expires after so many days
         #[arg(long, value_name = "DAYS", value_parser = days)]
-        days: Option<CredentialAge>,
+        days: Option<Lifetime>,
         #[command(flatten)]
         password: Password,
     },
@@ -91,7 +91,7 @@ enum Command {
     /// Show the credentials of all users that are older than so many days
     Audit {
         #[arg(long, value_name = "DAYS", value_parser = days)]
-        older_than: CredentialAge,
+        older_than: Lifetime,
         /// Only those for this service
         #[arg(long, value_name = "NAME")]
         service: Option<ServiceName>,
@@ -172,9 +172,9 @@ struct Sure {
     yes: bool,
 }
 
-fn days(text: &str) -> Result<CredentialAge, String> {
+fn days(text: &str) -> Result<Lifetime, String> {
     let days = text.parse().map_err(|_| "not a number of days".to_owned())?;
-    CredentialAge::days(days).map_err(|error| error.to_string())
+    Lifetime::days(days).map_err(|error| error.to_string())
 }
 
 /// Why a command did not do what it was asked to.
@@ -279,7 +279,7 @@ async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// Opens the store. A mistyped path is told from an empty store, unless a file is wanted.
-async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure> {
+async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<DynAsyncStore, Failure> {
     let choice = match choice {
         // A global option cannot be a required one.
         None => {
@@ -305,7 +305,7 @@ async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure
 }
 
 struct Tool {
-    store: AnyStore,
+    store: DynAsyncStore,
     account: AccountId,
     json: bool,
 }
@@ -316,7 +316,7 @@ impl Tool {
         &self,
         service: Option<&ServiceName>,
         password: &Password,
-    ) -> Result<AsyncCredentialManager<AnyStore>, Failure> {
+    ) -> Result<AsyncCredentialManager<DynAsyncStore>, Failure> {
         let mut policy = Policy::builder();
         if let Some(service) = service
             && Policy::default().kind(service).is_none()
@@ -331,7 +331,7 @@ impl Tool {
     }
 
     /// A manager for what needs neither a service nor a password.
-    fn plain(&self) -> AsyncCredentialManager<AnyStore> {
+    fn plain(&self) -> AsyncCredentialManager<DynAsyncStore> {
         AsyncCredentialManager::new(self.account, self.store.clone())
     }
 
@@ -429,7 +429,7 @@ impl Tool {
         let found = credentials.iter().find(|credential| credential.id() == id);
         let iam = self.manager(found.map(Credential::service), password)?;
         if let Some(found) = found {
-            let name = found.name();
+            let name = found.service_user_name();
             confirm(sure, &format!("Reset {name}? Its present password stops working at once."))?;
         }
         let issued = iam.reset(user, id).await?;
@@ -451,7 +451,7 @@ impl Tool {
         };
         match who {
             // Names compare without case.
-            Ok(who) if who.credential().name().as_str().eq_ignore_ascii_case(name) => {
+            Ok(who) if who.credential().service_user_name().as_str().eq_ignore_ascii_case(name) => {
                 let (user, id) = (who.user_name(), who.credential_id());
                 self.say(
                     || json!({ "user": user.as_str(), "id": id.as_str() }),
@@ -460,7 +460,7 @@ impl Tool {
             }
             Ok(_) => Err(Failure::Refused(format!("refused: the key is not that of {name}"))),
             // Whoever sits here can read the store, and may know why.
-            Err(AuthenticationError::Refused(refusal)) => {
+            Err(AuthenticationError::Denied(refusal)) => {
                 Err(Failure::Refused(format!("refused: {refusal} ({})", refusal.reason())))
             }
             Err(AuthenticationError::Unavailable(error)) => Err(Failure::Store(explain(&error))),
@@ -477,7 +477,8 @@ impl Tool {
     }
 
     fn print(&self, what: &str, issued: &IssuedCredential) -> io::Result<()> {
-        let (name, id, password) = (issued.name(), issued.id(), issued.secret().expose());
+        let (name, id, password) =
+            (issued.service_user_name(), issued.id(), issued.secret().expose());
         let mut out = io::stdout();
         if self.json {
             let mut object = json!(issued.credential());
@@ -524,7 +525,7 @@ fn row(credential: &Credential, now: OffsetDateTime) -> [String; 7] {
     };
     [
         credential.user_name().to_string(),
-        credential.name().to_string(),
+        credential.service_user_name().to_string(),
         credential.service().to_string(),
         credential.status().to_string(),
         relative(credential.created(), now),

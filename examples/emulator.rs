@@ -52,7 +52,7 @@ use service_specific_credentials::{
     AccountId, AsyncCredentialManager, Policy, ServiceName, UserName,
     http::{AsyncHttpAuthenticator, Rejection, RejectionReason},
     query::{Dialect, ErrorResponse},
-    store::{AnyStore, RedbStore},
+    store::{DynAsyncStore, RedbStore},
 };
 use tokio::sync::oneshot;
 
@@ -200,7 +200,7 @@ impl Signals {
 
 /// Authenticates the request at the service in its path.
 async fn authenticate(
-    State(manager): State<AsyncCredentialManager<AnyStore>>,
+    State(manager): State<AsyncCredentialManager<DynAsyncStore>>,
     service: Result<Path<ServiceName>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {

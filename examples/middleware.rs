@@ -29,12 +29,12 @@ use axum::{
     routing::get,
 };
 use service_specific_credentials::{
-    AsyncCredentialManager, Authenticated, MemoryStore, ServiceName, http::AsyncHttpAuthenticator,
-    store::Immediate,
+    AsyncCredentialManager, Identity, MemoryStore, ServiceName, http::AsyncHttpAuthenticator,
+    store::SyncAdapter,
 };
 use tokio::net::TcpListener;
 
-type Authenticator = AsyncHttpAuthenticator<Immediate<MemoryStore>>;
+type Authenticator = AsyncHttpAuthenticator<SyncAdapter<MemoryStore>>;
 
 /// Inserts the identity into the request, or rejects the request.
 async fn authenticate(
@@ -59,26 +59,26 @@ async fn authenticate(
     Ok(next.run(request).await)
 }
 
-async fn read(identity: Option<Extension<Authenticated>>) -> String {
+async fn read(identity: Option<Extension<Identity>>) -> String {
     match identity {
         Some(Extension(identity)) => format!("hello, {}\n", identity.user_name()),
         None => "hello, stranger\n".to_owned(),
     }
 }
 
-async fn write(Extension(identity): Extension<Authenticated>) -> String {
+async fn write(Extension(identity): Extension<Identity>) -> String {
     format!("{} wrote\n", identity.user_name())
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let store = Immediate::new(MemoryStore::new());
+    let store = SyncAdapter::new(MemoryStore::new());
     let manager = AsyncCredentialManager::new("123456789012".parse()?, store);
     let service: ServiceName = "codecommit.amazonaws.com".parse()?;
     let anika = "anika".parse()?;
     manager.register_user(&anika).await?;
     let issued = manager.create(&anika, &service).await?;
-    println!("service user name  {}", issued.name());
+    println!("service user name  {}", issued.service_user_name());
     println!("password           {}", issued.secret().expose());
 
     let authenticator = AsyncHttpAuthenticator::new(&manager, service)?;

@@ -36,14 +36,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     step("List them: everything but the passwords, of which only digests are kept");
     list(&iam, &anika)?;
 
-    let sign_in =
-        |password: &str| match iam.authenticate(&codecommit, first.name().as_str(), password) {
-            Ok(who) => println!("accepted         {} is {}", first.name(), who.user_name()),
-            Err(AuthenticationError::Refused(refusal)) => {
-                println!("refused          {refusal} (for the log: {})", refusal.reason());
-            }
-            Err(AuthenticationError::Unavailable(error)) => println!("try again later  {error}"),
-        };
+    let sign_in = |password: &str| match iam.authenticate(
+        &codecommit,
+        first.service_user_name().as_str(),
+        password,
+    ) {
+        Ok(who) => {
+            println!("accepted         {} is {}", first.service_user_name(), who.user_name())
+        }
+        Err(AuthenticationError::Denied(refusal)) => {
+            println!("refused          {refusal} (for the log: {})", refusal.reason());
+        }
+        Err(AuthenticationError::Unavailable(error)) => println!("try again later  {error}"),
+    };
 
     step("Sign in with the first");
     sign_in(first.secret().expose());
@@ -71,7 +76,7 @@ fn step(what: &str) {
 }
 
 fn show(issued: &IssuedCredential) {
-    println!("user name        {}", issued.name());
+    println!("user name        {}", issued.service_user_name());
     println!("password         {}", issued.secret().expose());
     println!("id               {}", issued.id());
 }
@@ -83,7 +88,7 @@ fn list(iam: &CredentialManager<MemoryStore>, user: &UserName) -> Result<(), Box
         println!(
             "{}  {}  {:8}  of {} at {}",
             credential.id(),
-            credential.name(),
+            credential.service_user_name(),
             credential.status(),
             credential.user_name(),
             credential.service(),

@@ -48,7 +48,7 @@ impl Credential {
     /// The service user name, or the alias of an API key. It is used again once the credential
     /// is deleted.
     #[must_use]
-    pub const fn name(&self) -> &ServiceUserName {
+    pub const fn service_user_name(&self) -> &ServiceUserName {
         &self.name
     }
 
@@ -106,10 +106,10 @@ impl IssuedCredential {
         self.credential.id()
     }
 
-    /// The [service user name or alias](Credential::name) of the credential.
+    /// The [service user name or alias](Credential::service_user_name) of the credential.
     #[must_use]
-    pub const fn name(&self) -> &ServiceUserName {
-        self.credential.name()
+    pub const fn service_user_name(&self) -> &ServiceUserName {
+        self.credential.service_user_name()
     }
 
     /// The [kind](Credential::kind) of the credential.
@@ -187,16 +187,16 @@ invalid_value! {
 /// How long a credential lives: 1 to 36,600 days (*recorded*) of 86,400 seconds.
 ///
 /// ```
-/// use service_specific_credentials::CredentialAge;
+/// use service_specific_credentials::Lifetime;
 ///
-/// assert_eq!(CredentialAge::days(90)?.as_days(), 90);
-/// assert!(CredentialAge::days(0).is_err());
-/// # Ok::<(), service_specific_credentials::InvalidCredentialAge>(())
+/// assert_eq!(Lifetime::days(90)?.as_days(), 90);
+/// assert!(Lifetime::days(0).is_err());
+/// # Ok::<(), service_specific_credentials::InvalidLifetime>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialAge(u32);
+pub struct Lifetime(u32);
 
-impl CredentialAge {
+impl Lifetime {
     /// The fewest days.
     pub const MIN_DAYS: u32 = 1;
     /// The most days.
@@ -207,11 +207,11 @@ impl CredentialAge {
     /// # Errors
     ///
     /// If it is not between [`MIN_DAYS`](Self::MIN_DAYS) and [`MAX_DAYS`](Self::MAX_DAYS).
-    pub const fn days(days: u32) -> Result<Self, InvalidCredentialAge> {
+    pub const fn days(days: u32) -> Result<Self, InvalidLifetime> {
         match days {
-            ..Self::MIN_DAYS => Err(InvalidCredentialAge(Constraint::MinValue(Self::MIN_DAYS))),
+            ..Self::MIN_DAYS => Err(InvalidLifetime(Constraint::MinValue(Self::MIN_DAYS))),
             Self::MIN_DAYS..=Self::MAX_DAYS => Ok(Self(days)),
-            _ => Err(InvalidCredentialAge(Constraint::MaxValue(Self::MAX_DAYS))),
+            _ => Err(InvalidLifetime(Constraint::MaxValue(Self::MAX_DAYS))),
         }
     }
 
@@ -223,6 +223,6 @@ impl CredentialAge {
 }
 
 invalid_value! {
-    /// The number of days is not a [`CredentialAge`].
-    pub struct InvalidCredentialAge, "credential age in days", parameter "credentialAgeDays";
+    /// The number of days is not a [`Lifetime`].
+    pub struct InvalidLifetime, "credential age in days", parameter "credentialAgeDays";
 }

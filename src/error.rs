@@ -299,7 +299,7 @@ impl fmt::Display for ErrorCode {
 pub enum AuthenticationError {
     /// What was presented does not open the service: HTTP 401.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Denied(#[from] Denial),
     /// The store could not be asked, or its index is
     /// [corrupt](crate::store::CorruptIndex), and nobody knows: HTTP 503. Never answer this as a
     /// refusal. Git, for one, forgets a stored password when it is refused.
@@ -313,20 +313,20 @@ pub enum AuthenticationError {
 /// learns it learns which names there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the credential is not valid for this service")]
-pub struct Refusal(pub(crate) RefusalReason);
+pub struct Denial(pub(crate) DenialReason);
 
-impl Refusal {
+impl Denial {
     /// What was wrong, for logs alone.
     #[must_use]
-    pub const fn reason(&self) -> RefusalReason {
+    pub const fn reason(&self) -> DenialReason {
         self.0
     }
 }
 
-/// Why a credential was [refused](Refusal).
+/// Why a credential was [refused](Denial).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum RefusalReason {
+pub enum DenialReason {
     /// More than 512 bytes were presented as a name or as a secret. They were not hashed.
     TooLong,
     /// The policy does not name the service, or not for credentials of this kind.
@@ -341,7 +341,7 @@ pub enum RefusalReason {
     Expired,
 }
 
-impl RefusalReason {
+impl DenialReason {
     /// The reason in one word, for a field of a log line.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -356,7 +356,7 @@ impl RefusalReason {
     }
 }
 
-impl fmt::Display for RefusalReason {
+impl fmt::Display for DenialReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }

@@ -64,7 +64,7 @@
 //! ```
 //! use http::{HeaderMap, Method};
 //! use service_specific_credentials::{
-//!     Authenticated, MemoryStore,
+//!     Identity, MemoryStore,
 //!     http::{HttpAuthenticator, Rejection},
 //! };
 //!
@@ -72,7 +72,7 @@
 //!     authenticator: &HttpAuthenticator<MemoryStore>,
 //!     method: &Method,
 //!     headers: &HeaderMap,
-//! ) -> Result<Option<Authenticated>, Rejection> {
+//! ) -> Result<Option<Identity>, Rejection> {
 //!     match authenticator.authenticate(headers) {
 //!         Ok(identity) => Ok(Some(identity)),
 //!         Err(rejection) if method == Method::GET && rejection.is_missing_credentials() => {

@@ -29,19 +29,19 @@ mod user_name;
 
 pub use account_id::{AccountId, InvalidAccountId};
 pub use credential::{
-    Credential, CredentialAge, CredentialKind, InvalidCredentialAge, InvalidStatus,
-    IssuedCredential, Status,
+    Credential, CredentialKind, InvalidLifetime, InvalidStatus, IssuedCredential, Lifetime, Status,
 };
 pub use credential_id::{CredentialId, InvalidCredentialId};
 pub use environment::{
     Clock, Entropy, EntropyError, RepeatedEntropy, RngEntropy, SystemClock, SystemEntropy,
 };
 pub use error::{
-    AuthenticationError, Constraint, Error, ErrorCode, InvalidParameter, Refusal, RefusalReason,
+    AuthenticationError, Constraint, Denial, DenialReason, Error, ErrorCode, InvalidParameter,
 };
 pub use manager::{
-    AsyncAuthenticator, AsyncCredentialManager, Authenticated, Authenticator, CredentialManager,
-    CredentialManagerBuilder, InvalidMarker, InvalidMaxItems, ListRequest, Marker, MaxItems, Page,
+    AsyncAuthenticator, AsyncCredentialManager, Authenticator, CredentialManager,
+    CredentialManagerBuilder, Identity, InvalidMarker, InvalidMaxItems, ListRequest, Marker,
+    MaxItems, Page,
 };
 pub use policy::{Alphabet, InvalidPolicy, Numbering, Policy, PolicyBuilder};
 pub use secret::Secret;

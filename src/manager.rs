@@ -5,14 +5,14 @@ use std::{
 };
 
 use crate::{
-    AccountId, AuthenticationError, Clock, Credential, CredentialAge, CredentialId, Entropy, Error,
-    IssuedCredential, Policy, ServiceName, Status, User, UserName,
-    store::{Immediate, Store, Verified},
+    AccountId, AuthenticationError, Clock, Credential, CredentialId, Entropy, Error,
+    IssuedCredential, Lifetime, Policy, ServiceName, Status, User, UserName,
+    store::{Store, SyncAdapter, Verified},
     timestamp::Timestamp,
 };
 
 pub use asynchronous::AsyncCredentialManager;
-pub use authentication::Authenticated;
+pub use authentication::Identity;
 pub use authenticator::{AsyncAuthenticator, Authenticator};
 pub use builder::CredentialManagerBuilder;
 pub use listing::{InvalidMaxItems, ListRequest, MaxItems, Page};
@@ -37,7 +37,7 @@ mod trace;
 ///
 /// ```
 /// use service_specific_credentials::{
-///     AccountId, CredentialAge, CredentialManager, ErrorCode, MemoryStore, ServiceName, Status,
+///     AccountId, Lifetime, CredentialManager, ErrorCode, MemoryStore, ServiceName, Status,
 ///     UserName,
 /// };
 ///
@@ -52,7 +52,7 @@ mod trace;
 /// assert_eq!(issued.name().as_str(), "anika+1-at-123456789012");
 /// let password = issued.secret().expose(); // the only time
 ///
-/// iam.create_with(&anika, &codecommit, CredentialAge::days(90)?)?;
+/// iam.create_with(&anika, &codecommit, Lifetime::days(90)?)?;
 /// assert_eq!(iam.create(&anika, &codecommit).unwrap_err().code(), ErrorCode::LimitExceeded);
 ///
 /// let who = iam.authenticate(&codecommit, "anika+1-at-123456789012", password)?;
@@ -63,7 +63,7 @@ mod trace;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct CredentialManager<S>(pub(crate) AsyncCredentialManager<Immediate<S>>);
+pub struct CredentialManager<S>(pub(crate) AsyncCredentialManager<SyncAdapter<S>>);
 
 /// What managers of one store share.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl<S> Shared<S> {
     }
 }
 
-/// What a future of an [`Immediate`] store yields. Such a future is ready when it is first asked.
+/// What a future of an [`SyncAdapter`] store yields. Such a future is ready when it is first asked.
 pub(crate) fn ready<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let mut context = Context::from_waker(Waker::noop());
@@ -171,7 +171,7 @@ impl<S: Store> CredentialManager<S> {
         &self,
         user: &UserName,
         service: &ServiceName,
-        age: CredentialAge,
+        age: Lifetime,
     ) -> Result<IssuedCredential, Error> {
         ready(self.0.create_with(user, service, age))
     }
@@ -283,7 +283,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// # Errors
     ///
-    /// [`Refused`](AuthenticationError::Refused) if they do not open the service: an unknown name,
+    /// [`Denied`](AuthenticationError::Denied) if they do not open the service: an unknown name,
     /// a wrong password, an inactive or expired credential, a service that the policy does not
     /// have, or more than 512 bytes. [`Unavailable`](AuthenticationError::Unavailable) if the store
     /// failed, which is no refusal.
@@ -292,7 +292,7 @@ impl<S: Store> CredentialManager<S> {
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         ready(self.0.authenticate(service, name, password))
     }
 
@@ -305,7 +305,7 @@ impl<S: Store> CredentialManager<S> {
         &self,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         ready(self.0.authenticate_api_key(service, secret))
     }
 }

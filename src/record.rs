@@ -2,10 +2,9 @@ use smallvec::SmallVec;
 use time::OffsetDateTime;
 
 use crate::{
-    AccountId, Credential, CredentialAge, CredentialId, CredentialKind, EntropyError, Error,
-    Numbering, Policy, RepeatedEntropy, Secret, ServiceName, ServiceUserName, Status, User, UserId,
-    UserName, secret::Digest, service_user_name::GeneratedName, store::Listing,
-    timestamp::Timestamp,
+    AccountId, Credential, CredentialId, CredentialKind, EntropyError, Error, Lifetime, Numbering,
+    Policy, RepeatedEntropy, Secret, ServiceName, ServiceUserName, Status, User, UserId, UserName,
+    secret::Digest, service_user_name::GeneratedName, store::Listing, timestamp::Timestamp,
 };
 
 pub use codec::DecodeError;
@@ -141,7 +140,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) service: &'a ServiceName,
     pub(crate) password: Secret,
     pub(crate) created: Timestamp,
-    pub(crate) age: Option<CredentialAge>,
+    pub(crate) age: Option<Lifetime>,
 }
 
 /// A record with a credential that has just got a secret.
@@ -198,10 +197,10 @@ impl UserRecord {
             [
                 Some(Key::Credential { account, id }),
                 Some(Key::ServiceUser { account, service, name: name.as_str() }),
-                first.then_some(Key::Member { account, service: Some(service), user }),
+                first.then_some(Key::Holder { account, service: Some(service), user }),
             ]
         });
-        let member = Key::Member { account, service: None, user };
+        let member = Key::Holder { account, service: None, user };
         [Some(Key::User { account, name: user }), (!self.credentials.is_empty()).then_some(member)]
             .into_iter()
             .chain(own)
@@ -216,7 +215,7 @@ impl UserRecord {
                 Key::User { name, .. } => self.name == *name,
                 Key::Credential { id, .. } => self.find(id).is_some(),
                 Key::ServiceUser { service, name, .. } => self.place_named(service, name).is_some(),
-                Key::Member { service, user, .. } => self.name == *user && self.has_any_at(service),
+                Key::Holder { service, user, .. } => self.name == *user && self.has_any_at(service),
             }
     }
 
@@ -225,7 +224,7 @@ impl UserRecord {
         self.account == account
             && match listing {
                 Listing::Users => true,
-                Listing::Members { service } => self.has_any_at(service),
+                Listing::Holders { service } => self.has_any_at(service),
             }
     }
 
@@ -349,7 +348,7 @@ impl UserRecord {
             active: true,
             created: draft.created,
             expires: draft.age.map(|age| draft.created.plus_days(age.as_days())),
-            digest: Digest::NONE,
+            digest: Digest::DUMMY,
         };
         let api_key = credential.give_secret(&draft.password, policy)?;
         if self.find(&credential.id).is_some() || self.has_digest(&credential.digest) {

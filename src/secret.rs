@@ -173,7 +173,7 @@ pub(crate) enum Digest {
 
 impl Digest {
     /// Stands for the digest that a name nobody holds does not have.
-    pub(crate) const NONE: Self = Self::Sha256([0; 32]);
+    pub(crate) const DUMMY: Self = Self::Sha256([0; 32]);
 
     pub(crate) fn of(secret: &[u8]) -> Self {
         #[cfg(test)]
@@ -291,7 +291,7 @@ pub(crate) mod tests {
         for other in [&b""[..], b"Secret", b"secre", b"secret\0"] {
             assert!(!digest.verify(other));
         }
-        assert!(!Digest::NONE.verify(b""));
+        assert!(!Digest::DUMMY.verify(b""));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{error::Error as StdError, fmt, num::NonZeroUsize, ops::Bound, sync::Ar
 use crate::{AccountId, ServiceName, UserName, causes::Causes, record::listing_prefix};
 
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
-pub use asynchronous::{AnyStore, AsyncStore, Immediate};
+pub use asynchronous::{AsyncStore, DynAsyncStore, SyncAdapter};
 pub use copy::{CopyError, copy_users};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -66,10 +66,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// If the store cannot tell whether the change was made.
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError>;
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError>;
 
     /// The records that hold a key in `range`, each once, in its order, as many as it
-    /// [permits](Range::limit). Fewer only if there are no more.
+    /// [permits](ScanRange::limit). Fewer only if there are no more.
     ///
     /// A record that holds its key from before the call until after it is returned. One that
     /// meanwhile gains or loses its key may be returned or not.
@@ -77,7 +77,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// If the store cannot be read.
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError>;
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError>;
 }
 
 macro_rules! forward {
@@ -87,11 +87,11 @@ macro_rules! forward {
                 (**self).find(key)
             }
 
-            fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+            fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
                 (**self).commit(change)
             }
 
-            fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+            fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
                 (**self).scan(range)
             }
         }
@@ -106,7 +106,7 @@ forward!(&S, Box<S>, Arc<S>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use = "a change that was not applied is made again or given up"]
 #[expect(clippy::exhaustive_enums, reason = "a caller handles every answer")]
-pub enum Commit {
+pub enum CommitOutcome {
     /// It was made.
     Applied,
     /// It was not made: the store does not hold the revision that it starts from.
@@ -172,14 +172,14 @@ fn difference<'a>(
 /// Which keys a [scan](Store::scan) reads: those of one account and one [listing](Listing), in order
 /// of the users' names.
 #[derive(Clone, Copy, Debug)]
-pub struct Range<'a> {
+pub struct ScanRange<'a> {
     account: AccountId,
     listing: Listing<'a>,
     start: Bound<&'a UserName>,
     limit: NonZeroUsize,
 }
 
-impl<'a> Range<'a> {
+impl<'a> ScanRange<'a> {
     /// At most `limit` records of a listing, from a name on.
     #[must_use]
     pub const fn new(
@@ -237,19 +237,19 @@ impl<'a> Range<'a> {
         let account = self.account;
         match self.listing {
             Listing::Users => Key::User { account, name },
-            Listing::Members { service } => Key::Member { account, service, user: name },
+            Listing::Holders { service } => Key::Holder { account, service, user: name },
         }
     }
 }
 
-/// What a [`Range`] lists.
+/// What a [`ScanRange`] lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "a store handles every listing")]
 pub enum Listing<'a> {
     /// Every user: [`Key::User`].
     Users,
-    /// The users who hold a credential: [`Key::Member`].
-    Members {
+    /// The users who hold a credential: [`Key::Holder`].
+    Holders {
         /// At this service, or, for `None`, at any.
         service: Option<&'a ServiceName>,
     },

@@ -8,9 +8,9 @@
 )]
 
 use service_specific_credentials::{
-    AccountId, Authenticated, AuthenticationError, Authenticator, CredentialManager, Error,
-    IssuedCredential, ListRequest, MaxItems, MemoryStore, Policy, RefusalReason, ServiceName,
-    Status, UserName,
+    AccountId, AuthenticationError, Authenticator, CredentialManager, DenialReason, Error,
+    Identity, IssuedCredential, ListRequest, MaxItems, MemoryStore, Policy, ServiceName, Status,
+    UserName,
     store::{Key, Store as _},
     testing::{FixedClock, SeededEntropy},
 };
@@ -48,9 +48,9 @@ fn accounts() -> Accounts {
     Accounts { first, second, anika, codecommit, bedrock, passwords, keys }
 }
 
-fn reason(result: Result<Authenticated, AuthenticationError>) -> RefusalReason {
+fn reason(result: Result<Identity, AuthenticationError>) -> DenialReason {
     match result {
-        Err(AuthenticationError::Refused(refusal)) => refusal.reason(),
+        Err(AuthenticationError::Denied(refusal)) => refusal.reason(),
         other => panic!("{other:?}"),
     }
 }
@@ -62,7 +62,7 @@ fn the_same_names_mean_different_users_and_credentials() {
     assert_ne!(one.id(), other.id());
     assert_eq!([one.account(), other.account()], [first.account(), second.account()]);
     for issued in [&passwords, &keys] {
-        let names = issued.each_ref().map(|issued| issued.name().as_str());
+        let names = issued.each_ref().map(|issued| issued.service_user_name().as_str());
         assert_eq!(names, ["anika-at-123456789012", "anika-at-000000000001"]);
     }
 }
@@ -100,8 +100,12 @@ fn an_id_of_another_account_is_no_id() {
         assert!(matches!(result, Err(Error::NoSuchCredential { .. })), "{result:?}");
     }
     assert_eq!(first.list(&anika).unwrap(), before);
-    first.authenticate(&codecommit, foreign.name().as_str(), foreign.secret().expose()).unwrap();
-    second.authenticate(&codecommit, own.name().as_str(), own.secret().expose()).unwrap();
+    first
+        .authenticate(&codecommit, foreign.service_user_name().as_str(), foreign.secret().expose())
+        .unwrap();
+    second
+        .authenticate(&codecommit, own.service_user_name().as_str(), own.secret().expose())
+        .unwrap();
 }
 
 #[test]
@@ -111,21 +115,21 @@ fn secrets_open_their_own_account_alone() {
         (&first, &second, &passwords[0], &passwords[1]),
         (&second, &first, &passwords[1], &passwords[0]),
     ] {
-        let (name, secret) = (own.name().as_str(), own.secret().expose());
+        let (name, secret) = (own.service_user_name().as_str(), own.secret().expose());
         let who = iam.authenticate(&codecommit, name, secret).unwrap();
         assert_eq!((who.account(), who.credential().id()), (iam.account(), own.id()));
         let elsewhere = other.authenticate(&codecommit, name, secret);
-        assert_eq!(reason(elsewhere), RefusalReason::UnknownName);
+        assert_eq!(reason(elsewhere), DenialReason::UnknownName);
         let crossed = iam.authenticate(&codecommit, name, foreign.secret().expose());
-        assert_eq!(reason(crossed), RefusalReason::WrongSecret);
-        let crossed = iam.authenticate(&codecommit, foreign.name().as_str(), secret);
-        assert_eq!(reason(crossed), RefusalReason::UnknownName);
+        assert_eq!(reason(crossed), DenialReason::WrongSecret);
+        let crossed = iam.authenticate(&codecommit, foreign.service_user_name().as_str(), secret);
+        assert_eq!(reason(crossed), DenialReason::UnknownName);
     }
     for (iam, other, key) in [(&first, &second, &keys[0]), (&second, &first, &keys[1])] {
         let who = iam.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
         assert_eq!((who.account(), who.credential().id()), (iam.account(), key.id()));
         let elsewhere = other.authenticate_api_key(&bedrock, key.secret().expose());
-        assert_eq!(reason(elsewhere), RefusalReason::UnknownName);
+        assert_eq!(reason(elsewhere), DenialReason::UnknownName);
     }
 }
 
@@ -138,7 +142,7 @@ fn an_authenticator_takes_the_account_from_the_name() {
     for (iam, password, key) in
         [(&first, &passwords[0], &keys[0]), (&second, &passwords[1], &keys[1])]
     {
-        let (name, secret) = (password.name().as_str(), password.secret().expose());
+        let (name, secret) = (password.service_user_name().as_str(), password.secret().expose());
         let user_id = iam.user(password.credential().user_name()).unwrap().id();
         let bearer = key.secret().expose();
         let found = [
@@ -154,14 +158,14 @@ fn an_authenticator_takes_the_account_from_the_name() {
             assert_eq!((who.account(), who.user_id()), (iam.account(), user_id));
         }
     }
-    let [one, other] = passwords.each_ref().map(|issued| issued.name().as_str());
+    let [one, other] = passwords.each_ref().map(|issued| issued.service_user_name().as_str());
     let [first_secret, second_secret] = passwords.each_ref().map(|issued| issued.secret().expose());
     for (name, secret, expected) in [
-        (one, second_secret, RefusalReason::WrongSecret),
-        (other, first_secret, RefusalReason::WrongSecret),
-        ("anika-at-999999999999", first_secret, RefusalReason::UnknownName),
-        ("anika-at-", first_secret, RefusalReason::UnknownName),
-        ("anika", first_secret, RefusalReason::UnknownName),
+        (one, second_secret, DenialReason::WrongSecret),
+        (other, first_secret, DenialReason::WrongSecret),
+        ("anika-at-999999999999", first_secret, DenialReason::UnknownName),
+        ("anika-at-", first_secret, DenialReason::UnknownName),
+        ("anika", first_secret, DenialReason::UnknownName),
     ] {
         assert_eq!(reason(borrowed.authenticate(&codecommit, name, secret)), expected, "{name}");
     }
@@ -185,9 +189,11 @@ fn changes_in_one_account_leave_the_other_as_it_is() {
     assert_eq!(second.list(&anika).unwrap(), before);
     assert_eq!(second.user(&anika).unwrap(), user);
     let own = &passwords[1];
-    second.authenticate(&codecommit, own.name().as_str(), own.secret().expose()).unwrap();
+    second
+        .authenticate(&codecommit, own.service_user_name().as_str(), own.secret().expose())
+        .unwrap();
     let issued = second.create(&anika, &codecommit).unwrap();
-    assert_eq!(issued.name().as_str(), "anika+1-at-000000000001");
+    assert_eq!(issued.service_user_name().as_str(), "anika+1-at-000000000001");
 }
 
 #[test]
@@ -213,10 +219,10 @@ fn every_key_begins_with_its_account() {
         let service = &codecommit;
         [
             Key::User { account, name: &anika },
-            Key::Member { account, service: None, user: &anika },
-            Key::Member { account, service: Some(service), user: &anika },
+            Key::Holder { account, service: None, user: &anika },
+            Key::Holder { account, service: Some(service), user: &anika },
             Key::Credential { account, id: issued.id() },
-            Key::ServiceUser { account, service, name: issued.name().as_str() },
+            Key::ServiceUser { account, service, name: issued.service_user_name().as_str() },
         ]
         .map(|key| first.store().find(&key).unwrap().map(|record| record.account()))
     };

@@ -21,7 +21,7 @@ fn authenticating_allocates_nothing() {
     iam.register_user(&anika).unwrap();
     let password = iam.create(&anika, &codecommit).unwrap();
     let key = iam.create(&anika, &bedrock).unwrap();
-    let (user_name, secret) = (password.name().as_str(), password.secret().expose());
+    let (user_name, secret) = (password.service_user_name().as_str(), password.secret().expose());
     let door = iam.authenticator();
     // On a thread of its own: whatever a first call prepares is counted too.
     let count = |call: &(dyn Fn() + Sync)| {

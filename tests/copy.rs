@@ -10,7 +10,7 @@ use std::{
 
 use service_specific_credentials::{
     CredentialManager, MemoryStore,
-    store::{self, CopyError, Immediate},
+    store::{self, CopyError, SyncAdapter},
 };
 
 mod common;
@@ -19,7 +19,7 @@ use common::{ACCOUNT, CODECOMMIT, name};
 
 /// Copies the users of a store into another one that never waits.
 fn copy(from: &MemoryStore, to: &MemoryStore) -> Result<usize, CopyError> {
-    let (from, to) = (Immediate::new(from), Immediate::new(to));
+    let (from, to) = (SyncAdapter::new(from), SyncAdapter::new(to));
     let copying = pin!(store::copy_users(&from, &to, name(ACCOUNT)));
     match copying.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(copied) => copied,

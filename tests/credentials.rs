@@ -23,7 +23,7 @@ use rustix::{
 };
 use serde_json::Value;
 use service_specific_credentials::{
-    CredentialAge, CredentialManager, Policy, store::RedbStore, testing::FixedClock,
+    CredentialManager, Lifetime, Policy, store::RedbStore, testing::FixedClock,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -360,7 +360,7 @@ fn an_expired_credential_says_so() {
     let iam = desk.iam_at(dawn());
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
-    let day = CredentialAge::days(1).unwrap();
+    let day = Lifetime::days(1).unwrap();
     let issued = iam.create_with(&anika, &name(CODECOMMIT), day).unwrap();
     assert_eq!(*iam.policy(), Policy::default());
     drop(iam);

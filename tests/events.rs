@@ -18,7 +18,7 @@ use service_specific_credentials::{
     CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, MaxItems, Policy,
     ServiceName, Status, UserName,
     http::HttpAuthenticator,
-    store::{Commit, RedbOptions, Store},
+    store::{CommitOutcome, RedbOptions, Store},
     testing::FixedClock,
 };
 
@@ -144,7 +144,7 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
 fn an_authentication_logs_one_event_without_what_was_presented() {
     let (iam, anika, order) = ordered();
     let issued = iam.create(&anika, &codecommit()).unwrap();
-    let (alias, password) = (issued.name().as_str(), issued.secret().expose());
+    let (alias, password) = (issued.service_user_name().as_str(), issued.secret().expose());
     let event = |account: &str, whose: &str, outcome: &str| {
         let service = "service=codecommit.amazonaws.com";
         let level = if outcome.contains("unavailable") { "WARN" } else { "INFO" };
@@ -355,7 +355,7 @@ fn every_operation_field_and_outcome_is_documented() {
     let refuses = Arc::new(Mutex::new(false));
     let refusing = Arc::clone(&refuses);
     let (stuck, _) = manager(Told::new(move |asked: Asked<'_>| match asked {
-        Asked::Commit(_) if *refusing.lock().unwrap() => Does::Nothing(Commit::Stale),
+        Asked::Commit(_) if *refusing.lock().unwrap() => Does::Nothing(CommitOutcome::Stale),
         _ => Does::What,
     }));
     stuck.register_user(&anika).unwrap();
@@ -367,7 +367,7 @@ fn every_operation_field_and_outcome_is_documented() {
     let (unsure, _) = manager(unsure);
     let ((), lines) = logged(|| {
         let issued = iam.create(&anika, &codecommit()).unwrap();
-        let (id, login) = (issued.id(), issued.name().as_str());
+        let (id, login) = (issued.id(), issued.service_user_name().as_str());
         iam.authenticate(&codecommit(), login, issued.secret().expose()).unwrap();
         iam.authenticate(&codecommit(), login, "guess").unwrap_err();
         iam.ensure_user(&bo).unwrap();

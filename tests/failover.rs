@@ -152,7 +152,7 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
 async fn judge(iam: &Manager, user: &UserName, notes: &Notes) {
     let codecommit: ServiceName = name(CODECOMMIT);
     let opens = async |issued: &IssuedCredential| {
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&codecommit, login, secret).await.is_ok()
     };
     let listed = iam.list(user).await.unwrap();

@@ -17,7 +17,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 use service_specific_credentials::{
-    Alphabet, CredentialAge, CredentialManager, Policy, Status, UserName, testing::FixedClock,
+    Alphabet, CredentialManager, Lifetime, Policy, Status, UserName, testing::FixedClock,
 };
 
 mod common;
@@ -69,7 +69,7 @@ fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
     let issued = world.anika();
     let server = world.serve(&["--create"]);
     let url = server.bare_url("team/demo.git");
-    world.remember(&server, issued.name().as_str(), issued.secret().expose());
+    world.remember(&server, issued.service_user_name().as_str(), issued.secret().expose());
     world.work("work");
     world.does("work", &["push", &url, "main"]);
     // Git writes it anew each time that it was accepted.
@@ -79,7 +79,7 @@ fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
     assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
     assert_eq!(fs::read_to_string(world.remembered()).unwrap(), remembered);
 
-    world.remember(&server, issued.name().as_str(), "wrong");
+    world.remember(&server, issued.service_user_name().as_str(), "wrong");
     let complaint = world.fails("clone", &["fetch"]);
     assert!(complaint.contains("Authentication failed"), "{complaint}");
     assert!(complaint.contains("the credential is not valid for this service"), "{complaint}");
@@ -114,7 +114,8 @@ fn users_are_told_apart() {
     assert_eq!(fs::read_to_string(seen).unwrap(), expected);
 
     // One's name with the other's password opens nothing.
-    let mixed = server.url(users[0].1.name().as_str(), users[1].1.secret().expose(), "demo");
+    let mixed =
+        server.url(users[0].1.service_user_name().as_str(), users[1].1.secret().expose(), "demo");
     let complaint = world.fails("", &["clone", &mixed, "clone"]);
     assert!(complaint.contains("Authentication failed"), "{complaint}");
 }
@@ -138,7 +139,7 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
     let past = CredentialManager::builder(name(ACCOUNT), iam.store().clone())
         .clock(FixedClock::new(dawn()))
         .build();
-    let expired = past.create_with(&jane, &codecommit, CredentialAge::days(1).unwrap()).unwrap();
+    let expired = past.create_with(&jane, &codecommit, Lifetime::days(1).unwrap()).unwrap();
     // A user of the same name in another account.
     let other = iam.for_account(name("210987654321"));
     other.register_user(&anika).unwrap();
@@ -157,11 +158,11 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
     let password = valid.secret().expose();
     for header in [
         "X: no credential at all".to_owned(),
-        basic(valid.name().as_str(), "wrong"),
-        basic(valid.name().as_str(), ""),
+        basic(valid.service_user_name().as_str(), "wrong"),
+        basic(valid.service_user_name().as_str(), ""),
         basic("", ""),
         basic("nobody", password),
-        basic(valid.name().as_str(), &"x".repeat(5000)),
+        basic(valid.service_user_name().as_str(), &"x".repeat(5000)),
         "Authorization: Basic".to_owned(),
         "Authorization: Basic !".to_owned(),
         format!("Authorization: Basic {}", STANDARD.encode("no colon")),
@@ -320,7 +321,7 @@ fn a_url_safe_password_stands_in_a_url_as_it_is() {
     }
     drop(iam);
     let server = world.serve(&["--create"]);
-    let (user, password) = (issued.name(), issued.secret().expose());
+    let (user, password) = (issued.service_user_name(), issued.secret().expose());
     let url = format!("http://{user}:{password}@{}/demo", server.address);
     world.work("work");
     world.does("work", &["push", &url, "main"]);
@@ -642,7 +643,7 @@ fn a_store_that_fails_is_no_refusal() {
     let answer = server.admin("CreateUser", &[("UserName", "jane")]);
     assert_eq!((status(&answer), element(&answer, "Code")), (500, "ServiceFailure"));
 
-    world.remember(&server, issued.name().as_str(), issued.secret().expose());
+    world.remember(&server, issued.service_user_name().as_str(), issued.secret().expose());
     let remembered = fs::read_to_string(world.remembered()).unwrap();
     world.work("work");
     let complaint = world.fails("work", &["push", &server.bare_url("demo"), "main"]);
@@ -652,7 +653,7 @@ fn a_store_that_fails_is_no_refusal() {
     drop(server);
 
     let server = world.serve(&["--create"]);
-    world.remember(&server, issued.name().as_str(), issued.secret().expose());
+    world.remember(&server, issued.service_user_name().as_str(), issued.secret().expose());
     world.does("work", &["push", &server.bare_url("demo"), "main"]);
 }
 

@@ -19,13 +19,13 @@ use http::{
     header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use service_specific_credentials::{
-    AsyncCredentialManager, Authenticated, CredentialAge, CredentialManager, Error, Policy,
-    RefusalReason, ServiceName, Status, UserName,
+    AsyncCredentialManager, CredentialManager, DenialReason, Error, Identity, Lifetime, Policy,
+    ServiceName, Status, UserName,
     http::{
         AsyncHttpAuthenticator, HttpAuthenticator, InvalidAuthorization, InvalidRealm, Rejection,
         RejectionReason,
     },
-    store::Immediate,
+    store::SyncAdapter,
     testing::FixedClock,
 };
 use time::Duration;
@@ -57,22 +57,23 @@ impl World {
         let (iam, clock) = common::manager(store, Policy::default());
         let anika: UserName = name("anika");
         iam.register_user(&anika).unwrap();
-        let day = CredentialAge::days(1).unwrap();
+        let day = Lifetime::days(1).unwrap();
         let expired = iam.create_with(&anika, &name(CASSANDRA), day).unwrap();
         clock.advance(Duration::DAY);
         let active = iam.create(&anika, &name(CODECOMMIT)).unwrap();
         let inactive = iam.create(&anika, &name(CODECOMMIT)).unwrap();
         iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
         let key = iam.create(&anika, &name(BEDROCK)).unwrap();
-        let [active, inactive, expired, key] = [active, inactive, expired, key]
-            .map(|issued| (issued.name().to_string(), issued.secret().expose().to_owned()));
+        let [active, inactive, expired, key] = [active, inactive, expired, key].map(|issued| {
+            (issued.service_user_name().to_string(), issued.secret().expose().to_owned())
+        });
         Self { iam, clock, does, active, inactive, expired, key }
     }
 
     /// Authenticates in every way. The results are the same.
-    fn authenticate(&self, service: &str, headers: &HeaderMap) -> Result<Authenticated, Rejection> {
+    fn authenticate(&self, service: &str, headers: &HeaderMap) -> Result<Identity, Rejection> {
         let service: ServiceName = name(service);
-        let store = Immediate::new(Arc::clone(self.iam.store()));
+        let store = SyncAdapter::new(Arc::clone(self.iam.store()));
         let waiting = AsyncCredentialManager::builder(self.iam.account(), store);
         let waiting = waiting.clock(Arc::clone(&self.clock)).build_async();
         let one = HttpAuthenticator::new(&self.iam, service.clone()).unwrap();
@@ -138,7 +139,7 @@ fn a_password_and_an_api_key_authenticate() {
     ] {
         let identity = world.authenticate(service, &headers).unwrap();
         assert_eq!(identity.user_name().as_str(), "anika");
-        assert_eq!(identity.credential().name().as_str(), alias);
+        assert_eq!(identity.credential().service_user_name().as_str(), alias);
     }
 }
 
@@ -254,7 +255,7 @@ fn a_rejection_tells_a_log_its_causes() {
     let rejection = world.authenticate(CODECOMMIT, &basic(&world.inactive)).unwrap_err();
     assert_eq!(rejection.to_string(), "the credential is not valid for this service");
     let RejectionReason::Denied(denial) = rejection.reason() else { panic!("{rejection:?}") };
-    assert_eq!(denial.reason(), RefusalReason::Inactive);
+    assert_eq!(denial.reason(), DenialReason::Inactive);
 
     *world.does.lock().unwrap() = Does::Fail;
     let rejection = world.authenticate(CODECOMMIT, &basic(&world.active)).unwrap_err();
@@ -312,12 +313,12 @@ fn what_a_middleware_needs_holds() {
     fn middleware<T: Clone + Send + Sync + 'static>() {}
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
     fn sendable<T: Send>(_: &T) {}
-    middleware::<AsyncHttpAuthenticator<Immediate<Told<fn(Asked<'_>) -> Does>>>>();
-    middleware::<Authenticated>();
+    middleware::<AsyncHttpAuthenticator<SyncAdapter<Told<fn(Asked<'_>) -> Does>>>>();
+    middleware::<Identity>();
     error::<Rejection>();
 
     let world = World::new();
-    let store = Immediate::new(Arc::clone(world.iam.store()));
+    let store = SyncAdapter::new(Arc::clone(world.iam.store()));
     let waiting = AsyncCredentialManager::new(world.iam.account(), store);
     let authenticator = AsyncHttpAuthenticator::new(&waiting, name(CODECOMMIT)).unwrap();
     sendable(&authenticator.authenticate(&HeaderMap::new()));

@@ -18,7 +18,7 @@ use proptest::{
 };
 use service_specific_credentials::{
     AccountId, CredentialId, CredentialManager, MemoryStore, Policy, ServiceName, UserName,
-    store::{Key, Listing, Range, Store, UserRecord},
+    store::{Key, Listing, ScanRange, Store, UserRecord},
     testing::SeededEntropy,
 };
 
@@ -44,7 +44,7 @@ impl Owned {
                 Key::ServiceUser { account: *account, service, name }
             }
             Self::Member(account, service, user) => {
-                Key::Member { account: *account, service: service.as_ref(), user }
+                Key::Holder { account: *account, service: service.as_ref(), user }
             }
         }
     }
@@ -173,10 +173,10 @@ fn a_key_has_the_form_that_is_described() {
             "\x03git.example.com\0anika+1\0É",
         ),
         (
-            Key::Member { account, service: Some(&service), user: &user },
+            Key::Holder { account, service: Some(&service), user: &user },
             "\x04git.example.com\0anika",
         ),
-        (Key::Member { account, service: None, user: &user }, "\x04\0anika"),
+        (Key::Holder { account, service: None, user: &user }, "\x04\0anika"),
     ] {
         let bytes = [&123_456_789_012_u64.to_be_bytes(), expected.as_bytes()].concat();
         assert_eq!(key.encode(), bytes, "{key:?}");
@@ -207,14 +207,14 @@ fn a_listing_is_one_run_of_keys_in_order_of_names() {
         for (left, right, service) in &names {
             let listing = service
                 .as_ref()
-                .map_or(Listing::Users, |service| Listing::Members { service: service.as_ref() });
-            let range = Range::new(account, listing, Bound::Unbounded, NonZeroUsize::MAX);
+                .map_or(Listing::Users, |service| Listing::Holders { service: service.as_ref() });
+            let range = ScanRange::new(account, listing, Bound::Unbounded, NonZeroUsize::MAX);
             let key = |user| range.key(user).encode();
             assert_eq!(key(left).cmp(&key(right)), left.cmp(right), "{left} {right}");
 
             let is_listed = |key: &Key<'_>| match (*key, listing) {
                 (Key::User { account: of, .. }, Listing::Users) => of == account,
-                (Key::Member { account: of, service, .. }, Listing::Members { service: at }) => {
+                (Key::Holder { account: of, service, .. }, Listing::Holders { service: at }) => {
                     (of, service) == (account, at)
                 }
                 _ => false,
@@ -234,7 +234,7 @@ fn members_are_in_order_of_services() {
         &(accounts(), vec((proptest::option::of(services()), users()), 30)),
         |(account, mut of)| {
             let key = |(service, user): &(Option<ServiceName>, UserName)| {
-                Key::Member { account, service: service.as_ref(), user }.encode()
+                Key::Holder { account, service: service.as_ref(), user }.encode()
             };
             of.sort_by_cached_key(key);
             assert!(of.is_sorted(), "{of:?}");
@@ -253,7 +253,7 @@ fn no_key_is_longer_than_stated() {
         (Key::User { account, name: &user }, 73),
         (Key::Credential { account, id }, 137),
         (Key::ServiceUser { account, service, name: &text }, 650),
-        (Key::Member { account, service: Some(service), user: &user }, 202),
+        (Key::Holder { account, service: Some(service), user: &user }, 202),
     ] {
         assert_eq!(key.encode().len(), length);
     }
@@ -285,7 +285,7 @@ fn records() -> Vec<Arc<UserRecord>> {
         .iter()
         .flat_map(|iam| {
             let range =
-                Range::new(iam.account(), Listing::Users, Bound::Unbounded, NonZeroUsize::MAX);
+                ScanRange::new(iam.account(), Listing::Users, Bound::Unbounded, NonZeroUsize::MAX);
             iam.store().scan(&range).unwrap()
         })
         .collect()

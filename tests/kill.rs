@@ -85,7 +85,8 @@ fn work(iam: &CredentialManager<RedbStore>, thread: usize, mut rng: ChaCha20Rng)
             let service = if of(CODECOMMIT) < 2 { CODECOMMIT } else { CASSANDRA };
             say(&format!("begin {thread} create {service}"));
             let issued = iam.create(&user, &name(service)).unwrap();
-            let (id, login, secret) = (issued.id(), issued.name(), issued.secret().expose());
+            let (id, login, secret) =
+                (issued.id(), issued.service_user_name(), issued.secret().expose());
             say(&format!("done {thread} create {id} {login} {secret}"));
             held.push(issued.credential().clone());
             continue;
@@ -178,7 +179,8 @@ impl Ledger {
                         listed.iter().find(|held| !known.contains_key(held.id().as_str()));
                     if let Some(held) = unknown {
                         assert_eq!(*held.service(), service);
-                        let (login, id) = (held.name().to_string(), held.id().to_string());
+                        let (login, id) =
+                            (held.service_user_name().to_string(), held.id().to_string());
                         known.insert(id, Known { service, login, secret: None });
                         made = true;
                     }
@@ -205,7 +207,10 @@ impl Ledger {
             assert_eq!(ids, known.keys().collect::<Vec<_>>());
             for held in &listed {
                 let known = &known[held.id().as_str()];
-                assert_eq!((held.service(), held.name().as_str()), (&known.service, &*known.login));
+                assert_eq!(
+                    (held.service(), held.service_user_name().as_str()),
+                    (&known.service, &*known.login)
+                );
                 assert!(known.secret.is_none() || known.opens(iam));
             }
         }
@@ -235,8 +240,8 @@ fn opens(
     secret: &str,
 ) -> bool {
     match iam.authenticate(service, login, secret) {
-        Ok(who) => who.credential().name().as_str() == login,
-        Err(AuthenticationError::Refused(_)) => false,
+        Ok(who) => who.credential().service_user_name().as_str() == login,
+        Err(AuthenticationError::Denied(_)) => false,
         Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
     }
 }

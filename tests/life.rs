@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
-    AccountId, AuthenticationError, Authenticator, Clock, Credential, CredentialAge, CredentialId,
-    CredentialKind, CredentialManager, Error, ErrorCode, IssuedCredential, ListRequest, MaxItems,
-    MemoryStore, Numbering, Policy, RefusalReason, ServiceName, Status, UserName,
+    AccountId, AuthenticationError, Authenticator, Clock, Credential, CredentialId, CredentialKind,
+    CredentialManager, DenialReason, Error, ErrorCode, IssuedCredential, Lifetime, ListRequest,
+    MaxItems, MemoryStore, Numbering, Policy, ServiceName, Status, UserName,
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -44,22 +44,24 @@ fn create(iam: &Manager, user: &str) -> IssuedCredential {
 /// The name of the user's next credential, without what every name ends in.
 fn next_name(iam: &Manager, user: &str) -> String {
     let issued = create(iam, user);
-    issued.name().as_str().strip_suffix("-at-123456789012").unwrap().to_owned()
+    issued.service_user_name().as_str().strip_suffix("-at-123456789012").unwrap().to_owned()
 }
 
 /// The id of the credential that opens, or why none does.
-fn open(iam: &Manager, issued: &IssuedCredential) -> Result<CredentialId, RefusalReason> {
+fn open(iam: &Manager, issued: &IssuedCredential) -> Result<CredentialId, DenialReason> {
     let (service, secret) = (issued.credential().service(), issued.secret().expose());
     let answer = match issued.kind() {
-        CredentialKind::Password => iam.authenticate(service, issued.name().as_str(), secret),
+        CredentialKind::Password => {
+            iam.authenticate(service, issued.service_user_name().as_str(), secret)
+        }
         CredentialKind::ApiKey => iam.authenticate_api_key(service, secret),
     };
     answer.map(|who| who.credential().id().clone()).map_err(refusal)
 }
 
-fn refusal(error: AuthenticationError) -> RefusalReason {
+fn refusal(error: AuthenticationError) -> DenialReason {
     match error {
-        AuthenticationError::Refused(refusal) => refusal.reason(),
+        AuthenticationError::Denied(refusal) => refusal.reason(),
         AuthenticationError::Unavailable(error) => unreachable!("{error}"),
     }
 }
@@ -68,8 +70,8 @@ fn opens(iam: &Manager, issued: &IssuedCredential) -> bool {
     open(iam, issued).is_ok_and(|id| id == *issued.id())
 }
 
-fn days(days: u32) -> CredentialAge {
-    CredentialAge::days(days).unwrap()
+fn days(days: u32) -> Lifetime {
+    Lifetime::days(days).unwrap()
 }
 
 fn ids(credentials: &[Credential]) -> Vec<&CredentialId> {
@@ -81,7 +83,7 @@ fn the_sample_of_the_documentation_comes_out() {
     let (iam, _, _) = anika(Policy::default());
     let issued = iam.create(&name("Anika"), &name("CodeCommit.amazonaws.com")).unwrap();
     let credential = issued.credential();
-    assert_eq!(credential.name().as_str(), "anika+1-at-123456789012");
+    assert_eq!(credential.service_user_name().as_str(), "anika+1-at-123456789012");
     assert_eq!(credential.user_name().as_str(), "anika");
     assert_eq!(credential.service().as_str(), "codecommit.amazonaws.com");
     assert_eq!(credential.status(), Status::Active);
@@ -105,7 +107,7 @@ fn recorded_passwords_have_60_characters() {
     let (iam, _, _) = anika(Policy::recorded());
     let issued = create(&iam, "anika");
     assert_eq!(issued.secret().expose().len(), 60);
-    assert_eq!(issued.name().as_str(), "anika-at-123456789012");
+    assert_eq!(issued.service_user_name().as_str(), "anika-at-123456789012");
 }
 
 #[test]
@@ -118,7 +120,7 @@ fn a_service_user_name_is_presented_in_any_case_and_a_password_in_its_own() {
     };
     assert_eq!(open("ANIKA+1-AT-123456789012", password), Ok(()));
     let loud = password.to_ascii_uppercase();
-    assert_eq!(open("anika+1-at-123456789012", &loud), Err(RefusalReason::WrongSecret));
+    assert_eq!(open("anika+1-at-123456789012", &loud), Err(DenialReason::WrongSecret));
 }
 
 #[test]
@@ -136,8 +138,9 @@ fn the_lowest_free_number_is_taken() {
         }
         let delete = |number: &str| {
             let listed = iam.list(&anika).unwrap();
-            let named =
-                |held: &&Credential| held.name().as_str().starts_with(&format!("{number}-"));
+            let named = |held: &&Credential| {
+                held.service_user_name().as_str().starts_with(&format!("{number}-"))
+            };
             iam.delete(&anika, listed.iter().find(named).unwrap().id()).unwrap();
         };
         for gone in [second, first, third] {
@@ -155,8 +158,8 @@ fn the_lowest_free_number_is_taken() {
 fn names_are_numbered_anew_for_each_service() {
     let (iam, _, anika) = anika(Policy::default());
     for service in [CODECOMMIT, CASSANDRA, BEDROCK] {
-        let names =
-            [(); 2].map(|()| iam.create(&anika, &name(service)).unwrap().name().to_string());
+        let names = [(); 2]
+            .map(|()| iam.create(&anika, &name(service)).unwrap().service_user_name().to_string());
         assert_eq!(names, ["anika+1-at-123456789012", "anika+2-at-123456789012"]);
     }
     assert_eq!(iam.list(&anika).unwrap().len(), 6);
@@ -167,13 +170,13 @@ fn a_password_opens_one_service_only() {
     let (iam, _, anika) = anika(Policy::default());
     let issued = create(&iam, "anika");
     let other = iam.create(&anika, &name(CASSANDRA)).unwrap();
-    assert_eq!(issued.name(), other.name());
+    assert_eq!(issued.service_user_name(), other.service_user_name());
     let password = issued.secret().expose();
-    let refused = iam.authenticate(&name(CASSANDRA), issued.name().as_str(), password);
-    assert_eq!(refusal(refused.unwrap_err()), RefusalReason::WrongSecret);
+    let refused = iam.authenticate(&name(CASSANDRA), issued.service_user_name().as_str(), password);
+    assert_eq!(refusal(refused.unwrap_err()), DenialReason::WrongSecret);
     iam.delete(&anika, other.id()).unwrap();
-    let refused = iam.authenticate(&name(CASSANDRA), issued.name().as_str(), password);
-    assert_eq!(refusal(refused.unwrap_err()), RefusalReason::UnknownName);
+    let refused = iam.authenticate(&name(CASSANDRA), issued.service_user_name().as_str(), password);
+    assert_eq!(refusal(refused.unwrap_err()), DenialReason::UnknownName);
 }
 
 #[test]
@@ -184,13 +187,16 @@ fn a_renamed_user_keeps_the_names_and_the_next_holder_gets_the_next() {
         let (iam, _) = manager(MemoryStore::new(), policy);
         let a = iam.register_user(&name("a")).unwrap();
         let issued = create(&iam, "a");
-        assert_eq!(issued.name().as_str(), format!("{old}-at-123456789012"));
+        assert_eq!(issued.service_user_name().as_str(), format!("{old}-at-123456789012"));
         let b = iam.rename_user(&name("a"), &name("b")).unwrap();
         assert_eq!((b.id(), b.created()), (a.id(), a.created()));
         assert_eq!(iam.user(&name("a")).unwrap_err().code(), ErrorCode::NoSuchEntity);
 
         let [listed] = &iam.list(&name("b")).unwrap()[..] else { unreachable!() };
-        assert_eq!((listed.name(), listed.id()), (issued.name(), issued.id()));
+        assert_eq!(
+            (listed.service_user_name(), listed.id()),
+            (issued.service_user_name(), issued.id())
+        );
         assert_eq!(listed.user_name().as_str(), "b");
         assert!(opens(&iam, &issued));
 
@@ -198,7 +204,11 @@ fn a_renamed_user_keeps_the_names_and_the_next_holder_gets_the_next() {
         assert_ne!(other.id(), a.id());
         assert_eq!(next_name(&iam, "a"), next);
         assert_eq!(next_name(&iam, "b"), own);
-        let who = iam.authenticate(&codecommit(), issued.name().as_str(), issued.secret().expose());
+        let who = iam.authenticate(
+            &codecommit(),
+            issued.service_user_name().as_str(),
+            issued.secret().expose(),
+        );
         assert_eq!(who.unwrap().user_id(), a.id());
 
         iam.delete(&name("b"), issued.id()).unwrap();
@@ -255,7 +265,7 @@ fn a_user_may_respell_the_name() {
     assert_eq!(again.name().as_str(), "ANIKA");
     let listed = iam.list(&anika).unwrap();
     assert_eq!(listed.first().unwrap().user_name().as_str(), "ANIKA");
-    assert_eq!(listed.first().unwrap().name().as_str(), "anika+1-at-123456789012");
+    assert_eq!(listed.first().unwrap().service_user_name().as_str(), "anika+1-at-123456789012");
     assert!(opens(&iam, &issued));
     assert_eq!(next_name(&iam, "anika"), "ANIKA+2");
     let users = iam.users(None, MaxItems::default()).unwrap().items;
@@ -282,7 +292,7 @@ fn a_credential_expires_at_the_very_millisecond() {
             clock.set(instant + later);
             assert_eq!(read(), [Status::Expired; 2]);
             for issued in [&password, &key] {
-                assert_eq!(open(&iam, issued), Err(RefusalReason::Expired));
+                assert_eq!(open(&iam, issued), Err(DenialReason::Expired));
             }
         }
         assert_eq!(who.credential().status(), Status::Active, "it was when it was presented");
@@ -331,7 +341,7 @@ fn an_inactive_credential_that_expires_reads_expired() {
     iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
     clock.advance(Duration::DAY);
     assert_eq!(iam.list(&anika).unwrap().first().unwrap().status(), Status::Expired);
-    assert_eq!(open(&iam, &issued), Err(RefusalReason::Expired));
+    assert_eq!(open(&iam, &issued), Err(DenialReason::Expired));
 }
 
 #[test]
@@ -339,7 +349,7 @@ fn a_clock_that_steps_back_breaks_nothing() {
     let (iam, clock, anika) = anika(Policy::default());
     let issued = iam.create_with(&anika, &codecommit(), days(1)).unwrap();
     clock.advance(Duration::DAY);
-    assert_eq!(open(&iam, &issued), Err(RefusalReason::Expired));
+    assert_eq!(open(&iam, &issued), Err(DenialReason::Expired));
     clock.advance(-Duration::days(2));
     assert!(opens(&iam, &issued), "expiry follows the clock of the call");
     let earlier = create(&iam, "anika");
@@ -410,9 +420,9 @@ fn a_reset_changes_the_secret_and_nothing_else() {
             assert!(before.contains(renewed.credential()));
             assert_eq!(renewed.credential().status(), status);
             assert_ne!(renewed.secret().expose(), issued.secret().expose());
-            assert_eq!(open(&iam, &issued), Err(RefusalReason::WrongSecret));
+            assert_eq!(open(&iam, &issued), Err(DenialReason::WrongSecret));
             iam.set_status(&anika, issued.id(), Status::Active).unwrap();
-            assert_eq!(open(&iam, &issued), Err(RefusalReason::WrongSecret));
+            assert_eq!(open(&iam, &issued), Err(DenialReason::WrongSecret));
             assert!(opens(&iam, &renewed));
         }
     }
@@ -425,8 +435,8 @@ fn an_inactive_credential_does_not_open_until_it_is_active() {
         let other = iam.create(&anika, issued.credential().service()).unwrap();
         for (status, expected) in [
             (Status::Active, Ok(issued.id().clone())),
-            (Status::Inactive, Err(RefusalReason::Inactive)),
-            (Status::Inactive, Err(RefusalReason::Inactive)),
+            (Status::Inactive, Err(DenialReason::Inactive)),
+            (Status::Inactive, Err(DenialReason::Inactive)),
             (Status::Active, Ok(issued.id().clone())),
             (Status::Active, Ok(issued.id().clone())),
         ] {
@@ -442,12 +452,12 @@ fn a_deleted_credential_is_gone() {
     let (iam, _, anika) = anika(Policy::default());
     let [gone, other] = [(); 2].map(|()| create(&iam, "anika"));
     iam.delete(&anika, gone.id()).unwrap();
-    assert_eq!(open(&iam, &gone), Err(RefusalReason::UnknownName));
+    assert_eq!(open(&iam, &gone), Err(DenialReason::UnknownName));
     assert_eq!(ids(&iam.list(&anika).unwrap()), [other.id()]);
     let successor = create(&iam, "anika");
-    assert_eq!(successor.name(), gone.name());
+    assert_eq!(successor.service_user_name(), gone.service_user_name());
     assert_ne!(successor.id(), gone.id());
-    assert_eq!(open(&iam, &gone), Err(RefusalReason::WrongSecret));
+    assert_eq!(open(&iam, &gone), Err(DenialReason::WrongSecret));
 }
 
 #[test]
@@ -465,7 +475,7 @@ fn an_api_key_is_a_prefix_and_the_encoded_alias_and_password() {
         let inner = String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap();
         let (alias, password) = inner.split_once(':').unwrap();
         assert_eq!((alias, password.len()), ("anika+1-at-123456789012", 44));
-        assert_eq!(alias, key.name().as_str());
+        assert_eq!(alias, key.service_user_name().as_str());
         let who = iam.authenticate_api_key(&name(service), key.secret().expose()).unwrap();
         assert_eq!(who.credential(), *key.credential());
     }
@@ -481,7 +491,7 @@ fn an_api_key_authenticates_alone_and_whole() {
     let (alias, password) = inner.split_once(':').unwrap();
     for presented in [password, secret, encoded, &inner] {
         let refused = iam.authenticate(&bedrock(), alias, presented).unwrap_err();
-        assert_eq!(refusal(refused), RefusalReason::UnsupportedService);
+        assert_eq!(refusal(refused), DenialReason::UnsupportedService);
     }
     let wrapped = |inner: &str| format!("ABSK{}", STANDARD.encode(inner));
     let loud = wrapped(&inner.replacen("anika", "ANIKA", 1));
@@ -489,35 +499,36 @@ fn an_api_key_authenticates_alone_and_whole() {
     let padded = format!("{secret} ");
     let unpadded = secret.trim_end_matches('=');
     for (presented, expected) in [
-        (encoded, RefusalReason::UnknownName),
-        (password, RefusalReason::UnknownName),
-        (&inner, RefusalReason::UnknownName),
-        ("", RefusalReason::UnknownName),
-        ("ABSK", RefusalReason::UnknownName),
-        (&twice, RefusalReason::UnknownName),
-        (&wrapped(&format!("anika+2-at-{ACCOUNT}:{password}")), RefusalReason::UnknownName),
-        (&wrapped(&format!("{alias}:")), RefusalReason::WrongSecret),
-        (&wrapped(&format!("{alias}:{password}x")), RefusalReason::WrongSecret),
-        (&loud, RefusalReason::WrongSecret),
-        (&padded, RefusalReason::UnknownName),
-        (unpadded, RefusalReason::UnknownName),
+        (encoded, DenialReason::UnknownName),
+        (password, DenialReason::UnknownName),
+        (&inner, DenialReason::UnknownName),
+        ("", DenialReason::UnknownName),
+        ("ABSK", DenialReason::UnknownName),
+        (&twice, DenialReason::UnknownName),
+        (&wrapped(&format!("anika+2-at-{ACCOUNT}:{password}")), DenialReason::UnknownName),
+        (&wrapped(&format!("{alias}:")), DenialReason::WrongSecret),
+        (&wrapped(&format!("{alias}:{password}x")), DenialReason::WrongSecret),
+        (&loud, DenialReason::WrongSecret),
+        (&padded, DenialReason::UnknownName),
+        (unpadded, DenialReason::UnknownName),
     ] {
         let refused = iam.authenticate_api_key(&bedrock(), presented).unwrap_err();
         assert_eq!(refusal(refused), expected, "{presented}");
     }
     let refused = iam.authenticate_api_key(&name("logs.amazonaws.com"), secret).unwrap_err();
-    assert_eq!(refusal(refused), RefusalReason::UnknownName, "another prefix");
+    assert_eq!(refusal(refused), DenialReason::UnknownName, "another prefix");
 }
 
 #[test]
 fn a_password_wrapped_as_an_api_key_opens_nothing() {
     let (iam, _, _) = anika(Policy::default());
     let issued = create(&iam, "anika");
-    let inner = STANDARD.encode(format!("{}:{}", issued.name(), issued.secret().expose()));
+    let inner =
+        STANDARD.encode(format!("{}:{}", issued.service_user_name(), issued.secret().expose()));
     let refusals = [codecommit(), bedrock()].map(|service| {
         refusal(iam.authenticate_api_key(&service, &format!("ABSK{inner}")).unwrap_err())
     });
-    assert_eq!(refusals, [RefusalReason::UnsupportedService, RefusalReason::UnknownName]);
+    assert_eq!(refusals, [DenialReason::UnsupportedService, DenialReason::UnknownName]);
 }
 
 #[test]
@@ -532,7 +543,7 @@ fn the_longest_names_and_secrets_of_a_policy_work() {
     iam.register_user(&longest).unwrap();
     for (service, length) in [(codecommit(), 128), (bedrock(), 32 + 284)] {
         for issued in [(); 2].map(|()| iam.create(&longest, &service).unwrap()) {
-            assert_eq!(issued.name().as_str().len(), 82);
+            assert_eq!(issued.service_user_name().as_str().len(), 82);
             assert_eq!(issued.secret().expose().len(), length);
             assert!(opens(&iam, &issued));
         }
@@ -589,7 +600,7 @@ fn a_user_who_leaves_is_removed_with_all_credentials() {
     let gone = iam.user(&anika).unwrap();
     assert_eq!(iam.remove_user_with_credentials(&anika).unwrap(), held);
     for issued in [&password, &inactive, &key] {
-        assert_eq!(open(&iam, issued), Err(RefusalReason::UnknownName));
+        assert_eq!(open(&iam, issued), Err(DenialReason::UnknownName));
     }
     assert_eq!(iam.users(None, MaxItems::default()).unwrap().items, [other]);
     assert!(opens(&iam, &kept));
@@ -597,8 +608,12 @@ fn a_user_who_leaves_is_removed_with_all_credentials() {
     let successor = iam.register_user(&anika).unwrap();
     assert_ne!(successor.id(), gone.id());
     assert_eq!(iam.list(&anika).unwrap(), []);
-    assert_eq!(create(&iam, "anika").name(), password.name(), "names are used again");
-    assert_eq!(open(&iam, &password), Err(RefusalReason::WrongSecret), "passwords are not");
+    assert_eq!(
+        create(&iam, "anika").service_user_name(),
+        password.service_user_name(),
+        "names are used again"
+    );
+    assert_eq!(open(&iam, &password), Err(DenialReason::WrongSecret), "passwords are not");
     assert_eq!(iam.remove_user_with_credentials(&name("bo")).unwrap().len(), 1);
     iam.register_user(&name("bo")).unwrap();
     assert_eq!(iam.remove_user_with_credentials(&name("bo")).unwrap(), []);
@@ -616,12 +631,12 @@ fn an_authenticator_answers_for_all_accounts() {
         let user = iam.register_user(&anika).unwrap();
         let password = iam.create(&anika, &codecommit()).unwrap();
         let key = iam.create(&anika, &bedrock()).unwrap();
-        assert_eq!(password.name().as_str(), format!("anika+1-at-{}", iam.account()));
+        assert_eq!(password.service_user_name().as_str(), format!("anika+1-at-{}", iam.account()));
         for door in &doors {
             let [by_password, by_key] = [
                 door.authenticate(
                     &codecommit(),
-                    password.name().as_str(),
+                    password.service_user_name().as_str(),
                     password.secret().expose(),
                 ),
                 door.authenticate_api_key(&bedrock(), key.secret().expose()),
@@ -641,19 +656,23 @@ fn an_authenticator_answers_for_all_accounts() {
             let reason = refusal(refused.unwrap_err());
             let known = presented == "anika+1-at-000000000001";
             let expected =
-                if known { RefusalReason::WrongSecret } else { RefusalReason::UnknownName };
+                if known { DenialReason::WrongSecret } else { DenialReason::UnknownName };
             assert_eq!(reason, expected, "{presented}");
         }
     }
 }
 
 #[test]
-fn accounts_are_apart() {
+fn accounts_are_isolated() {
     let (one, _, anika) = anika(Policy::default());
     let two = one.for_account(name::<AccountId>("000000000001"));
     let issued = create(&one, "anika");
-    let refused = two.authenticate(&codecommit(), issued.name().as_str(), issued.secret().expose());
-    assert_eq!(refusal(refused.unwrap_err()), RefusalReason::UnknownName);
+    let refused = two.authenticate(
+        &codecommit(),
+        issued.service_user_name().as_str(),
+        issued.secret().expose(),
+    );
+    assert_eq!(refusal(refused.unwrap_err()), DenialReason::UnknownName);
     assert!(matches!(two.list(&anika), Err(Error::NoSuchUser { .. })));
     two.register_user(&anika).unwrap();
     assert!(matches!(two.delete(&anika, issued.id()), Err(Error::NoSuchCredential { .. })));

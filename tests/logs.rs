@@ -20,7 +20,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
-    AuthenticationError, CredentialAge, CredentialId, CredentialManager, Error, IssuedCredential,
+    AuthenticationError, CredentialId, CredentialManager, Error, IssuedCredential, Lifetime,
     ListRequest, MaxItems, MemoryStore, ServiceName, Status, UserName,
     store::{RedbStore, Store},
     testing::{FixedClock, SeededEntropy},
@@ -83,7 +83,7 @@ fn services() -> [ServiceName; 4] {
 /// Presents secrets wherever one can: as a name, as a password, as an API key, and in it.
 fn present<S: Store>(iam: &CredentialManager<S>, issued: &IssuedCredential) {
     let doors = iam.authenticator();
-    let (alias, secret) = (issued.name().as_str(), issued.secret().expose());
+    let (alias, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
     let (cut, long) = (&secret[1..], secret.repeat(20));
     let unused = "nobody+1-at-123456789012";
     let around = [format!("{secret}{ACCOUNT}"), format!("{alias}{secret}"), format!("{secret}@")];
@@ -130,7 +130,7 @@ fn live<S: Store>(iam: &CredentialManager<S>, clock: &FixedClock) -> Hunt {
     iam.register_user(&anika).unwrap();
     iam.ensure_user(&bo).unwrap();
     iam.register_user(&bo).unwrap_err();
-    let age = CredentialAge::days(1).unwrap();
+    let age = Lifetime::days(1).unwrap();
     let mut issued = vec![
         iam.create_with(&anika, codecommit, age).unwrap(),
         iam.create(&anika, codecommit).unwrap(),

@@ -21,9 +21,9 @@ use proptest::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use service_specific_credentials::{
-    AccountId, Constraint, CredentialAge, CredentialId, InvalidAccountId, InvalidCredentialId,
-    InvalidMarker, InvalidParameter, InvalidServiceName, InvalidServiceUserName, InvalidStatus,
-    InvalidUserName, Marker, MaxItems, ServiceName, ServiceUserName, Status, UserName,
+    AccountId, Constraint, CredentialId, InvalidAccountId, InvalidCredentialId, InvalidMarker,
+    InvalidParameter, InvalidServiceName, InvalidServiceUserName, InvalidStatus, InvalidUserName,
+    Lifetime, Marker, MaxItems, ServiceName, ServiceUserName, Status, UserName,
 };
 
 /// A type of names, and what is documented of it.
@@ -322,10 +322,10 @@ fn a_credential_lives_1_to_36600_days() {
         (36_601, Err(too_many)),
         (u32::MAX, Err(too_many)),
     ] {
-        let age = CredentialAge::days(days);
-        assert_eq!(age.map(CredentialAge::as_days).map_err(|error| error.constraint()), expected);
+        let age = Lifetime::days(days);
+        assert_eq!(age.map(Lifetime::as_days).map_err(|error| error.constraint()), expected);
     }
-    let parameter = InvalidParameter::from(CredentialAge::days(0).unwrap_err());
+    let parameter = InvalidParameter::from(Lifetime::days(0).unwrap_err());
     assert_eq!(parameter.name(), "credentialAgeDays");
     assert_eq!(too_few.to_string(), "must have value greater than or equal to 1");
     assert_eq!(too_many.to_string(), "must have value less than or equal to 36600");

@@ -15,8 +15,8 @@ use proptest::{
     test_runner::{Config, RngSeed},
 };
 use service_specific_credentials::{
-    Credential, CredentialAge, CredentialId, CredentialManager, Error, ListRequest, Marker,
-    MaxItems, MemoryStore, ServiceName, UserName,
+    Credential, CredentialId, CredentialManager, Error, Lifetime, ListRequest, Marker, MaxItems,
+    MemoryStore, ServiceName, UserName,
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -85,8 +85,8 @@ fn of(name: &str) -> ListRequest {
     ListRequest::new().user(user(name))
 }
 
-fn days(days: u32) -> CredentialAge {
-    CredentialAge::days(days).unwrap()
+fn days(days: u32) -> Lifetime {
+    Lifetime::days(days).unwrap()
 }
 
 /// All pages of the listing, of these sizes in turn.

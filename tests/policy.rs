@@ -11,9 +11,9 @@ use base64::{
 };
 use serde_json::json;
 use service_specific_credentials::{
-    Alphabet, Authenticated, AuthenticationError, Credential, CredentialKind, CredentialManager,
-    Error, InvalidPolicy, ListRequest, MemoryStore, Numbering, Policy, PolicyBuilder,
-    RefusalReason, ServiceName, Status, UserName,
+    Alphabet, AuthenticationError, Credential, CredentialKind, CredentialManager, DenialReason,
+    Error, Identity, InvalidPolicy, ListRequest, MemoryStore, Numbering, Policy, PolicyBuilder,
+    ServiceName, Status, UserName,
 };
 
 mod common;
@@ -22,9 +22,9 @@ use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, manager, name};
 
 type Shared = CredentialManager<Arc<MemoryStore>>;
 
-fn reason(result: Result<Authenticated, AuthenticationError>) -> Option<RefusalReason> {
+fn reason(result: Result<Identity, AuthenticationError>) -> Option<DenialReason> {
     match result.err()? {
-        AuthenticationError::Refused(refusal) => Some(refusal.reason()),
+        AuthenticationError::Denied(refusal) => Some(refusal.reason()),
         AuthenticationError::Unavailable(_) => None,
     }
 }
@@ -123,7 +123,8 @@ fn services_of_ones_own_work_end_to_end() {
     let password = iam.create(&anika, &git).unwrap();
     assert_eq!(password.kind(), CredentialKind::Password);
     assert_eq!(password.credential().service().as_str(), "git.example.com");
-    let who = iam.authenticate(&git, password.name().as_str(), password.secret().expose());
+    let who =
+        iam.authenticate(&git, password.service_user_name().as_str(), password.secret().expose());
     assert_eq!(who.unwrap().credential(), *password.credential());
 
     let keys = name("KEYS.example.com");
@@ -136,7 +137,7 @@ fn services_of_ones_own_work_end_to_end() {
     let old = key.secret().expose();
     let renewed = iam.reset(&anika, key.id()).unwrap();
     iam.authenticate_api_key(&keys, renewed.secret().expose()).unwrap();
-    assert_eq!(reason(iam.authenticate_api_key(&keys, old)), Some(RefusalReason::WrongSecret));
+    assert_eq!(reason(iam.authenticate_api_key(&keys, old)), Some(DenialReason::WrongSecret));
 
     let codecommit = name(CODECOMMIT);
     let refused = iam.create(&anika, &codecommit);
@@ -158,7 +159,7 @@ fn a_password_of_the_url_safe_alphabet_stands_in_a_url_as_it_is() {
         let password = issued.secret().expose();
         assert_eq!(password.len(), 43);
         assert_eq!(URL_SAFE_NO_PAD.decode(password).unwrap().len(), 32);
-        iam.authenticate(&codecommit, issued.name().as_str(), password).unwrap();
+        iam.authenticate(&codecommit, issued.service_user_name().as_str(), password).unwrap();
         seen += password;
     }
     assert!(seen.contains('-') && seen.contains('_') && !seen.contains(['+', '/', '=']));
@@ -197,14 +198,14 @@ fn credentials_of_a_service_taken_out_can_be_listed_set_and_deleted_alone() {
     let key = before.create(&anika, &bedrock).unwrap();
     let listed = before.list(&anika).unwrap();
 
-    let (alias, secret) = (password.name().as_str(), password.secret().expose());
+    let (alias, secret) = (password.service_user_name().as_str(), password.secret().expose());
     let refusals = [
         reason(after.authenticate(&codecommit, alias, secret)),
         reason(after.authenticate_api_key(&bedrock, key.secret().expose())),
         reason(after.authenticator().authenticate(&codecommit, alias, secret)),
         reason(after.authenticator().authenticate_api_key(&bedrock, key.secret().expose())),
     ];
-    assert_eq!(refusals, [Some(RefusalReason::UnsupportedService); 4]);
+    assert_eq!(refusals, [Some(DenialReason::UnsupportedService); 4]);
     for (issued, service) in [(&password, &codecommit), (&key, &bedrock)] {
         assert!(unsupported(after.create(&anika, service), service));
         assert!(unsupported(after.reset(&anika, issued.id()), service));
@@ -237,19 +238,27 @@ fn credentials_of_the_other_kind_neither_authenticate_nor_are_reset() {
 
     let password = passwords.create(&anika, &service).unwrap();
     let key = keys.create(&anika, &service).unwrap();
-    let inner = format!("{}:{}", password.name(), password.secret().expose());
+    let inner = format!("{}:{}", password.service_user_name(), password.secret().expose());
     let wrapped = format!("XKEY{}", STANDARD.encode(inner));
     let refusals = [
-        reason(keys.authenticate(&service, password.name().as_str(), password.secret().expose())),
+        reason(keys.authenticate(
+            &service,
+            password.service_user_name().as_str(),
+            password.secret().expose(),
+        )),
         reason(keys.authenticate_api_key(&service, &wrapped)),
         reason(passwords.authenticate_api_key(&service, key.secret().expose())),
-        reason(passwords.authenticate(&service, key.name().as_str(), key.secret().expose())),
+        reason(passwords.authenticate(
+            &service,
+            key.service_user_name().as_str(),
+            key.secret().expose(),
+        )),
     ];
     let expected = [
-        RefusalReason::UnsupportedService,
-        RefusalReason::WrongSecret,
-        RefusalReason::UnsupportedService,
-        RefusalReason::WrongSecret,
+        DenialReason::UnsupportedService,
+        DenialReason::WrongSecret,
+        DenialReason::UnsupportedService,
+        DenialReason::WrongSecret,
     ];
     assert_eq!(refusals, expected.map(Some));
     assert!(unsupported(keys.reset(&anika, password.id()), &service));
@@ -259,7 +268,9 @@ fn credentials_of_the_other_kind_neither_authenticate_nor_are_reset() {
     assert!(kinds.contains(&CredentialKind::Password) && kinds.contains(&CredentialKind::ApiKey));
     let third = keys.create(&anika, &service);
     assert!(matches!(third, Err(Error::LimitExceeded { limit: 2, .. })), "both kinds count");
-    passwords.authenticate(&service, password.name().as_str(), password.secret().expose()).unwrap();
+    passwords
+        .authenticate(&service, password.service_user_name().as_str(), password.secret().expose())
+        .unwrap();
     keys.authenticate_api_key(&service, key.secret().expose()).unwrap();
     keys.set_status(&anika, password.id(), Status::Inactive).unwrap();
     keys.delete(&anika, password.id()).unwrap();
@@ -273,7 +284,7 @@ fn another_prefix_ends_the_keys_of_the_old_one_until_they_are_reset() {
     let ([before, after], anika) = under([Policy::builder(), other]);
     let key = before.create(&anika, &bedrock).unwrap();
     let old = key.secret().expose();
-    assert_eq!(reason(after.authenticate_api_key(&bedrock, old)), Some(RefusalReason::UnknownName));
+    assert_eq!(reason(after.authenticate_api_key(&bedrock, old)), Some(DenialReason::UnknownName));
     let renewed = after.reset(&anika, key.id()).unwrap();
     assert!(renewed.secret().expose().starts_with("OTHER"));
     after.authenticate_api_key(&bedrock, renewed.secret().expose()).unwrap();
@@ -288,7 +299,8 @@ fn a_lowered_limit_deletes_nothing_and_a_raised_one_permits_more() {
     assert!(matches!(three.create(&anika, &cassandra), Err(Error::LimitExceeded { limit: 3, .. })));
     assert_eq!(one.list(&anika).unwrap().len(), 3);
     for issued in &issued {
-        one.authenticate(&cassandra, issued.name().as_str(), issued.secret().expose()).unwrap();
+        one.authenticate(&cassandra, issued.service_user_name().as_str(), issued.secret().expose())
+            .unwrap();
     }
     let [first, second, third] = &issued;
     for gone in [first, second, third] {

@@ -35,8 +35,8 @@ use service_specific_credentials::{
     AsyncCredentialManager, AuthenticationError, Credential, CredentialId, CredentialManager,
     CredentialManagerBuilder, Error, IssuedCredential, ServiceName, Status, UserName,
     store::{
-        AsyncRedbStore, AsyncStore, Change, Commit, Key, Listing, OpenError, Range, RedbError,
-        RedbHealth, RedbOptions, RedbStore, Store, StoreError, UserRecord,
+        AsyncRedbStore, AsyncStore, Change, CommitOutcome, Key, Listing, OpenError, RedbError,
+        RedbHealth, RedbOptions, RedbStore, ScanRange, Store, StoreError, UserRecord,
     },
     testing::{FixedClock, SeededEntropy},
 };
@@ -72,7 +72,7 @@ fn builder<S>(disk: &Disk, store: S) -> CredentialManagerBuilder<S> {
 fn open_async(disk: &Disk) -> AsyncIam {
     let store = open_store(disk).unwrap();
     make_room(&builder(disk, store.clone()).build());
-    builder(disk, store.asynchronous()).build_async()
+    builder(disk, store.into_async()).build_async()
 }
 
 /// Makes the file larger than the test will need it, so that every commit flushes equally often.
@@ -289,7 +289,7 @@ impl Caller {
                 .any(|held| held.active && held.password.as_ref() == Some(password));
             let opened = match iam.authenticate(service, name, password) {
                 Ok(who) => Some(who.credential_id().clone()),
-                Err(AuthenticationError::Refused(_)) => None,
+                Err(AuthenticationError::Denied(_)) => None,
                 Err(error) => return Err(format!("{error:?}")),
             };
             if opened.as_ref() != opens.then_some(id) {
@@ -305,7 +305,7 @@ impl Issued {
         Self {
             id: issued.id().clone(),
             service: issued.credential().service().clone(),
-            name: issued.name().to_string(),
+            name: issued.service_user_name().to_string(),
             password: issued.secret().expose().to_owned(),
         }
     }
@@ -336,7 +336,7 @@ fn check_index(iam: &Iam) -> Result<usize, Loss> {
     let services = [CODECOMMIT, CASSANDRA].map(name::<ServiceName>);
     let scan = |listing| {
         let limit = NonZeroUsize::new(1000).unwrap();
-        store.scan(&Range::new(account, listing, Bound::Unbounded, limit))
+        store.scan(&ScanRange::new(account, listing, Bound::Unbounded, limit))
     };
     let records = scan(Listing::Users)?;
     let mut ids = BTreeSet::new();
@@ -358,9 +358,9 @@ fn check_index(iam: &Iam) -> Result<usize, Loss> {
     }
     for service in services.iter().map(Some).chain([None]) {
         let listed: Vec<_> =
-            scan(Listing::Members { service })?.iter().map(|record| record.id()).collect();
+            scan(Listing::Holders { service })?.iter().map(|record| record.id()).collect();
         let member = |record: &UserRecord| {
-            record.holds(&Key::Member { account, service, user: record.name() })
+            record.holds(&Key::Holder { account, service, user: record.name() })
         };
         let members: Vec<_> =
             records.iter().filter(|record| member(record)).map(|record| record.id()).collect();
@@ -623,7 +623,7 @@ fn callers_at_the_same_time_share_flushes_and_are_answered_after_them() {
 #[derive(Debug)]
 struct Noting {
     store: AsyncRedbStore,
-    answers: Mutex<Vec<Commit>>,
+    answers: Mutex<Vec<CommitOutcome>>,
 }
 
 impl AsyncStore for Noting {
@@ -631,13 +631,13 @@ impl AsyncStore for Noting {
         self.store.find(key).await
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let answer = self.store.commit(change).await?;
         self.answers.lock().unwrap().push(answer);
         Ok(answer)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.store.scan(range).await
     }
 }
@@ -647,7 +647,7 @@ fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
     let disk = Disk::new();
     let store = open_store(&disk).unwrap();
     make_room(&builder(&disk, store.clone()).build());
-    let store = Noting { store: store.asynchronous(), answers: Mutex::default() };
+    let store = Noting { store: store.into_async(), answers: Mutex::default() };
     let iam = builder(&disk, store).build_async();
     let one = flushes_of_one(&disk, &iam);
     let (first, anika) = (name("first"), name("anika"));
@@ -664,12 +664,12 @@ fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
     disk.held();
     assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
     let answers = || iam.store().answers.lock().unwrap().clone();
-    assert_eq!(answers(), [Commit::Applied; 2], "answered before the flush");
+    assert_eq!(answers(), [CommitOutcome::Applied; 2], "answered before the flush");
     disk.release();
     let refused = wait(refused).unwrap_err();
     assert!(matches!(refused, Error::UserExists { .. }), "{refused:?}");
     wait(made).unwrap();
-    assert_eq!(answers()[2..], [Commit::KeyTaken, Commit::Applied]);
+    assert_eq!(answers()[2..], [CommitOutcome::KeyTaken, CommitOutcome::Applied]);
 }
 
 #[test]
@@ -704,12 +704,18 @@ fn reading_does_not_wait_for_a_flush_and_sees_what_was_acknowledged() {
     thread::scope(|scope| {
         let creating = scope.spawn(|| iam.create(&anika, &codecommit).unwrap());
         disk.held();
-        iam.authenticate(&codecommit, first.name().as_str(), first.secret().expose()).unwrap();
+        iam.authenticate(&codecommit, first.service_user_name().as_str(), first.secret().expose())
+            .unwrap();
         assert_eq!(iam.list(&anika).unwrap(), [first.credential().clone()]);
         assert_eq!(check_index(&iam).unwrap(), 1);
         disk.release();
         let second = creating.join().unwrap();
-        iam.authenticate(&codecommit, second.name().as_str(), second.secret().expose()).unwrap();
+        iam.authenticate(
+            &codecommit,
+            second.service_user_name().as_str(),
+            second.secret().expose(),
+        )
+        .unwrap();
         assert_eq!(iam.list(&anika).unwrap().len(), 2);
     });
 }

@@ -21,10 +21,9 @@ use std::{
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use service_specific_credentials::{
-    Authenticated, AuthenticationError, Clock, Credential, CredentialAge, CredentialId,
-    CredentialKind, CredentialManager, CredentialManagerBuilder, Entropy, EntropyError, Error,
-    IssuedCredential, ListRequest, MaxItems, MemoryStore, Policy, ServiceName, Status,
-    SystemEntropy, UserName,
+    AuthenticationError, Clock, Credential, CredentialId, CredentialKind, CredentialManager,
+    CredentialManagerBuilder, Entropy, EntropyError, Error, Identity, IssuedCredential, Lifetime,
+    ListRequest, MaxItems, MemoryStore, Policy, ServiceName, Status, SystemEntropy, UserName,
     store::{Key, Store as _},
     testing::{FixedClock, SeededEntropy},
 };
@@ -66,10 +65,10 @@ fn watched(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn is_refused(result: &Result<Authenticated, AuthenticationError>) -> bool {
+fn is_refused(result: &Result<Identity, AuthenticationError>) -> bool {
     match result {
         Ok(_) => false,
-        Err(AuthenticationError::Refused(_)) => true,
+        Err(AuthenticationError::Denied(_)) => true,
         Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
     }
 }
@@ -106,7 +105,7 @@ fn of_16_that_create_at_once_two_succeed() {
             for result in columns.iter_mut().map(|column| column.next().unwrap()) {
                 match result {
                     Ok(issued) => {
-                        assert!(names.insert(issued.name().as_str().to_owned()));
+                        assert!(names.insert(issued.service_user_name().as_str().to_owned()));
                         assert!(ids.insert(issued.id().clone()));
                     }
                     Err(Error::LimitExceeded { limit: 2, .. }) => {}
@@ -152,25 +151,25 @@ impl Issued {
             id: issued.id().clone(),
             service: issued.credential().service().clone(),
             kind: issued.kind(),
-            name: issued.name().as_str().to_ascii_lowercase(),
+            name: issued.service_user_name().as_str().to_ascii_lowercase(),
             secret: issued.secret().expose().into(),
             returned,
             dead: false,
         }
     }
 
-    fn present(&self, iam: &Iam) -> Result<Authenticated, AuthenticationError> {
+    fn present(&self, iam: &Iam) -> Result<Identity, AuthenticationError> {
         match self.kind {
             CredentialKind::Password => iam.authenticate(&self.service, &self.name, &self.secret),
             CredentialKind::ApiKey => iam.authenticate_api_key(&self.service, &self.secret),
         }
     }
 
-    fn check_who(&self, who: &Authenticated) {
+    fn check_who(&self, who: &Identity) {
         let credential = who.credential();
         assert_eq!(*credential.id(), self.id);
         assert_eq!(*credential.service(), self.service);
-        assert!(credential.name().as_str().eq_ignore_ascii_case(&self.name));
+        assert!(credential.service_user_name().as_str().eq_ignore_ascii_case(&self.name));
         assert_eq!(credential.status(), Status::Active);
         assert_eq!(credential.user_name(), who.user_name());
     }
@@ -300,7 +299,7 @@ impl Stage {
             let Ok(listed) = self.iam.list(&name) else { continue };
             for at in [CODECOMMIT, BEDROCK].map(service) {
                 let at_one = listed.iter().filter(|credential| *credential.service() == at);
-                let names: Vec<_> = at_one.map(Credential::name).collect();
+                let names: Vec<_> = at_one.map(Credential::service_user_name).collect();
                 assert!(names.len() <= 2 && (names.len() < 2 || names[0] != names[1]), "{names:?}");
             }
         }
@@ -336,13 +335,13 @@ impl Stage {
             for listed in iam.list(person.name()).unwrap() {
                 iam.set_status(person.name(), listed.id(), Status::Active).unwrap();
                 assert!(standing.insert(listed.id().clone()));
-                let name = listed.name().as_str();
+                let name = listed.service_user_name().as_str();
                 assert!(names.insert((listed.service().clone(), name.to_ascii_lowercase())));
                 for key in [
                     Key::User { account, name: listed.user_name() },
                     Key::Credential { account, id: listed.id() },
                     Key::ServiceUser { account, service: listed.service(), name },
-                    Key::Member { account, service: Some(listed.service()), user: person.name() },
+                    Key::Holder { account, service: Some(listed.service()), user: person.name() },
                 ] {
                     assert_eq!(store.find(&key).unwrap().unwrap().id(), person.id(), "{key:?}");
                 }
@@ -428,7 +427,7 @@ fn a_reset_invalidates_the_old_secret_at_once() {
         let (iam, anika, codecommit) = (iam(), user("anika"), service(CODECOMMIT));
         iam.register_user(&anika).unwrap();
         let first = iam.create(&anika, &codecommit).unwrap();
-        let name = first.name().as_str();
+        let name = first.service_user_name().as_str();
         let passwords = RwLock::new(vec![first.secret().expose().to_owned()]);
         let (begun, returned) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
@@ -500,9 +499,9 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
     let (anika, codecommit) = (user("anika"), service(CODECOMMIT));
     iam.register_user(&anika).unwrap();
     // The time is asked for where something expires.
-    let age = CredentialAge::days(1).unwrap();
+    let age = Lifetime::days(1).unwrap();
     let issued = iam.create_with(&anika, &codecommit, age).unwrap();
-    let (id, name) = (issued.id(), issued.name().as_str());
+    let (id, name) = (issued.id(), issued.service_user_name().as_str());
     let password = issued.secret().expose();
 
     let needs_clock: [&(dyn Fn() + Sync); 9] = [
@@ -553,7 +552,7 @@ impl Meddler {
         let codecommit = service(CODECOMMIT);
         iam.register_user(&other).unwrap();
         let issued = iam.create(&other, &codecommit).unwrap();
-        let (name, password) = (issued.name().as_str(), issued.secret().expose());
+        let (name, password) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&codecommit, name, password).unwrap();
         iam.authenticator().authenticate(&codecommit, name, password).unwrap();
         drop(iam.reset(&other, issued.id()).unwrap());
@@ -598,10 +597,10 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
         iam.register_user(&anika).unwrap();
         asked("register");
         // The time is asked for where something expires.
-        let age = CredentialAge::days(1).unwrap();
+        let age = Lifetime::days(1).unwrap();
         let first = iam.create_with(&anika, &codecommit, age).unwrap();
         asked("create");
-        let (name, password) = (first.name().as_str(), first.secret().expose());
+        let (name, password) = (first.service_user_name().as_str(), first.secret().expose());
         iam.authenticate(&codecommit, name, password).unwrap();
         asked("authenticate");
         iam.authenticator().authenticate(&codecommit, name, password).unwrap();

@@ -22,13 +22,13 @@ use proptest::{
     test_runner::{Config, RngSeed, TestRunner},
 };
 use service_specific_credentials::{
-    Alphabet, AuthenticationError, Authenticator, CredentialAge, CredentialId, CredentialKind,
-    CredentialManager, IssuedCredential, MaxItems, MemoryStore, Policy, RefusalReason, ServiceName,
-    Status, UserName,
+    Alphabet, AuthenticationError, Authenticator, CredentialId, CredentialKind, CredentialManager,
+    DenialReason, IssuedCredential, Lifetime, MaxItems, MemoryStore, Policy, ServiceName, Status,
+    UserName,
     store::{
-        Change, Commit,
+        Change, CommitOutcome,
         DecodeError::{self, Checksum, Empty, Repeated, Surplus, UnknownFormat, Unordered, Value},
-        Key, Range, Store, StoreError, UserRecord,
+        Key, ScanRange, Store, StoreError, UserRecord,
     },
     testing::{FixedClock, SeededEntropy},
 };
@@ -61,7 +61,7 @@ const SAMPLES: [Recipe; 7] = [
         it.register("anika");
         let id = it.create("anika", CODECOMMIT);
         it.later();
-        let age = CredentialAge::days(90).unwrap();
+        let age = Lifetime::days(90).unwrap();
         it.keep(&it.iam.create_with(&name("anika"), &name(CASSANDRA), age).unwrap());
         it.iam.set_status(&name("anika"), &id, Status::Inactive).unwrap();
     }),
@@ -177,7 +177,7 @@ impl Maker {
                 kind,
                 credential.id().as_str(),
                 credential.service().as_str(),
-                credential.name().as_str(),
+                credential.service_user_name().as_str(),
                 credential.status().as_str(),
                 &milliseconds(credential.created()).to_string(),
                 expires.as_deref().unwrap_or("never"),
@@ -410,11 +410,11 @@ impl Store for ReadOnly {
         Ok(self.0.holds(key).then(|| Arc::clone(&self.0)))
     }
 
-    fn commit(&self, _: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, _: &Change) -> Result<CommitOutcome, StoreError> {
         Err(StoreError::new("read-only"))
     }
 
-    fn scan(&self, _: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, _: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         Ok(vec![Arc::clone(&self.0)])
     }
 }
@@ -463,8 +463,8 @@ fn a_sample_is_read_as_what_it_says_and_written_as_it_was() {
         for Stated { id, service, name, .. } in &sample.credentials {
             keys.insert(Key::Credential { account, id });
             keys.insert(Key::ServiceUser { account, service, name });
-            keys.insert(Key::Member { account, service: Some(service), user });
-            keys.insert(Key::Member { account, service: None, user });
+            keys.insert(Key::Holder { account, service: Some(service), user });
+            keys.insert(Key::Holder { account, service: None, user });
         }
         assert_eq!(record.keys().count(), keys.len());
         assert_eq!(record.keys().collect::<HashSet<_>>(), keys);
@@ -485,7 +485,7 @@ fn a_sample_is_listed_as_what_it_says() {
             assert_eq!(*credential.id(), stated.id);
             assert_eq!(*credential.service(), stated.service);
             assert_eq!(credential.user_name().as_str(), sample.name);
-            assert_eq!(credential.name().as_str(), stated.name);
+            assert_eq!(credential.service_user_name().as_str(), stated.name);
             assert_eq!(credential.kind(), stated.kind);
             assert_eq!(credential.status(), stated.status);
             assert_eq!(credential.created(), date(stated.created));
@@ -510,7 +510,7 @@ fn the_secrets_of_a_sample_open_what_they_did() {
                     CredentialKind::ApiKey => door.authenticate_api_key(service, secret),
                 };
                 let who = answer.map_err(|error| match error {
-                    AuthenticationError::Refused(refusal) => refusal.reason(),
+                    AuthenticationError::Denied(refusal) => refusal.reason(),
                     AuthenticationError::Unavailable(error) => unreachable!("{error}"),
                 })?;
                 assert_eq!((who.user_id(), who.credential().id()), (record.id(), id));
@@ -518,7 +518,7 @@ fn the_secrets_of_a_sample_open_what_they_did() {
             };
             let opened = match status {
                 Status::Active => Ok(()),
-                _ => Err(RefusalReason::Inactive),
+                _ => Err(DenialReason::Inactive),
             };
             clock.set(date(*created));
             assert_eq!(opens(secret), opened);
@@ -527,7 +527,7 @@ fn the_secrets_of_a_sample_open_what_they_did() {
                 clock.set(date(expires - 1));
                 assert_eq!(opens(secret), opened);
                 clock.set(date(*expires));
-                assert_eq!(opens(secret), Err(RefusalReason::Expired));
+                assert_eq!(opens(secret), Err(DenialReason::Expired));
             }
         }
     }

@@ -13,7 +13,7 @@ use std::{fs, path::Path, process::Command};
 use redb::{Database, TableDefinition};
 use service_specific_credentials::{
     AsyncCredentialManager, AuthenticationError, CredentialManager, IssuedCredential, MaxItems,
-    store::{AsyncRedbStore, Immediate, RedbStore},
+    store::{AsyncRedbStore, RedbStore, SyncAdapter},
     testing::{SeededEntropy, Suite},
 };
 
@@ -47,7 +47,7 @@ fn open(path: &Path) -> CredentialManager<RedbStore> {
 }
 
 fn asynchronous(store: &RedbStore) -> AsyncCredentialManager<AsyncRedbStore> {
-    AsyncCredentialManager::new(name(ACCOUNT), store.asynchronous())
+    AsyncCredentialManager::new(name(ACCOUNT), store.into_async())
 }
 
 fn executor() -> tokio::runtime::Runtime {
@@ -63,7 +63,7 @@ fn meddle(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
 }
 
 fn is_denied<T>(result: &Result<T, AuthenticationError>) -> bool {
-    matches!(result, Err(AuthenticationError::Refused(_)))
+    matches!(result, Err(AuthenticationError::Denied(_)))
 }
 
 #[test]
@@ -77,8 +77,9 @@ fn a_reopened_file_holds_what_was_acknowledged() {
         iam.create(&anika, &codecommit).unwrap()
     };
     let iam = open(&path);
-    let who =
-        iam.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose()).unwrap();
+    let who = iam
+        .authenticate(&codecommit, issued.service_user_name().as_str(), issued.secret().expose())
+        .unwrap();
     assert_eq!(who.credential_id(), issued.id());
     drop(iam);
     assert!(RedbStore::check_integrity(&path).unwrap());
@@ -101,7 +102,7 @@ fn a_reopened_file_denies_old_passwords() {
     };
     let iam = open(&path);
     let presented = |issued: &IssuedCredential| {
-        iam.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())
+        iam.authenticate(&codecommit, issued.service_user_name().as_str(), issued.secret().expose())
     };
     assert!(is_denied(&presented(&first)));
     assert!(is_denied(&presented(&deleted)));
@@ -160,10 +161,10 @@ fn it_passes_the_suite_of_stores_blocking_and_asynchronously() {
     };
     Suite::test_all(async || {
         let (store, folder) = create("suite");
-        (Immediate::new(store), folder)
+        (SyncAdapter::new(store), folder)
     });
     Suite::test_all(async || {
         let (store, folder) = create("async-suite");
-        (store.asynchronous(), folder)
+        (store.into_async(), folder)
     });
 }

@@ -8,10 +8,10 @@ use std::sync::{
 };
 
 use service_specific_credentials::{
-    AccountId, AuthenticationError, Constraint, CredentialAge, CredentialId, CredentialKind,
-    CredentialManager, Entropy, EntropyError, Error, IssuedCredential, ListRequest, Marker,
-    MaxItems, MemoryStore, Policy, RefusalReason, ServiceName, Status, UserName,
-    store::{Commit, Store, StoreError},
+    AccountId, AuthenticationError, Constraint, CredentialId, CredentialKind, CredentialManager,
+    DenialReason, Entropy, EntropyError, Error, IssuedCredential, Lifetime, ListRequest, Marker,
+    MaxItems, MemoryStore, Policy, ServiceName, Status, UserName,
+    store::{CommitOutcome, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
 };
 use time::Duration;
@@ -45,7 +45,7 @@ impl<S: Store> World<S> {
         for user in [&anika, &bo, &carl] {
             iam.register_user(user).unwrap();
         }
-        let day = CredentialAge::days(1).unwrap();
+        let day = Lifetime::days(1).unwrap();
         let expired = iam.create_with(&anika, &name(CASSANDRA), day).unwrap();
         clock.advance(Duration::DAY);
         let create = |user: &UserName, service: &str| iam.create(user, &name(service)).unwrap();
@@ -80,7 +80,10 @@ impl<S: Store> World<S> {
                 let (service, secret) = (issued.credential().service(), issued.secret().expose());
                 dump.push(match issued.kind() {
                     CredentialKind::Password => {
-                        format!("{:?}", iam.authenticate(service, issued.name().as_str(), secret))
+                        format!(
+                            "{:?}",
+                            iam.authenticate(service, issued.service_user_name().as_str(), secret)
+                        )
                     }
                     CredentialKind::ApiKey => {
                         format!("{:?}", iam.authenticate_api_key(service, secret))
@@ -142,7 +145,7 @@ fn a_missing_user_is_refused_by_every_operation() {
     let world = World::new(MemoryStore::new());
     let (iam, [_, bo, nobody]) = (&world.iam, users());
     let (id, missing) = (world.active.id(), &name(MISSING_ID));
-    let age = CredentialAge::days(1).unwrap();
+    let age = Lifetime::days(1).unwrap();
     let request = || ListRequest::new().user(nobody.clone());
     let results = [
         iam.create(&nobody, &codecommit()).map(drop),
@@ -181,7 +184,7 @@ fn an_unsupported_service_is_refused() {
     let all = ListRequest::new().all_users(true).service(git());
     for result in [
         iam.create(&anika, &git()).map(drop),
-        iam.create_with(&anika, &git(), CredentialAge::days(1).unwrap()).map(drop),
+        iam.create_with(&anika, &git(), Lifetime::days(1).unwrap()).map(drop),
         iam.list_for_service(&anika, &git()).map(drop),
         iam.list_page(&one).map(drop),
         iam.list_page(&all).map(drop),
@@ -311,7 +314,7 @@ fn a_marker_of_another_query_is_refused() {
     let users = world.iam.users(None, one).unwrap().next.unwrap();
     let all = next(&of_all.clone().max_items(one));
     let damaged = name(&marker.as_str().replacen(marker.as_str().get(..2).unwrap(), "AA", 1));
-    let age = CredentialAge::days(1).unwrap();
+    let age = Lifetime::days(1).unwrap();
     let other = world.iam.for_account(name("000000000001"));
     for result in [
         world.iam.list_page(&of_anika.clone().marker(name("forged"))),
@@ -395,7 +398,7 @@ fn a_wrong_shape_is_a_validation_error_that_names_the_parameter() {
             "status must satisfy enum value set",
         ),
         (
-            error(CredentialAge::days(36_601)),
+            error(Lifetime::days(36_601)),
             "credentialAgeDays",
             Constraint::MaxValue(36_600),
             "credential age in days must have value less than or equal to 36600",
@@ -437,50 +440,60 @@ fn authentication_is_refused_in_one_way_for_many_reasons() {
     let (active, inactive, expired) =
         (secret(&world.active), secret(&world.inactive), secret(&world.expired));
     let (cut, more) = (active.get(1..).unwrap(), format!("{active}="));
-    let known = world.active.name().as_str();
+    let known = world.active.service_user_name().as_str();
     let mut reasons = Vec::new();
     for (service, name_, presented, expected) in [
-        (CODECOMMIT, &*long, &*active, RefusalReason::TooLong),
-        (CODECOMMIT, known, &long, RefusalReason::TooLong),
-        (CODECOMMIT, &bytes, &active, RefusalReason::TooLong),
-        ("git.example.com", known, &long, RefusalReason::TooLong),
-        (CODECOMMIT, known, &most, RefusalReason::WrongSecret),
-        (CODECOMMIT, &most, &most, RefusalReason::UnknownName),
-        ("git.example.com", known, &active, RefusalReason::UnsupportedService),
-        (BEDROCK, known, &active, RefusalReason::UnsupportedService),
-        (CODECOMMIT, "nobody", &active, RefusalReason::UnknownName),
-        (CODECOMMIT, "anika", &active, RefusalReason::UnknownName),
-        (CODECOMMIT, "", "", RefusalReason::UnknownName),
-        (CODECOMMIT, "é\0\n", "é\0\n", RefusalReason::UnknownName),
-        (CODECOMMIT, &format!("{known}\n"), &active, RefusalReason::UnknownName),
-        (CODECOMMIT, &format!(" {known}"), &active, RefusalReason::UnknownName),
-        (CODECOMMIT, "anika+1-at-000000000001", &active, RefusalReason::UnknownName),
-        (CODECOMMIT, known, "", RefusalReason::WrongSecret),
-        (CODECOMMIT, known, cut, RefusalReason::WrongSecret),
-        (CODECOMMIT, known, &more, RefusalReason::WrongSecret),
-        (CODECOMMIT, known, &inactive, RefusalReason::WrongSecret),
-        (CODECOMMIT, known, &secret(&world.of_bo), RefusalReason::WrongSecret),
-        (CODECOMMIT, world.inactive.name().as_str(), &inactive, RefusalReason::Inactive),
-        (CODECOMMIT, world.inactive.name().as_str(), &active, RefusalReason::WrongSecret),
-        (CASSANDRA, world.expired.name().as_str(), &expired, RefusalReason::Expired),
-        (CASSANDRA, world.expired.name().as_str(), &active, RefusalReason::WrongSecret),
+        (CODECOMMIT, &*long, &*active, DenialReason::TooLong),
+        (CODECOMMIT, known, &long, DenialReason::TooLong),
+        (CODECOMMIT, &bytes, &active, DenialReason::TooLong),
+        ("git.example.com", known, &long, DenialReason::TooLong),
+        (CODECOMMIT, known, &most, DenialReason::WrongSecret),
+        (CODECOMMIT, &most, &most, DenialReason::UnknownName),
+        ("git.example.com", known, &active, DenialReason::UnsupportedService),
+        (BEDROCK, known, &active, DenialReason::UnsupportedService),
+        (CODECOMMIT, "nobody", &active, DenialReason::UnknownName),
+        (CODECOMMIT, "anika", &active, DenialReason::UnknownName),
+        (CODECOMMIT, "", "", DenialReason::UnknownName),
+        (CODECOMMIT, "é\0\n", "é\0\n", DenialReason::UnknownName),
+        (CODECOMMIT, &format!("{known}\n"), &active, DenialReason::UnknownName),
+        (CODECOMMIT, &format!(" {known}"), &active, DenialReason::UnknownName),
+        (CODECOMMIT, "anika+1-at-000000000001", &active, DenialReason::UnknownName),
+        (CODECOMMIT, known, "", DenialReason::WrongSecret),
+        (CODECOMMIT, known, cut, DenialReason::WrongSecret),
+        (CODECOMMIT, known, &more, DenialReason::WrongSecret),
+        (CODECOMMIT, known, &inactive, DenialReason::WrongSecret),
+        (CODECOMMIT, known, &secret(&world.of_bo), DenialReason::WrongSecret),
+        (
+            CODECOMMIT,
+            world.inactive.service_user_name().as_str(),
+            &inactive,
+            DenialReason::Inactive,
+        ),
+        (
+            CODECOMMIT,
+            world.inactive.service_user_name().as_str(),
+            &active,
+            DenialReason::WrongSecret,
+        ),
+        (CASSANDRA, world.expired.service_user_name().as_str(), &expired, DenialReason::Expired),
+        (CASSANDRA, world.expired.service_user_name().as_str(), &active, DenialReason::WrongSecret),
     ] {
         let answer = iam.authenticate(&name(service), name_, presented).map(drop);
         reasons.push((answer, expected));
     }
     for (service, presented, expected) in [
-        (BEDROCK, &*long, RefusalReason::TooLong),
-        (BEDROCK, &most, RefusalReason::UnknownName),
-        ("git.example.com", "", RefusalReason::UnsupportedService),
-        (CODECOMMIT, world.key.secret().expose(), RefusalReason::UnsupportedService),
-        (BEDROCK, "ABSK", RefusalReason::UnknownName),
-        (BEDROCK, &format!("{}=", world.key.secret().expose()), RefusalReason::UnknownName),
+        (BEDROCK, &*long, DenialReason::TooLong),
+        (BEDROCK, &most, DenialReason::UnknownName),
+        ("git.example.com", "", DenialReason::UnsupportedService),
+        (CODECOMMIT, world.key.secret().expose(), DenialReason::UnsupportedService),
+        (BEDROCK, "ABSK", DenialReason::UnknownName),
+        (BEDROCK, &format!("{}=", world.key.secret().expose()), DenialReason::UnknownName),
     ] {
         reasons.push((iam.authenticate_api_key(&name(service), presented).map(drop), expected));
     }
     for (answer, expected) in reasons {
         let error = answer.unwrap_err();
-        let AuthenticationError::Refused(refusal) = &error else { unreachable!("{error}") };
+        let AuthenticationError::Denied(refusal) = &error else { unreachable!("{error}") };
         assert_eq!(refusal.reason(), expected);
         assert_eq!(error.to_string(), "the credential is not valid for this service");
         assert_eq!(refusal.to_string(), error.to_string());
@@ -492,12 +505,12 @@ fn authentication_is_refused_in_one_way_for_many_reasons() {
 #[test]
 fn a_reason_is_one_word() {
     let words = [
-        RefusalReason::TooLong,
-        RefusalReason::UnsupportedService,
-        RefusalReason::UnknownName,
-        RefusalReason::WrongSecret,
-        RefusalReason::Inactive,
-        RefusalReason::Expired,
+        DenialReason::TooLong,
+        DenialReason::UnsupportedService,
+        DenialReason::UnknownName,
+        DenialReason::WrongSecret,
+        DenialReason::Inactive,
+        DenialReason::Expired,
     ]
     .map(|reason| reason.to_string());
     let expected =
@@ -609,7 +622,7 @@ fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
 fn a_store_that_fails_is_no_refusal_to_authenticate() {
     let (world, order) = ordered();
     order(Orders { find: Does::Fail, ..OBEY });
-    let (known, door) = (world.active.name().as_str(), world.iam.authenticator());
+    let (known, door) = (world.active.service_user_name().as_str(), world.iam.authenticator());
     let right = world.active.secret().expose();
     for answer in [
         world.iam.authenticate(&codecommit(), known, right),
@@ -625,7 +638,7 @@ fn a_store_that_fails_is_no_refusal_to_authenticate() {
     }
     // What cannot be the name of a credential is none, whatever the store holds.
     let refused = world.iam.authenticate(&codecommit(), "unknown", "wrong").unwrap_err();
-    assert!(matches!(refused, AuthenticationError::Refused(_)), "{refused:?}");
+    assert!(matches!(refused, AuthenticationError::Denied(_)), "{refused:?}");
 }
 
 #[test]
@@ -664,10 +677,10 @@ fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
 
 #[test]
 fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
-    for answer in [Commit::Stale, Commit::KeyTaken] {
+    for answer in [CommitOutcome::Stale, CommitOutcome::KeyTaken] {
         for (what, operation, _) in changes() {
             // A name that is taken is another's, whatever else happens.
-            if (what, answer) == ("rename", Commit::KeyTaken) {
+            if (what, answer) == ("rename", CommitOutcome::KeyTaken) {
                 continue;
             }
             let (world, order) = ordered();
@@ -691,7 +704,7 @@ fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
 #[test]
 fn a_new_name_that_is_taken_at_the_last_moment_is_refused() {
     let (world, order) = ordered();
-    order(Orders { commit: Does::Nothing(Commit::KeyTaken), ..OBEY });
+    order(Orders { commit: Does::Nothing(CommitOutcome::KeyTaken), ..OBEY });
     let renamed = world.iam.rename_user(&name("bo"), &name("bob"));
     assert_eq!(order(OBEY), 1);
     refused!(world, renamed, Error::UserExists { .. }, 409 "EntityAlreadyExists",

@@ -16,11 +16,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Response, header::AUTHORIZATION};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use service_specific_credentials::{
-    AuthenticationError, Authenticator, CredentialAge, CredentialManager, Entropy, EntropyError,
-    Error, ListRequest, MaxItems, MemoryStore, Policy, RngEntropy, ServiceName, Status,
-    SystemClock, SystemEntropy, UserName,
+    AuthenticationError, Authenticator, CredentialManager, Entropy, EntropyError, Error, Lifetime,
+    ListRequest, MaxItems, MemoryStore, Policy, RngEntropy, ServiceName, Status, SystemClock,
+    SystemEntropy, UserName,
     http::{Credentials, DecodeBuffer, HttpAuthenticator},
-    store::{Commit, Store, StoreError},
+    store::{CommitOutcome, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
 };
 use time::Duration;
@@ -149,7 +149,7 @@ fn no_type_prints_a_secret() {
         debugged(&mut read, issued.credential());
     }
     let door = iam.authenticator();
-    let (alias, secret) = (password.name().as_str(), renewed.secret().expose());
+    let (alias, secret) = (password.service_user_name().as_str(), renewed.secret().expose());
     debugged(&mut read, &iam.authenticate(&codecommit(), alias, secret).unwrap());
     debugged(&mut read, &iam.authenticate_api_key(&bedrock(), key.secret().expose()).unwrap());
     debugged(&mut read, &iam.authenticate(&codecommit(), alias, password.secret().expose()));
@@ -219,7 +219,7 @@ fn no_error_holds_a_secret() {
     let inactive = iam.create(&anika, &codecommit()).unwrap();
     iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
     let key = iam.create(&anika, &bedrock()).unwrap();
-    let day = CredentialAge::days(1).unwrap();
+    let day = Lifetime::days(1).unwrap();
     let expired = iam.create_with(&anika, &name(CASSANDRA), day).unwrap();
     clock.advance(Duration::DAY);
     let mut hunt = Hunt::default();
@@ -243,7 +243,7 @@ fn no_error_holds_a_secret() {
         iam.list_page(&ListRequest::new()).map(drop).unwrap_err(),
         drained.create(&bo, &codecommit()).map(drop).unwrap_err(),
     ];
-    for does in [Does::Fail, Does::FailAfterwards, Does::Nothing(Commit::Stale)] {
+    for does in [Does::Fail, Does::FailAfterwards, Does::Nothing(CommitOutcome::Stale)] {
         order(does);
         errors.push(iam.reset(&anika, key.id()).map(drop).unwrap_err());
         errors.push(iam.create(&bo, &codecommit()).map(drop).unwrap_err());
@@ -264,7 +264,7 @@ fn no_error_holds_a_secret() {
     }
     let mut refusals: Vec<AuthenticationError> = Vec::new();
     for issued in issued {
-        let (alias, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (alias, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         for service in [&codecommit(), &bedrock(), &name(CASSANDRA), &git] {
             refusals.extend([
                 iam.authenticate(service, secret, secret).unwrap_err(),
@@ -276,10 +276,18 @@ fn no_error_holds_a_secret() {
         }
     }
     refusals.extend([
-        iam.authenticate(&codecommit(), inactive.name().as_str(), inactive.secret().expose())
-            .unwrap_err(),
-        iam.authenticate(&name(CASSANDRA), expired.name().as_str(), expired.secret().expose())
-            .unwrap_err(),
+        iam.authenticate(
+            &codecommit(),
+            inactive.service_user_name().as_str(),
+            inactive.secret().expose(),
+        )
+        .unwrap_err(),
+        iam.authenticate(
+            &name(CASSANDRA),
+            expired.service_user_name().as_str(),
+            expired.secret().expose(),
+        )
+        .unwrap_err(),
     ]);
     let mut responses = Vec::new();
     for does in [Does::What, Does::Fail] {
@@ -287,7 +295,9 @@ fn no_error_holds_a_secret() {
         for issued in issued {
             for service in [codecommit(), bedrock(), name(CASSANDRA)] {
                 let http = HttpAuthenticator::new(&iam, service).unwrap();
-                for headers in requests(issued.name().as_str(), issued.secret().expose()) {
+                for headers in
+                    requests(issued.service_user_name().as_str(), issued.secret().expose())
+                {
                     let Err(rejection) = http.authenticate(&headers) else { continue };
                     told(&mut read, &rejection);
                     told(&mut read, rejection.reason());
@@ -300,8 +310,12 @@ fn no_error_holds_a_secret() {
     assert!(responses.iter().all(|response| !response.body().contains("fire")));
     order(Does::Fail);
     refusals.push(
-        iam.authenticate(&codecommit(), password.name().as_str(), password.secret().expose())
-            .unwrap_err(),
+        iam.authenticate(
+            &codecommit(),
+            password.service_user_name().as_str(),
+            password.secret().expose(),
+        )
+        .unwrap_err(),
     );
     for refusal in &refusals {
         told(&mut read, refusal);
@@ -329,7 +343,9 @@ fn nothing_that_is_serialized_holds_a_secret() {
         let (service, secret) = (issued.credential().service(), issued.secret().expose());
         let who = match iam.authenticate_api_key(service, secret) {
             Ok(who) => who,
-            Err(_) => iam.authenticate(service, issued.name().as_str(), secret).unwrap(),
+            Err(_) => {
+                iam.authenticate(service, issued.service_user_name().as_str(), secret).unwrap()
+            }
         };
         written += &serde_json::to_string(&who.credential()).unwrap();
     }
@@ -343,7 +359,7 @@ fn a_credential_is_serialized_as_it_is_documented() {
     let (iam, _) = manager(MemoryStore::new());
     let anika: UserName = name("anika");
     iam.register_user(&anika).unwrap();
-    let age = CredentialAge::days(1).unwrap();
+    let age = Lifetime::days(1).unwrap();
     for (issued, kind, service, expires) in [
         (iam.create(&anika, &codecommit()), "password", CODECOMMIT, None),
         (

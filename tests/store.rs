@@ -9,12 +9,12 @@ use std::{
 };
 
 use service_specific_credentials::{
-    AccountId, CredentialAge, CredentialManager, ListRequest, MaxItems, MemoryStore, ServiceName,
+    AccountId, CredentialManager, Lifetime, ListRequest, MaxItems, MemoryStore, ServiceName,
     Status, UserName,
     store::{
         Change,
-        Commit::{self, Applied, KeyTaken, Stale},
-        Key, Listing, Range, Revision, Store, StoreError, UserRecord,
+        CommitOutcome::{self, Applied, KeyTaken, Stale},
+        Key, Listing, Revision, ScanRange, Store, StoreError, UserRecord,
     },
     testing::{FixedClock, SeededEntropy},
 };
@@ -47,12 +47,12 @@ impl Store for Recorder {
         self.store.find(key)
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.changes.lock().unwrap().push(change.clone());
         self.store.commit(change)
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.store.scan(range)
     }
 }
@@ -123,7 +123,7 @@ fn life() -> Vec<Change> {
         let (anika, codecommit) = (user("anika"), service(CODECOMMIT));
         iam.register_user(&anika).unwrap();
         let issued = iam.create(&anika, &codecommit).unwrap();
-        let age = CredentialAge::days(1).unwrap();
+        let age = Lifetime::days(1).unwrap();
         drop(iam.create_with(&anika, &service(CASSANDRA), age).unwrap());
         drop(iam.reset(&anika, issued.id()).unwrap());
         iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
@@ -289,20 +289,24 @@ fn names_are_found_in_any_case_and_ids_in_their_own() {
     let held = |key: Key<'_>| store.find(&key).unwrap().is_some();
 
     assert!(held(Key::User { account, name: &user("ANIKA") }));
-    assert!(held(Key::Member { account, service: Some(at), user: &user("ANIKA") }));
-    assert!(held(Key::Member { account, service: None, user: &user("ANIKA") }));
+    assert!(held(Key::Holder { account, service: Some(at), user: &user("ANIKA") }));
+    assert!(held(Key::Holder { account, service: None, user: &user("ANIKA") }));
     assert!(held(Key::ServiceUser { account, service: at, name: "ANIKA+1-AT-123456789012" }));
     assert!(held(Key::Credential { account, id: issued.id() }));
 
     let cassandra = &service(CASSANDRA);
     assert!(!held(Key::Credential { account, id: &lower }));
-    assert!(!held(Key::Member { account, service: Some(cassandra), user: &user("anika") }));
-    assert!(!held(Key::ServiceUser { account, service: cassandra, name: issued.name().as_str() }));
+    assert!(!held(Key::Holder { account, service: Some(cassandra), user: &user("anika") }));
+    assert!(!held(Key::ServiceUser {
+        account,
+        service: cassandra,
+        name: issued.service_user_name().as_str()
+    }));
     for stranger in ["", "anika", "é", "anika+2-at-123456789012", &"x".repeat(512)] {
         assert!(!held(Key::ServiceUser { account, service: at, name: stranger }));
     }
     iam.delete(&user("anika"), issued.id()).unwrap();
-    assert!(!held(Key::Member { account, service: None, user: &user("anika") }));
+    assert!(!held(Key::Holder { account, service: None, user: &user("anika") }));
 }
 
 /// A store that checks each scan against what the records say, and notes what was asked for.
@@ -318,11 +322,11 @@ impl Store for Checked {
         self.store.find(key)
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.store.commit(change)
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let mut names = self.names.lock().unwrap().clone();
         names.sort_by_key(|name| name.as_str().to_ascii_lowercase());
         names.dedup();
@@ -339,8 +343,8 @@ impl Store for Checked {
         assert!(found.iter().all(|record| record.account() == range.account()));
         let listing = match range.listing() {
             Listing::Users => "users",
-            Listing::Members { service: None } => "members",
-            Listing::Members { service: Some(_) } => "members at a service",
+            Listing::Holders { service: None } => "members",
+            Listing::Holders { service: Some(_) } => "members at a service",
         };
         let start = match range.start() {
             Bound::Included(_) => "included",
@@ -386,7 +390,7 @@ fn scans_return_the_records_of_a_range_in_order() {
     for size in 1..=12 {
         let size = MaxItems::new(size).unwrap();
         let at_one = all.clone().service(service(CODECOMMIT));
-        let old = CredentialAge::days(10).unwrap();
+        let old = Lifetime::days(10).unwrap();
         for request in
             [all.clone(), at_one.clone(), all.clone().older_than(old), at_one.older_than(old)]
         {
@@ -417,7 +421,7 @@ fn pointers_to_stores_are_stores() {
         let (anika, codecommit) = (user("anika"), service(CODECOMMIT));
         iam.ensure_user(&anika).unwrap();
         let issued = iam.create(&anika, &codecommit).unwrap();
-        let (name, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (name, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&codecommit, name, secret).unwrap();
         assert_eq!(iam.list_page(&ListRequest::new().all_users(true)).unwrap().items.len(), 1);
         iam.delete(&anika, issued.id()).unwrap();
@@ -450,15 +454,15 @@ mod types {
             ($($Type:ty),+ $(,)?) => { $(const { shared::<$Type>() };)+ };
         }
         shared! {
-            credentials::AccountId, credentials::Alphabet, credentials::Authenticated,
+            credentials::AccountId, credentials::Alphabet, credentials::Identity,
             credentials::AuthenticationError, credentials::Authenticator<credentials::MemoryStore>,
-            credentials::Constraint, credentials::Credential, credentials::CredentialAge,
+            credentials::Constraint, credentials::Credential, credentials::Lifetime,
             credentials::CredentialId, credentials::CredentialKind,
             credentials::CredentialManager<credentials::MemoryStore>,
             credentials::CredentialManager<Arc<dyn store::Store>>,
             credentials::CredentialManagerBuilder<credentials::MemoryStore>, credentials::EntropyError,
             credentials::Error, credentials::ErrorCode, credentials::InvalidAccountId,
-            credentials::InvalidCredentialAge, credentials::InvalidCredentialId,
+            credentials::InvalidLifetime, credentials::InvalidCredentialId,
             credentials::InvalidMarker, credentials::InvalidMaxItems, credentials::InvalidParameter,
             credentials::InvalidPolicy, credentials::InvalidServiceName,
             credentials::InvalidServiceUserName, credentials::InvalidStatus,
@@ -466,13 +470,13 @@ mod types {
             credentials::Marker, credentials::MaxItems,
             credentials::Numbering, credentials::Page<credentials::Credential>,
             credentials::Page<credentials::User>, credentials::Policy, credentials::PolicyBuilder,
-            credentials::Refusal, credentials::RefusalReason,
+            credentials::Denial, credentials::DenialReason,
             credentials::RngEntropy<rand::rngs::ChaCha20Rng>, credentials::Secret,
             credentials::ServiceName, credentials::ServiceUserName, credentials::Status,
             credentials::SystemClock, credentials::SystemEntropy, credentials::User,
             credentials::UserId, credentials::UserName,
-            store::Change, store::Commit, store::Key<'static>, store::Listing<'static>, store::MemoryStore,
-            store::Range<'static>, store::Revision, store::StoreError, store::UserRecord,
+            store::Change, store::CommitOutcome, store::Key<'static>, store::Listing<'static>, store::MemoryStore,
+            store::ScanRange<'static>, store::Revision, store::StoreError, store::UserRecord,
             testing::FixedClock, testing::Obligation, testing::SeededEntropy,
             testing::Suite<'static>, testing::Violation,
             Box<dyn credentials::Clock>, Box<dyn credentials::Entropy>, Box<dyn store::Store>,

@@ -20,9 +20,9 @@ use std::{
 use service_specific_credentials::{
     MemoryStore, UserId,
     store::{
-        AnyStore, AsyncStore, Change,
-        Commit::{self, Applied, KeyTaken, Stale},
-        Immediate, Key, Listing, Range, Store, StoreError, UserRecord,
+        AsyncStore, Change,
+        CommitOutcome::{self, Applied, KeyTaken, Stale},
+        DynAsyncStore, Key, Listing, ScanRange, Store, StoreError, SyncAdapter, UserRecord,
     },
     testing::{
         Obligation::{self, *},
@@ -125,7 +125,7 @@ impl Naive {
         };
         let mut bytes = key.encode();
         let name = match key {
-            Key::User { name, .. } | Key::Member { user: name, .. } => name.as_str(),
+            Key::User { name, .. } | Key::Holder { user: name, .. } => name.as_str(),
             Key::Credential { id, .. } => id.as_str(),
             Key::ServiceUser { name, .. } => name,
         };
@@ -195,7 +195,7 @@ impl Naive {
             && change.claimed().any(|key| state.index.get(&self.bytes(&key)).copied() == own)
     }
 
-    fn answer(&self, state: &State, change: &Change) -> Commit {
+    fn answer(&self, state: &State, change: &Change) -> CommitOutcome {
         if self.is(F::CountsItsOwnKeysAsTaken) && self.is_own(state, change) {
             return KeyTaken;
         }
@@ -222,7 +222,7 @@ impl Naive {
                 F::LosesSecondClaim => place == 1,
                 F::TruncatesClaims => place >= 1000,
                 F::ReplacesRecordsOnly => change.before().is_some(),
-                F::HasNoMembers => matches!(key, Key::Member { .. }),
+                F::HasNoMembers => matches!(key, Key::Holder { .. }),
                 _ => false,
             };
             if !skipped {
@@ -261,7 +261,7 @@ impl Naive {
     }
 
     /// All of a change but what it releases late.
-    fn begin(&self, change: &Change) -> Commit {
+    fn begin(&self, change: &Change) -> CommitOutcome {
         let mut state = self.state();
         let mut answer = self.answer(&state, change);
         if self.is(F::ChecksThenActs) || self.is(F::ChecksKeysBeforehand) {
@@ -297,7 +297,7 @@ impl Naive {
     }
 
     /// The rest, if that is done late.
-    fn end(&self, change: &Change, answer: Commit) {
+    fn end(&self, change: &Change, answer: CommitOutcome) {
         if answer == Applied && self.is_late() {
             self.release(&mut self.state(), change);
         }
@@ -342,7 +342,7 @@ impl Store for Naive {
         Ok(found)
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let answer = self.begin(change);
         if self.is_late() {
             pause();
@@ -351,11 +351,11 @@ impl Store for Naive {
         Ok(answer)
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let anybody = "x".parse().unwrap();
         let key = match range.listing() {
-            Listing::Members { .. } if self.is(F::ListsMembersAnywhere) => {
-                Key::Member { account: range.account(), service: None, user: &anybody }
+            Listing::Holders { .. } if self.is(F::ListsMembersAnywhere) => {
+                Key::Holder { account: range.account(), service: None, user: &anybody }
             }
             _ => range.key(&anybody),
         };
@@ -424,7 +424,7 @@ impl AsyncStore for Waiting {
         self.0.find(key)
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         once().await;
         let answer = self.0.begin(change);
         once().await;
@@ -432,7 +432,7 @@ impl AsyncStore for Waiting {
         Ok(answer)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         once().await;
         self.0.scan(range)
     }
@@ -467,7 +467,7 @@ macro_rules! catches {
 
             $(#[test]
             fn $name() {
-                let violation = first(|| Immediate::new(Naive::new($fault)));
+                let violation = first(|| SyncAdapter::new(Naive::new($fault)));
                 println!("{}", violation.as_ref().unwrap());
                 assert_eq!(violation.unwrap().obligation(), $obligation);
             })+
@@ -484,29 +484,29 @@ catches! {
     forgets_to_release: F::ForgetsToRelease => ReleasedKeysFindNothing;
     forgets_to_release_on_removal: F::ForgetsToReleaseOnRemoval => ReleasedKeysAreFree;
     lists_members_anywhere: F::ListsMembersAnywhere => ListingsFollow;
-    folds_unicode: F::FoldsUnicode => StrangersFindNothing;
+    folds_unicode: F::FoldsUnicode => UnknownKeysFindNothing;
     cares_for_case_of_names: F::CaresForCaseOfNames => NamesIgnoreCase;
     ignores_case_of_ids: F::IgnoresCaseOfIds => IdsKeepCase;
     ignores_spelling: F::IgnoresSpelling => SpellingIsKept;
-    mixes_accounts: F::MixesAccounts => AccountsAreApart;
-    mixes_accounts_in_scans: F::MixesAccountsInScans => AccountsAreApart;
-    mixes_services: F::MixesServices => ServicesAreApart;
-    answers_applied_when_stale: F::AnswersAppliedWhenStale => StaleIsRefused;
-    compares_user_id_only: F::ComparesUserIdOnly => StaleIsRefused;
+    mixes_accounts: F::MixesAccounts => AccountsAreIsolated;
+    mixes_accounts_in_scans: F::MixesAccountsInScans => AccountsAreIsolated;
+    mixes_services: F::MixesServices => ServicesAreIsolated;
+    answers_applied_when_stale: F::AnswersAppliedWhenStale => StaleIsRejected;
+    compares_user_id_only: F::ComparesUserIdOnly => StaleIsRejected;
     compares_count_only: F::ComparesCountOnly => RevisionsAreUnique;
-    answers_applied_when_taken: F::AnswersAppliedWhenTaken => TakenKeysAreRefused;
-    answers_stale_when_taken: F::AnswersStaleWhenTaken => TakenKeysAreRefused;
-    checks_user_names_only: F::ChecksUserNamesOnly => TakenKeysAreRefused;
-    answers_stale_to_registrations: F::AnswersStaleToRegistrations => TakenNamesAreRefused;
+    answers_applied_when_taken: F::AnswersAppliedWhenTaken => TakenKeysAreRejected;
+    answers_stale_when_taken: F::AnswersStaleWhenTaken => TakenKeysAreRejected;
+    checks_user_names_only: F::ChecksUserNamesOnly => TakenKeysAreRejected;
+    answers_stale_to_registrations: F::AnswersStaleToRegistrations => TakenNamesAreRejected;
     overwrites_held_ids: F::OverwritesHeldIds => HeldIdsAreRefused;
     checks_ids_of_its_account_only: F::ChecksIdsOfItsAccountOnly => HeldIdsAreRefused;
     checks_ids_of_unchanged_users_only: F::ChecksIdsOfUnchangedUsersOnly => HeldIdsAreRefused;
-    answers_stale_to_held_ids: F::AnswersStaleToHeldIds => TakenNamesAreRefused;
-    answers_key_taken_first: F::AnswersKeyTakenFirst => StaleWins;
-    applies_twice: F::AppliesTwice => MadeOnce;
-    counts_its_own_keys_as_taken: F::CountsItsOwnKeysAsTaken => StaleWins;
-    keeps_claims_of_refusals: F::KeepsClaimsOfRefusals => RefusalsLeaveNothing;
-    lists_refused_registrations: F::ListsRefusedRegistrations => RefusalsLeaveNothing;
+    answers_stale_to_held_ids: F::AnswersStaleToHeldIds => TakenNamesAreRejected;
+    answers_key_taken_first: F::AnswersKeyTakenFirst => StaleTakesPrecedence;
+    applies_twice: F::AppliesTwice => AppliedOnce;
+    counts_its_own_keys_as_taken: F::CountsItsOwnKeysAsTaken => StaleTakesPrecedence;
+    keeps_claims_of_refusals: F::KeepsClaimsOfRefusals => RejectedChangesHaveNoEffect;
+    lists_refused_registrations: F::ListsRefusedRegistrations => RejectedChangesHaveNoEffect;
     scans_by_hash: F::ScansByHash => ScansAreOrdered;
     scans_by_id: F::ScansById => ScansAreOrdered;
     scans_by_bytes: F::ScansByBytes => ScansAreOrdered;
@@ -514,27 +514,27 @@ catches! {
     includes_excluded_starts: F::IncludesExcludedStarts => ScansStart;
     excludes_included_starts: F::ExcludesIncludedStarts => ScansStart;
     starts_by_bytes: F::StartsByBytes => ScansStart;
-    ignores_limits: F::IgnoresLimits => ScansStop;
-    limits_before_it_starts: F::LimitsBeforeItStarts => ScansStop;
+    ignores_limits: F::IgnoresLimits => ScansAreLimited;
+    limits_before_it_starts: F::LimitsBeforeItStarts => ScansAreLimited;
     caps_scans: F::CapsScans => ManyUsers;
     truncates_claims: F::TruncatesClaims => LargestRecord;
     caches_per_thread: F::CachesPerThread => ReadsSeeChanges;
     checks_then_acts: F::ChecksThenActs => OneChangeWins;
     checks_keys_beforehand: F::ChecksKeysBeforehand => OneClaimWins;
-    reads_in_two_steps: F::ReadsInTwoSteps => NoHalfChanges;
-    releases_late: F::ReleasesLate => NoHalfChanges;
+    reads_in_two_steps: F::ReadsInTwoSteps => ChangesAreAtomic;
+    releases_late: F::ReleasesLate => ChangesAreAtomic;
 }
 
 #[test]
 fn a_commit_that_is_dropped_half_way_is_caught() {
     let build = async || (Waiting(Naive::new(F::ReleasesLate)), ());
-    let violation = Suite::new().check(DroppedCommits, build).unwrap_err();
-    assert_eq!(violation.obligation(), DroppedCommits);
+    let violation = Suite::new().check(DroppedCommitsAreAtomic, build).unwrap_err();
+    assert_eq!(violation.obligation(), DroppedCommitsAreAtomic);
 }
 
 #[test]
 fn a_naive_store_passes() {
-    Suite::test_all(async || (Immediate::new(Naive::new(F::None)), ()));
+    Suite::test_all(async || (SyncAdapter::new(Naive::new(F::None)), ()));
 }
 
 #[test]
@@ -547,23 +547,23 @@ fn a_store_that_waits_passes() {
 
 #[test]
 fn a_memory_store_passes() {
-    Suite::test_all(async || (Immediate::new(MemoryStore::new()), ()));
+    Suite::test_all(async || (SyncAdapter::new(MemoryStore::new()), ()));
 }
 
 #[test]
 fn a_memory_store_passes_behind_pointers() {
-    let store = || Immediate::new(MemoryStore::new());
-    Suite::test_all(async || (AnyStore::new(store()), ()));
+    let store = || SyncAdapter::new(MemoryStore::new());
+    Suite::test_all(async || (DynAsyncStore::new(store()), ()));
     Suite::test_all(async || (Arc::new(store()), ()));
     Suite::test_all(async || (Box::new(store()), ()));
     let erased: fn() -> Arc<dyn Store> = || Arc::new(MemoryStore::new());
-    Suite::test_all(async || (Immediate::new(erased()), ()));
+    Suite::test_all(async || (SyncAdapter::new(erased()), ()));
 }
 
 #[test]
 fn a_violation_says_what_was_expected_and_seen() {
-    let build = async || (Immediate::new(Naive::new(F::AnswersKeyTakenFirst)), ());
-    let violation = Suite::new().check(StaleWins, build).unwrap_err();
+    let build = async || (SyncAdapter::new(Naive::new(F::AnswersKeyTakenFirst)), ());
+    let violation = Suite::new().check(StaleTakesPrecedence, build).unwrap_err();
     assert_eq!(violation.obligation().name(), "stale wins over key taken");
     let expected = "must be answered Stale and was answered KeyTaken";
     assert!(violation.what().ends_with(expected), "{violation}");
@@ -582,17 +582,17 @@ fn a_store_that_fails_is_caught() {
             Ok(None)
         }
 
-        fn commit(&self, _: &Change) -> Result<Commit, StoreError> {
+        fn commit(&self, _: &Change) -> Result<CommitOutcome, StoreError> {
             Err(StoreError::new("the disk is full"))
         }
 
-        fn scan(&self, _: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        fn scan(&self, _: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
             Ok(Vec::new())
         }
     }
     for &obligation in Obligation::ALL {
         let violation =
-            Suite::new().check(obligation, async || (Immediate::new(Failing), ())).unwrap_err();
+            Suite::new().check(obligation, async || (SyncAdapter::new(Failing), ())).unwrap_err();
         assert!(violation.what().contains("failed: the disk is full"), "{violation}");
     }
 }
@@ -607,19 +607,19 @@ fn a_guard_outlives_its_store_and_every_thread_is_within_the_context() {
         }
     }
     #[derive(Debug)]
-    struct House(Immediate<MemoryStore>, #[expect(dead_code, reason = "dropped")] Tenant);
+    struct House(SyncAdapter<MemoryStore>, #[expect(dead_code, reason = "dropped")] Tenant);
     impl AsyncStore for House {
         async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
             assert!(INSIDE.get());
             self.0.find(key).await
         }
 
-        async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
             assert!(INSIDE.get());
             self.0.commit(change).await
         }
 
-        async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
             self.0.scan(range).await
         }
     }
@@ -641,7 +641,7 @@ fn a_guard_outlives_its_store_and_every_thread_is_within_the_context() {
         .test(async || {
             assert!(INSIDE.get());
             let standing = Arc::new(AtomicUsize::new(1));
-            let store = Immediate::new(MemoryStore::new());
+            let store = SyncAdapter::new(MemoryStore::new());
             (House(store, Tenant(Arc::clone(&standing))), Guard(standing))
         });
 }

@@ -16,7 +16,7 @@ use axum::{
 };
 use futures_util::{TryStreamExt as _, stream};
 use rustix::process::{Pid, Signal, kill_process_group};
-use service_specific_credentials::Authenticated;
+use service_specific_credentials::Identity;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -79,7 +79,7 @@ pub(crate) fn check() -> io::Result<()> {
 pub(crate) async fn run(
     repository: &Path,
     endpoint: Endpoint,
-    who: &Authenticated,
+    who: &Identity,
     client: SocketAddr,
     request: Request,
     place: Place,

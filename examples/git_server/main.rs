@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Whoever is let in may read and write every repository. Who may do what in which of them is a
-//! question for [`Authenticated::user_id`], and for hooks, which find it in `REMOTE_USER_ID`. The
+//! question for [`Identity::user_id`], and for hooks, which find it in `REMOTE_USER_ID`. The
 //! server speaks HTTP: put a proxy in front of it that speaks TLS before passwords cross a network.
 
 use std::{
@@ -36,10 +36,10 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Parser;
 use service_specific_credentials::{
-    AccountId, Alphabet, AsyncCredentialManager, Authenticated, AuthenticationError,
-    CredentialKind, Policy, ServiceName,
+    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, CredentialKind, Identity,
+    Policy, ServiceName,
     query::Dialect,
-    store::{AnyStore, RedbStore},
+    store::{DynAsyncStore, RedbStore},
 };
 use tokio::{
     net::TcpListener,
@@ -111,7 +111,7 @@ struct Options {
 /// What every request needs.
 #[derive(Debug)]
 struct Server {
-    manager: AsyncCredentialManager<AnyStore>,
+    manager: AsyncCredentialManager<DynAsyncStore>,
     service: ServiceName,
     /// The `WWW-Authenticate` of a refusal.
     challenge: HeaderValue,
@@ -250,7 +250,7 @@ async fn answer(
         Err(Denied::NotPresented) => {
             return server.unauthorized("a user name and a password are needed\n".to_owned());
         }
-        Err(Denied::NotAdmitted(AuthenticationError::Refused(refusal))) => {
+        Err(Denied::NotAdmitted(AuthenticationError::Denied(refusal))) => {
             // The reason is for this log alone: a stranger is told nothing but no.
             log(format_args!("{client}: refused: {}", refusal.reason()));
             return server.unauthorized(format!("{refusal}\n"));
@@ -286,7 +286,7 @@ enum Denied {
 }
 
 impl Server {
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Authenticated, Denied> {
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Denied> {
         let presented = basic(headers).ok_or(Denied::NotPresented)?;
         let (name, password) = presented.split_once(':').ok_or(Denied::NotPresented)?;
         self.manager.authenticate(&self.service, name, password).await.map_err(Denied::NotAdmitted)

@@ -30,14 +30,14 @@ use axum::{
 use service_specific_credentials::{
     AsyncCredentialManager, UserName,
     query::{self, Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
-    store::AnyStore,
+    store::DynAsyncStore,
 };
 use tokio::net::TcpListener;
 
 /// What the API is served with.
 #[derive(Clone, Debug)]
 pub(crate) struct Iam {
-    pub(crate) manager: AsyncCredentialManager<AnyStore>,
+    pub(crate) manager: AsyncCredentialManager<DynAsyncStore>,
     /// The user that requests without a user name stand for.
     pub(crate) caller: Option<UserName>,
     pub(crate) dialect: Dialect,

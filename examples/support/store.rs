@@ -5,7 +5,7 @@ use std::{convert::Infallible, error::Error, fmt, path::PathBuf, str::FromStr};
 
 use service_specific_credentials::{
     MemoryStore,
-    store::{AnyStore, Immediate, OpenError, PostgresStore, RedbStore},
+    store::{DynAsyncStore, OpenError, PostgresStore, RedbStore, SyncAdapter},
 };
 
 /// The value of `--store`: `memory`, `redb:` and the path of a file, or the URL of a PostgreSQL
@@ -66,15 +66,15 @@ impl StoreUrl {
     pub(crate) async fn open(
         &self,
         open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,
-    ) -> Result<AnyStore, NotOpened> {
+    ) -> Result<DynAsyncStore, NotOpened> {
         match self.clone() {
             Self::Unknown(why) => Err(NotOpened::Unknown(why)),
-            Self::Memory => Ok(AnyStore::new(Immediate::new(MemoryStore::new()))),
+            Self::Memory => Ok(DynAsyncStore::new(SyncAdapter::new(MemoryStore::new()))),
             Self::Redb(path) => {
                 // After a crash this reads the whole file: not on a thread that serves others.
                 let opening = tokio::task::spawn_blocking(move || open_file(path));
                 match opening.await.map_err(NotOpened::other)? {
-                    Ok(store) => Ok(AnyStore::new(store.asynchronous())),
+                    Ok(store) => Ok(DynAsyncStore::new(store.into_async())),
                     Err(OpenError::Held) => Err(NotOpened::Held),
                     Err(OpenError::Missing(_)) => Err(NotOpened::Missing),
                     Err(error) => Err(NotOpened::other(error)),
@@ -83,7 +83,7 @@ impl StoreUrl {
             Self::Postgres(url) => {
                 let store = PostgresStore::connect(&url).await.map_err(NotOpened::other)?;
                 store.migrate().await.map_err(NotOpened::other)?;
-                Ok(AnyStore::new(store))
+                Ok(DynAsyncStore::new(store))
             }
         }
     }

@@ -10,12 +10,12 @@ use crate::{
     account_id::AccountId,
     error::{AuthenticationError, Error},
     manager::{
-        AsyncAuthenticator, AsyncCredentialManager, Authenticated, Authenticator,
-        CredentialManager, ready,
+        AsyncAuthenticator, AsyncCredentialManager, Authenticator, CredentialManager, Identity,
+        ready,
     },
     policy::Policy,
     service_name::ServiceName,
-    store::{AsyncStore, Immediate, Store},
+    store::{AsyncStore, Store, SyncAdapter},
 };
 
 /// Authenticates HTTP requests to one service.
@@ -23,7 +23,7 @@ use crate::{
 /// Cheap to clone; clones share the store. The [module](super) describes which requests are
 /// authenticated, and how others are rejected.
 #[derive(Debug)]
-pub struct HttpAuthenticator<S>(AsyncHttpAuthenticator<Immediate<S>>);
+pub struct HttpAuthenticator<S>(AsyncHttpAuthenticator<SyncAdapter<S>>);
 
 impl<S> HttpAuthenticator<S> {
     /// Authenticates the users of the manager's account at `service`.
@@ -72,7 +72,7 @@ impl<S: Store> HttpAuthenticator<S> {
     /// # Errors
     ///
     /// [`Rejection`], with the [reason](RejectionReason) for logs and the response for the client.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Authenticated, Rejection> {
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Rejection> {
         ready(self.0.authenticate(headers))
     }
 }
@@ -171,7 +171,7 @@ impl<S: AsyncStore> AsyncHttpAuthenticator<S> {
     /// # Errors
     ///
     /// As [`HttpAuthenticator::authenticate`].
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Authenticated, Rejection> {
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Rejection> {
         // Part of the future, which does not move any more: no copy of the password stays behind.
         let mut buffer = DecodeBuffer::new();
         let credentials = Credentials::parse(headers, &mut buffer);
@@ -182,7 +182,7 @@ impl<S: AsyncStore> AsyncHttpAuthenticator<S> {
         let reason = match credentials {
             Ok(Some(credentials)) => match self.verify(credentials).await {
                 Ok(identity) => return Ok(identity),
-                Err(AuthenticationError::Refused(denial)) => RejectionReason::Denied(denial),
+                Err(AuthenticationError::Denied(denial)) => RejectionReason::Denied(denial),
                 Err(AuthenticationError::Unavailable(error)) => {
                     return Err(Rejection::unavailable(error));
                 }
@@ -196,10 +196,7 @@ impl<S: AsyncStore> AsyncHttpAuthenticator<S> {
         Err(Rejection::challenged(reason, self.challenge.header(had_token)))
     }
 
-    async fn verify(
-        &self,
-        credentials: Credentials<'_>,
-    ) -> Result<Authenticated, AuthenticationError> {
+    async fn verify(&self, credentials: Credentials<'_>) -> Result<Identity, AuthenticationError> {
         let service = &self.service;
         match (&self.accounts, credentials) {
             (Accounts::One(manager), Credentials::Basic { name, password }) => {
@@ -261,7 +258,7 @@ mod tests {
         let service: ServiceName = "codecommit.amazonaws.com".parse().unwrap();
         iam.register_user(&anika).unwrap();
         let issued = iam.create(&anika, &service).unwrap();
-        let (name, password) = (issued.name().as_str(), issued.secret().expose());
+        let (name, password) = (issued.service_user_name().as_str(), issued.secret().expose());
         let authenticator = HttpAuthenticator::new(&iam, service).unwrap();
 
         let basic = |name: &str, password: &str| {

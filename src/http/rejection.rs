@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::InvalidAuthorization;
-use crate::{error::Refusal, store::StoreError};
+use crate::{error::Denial, store::StoreError};
 
 /// A request was not authenticated.
 ///
@@ -120,9 +120,9 @@ pub enum RejectionReason {
     #[error("the Authorization header is invalid")]
     InvalidHeader(#[source] InvalidAuthorization),
     /// The credential does not authenticate at the service. The
-    /// [reason](Refusal::reason) is for logs.
+    /// [reason](Denial::reason) is for logs.
     #[error(transparent)]
-    Denied(Refusal),
+    Denied(Denial),
     /// The store is unavailable: whether the credential is valid is unknown.
     #[error("the store failed")]
     Unavailable(#[source] StoreError),
@@ -131,7 +131,7 @@ pub enum RejectionReason {
 impl RejectionReason {
     /// The reason in one word, for a field of a log line: `missing-credentials`, `unavailable`, or
     /// that of the [header](InvalidAuthorization::as_str) or of the
-    /// [denial](crate::RefusalReason::as_str).
+    /// [denial](crate::DenialReason::as_str).
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -3,7 +3,7 @@
 use std::{cell::LazyCell, sync::Arc};
 
 use super::{
-    Authenticated, ListRequest, Marker, MaxItems, Page, Shared,
+    Identity, ListRequest, Marker, MaxItems, Page, Shared,
     authentication::Scope,
     authenticator::AsyncAuthenticator,
     builder::CredentialManagerBuilder,
@@ -12,9 +12,9 @@ use super::{
     trace::{self, Subject},
 };
 use crate::{
-    AccountId, AuthenticationError, Credential, CredentialAge, CredentialId, Error,
-    IssuedCredential, Policy, ServiceName, Status, User, UserId, UserName,
-    store::{AsyncStore, Commit, Key, UserRecord},
+    AccountId, AuthenticationError, Credential, CredentialId, Error, IssuedCredential, Lifetime,
+    Policy, ServiceName, Status, User, UserId, UserName,
+    store::{AsyncStore, CommitOutcome, Key, UserRecord},
 };
 
 /// How often an operation is begun before it gives up to other writers (our decision).
@@ -36,10 +36,10 @@ const ATTEMPTS: usize = 64;
 /// repeated as they were.
 ///
 /// ```
-/// use service_specific_credentials::{AsyncCredentialManager, MemoryStore, store::Immediate};
+/// use service_specific_credentials::{AsyncCredentialManager, MemoryStore, store::SyncAdapter};
 ///
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-/// let store = Immediate::new(MemoryStore::new());
+/// let store = SyncAdapter::new(MemoryStore::new());
 /// let iam = AsyncCredentialManager::new("123456789012".parse()?, store);
 /// let anika = "anika".parse()?;
 /// let codecommit = "codecommit.amazonaws.com".parse()?;
@@ -132,7 +132,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         &self,
         user: &UserName,
         service: &ServiceName,
-        age: CredentialAge,
+        age: Lifetime,
     ) -> Result<IssuedCredential, Error> {
         self.issue(user, service, Some(age)).await
     }
@@ -141,7 +141,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         &self,
         user: &UserName,
         service: &ServiceName,
-        age: Option<CredentialAge>,
+        age: Option<Lifetime>,
     ) -> Result<IssuedCredential, Error> {
         let Shared { policy, entropy, .. } = &*self.shared;
         let create = Create::draw(user, service, age, policy, &**entropy, self.shared.now());
@@ -300,7 +300,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate(Scope::Account(self.account), service, name, password).await
     }
 
@@ -313,7 +313,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         &self,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate_api_key(Scope::Account(self.account), service, secret).await
     }
 }
@@ -459,9 +459,9 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
                 source,
             })?;
             match commit {
-                Commit::Applied => return Ok(output),
-                Commit::Stale => {}
-                Commit::KeyTaken => {
+                CommitOutcome::Applied => return Ok(output),
+                CommitOutcome::Stale => {}
+                CommitOutcome::KeyTaken => {
                     operation.key_taken()?;
                     while let Some(key) = operation.suspect() {
                         let is_held = store.find(&key).await?.is_some();

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::{Shared, trace};
 use crate::{
-    AccountId, AuthenticationError, Credential, CredentialId, CredentialKind, Policy, Refusal,
-    RefusalReason, ServiceName, Status, UserId, UserName,
+    AccountId, AuthenticationError, Credential, CredentialId, CredentialKind, Denial, DenialReason,
+    Policy, ServiceName, Status, UserId, UserName,
     record::StoredCredential,
     secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
     service_user_name::account_of,
@@ -19,13 +19,13 @@ use crate::{
 ///
 /// Nothing is allocated to make one: it shares the user's record with the store.
 #[derive(Clone)]
-pub struct Authenticated {
+pub struct Identity {
     record: Arc<UserRecord>,
     /// Where the credential stands in the record.
     place: usize,
 }
 
-impl Authenticated {
+impl Identity {
     /// The account of the user.
     #[must_use]
     pub fn account(&self) -> AccountId {
@@ -61,14 +61,14 @@ impl Authenticated {
         &self.record.credentials()[self.place]
     }
 
-    fn refuse(self, reason: RefusalReason) -> Unauthenticated {
-        Unauthenticated::Refused { reason, whose: Some(self) }
+    fn refuse(self, reason: DenialReason) -> Unauthenticated {
+        Unauthenticated::Denied { reason, whose: Some(self) }
     }
 }
 
-impl fmt::Debug for Authenticated {
+impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticated")
+        f.debug_struct("Identity")
             .field("account", &self.account())
             .field("user_id", &self.user_id())
             .field("credential", &self.credential())
@@ -96,18 +96,18 @@ pub(crate) struct Presented<'a> {
 
 /// Why there is nobody, in more detail than a caller gets.
 pub(crate) enum Unauthenticated {
-    Refused {
-        reason: RefusalReason,
+    Denied {
+        reason: DenialReason,
         /// Whose credential it was that was refused.
         #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "for events"))]
-        whose: Option<Authenticated>,
+        whose: Option<Identity>,
     },
     Unavailable(StoreError),
 }
 
-impl From<RefusalReason> for Unauthenticated {
-    fn from(reason: RefusalReason) -> Self {
-        Self::Refused { reason, whose: None }
+impl From<DenialReason> for Unauthenticated {
+    fn from(reason: DenialReason) -> Self {
+        Self::Denied { reason, whose: None }
     }
 }
 
@@ -120,7 +120,7 @@ impl From<StoreError> for Unauthenticated {
 impl From<Unauthenticated> for AuthenticationError {
     fn from(unauthenticated: Unauthenticated) -> Self {
         match unauthenticated {
-            Unauthenticated::Refused { reason, .. } => Self::Refused(Refusal(reason)),
+            Unauthenticated::Denied { reason, .. } => Self::Denied(Denial(reason)),
             Unauthenticated::Unavailable(error) => Self::Unavailable(error),
         }
     }
@@ -133,13 +133,13 @@ impl<'a> Presented<'a> {
         service: &'a ServiceName,
         name: &'a str,
         secret: &'a str,
-    ) -> Result<Self, RefusalReason> {
+    ) -> Result<Self, DenialReason> {
         let kind = CredentialKind::Password;
         if name.len() > MAX_PRESENTED || secret.len() > MAX_PRESENTED {
-            return Err(RefusalReason::TooLong);
+            return Err(DenialReason::TooLong);
         }
         if policy.kind(service) != Some(kind) {
-            return Err(RefusalReason::UnsupportedService);
+            return Err(DenialReason::UnsupportedService);
         }
         Ok(Self { scope, service, kind, name: Some(name), secret })
     }
@@ -172,21 +172,21 @@ impl<'a> Presented<'a> {
     /// same digest and comparison as a wrong secret.
     fn judge(
         &self,
-        found: Option<Authenticated>,
+        found: Option<Identity>,
         now: impl FnOnce() -> Timestamp,
-    ) -> Result<Authenticated, Unauthenticated> {
-        let digest = found.as_ref().map_or(&Digest::NONE, |found| found.stored().digest());
+    ) -> Result<Identity, Unauthenticated> {
+        let digest = found.as_ref().map_or(&Digest::DUMMY, |found| found.stored().digest());
         let verified = digest.verify(self.secret.as_bytes());
         let Some(found) = found else {
-            return Err(RefusalReason::UnknownName.into());
+            return Err(DenialReason::UnknownName.into());
         };
         if !verified || found.stored().kind() != self.kind {
-            return Err(found.refuse(RefusalReason::WrongSecret));
+            return Err(found.refuse(DenialReason::WrongSecret));
         }
         match found.stored().status(now) {
             Status::Active => Ok(found),
-            Status::Inactive => Err(found.refuse(RefusalReason::Inactive)),
-            Status::Expired => Err(found.refuse(RefusalReason::Expired)),
+            Status::Inactive => Err(found.refuse(DenialReason::Inactive)),
+            Status::Expired => Err(found.refuse(DenialReason::Expired)),
         }
     }
 }
@@ -197,11 +197,11 @@ pub(crate) fn alias<'b>(
     service: &ServiceName,
     secret: &str,
     buffer: &'b mut AliasBuffer,
-) -> Result<Option<&'b str>, RefusalReason> {
+) -> Result<Option<&'b str>, DenialReason> {
     if secret.len() > MAX_PRESENTED {
-        return Err(RefusalReason::TooLong);
+        return Err(DenialReason::TooLong);
     }
-    let prefix = policy.api_key_prefix(service).ok_or(RefusalReason::UnsupportedService)?;
+    let prefix = policy.api_key_prefix(service).ok_or(DenialReason::UnsupportedService)?;
     Ok(presented_alias(prefix, secret, buffer))
 }
 
@@ -212,7 +212,7 @@ impl<S: AsyncStore> Shared<S> {
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         let result = match Presented::password(scope, &self.policy, service, name, password) {
             Ok(presented) => self.admit(&presented).await,
             Err(reason) => Err(reason.into()),
@@ -226,7 +226,7 @@ impl<S: AsyncStore> Shared<S> {
         scope: Scope,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         let mut buffer = Zeroizing::new([0; _]);
         let result = match alias(&self.policy, service, secret, &mut buffer) {
             Ok(alias) => self.admit(&Presented::api_key(scope, service, alias, secret)).await,
@@ -236,14 +236,14 @@ impl<S: AsyncStore> Shared<S> {
         result.map_err(AuthenticationError::from)
     }
 
-    async fn admit(&self, presented: &Presented<'_>) -> Result<Authenticated, Unauthenticated> {
+    async fn admit(&self, presented: &Presented<'_>) -> Result<Identity, Unauthenticated> {
         let found = match presented.sought() {
             Some((account, name)) => {
                 self.store.find_named(account, presented.service, name).await?
             }
             None => None,
         };
-        let found = found.map(|(record, place)| Authenticated { record, place });
+        let found = found.map(|(record, place)| Identity { record, place });
         presented.judge(found, || self.now())
     }
 }
@@ -257,9 +257,9 @@ mod tests {
 
     use super::*;
     use crate::{
-        CredentialAge, CredentialManager, MemoryStore,
+        CredentialManager, Lifetime, MemoryStore,
         secret::tests::COMPUTED,
-        store::{Change, Commit, Key, Range, Store},
+        store::{Change, CommitOutcome, Key, ScanRange, Store},
         testing::FixedClock,
     };
 
@@ -276,11 +276,11 @@ mod tests {
             self.store.find(key)
         }
 
-        fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
             self.store.commit(change)
         }
 
-        fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
             self.store.scan(range)
         }
     }
@@ -290,13 +290,13 @@ mod tests {
         /// reason to refuse, if it does.
         fn work(
             &self,
-            authenticate: impl FnOnce() -> Result<Authenticated, AuthenticationError>,
-        ) -> (usize, usize, Option<RefusalReason>) {
+            authenticate: impl FnOnce() -> Result<Identity, AuthenticationError>,
+        ) -> (usize, usize, Option<DenialReason>) {
             COMPUTED.set(0);
             self.finds.store(0, Relaxed);
             let answer = authenticate();
             let reason = answer.err().map(|error| match error {
-                AuthenticationError::Refused(refusal) => refusal.reason(),
+                AuthenticationError::Denied(refusal) => refusal.reason(),
                 AuthenticationError::Unavailable(error) => panic!("{error}"),
             });
             (COMPUTED.get(), self.finds.load(Relaxed), reason)
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn an_unknown_name_costs_the_digest_of_a_wrong_password_and_is_looked_up_if_it_can_be_a_name() {
-        use RefusalReason::{
+        use DenialReason::{
             Expired, Inactive, TooLong, UnknownName, UnsupportedService, WrongSecret,
         };
 
@@ -314,7 +314,7 @@ mod tests {
         let iam = CredentialManager::builder("123456789012".parse().unwrap(), &store)
             .clock(Arc::clone(&clock))
             .build();
-        let (anika, day) = ("anika".parse().unwrap(), CredentialAge::days(1).unwrap());
+        let (anika, day) = ("anika".parse().unwrap(), Lifetime::days(1).unwrap());
         let [codecommit, cassandra, bedrock, git] =
             ["codecommit.amazonaws.com", "cassandra.amazonaws.com", "bedrock.amazonaws.com", "git"]
                 .map(|service| service.parse::<ServiceName>().unwrap());
@@ -326,7 +326,7 @@ mod tests {
         let expired_key = iam.create_with(&anika, &bedrock, day).unwrap();
         clock.advance(Duration::DAY);
 
-        let (alias, password) = (active.name().as_str(), active.secret().expose());
+        let (alias, password) = (active.service_user_name().as_str(), active.secret().expose());
         let long = "a".repeat(MAX_PRESENTED + 1);
         let longest = "a".repeat(MAX_PRESENTED);
         let longest_name = format!("{}-at-123456789012", "a".repeat(MAX_PRESENTED - 16));
@@ -350,13 +350,20 @@ mod tests {
             (&codecommit, &format!("{alias}{password}"), password, 1, 0, Some(UnknownName)),
             (
                 &codecommit,
-                inactive.name().as_str(),
+                inactive.service_user_name().as_str(),
                 inactive.secret().expose(),
                 1,
                 1,
                 Some(Inactive),
             ),
-            (&cassandra, expired.name().as_str(), expired.secret().expose(), 1, 1, Some(Expired)),
+            (
+                &cassandra,
+                expired.service_user_name().as_str(),
+                expired.secret().expose(),
+                1,
+                1,
+                Some(Expired),
+            ),
             (&codecommit, alias, &long, 0, 0, Some(TooLong)),
             (&codecommit, &long, password, 0, 0, Some(TooLong)),
             (&git, alias, password, 0, 0, Some(UnsupportedService)),

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use super::{Authenticated, Shared, authentication::Scope, ready};
+use super::{Identity, Shared, authentication::Scope, ready};
 use crate::{
     AuthenticationError, Clock, Policy, ServiceName, SystemEntropy,
-    store::{AsyncStore, Immediate, Store, Verified},
+    store::{AsyncStore, Store, SyncAdapter, Verified},
 };
 
 /// Authenticates for all accounts of a store: the account is the one that the presented name ends
@@ -28,7 +28,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Authenticator<S>(pub(crate) AsyncAuthenticator<Immediate<S>>);
+pub struct Authenticator<S>(pub(crate) AsyncAuthenticator<SyncAdapter<S>>);
 
 impl<S> Authenticator<S> {
     /// The policy.
@@ -41,7 +41,7 @@ impl<S> Authenticator<S> {
 impl<S: Store> Authenticator<S> {
     /// Authenticates against `store`.
     pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
-        Self(AsyncAuthenticator::new(Immediate::new(store), policy, clock))
+        Self(AsyncAuthenticator::new(SyncAdapter::new(store), policy, clock))
     }
 
     /// Who presents this service user name and password. See
@@ -49,14 +49,14 @@ impl<S: Store> Authenticator<S> {
     ///
     /// # Errors
     ///
-    /// [`Refused`](AuthenticationError::Refused) if they do not open the service,
+    /// [`Denied`](AuthenticationError::Denied) if they do not open the service,
     /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
     pub fn authenticate(
         &self,
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         ready(self.0.authenticate(service, name, password))
     }
 
@@ -65,13 +65,13 @@ impl<S: Store> Authenticator<S> {
     ///
     /// # Errors
     ///
-    /// [`Refused`](AuthenticationError::Refused) if it does not open the service,
+    /// [`Denied`](AuthenticationError::Denied) if it does not open the service,
     /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
     pub fn authenticate_api_key(
         &self,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         ready(self.0.authenticate_api_key(service, secret))
     }
 }
@@ -113,7 +113,7 @@ impl<S: AsyncStore> AsyncAuthenticator<S> {
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate(Scope::AllAccounts, service, name, password).await
     }
 
@@ -126,7 +126,7 @@ impl<S: AsyncStore> AsyncAuthenticator<S> {
         &self,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate_api_key(Scope::AllAccounts, service, secret).await
     }
 }

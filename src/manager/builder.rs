@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{AsyncCredentialManager, CredentialManager, Shared};
 use crate::{
     AccountId, Clock, Entropy, Policy, SystemClock, SystemEntropy,
-    store::{AsyncStore, Immediate, Store, Verified},
+    store::{AsyncStore, Store, SyncAdapter, Verified},
 };
 
 /// Makes a [`CredentialManager`] or an [`AsyncCredentialManager`].
@@ -49,7 +49,7 @@ impl<S: Store> CredentialManagerBuilder<S> {
     #[must_use]
     pub fn build(self) -> CredentialManager<S> {
         let Shared { store: Verified(store), policy, clock, entropy } = self.shared;
-        let store = Verified(Immediate::new(store));
+        let store = Verified(SyncAdapter::new(store));
         let shared = Shared { store, policy, clock, entropy };
         let (account, shared) = (self.account, Arc::new(shared));
         CredentialManager(AsyncCredentialManager { account, shared })

@@ -4,10 +4,10 @@ use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use super::marker::{Marker, Position, Query};
 use crate::{
-    AccountId, Credential, CredentialAge, Error, Policy, ServiceName, User, UserName,
+    AccountId, Credential, Error, Lifetime, Policy, ServiceName, User, UserName,
     error::Constraint,
     name::invalid_value,
-    store::{Listing, Range, UserRecord},
+    store::{Listing, ScanRange, UserRecord},
     timestamp::Timestamp,
 };
 
@@ -17,12 +17,12 @@ use crate::{
 /// then of id (our decision); those of all users are ordered by the user's name first.
 ///
 /// ```
-/// use service_specific_credentials::{CredentialAge, ListRequest, MaxItems};
+/// use service_specific_credentials::{Lifetime, ListRequest, MaxItems};
 ///
 /// // Whose credentials are due for rotation?
 /// let request = ListRequest::new()
 ///     .all_users(true)
-///     .older_than(CredentialAge::days(90)?)
+///     .older_than(Lifetime::days(90)?)
 ///     .max_items(MaxItems::new(500)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -31,7 +31,7 @@ pub struct ListRequest {
     user: Option<UserName>,
     all_users: bool,
     service: Option<ServiceName>,
-    older_than: Option<CredentialAge>,
+    older_than: Option<Lifetime>,
     marker: Option<Marker>,
     max_items: MaxItems,
 }
@@ -67,7 +67,7 @@ impl ListRequest {
     /// Only credentials that were created this long ago or longer. Not part of the AWS interface.
     /// A page of all users then reads on until it is full, to the end of the account if need be.
     #[must_use]
-    pub const fn older_than(mut self, age: CredentialAge) -> Self {
+    pub const fn older_than(mut self, age: Lifetime) -> Self {
         self.older_than = Some(age);
         self
     }
@@ -215,16 +215,16 @@ impl<'a> CredentialPager<'a> {
     }
 
     /// What to read next of all users, or `None` once the page is full or nothing is left.
-    pub(crate) fn next_range(&self) -> Option<Range<'_>> {
+    pub(crate) fn next_range(&self) -> Option<ScanRange<'_>> {
         let start = match (&self.seen, &self.after) {
             (Some(seen), _) => Bound::Excluded(seen),
             // The user whose credentials the last page ended among may have more.
             (None, Some(after)) => Bound::Included(&after.user),
             (None, None) => Bound::Unbounded,
         };
-        let listing = Listing::Members { service: self.request.service.as_ref() };
+        let listing = Listing::Holders { service: self.request.service.as_ref() };
         (self.end == End::NotReached)
-            .then(|| Range::new(self.account, listing, start, self.limit()))
+            .then(|| ScanRange::new(self.account, listing, start, self.limit()))
     }
 
     /// Takes what was read.
@@ -304,11 +304,11 @@ impl UserPager {
     }
 
     /// What to read: one user more than the page holds.
-    pub(crate) fn range(&self) -> Range<'_> {
+    pub(crate) fn range(&self) -> ScanRange<'_> {
         let start =
             self.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(&after.user));
         let limit = NonZeroUsize::MIN.saturating_add(self.max_items.as_usize());
-        Range::new(self.account, Listing::Users, start, limit)
+        ScanRange::new(self.account, Listing::Users, start, limit)
     }
 
     pub(crate) fn finish(self, records: &[Arc<UserRecord>]) -> Page<User> {

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    AccountId, CredentialAge, CredentialId, Error, ServiceName, UserName,
+    AccountId, CredentialId, Error, Lifetime, ServiceName, UserName,
     name::{Characters, Grammar, invalid_value, text_conversions},
     record::StoredCredential,
     timestamp::Timestamp,
@@ -86,7 +86,7 @@ pub(super) struct Query<'a> {
     of: &'static str,
     user: Option<&'a UserName>,
     service: Option<&'a ServiceName>,
-    older_than: Option<CredentialAge>,
+    older_than: Option<Lifetime>,
 }
 
 /// The last item of a page.
@@ -109,7 +109,7 @@ impl<'a> Query<'a> {
         account: AccountId,
         user: Option<&'a UserName>,
         service: Option<&'a ServiceName>,
-        older_than: Option<CredentialAge>,
+        older_than: Option<Lifetime>,
     ) -> Self {
         Self { account, of: "credentials", user, service, older_than }
     }
@@ -141,7 +141,7 @@ impl<'a> Query<'a> {
         let Self { account, of, .. } = self;
         let user = self.user.map_or("", UserName::as_str).to_ascii_lowercase();
         let service = self.service.map_or("", ServiceName::as_str);
-        let days = self.older_than.map_or(0, CredentialAge::as_days);
+        let days = self.older_than.map_or(0, Lifetime::as_days);
         let query =
             format!("marker {}\n{account}\n{of}\n{user}\n{service}\n{days}\n", Self::VERSION);
         let hash = Sha256::new_with_prefix(query).chain_update(position).finalize();

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::{
-    AccountId, Credential, CredentialAge, CredentialId, EntropyError, Error, IssuedCredential,
-    Policy, RepeatedEntropy, Secret, ServiceName, Status, User, UserId, UserName,
+    AccountId, Credential, CredentialId, EntropyError, Error, IssuedCredential, Lifetime, Policy,
+    RepeatedEntropy, Secret, ServiceName, Status, User, UserId, UserName,
     environment::Entropy,
     record::{Draft, Issue},
     service_user_name::GeneratedName,
@@ -122,7 +122,7 @@ impl<'a> Create<'a> {
     pub(crate) fn draw(
         user: &'a UserName,
         service: &'a ServiceName,
-        age: Option<CredentialAge>,
+        age: Option<Lifetime>,
         policy: &'a Policy,
         entropy: &'a dyn Entropy,
         now: Timestamp,

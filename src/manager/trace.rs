@@ -1,7 +1,7 @@
 //! One event an operation, as `events.md` documents. What is presented as a service user name is no
 //! part of it: it may be a password in the wrong field.
 
-use super::authentication::{Authenticated, Scope, Unauthenticated};
+use super::authentication::{Identity, Scope, Unauthenticated};
 use crate::{AccountId, CredentialId, Error, ServiceName, UserName};
 
 /// What an operation is about, as far as it is about one.
@@ -80,28 +80,28 @@ pub(super) fn operation<T>(
 pub(super) fn authentication(
     scope: Scope,
     service: &ServiceName,
-    result: &Result<Authenticated, Unauthenticated>,
+    result: &Result<Identity, Unauthenticated>,
 ) {
     let whose = match result {
-        Ok(who) | Err(Unauthenticated::Refused { whose: Some(who), .. }) => Some(who),
+        Ok(who) | Err(Unauthenticated::Denied { whose: Some(who), .. }) => Some(who),
         Err(_) => None,
     };
     let account = match scope {
         Scope::Account(account) => Some(account),
-        Scope::AllAccounts => whose.map(Authenticated::account),
+        Scope::AllAccounts => whose.map(Identity::account),
     };
     let (outcome, reason, cause) = match result {
         Ok(_) => ("ok", None, None),
-        Err(Unauthenticated::Refused { reason, .. }) => ("refused", Some(reason.as_str()), None),
+        Err(Unauthenticated::Denied { reason, .. }) => ("refused", Some(reason.as_str()), None),
         Err(Unauthenticated::Unavailable(error)) => (UNAVAILABLE, None, Some(error)),
     };
     emit!(
         cause,
         operation = "authenticate",
         account = account.map(tracing::field::display),
-        user = whose.map(Authenticated::user_name).map(tracing::field::display),
+        user = whose.map(Identity::user_name).map(tracing::field::display),
         %service,
-        id = whose.map(Authenticated::credential_id).map(tracing::field::display),
+        id = whose.map(Identity::credential_id).map(tracing::field::display),
         outcome,
         reason,
     );
@@ -120,6 +120,6 @@ pub(super) const fn operation<T>(
 pub(super) const fn authentication(
     _: Scope,
     _: &ServiceName,
-    _: &Result<Authenticated, Unauthenticated>,
+    _: &Result<Identity, Unauthenticated>,
 ) {
 }

@@ -82,7 +82,7 @@ fn credential(xml: &mut Xml, credential: &Credential, secret: Option<&Secret>) -
     }
     xml.text("ServiceName", credential.service().as_str())?;
     xml.text("UserName", credential.user_name().as_str())?;
-    xml.text(name, credential.name().as_str())?;
+    xml.text(name, credential.service_user_name().as_str())?;
     xml.text("ServiceSpecificCredentialId", credential.id().as_str())?;
     xml.text("Status", credential.status().as_str())?;
     xml.text("CreateDate", &credential.created.iso_8601())?;
@@ -101,7 +101,7 @@ fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CredentialAge, CredentialManager, MemoryStore, Policy, ServiceName, UserName};
+    use crate::{CredentialManager, Lifetime, MemoryStore, Policy, ServiceName, UserName};
 
     #[test]
     fn a_document_that_holds_a_secret_never_grows() {
@@ -118,7 +118,7 @@ mod tests {
         let user: UserName = "u".repeat(UserName::MAX_LENGTH).parse().unwrap();
         iam.register_user(&user).unwrap();
         for service in [passwords, api_keys] {
-            let issued = iam.create_with(&user, &service, CredentialAge::days(1).unwrap()).unwrap();
+            let issued = iam.create_with(&user, &service, Lifetime::days(1).unwrap()).unwrap();
             let answer = Answer::Issued(issued);
             let body = answer.response(Action::Create, RequestId::from_bytes([0; 16])).into_body();
             assert_eq!(body.capacity(), answer.capacity());

@@ -11,9 +11,10 @@ use super::{
     form::{Form, FormError},
 };
 use crate::{
-    AsyncCredentialManager, CredentialAge, CredentialId, Error, InvalidCredentialId, InvalidMarker,
-    InvalidParameter, InvalidServiceName, InvalidStatus, InvalidUserName, ListRequest, Marker,
-    MaxItems, ServiceName, Status, UserName, error::Constraint, name::Grammar, store::AsyncStore,
+    AsyncCredentialManager, CredentialId, Error, InvalidCredentialId, InvalidMarker,
+    InvalidParameter, InvalidServiceName, InvalidStatus, InvalidUserName, Lifetime, ListRequest,
+    Marker, MaxItems, ServiceName, Status, UserName, error::Constraint, name::Grammar,
+    store::AsyncStore,
 };
 
 const VERSION: &str = "2010-05-08";
@@ -59,7 +60,7 @@ pub struct Request {
 
 #[derive(Debug)]
 enum Operation {
-    Create { service: Service, age: Option<CredentialAge> },
+    Create { service: Service, age: Option<Lifetime> },
     List { service: Option<Service>, all_users: bool, marker: Option<Marker>, max_items: MaxItems },
     Update { id: CredentialId, status: Status },
     Reset { id: CredentialId },
@@ -168,7 +169,7 @@ impl Request {
         let operation = match action {
             Action::Create => {
                 let service = shapes.service(form.service_name);
-                let age = shapes.number("CredentialAgeDays", form.age, CredentialAge::days)?;
+                let age = shapes.number("CredentialAgeDays", form.age, Lifetime::days)?;
                 service.map(|service| Operation::Create { service, age })
             }
             Action::List => {
@@ -246,7 +247,7 @@ impl Request {
 
     /// The lifetime that a new credential is to have, if one is named.
     #[must_use]
-    pub const fn lifetime(&self) -> Option<CredentialAge> {
+    pub const fn lifetime(&self) -> Option<Lifetime> {
         match &self.operation {
             Operation::Create { age, .. } => *age,
             _ => None,

@@ -35,7 +35,7 @@ pub enum Key<'a> {
     },
     /// A user who holds a credential at this service, or, for `None`, at any. For listings, which
     /// read a range of these.
-    Member {
+    Holder {
         /// The account.
         account: AccountId,
         /// The service.
@@ -53,7 +53,7 @@ impl Key<'_> {
             Self::User { account, .. }
             | Self::Credential { account, .. }
             | Self::ServiceUser { account, .. }
-            | Self::Member { account, .. } => account,
+            | Self::Holder { account, .. } => account,
         }
     }
 }
@@ -76,7 +76,7 @@ impl Key<'_> {
             Self::ServiceUser { account, service, name } => {
                 encode(account, 3, Some(service.as_str()), &fold(name))
             }
-            Self::Member { account, service, user } => {
+            Self::Holder { account, service, user } => {
                 let service = service.map_or("", ServiceName::as_str);
                 encode(account, 4, Some(service), &fold(user.as_str()))
             }
@@ -92,7 +92,7 @@ fn fold(name: &str) -> String {
 pub(crate) fn listing_prefix(account: AccountId, listing: Listing<'_>) -> Vec<u8> {
     match listing {
         Listing::Users => encode(account, 1, None, ""),
-        Listing::Members { service } => {
+        Listing::Holders { service } => {
             encode(account, 4, Some(service.map_or("", ServiceName::as_str)), "")
         }
     }
@@ -121,8 +121,8 @@ impl PartialEq for Key<'_> {
                     Self::ServiceUser { service: other_service, name: other, .. },
                 ) => service == other_service && name.eq_ignore_ascii_case(other),
                 (
-                    Self::Member { service, user, .. },
-                    Self::Member { service: other_service, user: other, .. },
+                    Self::Holder { service, user, .. },
+                    Self::Holder { service: other_service, user: other, .. },
                 ) => service == other_service && user == other,
                 _ => false,
             }
@@ -148,7 +148,7 @@ impl Hash for Key<'_> {
                 write(state, 2, service.as_str());
                 hash_caseless(name, state);
             }
-            Self::Member { service, user, .. } => {
+            Self::Holder { service, user, .. } => {
                 write(state, 3, service.map_or("", ServiceName::as_str));
                 hash_caseless(user.as_str(), state);
             }

@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{Change, Commit, Key, Range, Store, StoreError, UserRecord};
+use super::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord};
 
 /// A [`Store`] that may wait: the same three operations, the same obligations.
 ///
@@ -26,7 +26,10 @@ pub trait AsyncStore: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// If the store cannot tell whether the change was made.
-    fn commit(&self, change: &Change) -> impl Future<Output = Result<Commit, StoreError>> + Send;
+    fn commit(
+        &self,
+        change: &Change,
+    ) -> impl Future<Output = Result<CommitOutcome, StoreError>> + Send;
 
     /// See [`Store::scan`].
     ///
@@ -35,7 +38,7 @@ pub trait AsyncStore: fmt::Debug + Send + Sync {
     /// If the store cannot be read.
     fn scan(
         &self,
-        range: &Range<'_>,
+        range: &ScanRange<'_>,
     ) -> impl Future<Output = Result<Vec<Arc<UserRecord>>, StoreError>> + Send;
 }
 
@@ -46,11 +49,11 @@ macro_rules! forward {
                 (**self).find(key).await
             }
 
-            async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+            async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
                 (**self).commit(change).await
             }
 
-            async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+            async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
                 (**self).scan(range).await
             }
         }
@@ -63,9 +66,9 @@ forward!(&S, Box<S>, Arc<S>);
 ///
 /// For stores in memory, and in tests. One that touches a disk would block the executor.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Immediate<S>(S);
+pub struct SyncAdapter<S>(S);
 
-impl<S> Immediate<S> {
+impl<S> SyncAdapter<S> {
     /// Wraps `store`.
     pub const fn new(store: S) -> Self {
         Self(store)
@@ -82,16 +85,16 @@ impl<S> Immediate<S> {
     }
 }
 
-impl<S: Store> AsyncStore for Immediate<S> {
+impl<S: Store> AsyncStore for SyncAdapter<S> {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
         self.0.find(key)
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.0.commit(change)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.0.scan(range)
     }
 }
@@ -102,17 +105,17 @@ impl<S: Store> AsyncStore for Immediate<S> {
 ///
 /// ```
 /// use service_specific_credentials::{AsyncCredentialManager, MemoryStore};
-/// use service_specific_credentials::store::{AnyStore, Immediate};
+/// use service_specific_credentials::store::{DynAsyncStore, SyncAdapter};
 ///
-/// let store = AnyStore::new(Immediate::new(MemoryStore::new()));
-/// let iam: AsyncCredentialManager<AnyStore> =
+/// let store = DynAsyncStore::new(SyncAdapter::new(MemoryStore::new()));
+/// let iam: AsyncCredentialManager<DynAsyncStore> =
 ///     AsyncCredentialManager::new("123456789012".parse()?, store);
 /// # Ok::<(), service_specific_credentials::InvalidAccountId>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct AnyStore(Arc<dyn Erased>);
+pub struct DynAsyncStore(Arc<dyn Erased>);
 
-impl AnyStore {
+impl DynAsyncStore {
     /// Forgets the type of `store`.
     pub fn new(store: impl AsyncStore + 'static) -> Self {
         Self(Arc::new(store))
@@ -124,8 +127,8 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Sen
 /// [`AsyncStore`], with futures of one type.
 trait Erased: fmt::Debug + Send + Sync {
     fn find<'a>(&'a self, key: &'a Key<'_>) -> BoxFuture<'a, Option<Arc<UserRecord>>>;
-    fn commit<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Commit>;
-    fn scan<'a>(&'a self, range: &'a Range<'_>) -> BoxFuture<'a, Vec<Arc<UserRecord>>>;
+    fn commit<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, CommitOutcome>;
+    fn scan<'a>(&'a self, range: &'a ScanRange<'_>) -> BoxFuture<'a, Vec<Arc<UserRecord>>>;
 }
 
 impl<S: AsyncStore> Erased for S {
@@ -133,25 +136,25 @@ impl<S: AsyncStore> Erased for S {
         Box::pin(AsyncStore::find(self, key))
     }
 
-    fn commit<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, Commit> {
+    fn commit<'a>(&'a self, change: &'a Change) -> BoxFuture<'a, CommitOutcome> {
         Box::pin(AsyncStore::commit(self, change))
     }
 
-    fn scan<'a>(&'a self, range: &'a Range<'_>) -> BoxFuture<'a, Vec<Arc<UserRecord>>> {
+    fn scan<'a>(&'a self, range: &'a ScanRange<'_>) -> BoxFuture<'a, Vec<Arc<UserRecord>>> {
         Box::pin(AsyncStore::scan(self, range))
     }
 }
 
-impl AsyncStore for AnyStore {
+impl AsyncStore for DynAsyncStore {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
         self.0.find(key).await
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.0.commit(change).await
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.0.scan(range).await
     }
 }

@@ -1,6 +1,8 @@
 use std::{collections::HashSet, num::NonZeroUsize, ops::Bound, sync::Arc};
 
-use super::{AsyncStore, Change, Commit, Listing, Range, StoreError, UserRecord, Verified};
+use super::{
+    AsyncStore, Change, CommitOutcome, Listing, ScanRange, StoreError, UserRecord, Verified,
+};
 use crate::{AccountId, UserId, UserName};
 
 /// How many users to read at a time.
@@ -18,7 +20,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 ///
 /// ```
 /// use service_specific_credentials::{CredentialManager, MemoryStore};
-/// use service_specific_credentials::store::{self, Immediate};
+/// use service_specific_credentials::store::{self, SyncAdapter};
 /// # fn wait<T>(future: impl Future<Output = T>) -> T {
 /// #     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 /// # }
@@ -29,7 +31,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 /// let issued = old.create(&"anika".parse()?, &codecommit)?;
 ///
 /// let new = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
-/// let (from, to) = (Immediate::new(old.store()), Immediate::new(new.store()));
+/// let (from, to) = (SyncAdapter::new(old.store()), SyncAdapter::new(new.store()));
 /// assert_eq!(wait(store::copy_users(&from, &to, "123456789012".parse()?))?, 1);
 /// new.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -61,8 +63,8 @@ pub async fn copy_users(
             }
             let entered = Change { before: None, after: Some(Arc::clone(&record)) };
             match to.commit(&entered).await.map_err(CopyError::Write)? {
-                Commit::Applied => copied += 1,
-                Commit::Stale | Commit::KeyTaken => {
+                CommitOutcome::Applied => copied += 1,
+                CommitOutcome::Stale | CommitOutcome::KeyTaken => {
                     return Err(CopyError::Taken { user: record.name().clone() });
                 }
             }
@@ -78,7 +80,7 @@ async fn page(
     last: &mut Option<UserName>,
 ) -> Result<Option<Vec<Arc<UserRecord>>>, StoreError> {
     let start = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-    let page = store.scan(&Range::new(account, Listing::Users, start, PAGE)).await?;
+    let page = store.scan(&ScanRange::new(account, Listing::Users, start, PAGE)).await?;
     *last = page.last().map(|record| record.name().clone());
     Ok(last.is_some().then_some(page))
 }

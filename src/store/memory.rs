@@ -9,7 +9,7 @@ use std::{
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::{Change, Commit, Key, Listing, Range, Store, StoreError, UserRecord};
+use super::{Change, CommitOutcome, Key, Listing, ScanRange, Store, StoreError, UserRecord};
 use crate::{AccountId, ServiceName, UserId, UserName};
 
 /// Keeps everything in memory, for tests, emulators and services that may forget.
@@ -52,7 +52,7 @@ type Listings = BTreeMap<(AccountId, OwnedListing), BTreeMap<UserName, Place>>;
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum OwnedListing {
     Users,
-    Members(Option<ServiceName>),
+    Holders(Option<ServiceName>),
 }
 
 /// A part of the index or of the records, on cache lines of its own.
@@ -121,7 +121,7 @@ enum Effect {
 impl Effect {
     /// Whether a listing changes by having this done to `key`.
     const fn relists(self, key: &Key<'_>) -> bool {
-        !matches!(self, Self::Keep) && matches!(key, Key::User { .. } | Key::Member { .. })
+        !matches!(self, Self::Keep) && matches!(key, Key::User { .. } | Key::Holder { .. })
     }
 }
 
@@ -171,7 +171,7 @@ impl MemoryStore {
     fn touches<'a>(&self, change: &Change, effects: &[(Key<'a>, Effect)]) -> Vec<Touch<'a>> {
         let keys = effects
             .iter()
-            .filter(|(key, _)| !matches!(key, Key::Member { .. }))
+            .filter(|(key, _)| !matches!(key, Key::Holder { .. }))
             .map(|&(key, effect)| (self.hash(&key), Entrance::Key(key), effect));
         // An id is entered and left with its user, and looked at by registrations alone.
         let id = match (change.before(), change.after()) {
@@ -193,13 +193,13 @@ impl Store for MemoryStore {
     fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
         Ok(match *key {
             Key::User { .. } | Key::Credential { .. } | Key::ServiceUser { .. } => self.get(key),
-            Key::Member { account, user, .. } => {
+            Key::Holder { account, user, .. } => {
                 self.get(&Key::User { account, name: user }).filter(|record| record.holds(key))
             }
         })
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let effects = effects(change);
         let relists = effects.iter().any(|(key, effect)| effect.relists(key));
         let touches = self.touches(change, &effects);
@@ -230,10 +230,10 @@ impl Store for MemoryStore {
         let mut records = write(self.records(present.map_or(fresh, Place::part)));
         let held = present.and_then(|place| records.get(place.slot()));
         if held.map(|record| record.revision()) != change.before().map(UserRecord::revision) {
-            return Ok(Commit::Stale);
+            return Ok(CommitOutcome::Stale);
         }
         if taken {
-            return Ok(Commit::KeyTaken);
+            return Ok(CommitOutcome::KeyTaken);
         }
         let place = match (present, change.after()) {
             (Some(place), Some(after)) => {
@@ -247,7 +247,7 @@ impl Store for MemoryStore {
                 place
             }
             (None, Some(after)) => Place::new(fresh, records.insert(Arc::clone(after))),
-            (None, None) => return Ok(Commit::Applied),
+            (None, None) => return Ok(CommitOutcome::Applied),
         };
         for (index, touches) in &mut locked {
             for Touch { hash, effect, .. } in *touches {
@@ -257,13 +257,13 @@ impl Store for MemoryStore {
         if let Some(listings) = &mut listings {
             relist(listings, &effects, place);
         }
-        Ok(Commit::Applied)
+        Ok(CommitOutcome::Applied)
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let owned = match range.listing() {
             Listing::Users => OwnedListing::Users,
-            Listing::Members { service } => OwnedListing::Members(service.cloned()),
+            Listing::Holders { service } => OwnedListing::Holders(service.cloned()),
         };
         // Held to the end: nobody enters or leaves a listing while it is read.
         let listings = read(&self.listings);
@@ -325,8 +325,8 @@ fn relist(listings: &mut Listings, effects: &[(Key<'_>, Effect)], place: Place) 
     for (key, effect) in effects {
         let (listing, name) = match *key {
             Key::User { account, name } => ((account, OwnedListing::Users), name),
-            Key::Member { account, service, user } => {
-                ((account, OwnedListing::Members(service.cloned())), user)
+            Key::Holder { account, service, user } => {
+                ((account, OwnedListing::Holders(service.cloned())), user)
             }
             Key::Credential { .. } | Key::ServiceUser { .. } => continue,
         };

@@ -16,7 +16,9 @@ use self::{
         REPLACE_AND_RELEASE, SCAN,
     },
 };
-use super::{AsyncStore, Change, Commit, DecodeError, Key, Range, StoreError, UserRecord};
+use super::{
+    AsyncStore, Change, CommitOutcome, DecodeError, Key, ScanRange, StoreError, UserRecord,
+};
 
 mod error;
 mod options;
@@ -138,14 +140,14 @@ impl PostgresStore {
         rows.iter().map(record).collect()
     }
 
-    async fn make(&self, change: &Change) -> Result<Commit, PostgresError> {
+    async fn make(&self, change: &Change) -> Result<CommitOutcome, PostgresError> {
         let encode = |key: Key<'_>| key.encode();
         let released: Vec<_> = change.released().map(encode).collect();
         let claimed: Vec<_> = change.claimed().map(encode).collect();
         let Some(after) = change.after() else {
-            let Some(before) = change.before() else { return Ok(Commit::Applied) };
+            let Some(before) = change.before() else { return Ok(CommitOutcome::Applied) };
             let (id, revision) = state(before);
-            return self.0.write(REMOVE, &[&id, &revision, &released], Commit::Stale).await;
+            return self.0.write(REMOVE, &[&id, &revision, &released], CommitOutcome::Stale).await;
         };
         let (id, revision) = state(after);
         let (name, record) = (after.name().as_str(), after.encode());
@@ -155,7 +157,7 @@ impl PostgresStore {
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];
             // Whoever has the id has registered before, under this name or one that came later.
-            return self.0.write(REGISTER, &parameters, Commit::KeyTaken).await;
+            return self.0.write(REGISTER, &parameters, CommitOutcome::KeyTaken).await;
         };
         let (id, from) = state(before);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
@@ -175,7 +177,7 @@ impl PostgresStore {
                 if some == others { REPLACE_AND_MOVE } else { REPLACE_AND_EXCHANGE }
             }
         };
-        self.0.write(statement, &parameters, Commit::Stale).await
+        self.0.write(statement, &parameters, CommitOutcome::Stale).await
     }
 }
 
@@ -200,11 +202,11 @@ impl AsyncStore for PostgresStore {
         Ok(found.into_iter().next())
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.make(change).await.map_err(StoreError::new)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let (start, end) = range.encode();
         let start = match start {
             // The next of all keys is this one with the lowest byte at its end.
@@ -274,20 +276,20 @@ impl Connections {
         &self,
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
-        otherwise: Commit,
-    ) -> Result<Commit, PostgresError> {
+        otherwise: CommitOutcome,
+    ) -> Result<CommitOutcome, PostgresError> {
         let mut attempt = 0;
         loop {
             let failure = match self.attempt(statement, parameters).await {
                 Ok(rows) if rows.is_empty() => return Ok(otherwise),
-                Ok(_) => return Ok(Commit::Applied),
+                Ok(_) => return Ok(CommitOutcome::Applied),
                 Err(failure) => failure,
             };
             attempt += 1;
             match failure.kind {
                 // The index is all that has a unique constraint and is not asked first. It was
                 // reached, and so the record was the one that the change starts from.
-                Kind::Taken => return Ok(Commit::KeyTaken),
+                Kind::Taken => return Ok(CommitOutcome::KeyTaken),
                 Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
                 _ if failure.perhaps_done => {
                     return Err(PostgresError::Unknown(Box::new(failure.error)));

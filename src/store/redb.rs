@@ -8,7 +8,7 @@ use self::{
     overlay::Overlay,
     writer::Writer,
 };
-use super::{AsyncStore, Change, Commit, Range, Store, StoreError};
+use super::{AsyncStore, Change, CommitOutcome, ScanRange, Store, StoreError};
 use crate::record::{Key, UserRecord};
 
 pub use error::{OpenError, RedbError};
@@ -126,7 +126,7 @@ impl RedbStore {
     /// runtime. Reads are brief and access the file on the thread of the caller. Commits, and reads
     /// that wait until the database is reopened, do not block it.
     #[must_use]
-    pub fn asynchronous(&self) -> AsyncRedbStore {
+    pub fn into_async(self) -> AsyncRedbStore {
         AsyncRedbStore(self.clone())
     }
 
@@ -198,11 +198,11 @@ impl Store for RedbStore {
         self.0.read(|snapshot| snapshot.find(key)).map_err(StoreError::new)
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.0.commit(change).map_err(StoreError::new)
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.0.read(|snapshot| snapshot.scan(range)).map_err(StoreError::new)
     }
 }
@@ -218,11 +218,11 @@ impl AsyncStore for AsyncRedbStore {
         self.0.0.read_async(|snapshot| snapshot.find(key)).await.map_err(StoreError::new)
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.0.0.commit_async(change).await.map_err(StoreError::new)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.0.0.read_async(|snapshot| snapshot.scan(range)).await.map_err(StoreError::new)
     }
 }

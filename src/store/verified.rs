@@ -2,7 +2,7 @@
 
 use std::{ops::Bound, sync::Arc};
 
-use super::{AsyncStore, Change, Commit, Key, Range, StoreError, UserRecord};
+use super::{AsyncStore, Change, CommitOutcome, Key, ScanRange, StoreError, UserRecord};
 use crate::{AccountId, ServiceName, UserId};
 
 /// A store, read by managers through these methods alone. None of them returns a record that was not
@@ -38,12 +38,15 @@ impl<S: AsyncStore> Verified<S> {
     }
 
     /// See [`Store::commit`](super::Store::commit).
-    pub(crate) async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    pub(crate) async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.0.commit(change).await
     }
 
     /// See [`Store::scan`](super::Store::scan).
-    pub(crate) async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    pub(crate) async fn scan(
+        &self,
+        range: &ScanRange<'_>,
+    ) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let records = self.0.scan(range).await?;
         if records.len() > range.limit() {
             return Err(StoreError::new(CorruptIndex::TooManyRecords));

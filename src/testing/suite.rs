@@ -27,11 +27,11 @@ mod world;
 ///
 /// It takes a builder: an async closure that makes a fresh, empty store, and a guard that is
 /// dropped after it, such as the owner of a temporary directory. Each obligation is tried on a
-/// store of its own. A sync store goes in as [`Immediate`](crate::store::Immediate). This is a
+/// store of its own. A sync store goes in as [`SyncAdapter`](crate::store::SyncAdapter). This is a
 /// whole test file:
 ///
 /// ```
-/// use service_specific_credentials::{MemoryStore, store::Immediate, testing::Suite};
+/// use service_specific_credentials::{MemoryStore, store::SyncAdapter, testing::Suite};
 ///
 /// # struct Directory;
 /// # impl Directory {
@@ -43,7 +43,7 @@ mod world;
 /// fn the_store_meets_its_obligations() {
 ///     Suite::test_all(async || {
 ///         let directory = Directory::new();
-///         let store = Immediate::new(MemoryStore::new());
+///         let store = SyncAdapter::new(MemoryStore::new());
 ///         (store, directory)
 ///     });
 /// }
@@ -55,14 +55,14 @@ mod world;
 /// by [`within`](Self::within); the runtime must turn by itself:
 ///
 /// ```
-/// # use service_specific_credentials::{MemoryStore, store::Immediate, testing::Suite};
+/// # use service_specific_credentials::{MemoryStore, store::SyncAdapter, testing::Suite};
 /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 /// Suite::new()
 ///     .within(|work| {
 ///         let _entered = runtime.enter();
 ///         work();
 ///     })
-///     .test(async || (Immediate::new(MemoryStore::new()), ()));
+///     .test(async || (SyncAdapter::new(MemoryStore::new()), ()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -207,25 +207,25 @@ obligations! {
     ListingsFollow, "listings follow the records", scans::listings_follow;
     /// A change from any other revision than the one that the store holds is answered `Stale`, an
     /// earlier one, a later one, and that of a user whom the store does not hold.
-    StaleIsRefused, "stale changes are refused", answers::stale_is_refused;
+    StaleIsRejected, "stale changes are refused", answers::stale_is_rejected;
     /// A registration anew is another user: a change of the removed one is answered `Stale`, even
     /// if both have the same name and as many changes.
     RevisionsAreUnique, "revisions are never reused", answers::revisions_are_unique;
     /// A change that claims any key of another record is answered `KeyTaken`, whichever kind of
     /// key it is.
-    TakenKeysAreRefused, "taken keys are refused", answers::taken_keys_are_refused;
+    TakenKeysAreRejected, "taken keys are refused", answers::taken_keys_are_rejected;
     /// Registering a name that is taken is answered `KeyTaken`, in any case, and when it is the
     /// same registration again.
-    TakenNamesAreRefused, "registering a taken name is key taken", answers::taken_names_are_refused;
+    TakenNamesAreRejected, "registering a taken name is key taken", answers::taken_names_are_rejected;
     /// A change that is stale and also claims a taken key is answered `Stale`.
-    StaleWins, "stale wins over key taken", answers::stale_wins;
+    StaleTakesPrecedence, "stale wins over key taken", answers::stale_takes_precedence;
     /// A change that was made is not made again.
-    MadeOnce, "a change is made once", answers::made_once;
+    AppliedOnce, "a change is made once", answers::applied_once;
     /// A refused change leaves everything as it was, by every key and in every listing.
-    RefusalsLeaveNothing, "a refused change leaves nothing", answers::refusals_leave_nothing;
+    RejectedChangesHaveNoEffect, "a refused change leaves nothing", answers::rejected_changes_have_no_effect;
     /// A key that no record holds finds nothing, whatever text a stranger presents: quotes,
     /// wildcards, other alphabets, letters that only Unicode takes for those of ASCII.
-    StrangersFindNothing, "strangers find nothing", index::strangers_find_nothing;
+    UnknownKeysFindNothing, "strangers find nothing", index::unknown_keys_find_nothing;
     /// Names of users and service users mean the same in any case of ASCII letters, and are taken
     /// in any case.
     NamesIgnoreCase, "names ignore case", index::names_ignore_case;
@@ -236,20 +236,20 @@ obligations! {
     SpellingIsKept, "spelling is kept", index::spelling_is_kept;
     /// Two accounts may hold the same names and ids. Nothing of one is found, listed, taken or
     /// changed in the other.
-    AccountsAreApart, "accounts are apart", index::accounts_are_apart;
+    AccountsAreIsolated, "accounts are apart", index::accounts_are_isolated;
     /// Registering a user under an id that is held is answered `KeyTaken`, whatever the names, the
     /// account and the revision of the holder are, and leaves the holder as it was.
     HeldIdsAreRefused, "registering a held user id is key taken", answers::held_ids_are_refused;
     /// Two services may hold the same service user name, each for another user, and neither finds
     /// or lists what is held at the other.
-    ServicesAreApart, "services are apart", index::services_are_apart;
+    ServicesAreIsolated, "services are apart", index::services_are_isolated;
     /// A scan is in order of the users' names: byte by byte, capitals taken for small letters.
     ScansAreOrdered, "scans are in order of names", scans::scans_are_ordered;
     /// A scan begins at or after the name that it is given, in any case, whether somebody has that
     /// name or not.
     ScansStart, "scans begin where they are told", scans::scans_start;
     /// A scan returns as many records as are asked for, and fewer only if there are no more.
-    ScansStop, "scans return as many as asked for", scans::scans_stop;
+    ScansAreLimited, "scans return as many as asked for", scans::scans_are_limited;
     /// Some thousands of users are found, and scanned in pages of any size.
     ManyUsers, "many users are kept", scans::many_users;
     /// The largest record (a name of 64 characters, 10 credentials at each of 100 services) is
@@ -257,7 +257,7 @@ obligations! {
     LargestRecord, "the largest record is kept", index::largest_record;
     /// A commit whose future is dropped is made wholly or not at all, and takes nothing from
     /// others.
-    DroppedCommits, "a dropped commit is whole or nothing", races::dropped_commits;
+    DroppedCommitsAreAtomic, "a dropped commit is whole or nothing", races::dropped_commits_are_atomic;
     /// What one thread was told is `Applied`, every other sees, by every key and in listings.
     ReadsSeeChanges, "reads see every change made before them", races::reads_see_changes;
     /// Of several changes from one revision one is made, and no change is lost.
@@ -267,10 +267,10 @@ obligations! {
     OneClaimWins, "one claim wins a key", races::one_claim_wins;
     /// Readers see all of a change or nothing of it, by whichever keys they read, and never one
     /// after the other in the wrong order.
-    NoHalfChanges, "readers see no half of a change", races::no_half_changes;
+    ChangesAreAtomic, "readers see no half of a change", races::changes_are_atomic;
     /// Names change hands among users, one after the other and by threads that cross, and none is
     /// lost or held twice.
-    NamesChangeHands, "names change hands", races::names_change_hands;
+    NamesMoveBetweenUsers, "names change hands", races::names_move_between_users;
 }
 
 impl fmt::Display for Obligation {

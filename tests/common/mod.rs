@@ -18,7 +18,7 @@ use std::{
 
 use service_specific_credentials::{
     CredentialManager, MemoryStore, Policy,
-    store::{Change, Commit, Key, Range, Store, StoreError, UserRecord},
+    store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -110,7 +110,7 @@ pub(crate) enum Asked<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Does {
     What,
-    Nothing(Commit),
+    Nothing(CommitOutcome),
     Fail,
     /// It commits, and fails.
     FailAfterwards,
@@ -134,7 +134,7 @@ impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
         self.read(Asked::Find, || self.inner.find(key).unwrap())
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let failure = || Err(StoreError::new("the disk is on fire"));
         match (self.hook)(Asked::Commit(change)) {
             Does::What => self.inner.commit(change),
@@ -144,7 +144,7 @@ impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
         }
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.read(Asked::Scan, || self.inner.scan(range).unwrap())
     }
 }

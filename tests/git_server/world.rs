@@ -241,7 +241,7 @@ impl Server {
     }
 
     pub(crate) fn url_of(&self, issued: &IssuedCredential, repository: &str) -> String {
-        self.url(issued.name().as_str(), issued.secret().expose(), repository)
+        self.url(issued.service_user_name().as_str(), issued.secret().expose(), repository)
     }
 
     /// A URL without user and password.
@@ -327,7 +327,7 @@ pub(crate) fn request(
     issued: &IssuedCredential,
     headers: &str,
 ) -> String {
-    let authorization = basic(issued.name().as_str(), issued.secret().expose());
+    let authorization = basic(issued.service_user_name().as_str(), issued.secret().expose());
     format!("{method} {path} HTTP/1.1\r\nHost: git\r\n{authorization}\r\n{headers}\r\n\r\n")
 }
 

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use service_specific_credentials::{
-    AuthenticationError, CredentialKind, CredentialManager, IssuedCredential, ListRequest,
-    MaxItems, RefusalReason, Status, UserId, UserName, store::Store,
+    AuthenticationError, CredentialKind, CredentialManager, DenialReason, IssuedCredential,
+    ListRequest, MaxItems, Status, UserId, UserName, store::Store,
 };
 
 use crate::reference::{Drawn, Model, Query, Refused, Seen, SeenUser, kind};
@@ -41,7 +41,7 @@ pub(crate) enum Answer {
     Credentials(Vec<Seen>),
     Who(UserId, String, Seen),
     Refused(Refused),
-    Stranger(RefusalReason),
+    Stranger(DenialReason),
 }
 
 /// A secret that was handed out.
@@ -179,7 +179,7 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
                 Ok(who) => {
                     Answer::Who(who.user_id(), who.user_name().to_string(), who.credential().into())
                 }
-                Err(AuthenticationError::Refused(refusal)) => Answer::Stranger(refusal.reason()),
+                Err(AuthenticationError::Denied(refusal)) => Answer::Stranger(refusal.reason()),
                 Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
             }
         }

@@ -4,7 +4,9 @@ use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use service_specific_credentials::{
     AsyncCredentialManager, Error, UserName,
-    store::{AsyncStore as _, Key, Listing, PostgresError, PostgresOptions, PostgresStore, Range},
+    store::{
+        AsyncStore as _, Key, Listing, PostgresError, PostgresOptions, PostgresStore, ScanRange,
+    },
 };
 use tokio::sync::Barrier;
 
@@ -298,13 +300,13 @@ fn what_one_store_made_another_sees() {
         let anika: UserName = name("anika");
         one.register_user(&anika).await.unwrap();
         let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
         assert_eq!(who.user_name(), &anika);
         one.delete(&anika, issued.id()).await.unwrap();
         assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
-        let listing = Listing::Members { service: None };
-        let range = Range::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
+        let listing = Listing::Holders { service: None };
+        let range = ScanRange::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
         assert!(other.scan(&range).await.unwrap().is_empty());
         let removed = two.remove_user(&anika).await;
         removed.unwrap();

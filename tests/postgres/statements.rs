@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bo
 use serde_json::Value;
 use service_specific_credentials::{
     AsyncCredentialManager, Error, ListRequest, MaxItems, ServiceName, UserName,
-    store::{Listing, PostgresOptions, PostgresStore, Range},
+    store::{Listing, PostgresOptions, PostgresStore, ScanRange},
 };
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -160,7 +160,7 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("register", 2, &mut sent);
             let issued = iam.create(&anika, &codecommit).await.unwrap();
             count("create", 2, &mut sent);
-            let login = issued.name().as_str();
+            let login = issued.service_user_name().as_str();
             iam.authenticate(&codecommit, login, issued.secret().expose()).await.unwrap();
             count("authenticate", 1, &mut sent);
             iam.authenticate(&codecommit, "nobody", "nothing").await.unwrap_err();
@@ -273,7 +273,7 @@ struct Plan {
 }
 
 impl Plan {
-    async fn of(client: &Client, range: &Range<'_>) -> Self {
+    async fn of(client: &Client, range: &ScanRange<'_>) -> Self {
         let (start, end) = range.encode();
         let (Bound::Included(start), Bound::Excluded(end)) = (start, end) else { unreachable!() };
         let hex = |bytes: Vec<u8>| {
@@ -369,15 +369,15 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
         let middle: UserName = name("user0000500");
         let limit = NonZeroUsize::new(100).unwrap();
         let listings = [
-            Listing::Members { service: Some(&codecommit) },
-            Listing::Members { service: None },
+            Listing::Holders { service: Some(&codecommit) },
+            Listing::Holders { service: None },
             Listing::Users,
         ];
-        let ranges: Vec<Range<'_>> = listings
+        let ranges: Vec<ScanRange<'_>> = listings
             .iter()
             .flat_map(|listing| {
                 [Bound::Unbounded, Bound::Included(&middle)]
-                    .map(|start| Range::new(account, *listing, start, limit))
+                    .map(|start| ScanRange::new(account, *listing, start, limit))
             })
             .collect();
         let modes = ["force_generic_plan", "force_custom_plan"];

@@ -77,7 +77,8 @@ fn no_secret_is_ever_in_the_file() {
     // The same search finds what is there.
     let all = ListRequest::new().all_users(true);
     let kept = open(&path).list_page(&all).unwrap().items;
-    let names: Vec<Vec<u8>> = kept.iter().map(|kept| kept.name().as_str().into()).collect();
+    let names: Vec<Vec<u8>> =
+        kept.iter().map(|kept| kept.service_user_name().as_str().into()).collect();
     let pieces = found(&path, &names);
     assert!(names.iter().flat_map(|name| name.windows(WINDOW)).all(|piece| pieces.contains(piece)));
     assert!(!pieces.is_empty());

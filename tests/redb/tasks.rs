@@ -25,7 +25,7 @@ async fn live<S: AsyncStore>(iam: &AsyncCredentialManager<S>) -> Result<(), Erro
     iam.register_user(&anika).await?;
     let first = iam.create(&anika, &codecommit).await?;
     let presented = |issued: &IssuedCredential| {
-        (issued.name().to_string(), issued.secret().expose().to_owned())
+        (issued.service_user_name().to_string(), issued.secret().expose().to_owned())
     };
     let (login, password) = presented(&first);
     iam.authenticate(&codecommit, &login, &password).await.unwrap();
@@ -72,7 +72,7 @@ fn of_the_tasks_that_create_at_once_two_succeed() {
         let mut names = HashSet::new();
         for task in tasks {
             match task.await.unwrap() {
-                Ok(issued) => assert!(names.insert(issued.name().to_string())),
+                Ok(issued) => assert!(names.insert(issued.service_user_name().to_string())),
                 Err(Error::LimitExceeded { limit: 2, .. }) => {}
                 Err(error) => panic!("{error:?}"),
             }
@@ -168,7 +168,7 @@ fn readers_go_on_while_a_commit_waits_for_its_flush() {
         waits.recv().unwrap();
 
         // The task has handed the executor's only thread back.
-        let (login, password) = (first.name().as_str(), first.secret().expose());
+        let (login, password) = (first.service_user_name().as_str(), first.secret().expose());
         iam.authenticate(&codecommit, login, password).await.unwrap();
         assert_eq!(iam.list(&anika).await.unwrap(), [first.credential().clone()]);
         assert!(!creating.is_finished());
@@ -176,7 +176,7 @@ fn readers_go_on_while_a_commit_waits_for_its_flush() {
         open.send(()).unwrap();
         let second = creating.await.unwrap().unwrap();
         assert_eq!(iam.list(&anika).await.unwrap().len(), 2);
-        let (login, password) = (second.name().as_str(), second.secret().expose());
+        let (login, password) = (second.service_user_name().as_str(), second.secret().expose());
         iam.authenticate(&codecommit, login, password).await.unwrap();
     });
 }

@@ -9,10 +9,12 @@ use std::{
 use http::{HeaderMap, Method, Request, Response};
 use roxmltree::{Document, Node};
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialAge, CredentialManager, IssuedCredential, Policy, Status,
+    AsyncCredentialManager, CredentialManager, IssuedCredential, Lifetime, Policy, Status,
     UserName,
     query::{self, Dialect, RequestId},
-    store::{AsyncStore, Change, Commit, Key, Listing, Range, Store, StoreError, UserRecord},
+    store::{
+        AsyncStore, Change, CommitOutcome, Key, Listing, ScanRange, Store, StoreError, UserRecord,
+    },
     testing::{FixedClock, SeededEntropy},
 };
 use time::Duration;
@@ -48,7 +50,7 @@ pub(crate) enum Fault {
 impl Fault {
     fn does(self, asked: Asked<'_>) -> Does {
         match (self, asked) {
-            (Self::Stale, Asked::Commit(_)) => Does::Nothing(Commit::Stale),
+            (Self::Stale, Asked::Commit(_)) => Does::Nothing(CommitOutcome::Stale),
             (Self::Read, Asked::Find | Asked::Scan) | (Self::Write, Asked::Commit(_)) => Does::Fail,
             (Self::AfterWriting, Asked::Commit(_)) => Does::FailAfterwards,
             _ => Does::What,
@@ -69,12 +71,12 @@ impl AsyncStore for Waits {
         self.0.find(key)
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         tokio::task::yield_now().await;
         self.0.commit(change)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         tokio::task::yield_now().await;
         self.0.scan(range)
     }
@@ -253,7 +255,7 @@ impl World {
     pub(crate) fn dump(&self) -> Vec<Vec<u8>> {
         let fault = std::mem::replace(&mut *self.fault.lock().unwrap(), Fault::None);
         let limit = 1000.try_into().unwrap();
-        let range = Range::new(self.iam.account(), Listing::Users, Bound::Unbounded, limit);
+        let range = ScanRange::new(self.iam.account(), Listing::Users, Bound::Unbounded, limit);
         let records = self.iam.store().scan(&range).unwrap();
         *self.fault.lock().unwrap() = fault;
         records.iter().map(|record| record.encode()).collect()
@@ -269,7 +271,7 @@ fn populate(iam: &CredentialManager<Shared>, clock: &FixedClock) -> Vec<(&'stati
         clock.advance(Duration::MILLISECOND);
         iam.create(user, &name(service)).unwrap()
     };
-    let days = |days| CredentialAge::days(days).unwrap();
+    let days = |days| Lifetime::days(days).unwrap();
     let expired = iam.create_with(&anika, &name(CASSANDRA), days(1)).unwrap();
     clock.advance(Duration::DAY);
     let inactive = create(&anika, CODECOMMIT);

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     record::{Key, UserRecord},
-    store::{Change, Commit, Range},
+    store::{Change, CommitOutcome, ScanRange},
     user::UserId,
 };
 
@@ -81,13 +81,13 @@ impl<'t> Tables<'t> {
     pub(super) fn apply(
         &mut self,
         change: &Change,
-    ) -> Result<Result<Commit, RedbError>, redb::Error> {
+    ) -> Result<Result<CommitOutcome, RedbError>, redb::Error> {
         if let Some(before) = change.before() {
             let held = self.records.get(&before.id().as_bytes()[..])?;
             let held = held.map(|bytes| UserRecord::decode(bytes.value())).transpose();
             match held {
                 Ok(Some(held)) if held.revision() == before.revision() => {}
-                Ok(_) => return Ok(Ok(Commit::Stale)),
+                Ok(_) => return Ok(Ok(CommitOutcome::Stale)),
                 Err(error) => return Ok(Err(RedbError::Record(error))),
             }
         }
@@ -96,7 +96,7 @@ impl<'t> Tables<'t> {
             let id_taken =
                 change.before().is_none() && self.records.get(&id.as_bytes()[..])?.is_some();
             if id_taken || !self.claim(change, id)? {
-                return Ok(Ok(Commit::KeyTaken));
+                return Ok(Ok(CommitOutcome::KeyTaken));
             }
         }
         for key in change.released() {
@@ -111,7 +111,7 @@ impl<'t> Tables<'t> {
             }
             (None, None) => {}
         }
-        Ok(Ok(Commit::Applied))
+        Ok(Ok(CommitOutcome::Applied))
     }
 
     /// Enters the keys that `change` claims, or none if one of them is taken. Keys are entered first
@@ -164,7 +164,7 @@ impl Snapshot {
         })
     }
 
-    pub(super) fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, RedbError> {
+    pub(super) fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, RedbError> {
         let (start, end) = range.encode();
         let bounds = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
         self.tables.call(|tables| {

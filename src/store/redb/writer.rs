@@ -28,7 +28,7 @@ use super::{
     health::RedbHealth,
     tables::{self, Snapshot, Tables},
 };
-use crate::store::{Change, Commit};
+use crate::store::{Change, CommitOutcome};
 
 /// The store's own thread, and what it shares with all handles.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct Batch {
-    changes: Vec<(Change, Reply<Commit>)>,
+    changes: Vec<(Change, Reply<CommitOutcome>)>,
     /// Callers that wait for the database to be open.
     readers: Vec<Reply<()>>,
 }
@@ -101,14 +101,14 @@ impl Writer {
     }
 
     /// Applies `change` unless it conflicts, and blocks until that is durable.
-    pub(super) fn commit(&self, change: &Change) -> Result<Commit, RedbError> {
+    pub(super) fn commit(&self, change: &Change) -> Result<CommitOutcome, RedbError> {
         let (reply, result) = Reply::to_thread();
         self.write_or_wait(|waiting| waiting.changes.push((change.clone(), reply)), &result)
     }
 
     /// The same, without blocking. Once it was polled, the change is written even if the future is
     /// dropped.
-    pub(super) async fn commit_async(&self, change: &Change) -> Result<Commit, RedbError> {
+    pub(super) async fn commit_async(&self, change: &Change) -> Result<CommitOutcome, RedbError> {
         let (reply, result) = Reply::to_task();
         self.submit(|waiting| waiting.changes.push((change.clone(), reply)));
         result.await.unwrap_or(Err(RedbError::Panicked))
@@ -330,7 +330,7 @@ impl Queue {
     }
 }
 
-type Results = Vec<Result<Commit, RedbError>>;
+type Results = Vec<Result<CommitOutcome, RedbError>>;
 
 fn stopped(cause: &Arc<RedbError>, count: usize) -> Results {
     std::iter::repeat_with(|| Err(RedbError::Stopped(Arc::clone(cause)))).take(count).collect()
@@ -344,7 +344,7 @@ fn commit(database: &Database, changes: &[Change]) -> Result<(Results, bool), Re
     let results: Results =
         changes.iter().map(|change| tables.apply(change)).collect::<Result<_, _>>()?;
     drop(tables);
-    let applied = results.iter().any(|result| matches!(result, Ok(Commit::Applied)));
+    let applied = results.iter().any(|result| matches!(result, Ok(CommitOutcome::Applied)));
     if applied {
         transaction.commit().map_err(redb::Error::from)?;
     } else {

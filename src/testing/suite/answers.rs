@@ -8,7 +8,7 @@ use super::{
 };
 use crate::store::{
     AsyncStore, Change,
-    Commit::{Applied, KeyTaken, Stale},
+    CommitOutcome::{Applied, KeyTaken, Stale},
     Key, Listing, UserRecord,
 };
 
@@ -25,7 +25,7 @@ fn harmless(world: &World, record: &Arc<UserRecord>, name: &str) -> Vec<Change> 
     changes
 }
 
-pub(super) fn stale_is_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn stale_is_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let life = world.life();
     let records: Vec<_> = life.iter().filter_map(Change::after).collect();
@@ -68,7 +68,7 @@ pub(super) fn revisions_are_unique<S: AsyncStore>(subject: &Subject<'_, S>) -> C
     Ok(())
 }
 
-pub(super) fn taken_keys_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn taken_keys_are_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let a = world.register("a");
     let created = world.create(after(&a), GIT);
@@ -93,7 +93,7 @@ pub(super) fn taken_keys_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) ->
     subject.answers(&world.create_as(b, GIT, "a"), KeyTaken)
 }
 
-pub(super) fn taken_names_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn taken_names_are_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let first = world.register("anika");
     subject.applies([&first])?;
@@ -131,7 +131,7 @@ pub(super) fn held_ids_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> C
     Ok(())
 }
 
-pub(super) fn stale_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn stale_takes_precedence<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let a = world.register("a");
     let created = world.create(after(&a), GIT);
@@ -161,7 +161,7 @@ pub(super) fn stale_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     answered(Stale)
 }
 
-pub(super) fn made_once<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn applied_once<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let life = World::new().life();
     let mut made: Vec<&Change> = Vec::new();
     for change in &life {
@@ -173,7 +173,7 @@ pub(super) fn made_once<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     Ok(())
 }
 
-pub(super) fn refusals_leave_nothing<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn rejected_changes_have_no_effect<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let a = world.register("a");
     let created = world.create(after(&a), GIT);

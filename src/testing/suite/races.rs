@@ -20,7 +20,7 @@ use crate::{
     UserName,
     store::{
         AsyncStore, Change,
-        Commit::{self, Applied, KeyTaken, Stale},
+        CommitOutcome::{self, Applied, KeyTaken, Stale},
         Key, Listing, UserRecord,
     },
 };
@@ -37,7 +37,7 @@ fn poll<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Optio
     })
 }
 
-pub(super) fn dropped_commits<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn dropped_commits_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     for (round, polls) in (0..4).cycle().take(ROUNDS).enumerate() {
         let name = |who: &str| format!("{who}{round}");
@@ -153,7 +153,7 @@ pub(super) fn reads_see_changes<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
             })
         };
         start.keys().try_for_each(|key| recent("a find", &|| subject.find(&key)))?;
-        for listing in [Listing::Users, Listing::Members { service: Some(at) }] {
+        for listing in [Listing::Users, Listing::Holders { service: Some(at) }] {
             recent("a scan", &|| {
                 let listed = subject.scan(world.account, listing, Bound::Unbounded, ALL)?;
                 Ok(listed.into_iter().next())
@@ -186,7 +186,7 @@ impl Now {
 fn one_wins<'c, S: AsyncStore>(
     subject: &Subject<'_, S>,
     changes: &'c [Change],
-    expected: Commit,
+    expected: CommitOutcome,
 ) -> Checked<&'c Change> {
     let answers = subject.race(changes.len(), |place| {
         changes.get(place).map_or(Ok(expected), |change| subject.commit(change))
@@ -275,7 +275,7 @@ pub(super) fn one_claim_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked
 
 /// One user is renamed to and fro and gains and loses credentials. Another, between the two names,
 /// is always there.
-pub(super) fn no_half_changes<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn changes_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let bystander = world.register("b");
     let member = world.create(after(&bystander), GIT);
@@ -321,9 +321,9 @@ pub(super) fn no_half_changes<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
         for name in &names {
             consistent(&Key::User { account, name })?;
             for service in [None, services.first(), services.get(1)] {
-                consistent(&Key::Member { account, service, user: name })?;
+                consistent(&Key::Holder { account, service, user: name })?;
             }
-            for listing in [Listing::Users, Listing::Members { service: services.first() }] {
+            for listing in [Listing::Users, Listing::Holders { service: services.first() }] {
                 let earlier = anchor()?;
                 let listed = subject.scan(account, listing, Bound::Unbounded, ALL)?;
                 let later = anchor()?;
@@ -365,7 +365,7 @@ fn listing_is_whole(
     })
 }
 
-pub(super) fn names_change_hands<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn names_move_between_users<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let account = world.account;
     let registered = ["a", "b"].map(|name| world.register(name));

@@ -16,10 +16,10 @@ pub(super) fn listings_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
     let services = SERVICES.map(service);
     let listings = [
         Listing::Users,
-        Listing::Members { service: None },
-        Listing::Members { service: services.first() },
-        Listing::Members { service: services.get(1) },
-        Listing::Members { service: services.get(2) },
+        Listing::Holders { service: None },
+        Listing::Holders { service: services.first() },
+        Listing::Holders { service: services.get(1) },
+        Listing::Holders { service: services.get(2) },
     ];
     let first = world.register("other");
     let other = world.create(after(&first), GIT);
@@ -43,7 +43,7 @@ const fn key<'a>(world: &World, listing: Listing<'a>, name: &'a UserName) -> Key
     let account = world.account;
     match listing {
         Listing::Users => Key::User { account, name },
-        Listing::Members { service } => Key::Member { account, service, user: name },
+        Listing::Holders { service } => Key::Holder { account, service, user: name },
     }
 }
 
@@ -65,7 +65,7 @@ fn people<S: AsyncStore>(subject: &Subject<'_, S>, world: &World) -> Checked {
 
 /// Each kind of listing that holds those users.
 const fn listings(at: &ServiceName) -> [Listing<'_>; 3] {
-    [Listing::Users, Listing::Members { service: None }, Listing::Members { service: Some(at) }]
+    [Listing::Users, Listing::Holders { service: None }, Listing::Holders { service: Some(at) }]
 }
 
 fn scanned<S: AsyncStore>(
@@ -123,7 +123,7 @@ pub(super) fn scans_start<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     Ok(())
 }
 
-pub(super) fn scans_stop<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn scans_are_limited<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     people(subject, &world)?;
     // Others in between, who are in one listing and not in the other.
@@ -132,7 +132,7 @@ pub(super) fn scans_stop<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
         subject.applies([&first, &world.create(after(&first), GIT_COM)])?;
     }
     let (at, start) = (service(GIT), user("a"));
-    let listing = Listing::Members { service: Some(&at) };
+    let listing = Listing::Holders { service: Some(&at) };
     for limit in (1..=ORDERED.len() + 1).filter_map(NonZeroUsize::new) {
         for (start, skipped) in
             [(Bound::Unbounded, 0), (Bound::Included(&start), 13), (Bound::Excluded(&start), 14)]

@@ -12,7 +12,10 @@ use std::{
 use super::drive::{Context, inside, wait};
 use crate::{
     AccountId, UserName,
-    store::{AsyncStore, Change, Commit, Key, Listing, Range, Revision, StoreError, UserRecord},
+    store::{
+        AsyncStore, Change, CommitOutcome, Key, Listing, Revision, ScanRange, StoreError,
+        UserRecord,
+    },
 };
 
 /// What was expected and what was seen.
@@ -53,7 +56,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         Ok(found)
     }
 
-    pub(super) fn commit(&self, change: &Change) -> Checked<Commit> {
+    pub(super) fn commit(&self, change: &Change) -> Checked<CommitOutcome> {
         answer("commit", wait(self.store.commit(change))?)
     }
 
@@ -64,12 +67,12 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         start: Bound<&UserName>,
         limit: NonZeroUsize,
     ) -> Checked<Vec<Arc<UserRecord>>> {
-        let range = Range::new(account, listing, start, limit);
+        let range = ScanRange::new(account, listing, start, limit);
         answer("scan", wait(self.store.scan(&range))?)
     }
 
     /// Demands this answer to `change`.
-    pub(super) fn answers(&self, change: &Change, expected: Commit) -> Checked {
+    pub(super) fn answers(&self, change: &Change, expected: CommitOutcome) -> Checked {
         let seen = self.commit(change)?;
         ensure(seen == expected, || {
             format!("{} must be answered {expected:?} and was answered {seen:?}", describe(change))
@@ -77,7 +80,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
     }
 
     pub(super) fn applies<'c>(&self, changes: impl IntoIterator<Item = &'c Change>) -> Checked {
-        changes.into_iter().try_for_each(|change| self.answers(change, Commit::Applied))
+        changes.into_iter().try_for_each(|change| self.answers(change, CommitOutcome::Applied))
     }
 
     /// Demands that `key` finds `record`, and all of it.
@@ -132,9 +135,9 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         for key in keys {
             view.insert((print(key), state(self.find(key)?.as_deref())));
         }
-        let mut listings = vec![Listing::Users, Listing::Members { service: None }];
+        let mut listings = vec![Listing::Users, Listing::Holders { service: None }];
         listings.extend(keys.iter().filter_map(|key| match *key {
-            Key::Member { service, .. } => Some(Listing::Members { service }),
+            Key::Holder { service, .. } => Some(Listing::Holders { service }),
             _ => None,
         }));
         for listing in listings {
@@ -219,8 +222,8 @@ pub(super) fn print(key: &Key<'_>) -> String {
         Key::ServiceUser { service, name, .. } => {
             format!("the service user `{}` of `{service}`", name.escape_debug())
         }
-        Key::Member { service: None, user, .. } => format!("the member `{user}` of any service"),
-        Key::Member { service: Some(service), user, .. } => {
+        Key::Holder { service: None, user, .. } => format!("the member `{user}` of any service"),
+        Key::Holder { service: Some(service), user, .. } => {
             format!("the member `{user}` of `{service}`")
         }
     }
