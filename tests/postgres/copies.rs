@@ -37,14 +37,14 @@ fn users_of_a_file_go_on_in_a_database() {
         let account = name(ACCOUNT);
         // As if an earlier call had stopped in the middle.
         let half = SyncAdapter::new(MemoryStore::new());
-        copy_users(&file.into_async(), &half, account).await.unwrap();
+        copy_users(&file.clone().into_async(), &half, account).await.unwrap();
         let some = CredentialManager::new(account, half.get_ref());
         for number in 120..USERS {
             some.remove_user_with_credentials(&user(number)).unwrap();
         }
         assert_eq!(copy_users(&half, &database, account).await.unwrap(), 120);
-        assert_eq!(copy_users(&file.into_async(), &database, account).await.unwrap(), USERS - 120);
-        assert_eq!(copy_users(&file.into_async(), &database, account).await.unwrap(), 0);
+        assert_eq!(copy_users(&file.clone().into_async(), &database, account).await.unwrap(), USERS - 120);
+        assert_eq!(copy_users(&file.clone().into_async(), &database, account).await.unwrap(), 0);
 
         for record in space.check().await {
             let key =
