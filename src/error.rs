@@ -1,71 +1,21 @@
 use std::fmt;
 
-use crate::{CredentialId, EntropyError, ServiceName, Status, UserName, store::StoreError};
-
-/// What a value must satisfy and does not.
-///
-/// It prints as the interface words it, less the leading `Member `: *must have length less than or
-/// equal to 64*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Constraint {
-    /// Not left out.
-    NotNull,
-    /// At most this many characters.
-    MaxLength(usize),
-    /// At least this many characters.
-    MinLength(usize),
-    /// The whole value matches this regular expression.
-    Pattern(&'static str),
-    /// One of the values that the type documents.
-    EnumValueSet,
-    /// A number no greater than this.
-    MaxValue(u32),
-    /// A number no less than this.
-    MinValue(u32),
-}
-
-impl fmt::Display for Constraint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotNull => f.write_str("must not be null"),
-            Self::MaxLength(max) => write!(f, "must have length less than or equal to {max}"),
-            Self::MinLength(min) => write!(f, "must have length greater than or equal to {min}"),
-            Self::Pattern(pattern) => {
-                write!(f, "must satisfy regular expression pattern: {pattern}")
-            }
-            Self::EnumValueSet => f.write_str("must satisfy enum value set"),
-            Self::MaxValue(max) => write!(f, "must have value less than or equal to {max}"),
-            Self::MinValue(min) => write!(f, "must have value greater than or equal to {min}"),
-        }
-    }
-}
-
-/// A value of the wrong shape, whichever it was.
-///
-/// Every `Invalid…` error of a name or number becomes one of these inside an [`Error`]. The value
-/// itself is in none of them: it may be a secret in the wrong place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{what} {constraint}")]
-pub struct InvalidParameter {
-    pub(crate) name: &'static str,
-    pub(crate) what: &'static str,
-    pub(crate) constraint: Constraint,
-}
-
-impl InvalidParameter {
-    /// The parameter, as the interface names it: `userName`.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What the value does not satisfy.
-    #[must_use]
-    pub const fn constraint(&self) -> Constraint {
-        self.constraint
-    }
-}
+use crate::{
+    constraint::InvalidParameter,
+    credential::{InvalidStatus, Status},
+    entropy::EntropyError,
+    lifetime::InvalidLifetime,
+    manager::{InvalidMarker, InvalidMaxItems},
+    names::{
+        account_id::InvalidAccountId,
+        credential_id::{CredentialId, InvalidCredentialId},
+        service_name::{InvalidServiceName, ServiceName},
+        service_user_name::InvalidServiceUserName,
+        user_name::{InvalidUserName, UserName},
+    },
+    store::StoreError,
+    user::InvalidUserId,
+};
 
 /// Why an operation was refused, or could not be done.
 ///
@@ -226,6 +176,29 @@ impl Error {
         }
     }
 }
+
+macro_rules! from_invalid {
+    ($($Invalid:ident),+ $(,)?) => {$(
+        impl From<$Invalid> for Error {
+            fn from(invalid: $Invalid) -> Self {
+                Self::InvalidParameter(invalid.into())
+            }
+        }
+    )+};
+}
+
+from_invalid!(
+    InvalidAccountId,
+    InvalidCredentialId,
+    InvalidLifetime,
+    InvalidMarker,
+    InvalidMaxItems,
+    InvalidServiceName,
+    InvalidServiceUserName,
+    InvalidStatus,
+    InvalidUserId,
+    InvalidUserName,
+);
 
 /// Of a service in the spelling that it was asked for in.
 pub(crate) fn not_supported(service: &str) -> String {

@@ -268,9 +268,9 @@ const _: () = assert!(32 + (200_usize + 1 + 128).div_ceil(3) * 4 <= MAX_PRESENTE
 
 impl Default for PolicyBuilder {
     fn default() -> Self {
-        let password = |name| (ServiceName::well_known(name), Scheme::Password {});
+        let password = |name| (ServiceName::from_static(name), Scheme::Password {});
         let api_key = |name, prefix| {
-            (ServiceName::well_known(name), Scheme::ApiKey { prefix: SmolStr::new_static(prefix) })
+            (ServiceName::from_static(name), Scheme::ApiKey { prefix: SmolStr::new_static(prefix) })
         };
         Self {
             services: BTreeMap::from([

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use crate::{
     AccountId, Credential, CredentialId, CredentialKind, EntropyError, Error, Lifetime, Numbering,
     Policy, RepeatedEntropy, Secret, ServiceName, ServiceUserName, Status, User, UserId, UserName,
-    secret::Digest, service_user_name::GeneratedName, store::Listing, timestamp::Timestamp,
+    names::service_user_name::GeneratedName, secret::Digest, store::Listing, timestamp::Timestamp,
 };
 
 pub use codec::DecodeError;

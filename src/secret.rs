@@ -25,7 +25,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
     ServiceUserName,
-    environment::{Entropy, EntropyError},
+    entropy::{Entropy, EntropyError},
     policy::{Alphabet, Policy},
 };
 
@@ -204,7 +204,7 @@ pub(crate) mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::{environment::SystemEntropy, policy::PolicyBuilder};
+    use crate::{entropy::SystemEntropy, policy::PolicyBuilder};
 
     thread_local! {
         /// How many digests this thread has computed.

@@ -5,7 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use time::{Duration, OffsetDateTime};
 
-use crate::environment::{Clock, Entropy, EntropyError, RngEntropy};
+use crate::{
+    clock::Clock,
+    entropy::{Entropy, EntropyError, RngEntropy},
+};
 
 pub use suite::{Obligation, Suite, Violation};
 

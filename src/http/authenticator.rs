@@ -7,14 +7,14 @@ use super::{
     challenge::Challenge,
 };
 use crate::{
-    account_id::AccountId,
     error::{AuthenticationError, Error},
     manager::{
         AsyncAuthenticator, AsyncCredentialManager, Authenticator, CredentialManager, Identity,
         ready,
     },
+    names::account_id::AccountId,
+    names::service_name::ServiceName,
     policy::Policy,
-    service_name::ServiceName,
     store::{AsyncStore, Store, SyncAdapter},
 };
 

@@ -8,9 +8,9 @@ use super::{Shared, trace};
 use crate::{
     AccountId, AuthenticationError, Credential, CredentialId, CredentialKind, Denial, DenialReason,
     Policy, ServiceName, Status, UserId, UserName,
+    names::service_user_name::account_of,
     record::StoredCredential,
     secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
-    service_user_name::account_of,
     store::{AsyncStore, StoreError, UserRecord},
     timestamp::Timestamp,
 };

@@ -5,8 +5,7 @@ use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 use super::marker::{Marker, Position, Query};
 use crate::{
     AccountId, Credential, Error, Lifetime, Policy, ServiceName, User, UserName,
-    error::Constraint,
-    name::invalid_value,
+    constraint::{Constraint, invalid_value},
     store::{Listing, ScanRange, UserRecord},
     timestamp::Timestamp,
 };
@@ -163,10 +162,11 @@ impl Default for MaxItems {
     }
 }
 
-invalid_value! {
-    /// The number is not a [`MaxItems`].
-    pub struct InvalidMaxItems, "number of items", parameter "maxItems";
-}
+/// The number is not a [`MaxItems`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidMaxItems(pub(crate) Constraint);
+
+invalid_value!(InvalidMaxItems, "number of items", parameter "maxItems");
 
 /// Fills a page with credentials.
 pub(crate) struct CredentialPager<'a> {

@@ -1,13 +1,18 @@
 //! Where the next page of a listing begins, and of which listing.
 
-use std::{fmt, str::FromStr, sync::LazyLock};
+use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    AccountId, CredentialId, Error, Lifetime, ServiceName, UserName,
-    name::{Characters, Grammar, invalid_value, text_conversions},
+    constraint::{Constraint, invalid_value},
+    error::Error,
+    lifetime::Lifetime,
+    names::{
+        CharacterClass, Pattern, account_id::AccountId, credential_id::CredentialId,
+        service_name::ServiceName, text_conversions, text_formats, user_name::UserName,
+    },
     record::StoredCredential,
     timestamp::Timestamp,
 };
@@ -33,15 +38,12 @@ impl Marker {
         &self.0
     }
 
-    pub(crate) fn grammar() -> &'static Grammar {
-        static GRAMMAR: Grammar = Grammar {
-            pattern: Marker::PATTERN,
-            min: Marker::MIN_LENGTH,
-            max: Marker::MAX_LENGTH,
-            characters: LazyLock::new(|| Characters::unicode(Marker::PATTERN, 1)),
-        };
-        &GRAMMAR
-    }
+    pub(crate) const GRAMMAR: Pattern = Pattern {
+        regex: Self::PATTERN,
+        class: CharacterClass::Latin1,
+        min: Self::MIN_LENGTH,
+        max: Self::MAX_LENGTH,
+    };
 }
 
 impl FromStr for Marker {
@@ -50,33 +52,18 @@ impl FromStr for Marker {
     /// Accepts every text of the documented pattern. Whether it is a marker, and of which query,
     /// is told by the listing.
     fn from_str(text: &str) -> Result<Self, InvalidMarker> {
-        Self::grammar().check(text).map_err(InvalidMarker)?;
+        Self::GRAMMAR.check(text).map_err(InvalidMarker)?;
         Ok(Self(text.into()))
     }
 }
 
-impl AsRef<str> for Marker {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
+text_formats!(Marker);
 
-impl fmt::Display for Marker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+/// The text is not of the pattern of a [`Marker`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidMarker(pub(crate) Constraint);
 
-impl fmt::Debug for Marker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Marker").field(&self.as_str()).finish()
-    }
-}
-
-invalid_value! {
-    /// The text cannot be a [`Marker`].
-    pub struct InvalidMarker, "marker", parameter "marker";
-}
+invalid_value!(InvalidMarker, "marker", parameter "marker");
 text_conversions!(Marker, InvalidMarker);
 
 /// What a listing is of: the markers that it makes are good for it alone.
@@ -98,8 +85,8 @@ pub(super) struct Position {
 
 impl<'a> Query<'a> {
     const VERSION: u8 = 1;
-    /// Enough of a hash to tell queries apart and damage from none. It keeps no secret.
-    const SEAL: usize = 16;
+    /// An integrity check and a binding to the query, not a MAC.
+    const CHECKSUM_BYTES: usize = 16;
 
     pub(super) const fn users(account: AccountId) -> Self {
         Self { account, of: "users", user: None, service: None, older_than: None }
@@ -114,11 +101,11 @@ impl<'a> Query<'a> {
         Self { account, of: "credentials", user, service, older_than }
     }
 
-    /// A marker is its version, the seal of query and position, and the position, in Base64.
+    /// A marker is its version, the checksum of query and position, and the position, in Base64.
     pub(super) fn mark(&self, position: &Position) -> Marker {
         let position = position.to_string();
         let mut marker = vec![Self::VERSION];
-        marker.extend(self.seal(position.as_bytes()));
+        marker.extend(self.checksum(position.as_bytes()));
         marker.extend(position.as_bytes());
         Marker(URL_SAFE_NO_PAD.encode(marker).into())
     }
@@ -126,9 +113,9 @@ impl<'a> Query<'a> {
     pub(super) fn locate(&self, marker: &Marker) -> Result<Position, Error> {
         let locate = || {
             let decoded = URL_SAFE_NO_PAD.decode(marker.as_str()).ok()?;
-            let sealed = decoded.strip_prefix(&[Self::VERSION])?;
-            let (seal, position) = sealed.split_at_checked(Self::SEAL)?;
-            if self.seal(position) != seal {
+            let body = decoded.strip_prefix(&[Self::VERSION])?;
+            let (checksum, position) = body.split_at_checked(Self::CHECKSUM_BYTES)?;
+            if self.checksum(position) != checksum {
                 return None;
             }
             Position::parse(std::str::from_utf8(position).ok()?)
@@ -136,8 +123,8 @@ impl<'a> Query<'a> {
         locate().ok_or(Error::MarkerMismatch)
     }
 
-    /// A hash of the query and of a position in it. None of the parts holds a line break.
-    fn seal(&self, position: &[u8]) -> Vec<u8> {
+    /// A hash of the query and of a position in it. No part contains a line break.
+    fn checksum(&self, position: &[u8]) -> Vec<u8> {
         let Self { account, of, .. } = self;
         let user = self.user.map_or("", UserName::as_str).to_ascii_lowercase();
         let service = self.service.map_or("", ServiceName::as_str);
@@ -145,7 +132,7 @@ impl<'a> Query<'a> {
         let query =
             format!("marker {}\n{account}\n{of}\n{user}\n{service}\n{days}\n", Self::VERSION);
         let hash = Sha256::new_with_prefix(query).chain_update(position).finalize();
-        hash.into_iter().take(Self::SEAL).collect()
+        hash.into_iter().take(Self::CHECKSUM_BYTES).collect()
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::{
     AccountId, Credential, CredentialId, EntropyError, Error, IssuedCredential, Lifetime, Policy,
     RepeatedEntropy, Secret, ServiceName, Status, User, UserId, UserName,
-    environment::Entropy,
+    entropy::Entropy,
+    names::service_user_name::GeneratedName,
     record::{Draft, Issue},
-    service_user_name::GeneratedName,
     store::{Change, Key, UserRecord},
     timestamp::Timestamp,
 };

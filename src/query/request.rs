@@ -13,7 +13,7 @@ use super::{
 use crate::{
     AsyncCredentialManager, CredentialId, Error, InvalidCredentialId, InvalidMarker,
     InvalidParameter, InvalidServiceName, InvalidStatus, InvalidUserName, Lifetime, ListRequest,
-    Marker, MaxItems, ServiceName, Status, UserName, error::Constraint, name::Grammar,
+    Marker, MaxItems, ServiceName, Status, UserName, constraint::Constraint, names::Pattern,
     store::AsyncStore,
 };
 
@@ -162,9 +162,9 @@ impl Request {
         let user = match action {
             Action::ListUsers => None,
             Action::CreateUser | Action::UpdateUser | Action::DeleteUser => {
-                shapes.required(form.user_name, UserName::grammar(), InvalidUserName)
+                shapes.required(form.user_name, &UserName::GRAMMAR, InvalidUserName)
             }
-            _ => shapes.text(form.user_name, UserName::grammar(), InvalidUserName),
+            _ => shapes.text(form.user_name, &UserName::GRAMMAR, InvalidUserName),
         };
         let operation = match action {
             Action::Create => {
@@ -176,7 +176,7 @@ impl Request {
                 // An empty one is no filter (*recorded*).
                 let filter = form.service_name.filter(|name| !name.is_empty());
                 let service = filter.and_then(|name| shapes.service(Some(name)));
-                let marker = shapes.text(form.marker, Marker::grammar(), InvalidMarker);
+                let marker = shapes.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
                 let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
                 let all_users = boolean("AllUsers", form.all_users.as_deref())?;
                 let max_items = max_items.unwrap_or_default();
@@ -192,12 +192,12 @@ impl Request {
             Action::CreateUser => Some(Operation::CreateUser),
             Action::GetUser => Some(Operation::GetUser),
             Action::UpdateUser => {
-                let name = shapes.text(form.new_user_name, UserName::grammar(), invalid_new_name);
+                let name = shapes.text(form.new_user_name, &UserName::GRAMMAR, invalid_new_name);
                 Some(Operation::UpdateUser { name })
             }
             Action::DeleteUser => Some(Operation::DeleteUser),
             Action::ListUsers => {
-                let marker = shapes.text(form.marker, Marker::grammar(), InvalidMarker);
+                let marker = shapes.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
                 let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
                 Some(Operation::ListUsers { marker, max_items: max_items.unwrap_or_default() })
             }
@@ -368,7 +368,7 @@ impl Shapes {
     fn text<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,
         text: Option<Cow<'_, str>>,
-        grammar: &Grammar,
+        grammar: &Pattern,
         invalid: fn(Constraint) -> E,
     ) -> Option<T> {
         let text = text?;
@@ -384,7 +384,7 @@ impl Shapes {
     fn required<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,
         text: Option<Cow<'_, str>>,
-        grammar: &Grammar,
+        grammar: &Pattern,
         invalid: fn(Constraint) -> E,
     ) -> Option<T> {
         if text.is_none() {
@@ -394,12 +394,12 @@ impl Shapes {
     }
 
     fn id(&mut self, text: Option<Cow<'_, str>>) -> Option<CredentialId> {
-        self.required(text, CredentialId::grammar(), InvalidCredentialId)
+        self.required(text, &CredentialId::GRAMMAR, InvalidCredentialId)
     }
 
     fn service(&mut self, text: Option<Cow<'_, str>>) -> Option<Service> {
         let sent = text.clone();
-        let name: ServiceName = self.required(text, ServiceName::grammar(), InvalidServiceName)?;
+        let name: ServiceName = self.required(text, &ServiceName::GRAMMAR, InvalidServiceName)?;
         let sent = sent.filter(|sent| *sent != name.as_str());
         Some(Service { name, sent: sent.map(|sent| sent.into_owned().into()) })
     }

@@ -34,8 +34,8 @@ use smallvec::SmallVec;
 
 use super::{Credentials, Revision, StoredCredential, UserRecord};
 use crate::{
-    AccountId, CredentialId, CredentialKind, ServiceName, UserId, UserName, name::cmp_caseless,
-    secret::Digest, service_user_name::GeneratedName, timestamp::Timestamp,
+    AccountId, CredentialId, CredentialKind, ServiceName, UserId, UserName, names::cmp_caseless,
+    names::service_user_name::GeneratedName, secret::Digest, timestamp::Timestamp,
 };
 
 const FORMAT: u8 = 1;

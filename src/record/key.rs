@@ -1,6 +1,6 @@
 use std::hash::{Hash, Hasher};
 
-use crate::{AccountId, CredentialId, ServiceName, UserName, name::hash_caseless, store::Listing};
+use crate::{AccountId, CredentialId, ServiceName, UserName, names::hash_caseless, store::Listing};
 
 /// A key of a store's index: what a record can be found by, and at most one record holds.
 ///

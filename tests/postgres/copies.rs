@@ -43,7 +43,10 @@ fn users_of_a_file_go_on_in_a_database() {
             some.remove_user_with_credentials(&user(number)).unwrap();
         }
         assert_eq!(copy_users(&half, &database, account).await.unwrap(), 120);
-        assert_eq!(copy_users(&file.clone().into_async(), &database, account).await.unwrap(), USERS - 120);
+        assert_eq!(
+            copy_users(&file.clone().into_async(), &database, account).await.unwrap(),
+            USERS - 120
+        );
         assert_eq!(copy_users(&file.clone().into_async(), &database, account).await.unwrap(), 0);
 
         for record in space.check().await {

@@ -11,8 +11,8 @@ use std::{
 use crate::{
     AccountId, CredentialId, Numbering, Policy, PolicyBuilder, Secret, ServiceName, UserId,
     UserName,
+    names::service_user_name::GeneratedName,
     record::Draft,
-    service_user_name::GeneratedName,
     store::{Change, Key, UserRecord},
     testing::SeededEntropy,
     timestamp::Timestamp,

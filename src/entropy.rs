@@ -1,4 +1,4 @@
-//! What a manager takes from outside: the time, and randomness.
+//! The source of random bytes, which tests can seed.
 
 use std::{
     error::Error as StdError,
@@ -7,35 +7,13 @@ use std::{
 };
 
 use rand::TryCryptoRng;
-use time::OffsetDateTime;
 
 use crate::causes::Causes;
 
-/// Tells the time.
+/// The source of the random bytes that secrets and ids are made of.
 ///
-/// Asked at most once an operation, never while a lock is held. A clock that steps back breaks nothing:
-/// credentials of one date are ordered by their ids, and expiry follows the clock of the call.
-/// Dates are kept in milliseconds, and those outside of the years 1970 to 9999 are taken for the
-/// nearest end of that range.
-pub trait Clock: fmt::Debug + Send + Sync {
-    /// The time now.
-    fn now(&self) -> OffsetDateTime;
-}
-
-/// The clock of the operating system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    fn now(&self) -> OffsetDateTime {
-        OffsetDateTime::now_utc()
-    }
-}
-
-/// Yields the random bytes that passwords and ids are made of.
-///
-/// An implementation is a cryptographic generator, or every promise of this crate is void. It may
-/// be asked from many threads at once, and never while a lock is held.
+/// An implementation must be a cryptographic generator; no guarantee of this crate holds otherwise.
+/// It may be called by many threads at once, and is never called while a lock is held.
 ///
 /// ```
 /// use service_specific_credentials::{Entropy, SystemEntropy};
@@ -50,7 +28,7 @@ pub trait Entropy: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     ///
-    /// If the generator cannot fill all of them. Nothing is then made from any of them.
+    /// If the generator cannot fill all of them. The caller then uses none of them.
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
 }
 
@@ -66,12 +44,6 @@ impl Entropy for SystemEntropy {
 
 macro_rules! forward {
     ($($pointer:ty),+) => {$(
-        impl<T: Clock + ?Sized> Clock for $pointer {
-            fn now(&self) -> OffsetDateTime {
-                (**self).now()
-            }
-        }
-
         impl<T: Entropy + ?Sized> Entropy for $pointer {
             fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
                 (**self).fill(bytes)
@@ -82,14 +54,14 @@ macro_rules! forward {
 
 forward!(&T, Box<T>, Arc<T>);
 
-/// Any cryptographic generator of the `rand` family, behind a lock.
+/// A cryptographic generator of the `rand` family behind a lock.
 ///
-/// Such a generator keeps its state in this process. After a `fork`, parent and child would draw the
-/// same passwords: seed another in the child, or use [`SystemEntropy`].
+/// Such a generator keeps its state in the process. After a `fork`, parent and child would draw the
+/// same passwords: seed another generator in the child, or use [`SystemEntropy`].
 pub struct RngEntropy<R>(Mutex<R>);
 
 impl<R: TryCryptoRng> RngEntropy<R> {
-    /// Draws from `rng`, which is seeded from the operating system or is otherwise unpredictable.
+    /// Draws from `rng`, which must be seeded from the operating system or be unpredictable otherwise.
     pub const fn new(rng: R) -> Self {
         Self(Mutex::new(rng))
     }
@@ -101,7 +73,7 @@ where
     R::Error: StdError + Send + Sync + 'static,
 {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        // A generator that panicked half way may repeat itself: it is not used again.
+        // A generator that panicked may be in a state that repeats: it is not used again.
         let mut rng = self.0.lock().map_err(|_| EntropyError::new("the generator panicked"))?;
         rng.try_fill_bytes(bytes).map_err(EntropyError::new)
     }
@@ -113,12 +85,11 @@ impl<R> fmt::Debug for RngEntropy<R> {
     }
 }
 
-/// The generator of random bytes failed. Nothing was made and nothing was changed.
+/// The random number generator failed. Nothing was created or changed.
 ///
-/// Its `Display` is one line for a log: the error that it was made from, then the causes of that
-/// error, joined by colons. Its [`source`](StdError::source) is therefore `None`; the error itself
-/// is had by [`get_ref`](Self::get_ref). The line is no part of the message of an
-/// [`Error`](crate::Error).
+/// `Display` is one line for a log: the cause and its causes, joined by colons. The
+/// [`source`](StdError::source) is therefore `None`; [`get_ref`](Self::get_ref) returns the cause. The
+/// message of an [`Error`](crate::Error) does not contain it.
 #[derive(Debug)]
 pub struct EntropyError(Box<dyn StdError + Send + Sync>);
 
@@ -131,12 +102,12 @@ impl fmt::Display for EntropyError {
 impl StdError for EntropyError {}
 
 impl EntropyError {
-    /// The generator failed, and why.
+    /// A failure with this cause.
     pub fn new(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self(cause.into())
     }
 
-    /// What the error was made from.
+    /// The cause.
     #[must_use]
     pub fn get_ref(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.0
@@ -166,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_generator_that_fails_or_panicked_is_an_error() {
+    fn a_failed_or_panicked_generator_is_an_error() {
         #[derive(Debug)]
         struct Broken;
 

@@ -4,34 +4,71 @@ use arrayvec::ArrayString;
 use smol_str::SmolStr;
 
 use crate::{
-    AccountId, UserName,
-    error::Constraint,
-    name::{caseless, name},
+    constraint::{Constraint, invalid_value},
+    names::{
+        CharacterClass, Pattern, account_id::AccountId, caseless, text_conversions, text_formats,
+        user_name::UserName,
+    },
 };
 
-name! {
-    /// The generated user name of a credential, such as `anika+1-at-123456789012`, or the alias of
-    /// an API key, which is written the same way (*recorded*).
-    ///
-    /// Names that differ in ASCII case alone are equal: no two credentials of a service and
-    /// account have names that look alike. Unlike a [`CredentialId`](crate::CredentialId), a name
-    /// is used again once its credential is deleted.
-    ///
-    /// ```
-    /// use service_specific_credentials::ServiceUserName;
-    ///
-    /// let name: ServiceUserName = "anika+1-at-123456789012".parse()?;
-    /// assert_eq!(name, "ANIKA+1-at-123456789012".parse()?);
-    /// # Ok::<(), service_specific_credentials::InvalidServiceUserName>(())
-    /// ```
-    #[derive(Clone)]
-    pub struct ServiceUserName, "service user name", parameter "serviceUserName";
-    pattern r"[\w+=,.@-]+", 1 to 200 characters, kept as SmolStr::new;
-    /// The text is not a [`ServiceUserName`].
-    pub struct InvalidServiceUserName;
+/// The generated user name of a credential, such as `anika+1-at-123456789012`, or the alias of an API
+/// key, which has the same form (*recorded*).
+///
+/// Names that differ in ASCII case only are equal: no two credentials of a service and account have
+/// names that look alike. Unlike a [`CredentialId`](crate::CredentialId), a service user name is
+/// reused once its credential is deleted.
+///
+/// Matches `[\w+=,.@-]+` as a whole, in ASCII only, and has 1 to 200 characters.
+///
+/// ```
+/// use service_specific_credentials::ServiceUserName;
+///
+/// let name: ServiceUserName = "anika+1-at-123456789012".parse()?;
+/// assert_eq!(name, "ANIKA+1-at-123456789012".parse()?);
+/// # Ok::<(), service_specific_credentials::InvalidServiceUserName>(())
+/// ```
+#[derive(Clone)]
+pub struct ServiceUserName(SmolStr);
+
+impl ServiceUserName {
+    /// The documented pattern of a service user name.
+    pub const PATTERN: &'static str = r"[\w+=,.@-]+";
+    /// The fewest characters of a service user name.
+    pub const MIN_LENGTH: usize = 1;
+    /// The most characters of a service user name.
+    pub const MAX_LENGTH: usize = 200;
+    pub(crate) const GRAMMAR: Pattern = Pattern {
+        regex: Self::PATTERN,
+        class: CharacterClass::UserName,
+        min: Self::MIN_LENGTH,
+        max: Self::MAX_LENGTH,
+    };
+
+    /// The text, as it is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ServiceUserName {
+    type Err = InvalidServiceUserName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServiceUserName> {
+        Self::GRAMMAR.check(text).map_err(InvalidServiceUserName)?;
+        Ok(Self(SmolStr::new(text)))
+    }
 }
 
 caseless!(ServiceUserName);
+text_formats!(ServiceUserName);
+text_conversions!(ServiceUserName, InvalidServiceUserName);
+
+/// The text is not a [`ServiceUserName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidServiceUserName(pub(crate) Constraint);
+
+invalid_value!(InvalidServiceUserName, "service user name", parameter "serviceUserName");
 
 /// A service user name as this crate writes it, in a piece of memory of its own size.
 #[derive(Clone, Debug)]
@@ -61,7 +98,7 @@ impl FromStr for GeneratedName {
     type Err = InvalidServiceUserName;
 
     fn from_str(text: &str) -> Result<Self, InvalidServiceUserName> {
-        ServiceUserName::grammar().check(text).map_err(InvalidServiceUserName)?;
+        ServiceUserName::GRAMMAR.check(text).map_err(InvalidServiceUserName)?;
         let name = ArrayString::from(text);
         name.map(Self).map_err(|_| InvalidServiceUserName(Constraint::MaxLength(LONGEST)))
     }
