@@ -5,10 +5,19 @@ use std::{
 };
 
 use crate::{
-    AccountId, AuthenticationError, Clock, Credential, CredentialId, Entropy, Error,
-    IssuedCredential, Lifetime, Policy, ServiceName, Status, User, UserName,
+    clock::Clock,
+    credential::{Credential, IssuedCredential, Status},
+    entropy::Entropy,
+    error::{AuthenticationError, Error},
+    lifetime::Lifetime,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        user_name::UserName,
+    },
+    policy::Policy,
     store::{Store, SyncAdapter, Verified},
     timestamp::Timestamp,
+    user::User,
 };
 
 pub use asynchronous::AsyncCredentialManager;

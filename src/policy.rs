@@ -2,7 +2,10 @@ use std::collections::BTreeMap;
 
 use smol_str::SmolStr;
 
-use crate::{CredentialKind, Error, ServiceName, secret::MAX_PRESENTED};
+use crate::{
+    credential::CredentialKind, error::Error, names::service_name::ServiceName,
+    secret::MAX_PRESENTED,
+};
 
 /// Which services there are, and how their credentials are made.
 ///

@@ -73,8 +73,8 @@ use http::{Request as HttpRequest, Response};
 use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
-    AsyncCredentialManager, CredentialManager, UserName,
-    manager::ready,
+    manager::{AsyncCredentialManager, CredentialManager, ready},
+    names::user_name::UserName,
     store::{AsyncStore, Store},
 };
 

@@ -2,9 +2,22 @@ use smallvec::SmallVec;
 use time::OffsetDateTime;
 
 use crate::{
-    AccountId, Credential, CredentialId, CredentialKind, EntropyError, Error, Lifetime, Numbering,
-    Policy, RepeatedEntropy, Secret, ServiceName, ServiceUserName, Status, User, UserId, UserName,
-    names::service_user_name::GeneratedName, secret::Digest, store::Listing, timestamp::Timestamp,
+    credential::{Credential, CredentialKind, Status},
+    entropy::{EntropyError, RepeatedEntropy},
+    error::Error,
+    lifetime::Lifetime,
+    names::{
+        account_id::AccountId,
+        credential_id::CredentialId,
+        service_name::ServiceName,
+        service_user_name::{GeneratedName, ServiceUserName},
+        user_name::UserName,
+    },
+    policy::{Numbering, Policy},
+    secret::{Digest, Secret},
+    store::Listing,
+    timestamp::Timestamp,
+    user::{User, UserId},
 };
 
 pub use codec::DecodeError;

@@ -24,8 +24,8 @@ use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::{
-    ServiceUserName,
     entropy::{Entropy, EntropyError},
+    names::service_user_name::ServiceUserName,
     policy::{Alphabet, Policy},
 };
 

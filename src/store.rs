@@ -2,7 +2,11 @@
 
 use std::{error::Error as StdError, fmt, num::NonZeroUsize, ops::Bound, sync::Arc};
 
-use crate::{AccountId, ServiceName, UserName, causes::Causes, record::listing_prefix};
+use crate::{
+    causes::Causes,
+    names::{account_id::AccountId, service_name::ServiceName, user_name::UserName},
+    record::listing_prefix,
+};
 
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
 pub use asynchronous::{AsyncStore, DynAsyncStore, SyncAdapter};

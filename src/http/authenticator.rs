@@ -12,8 +12,7 @@ use crate::{
         AsyncAuthenticator, AsyncCredentialManager, Authenticator, CredentialManager, Identity,
         ready,
     },
-    names::account_id::AccountId,
-    names::service_name::ServiceName,
+    names::{account_id::AccountId, service_name::ServiceName},
     policy::Policy,
     store::{AsyncStore, Store, SyncAdapter},
 };

@@ -12,9 +12,16 @@ use super::{
     trace::{self, Subject},
 };
 use crate::{
-    AccountId, AuthenticationError, Credential, CredentialId, Error, IssuedCredential, Lifetime,
-    Policy, ServiceName, Status, User, UserId, UserName,
+    credential::{Credential, IssuedCredential, Status},
+    error::{AuthenticationError, Error},
+    lifetime::Lifetime,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        user_name::UserName,
+    },
+    policy::Policy,
     store::{AsyncStore, CommitOutcome, Key, UserRecord},
+    user::{User, UserId},
 };
 
 /// How often an operation is begun before it gives up to other writers (our decision).

@@ -6,13 +6,18 @@ use zeroize::Zeroizing;
 
 use super::{Shared, trace};
 use crate::{
-    AccountId, AuthenticationError, Credential, CredentialId, CredentialKind, Denial, DenialReason,
-    Policy, ServiceName, Status, UserId, UserName,
-    names::service_user_name::account_of,
+    credential::{Credential, CredentialKind, Status},
+    error::{AuthenticationError, Denial, DenialReason},
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        service_user_name::account_of, user_name::UserName,
+    },
+    policy::Policy,
     record::StoredCredential,
     secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
     store::{AsyncStore, StoreError, UserRecord},
     timestamp::Timestamp,
+    user::UserId,
 };
 
 /// Who presented a valid credential.
@@ -257,9 +262,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        CredentialManager, Lifetime, MemoryStore,
+        lifetime::Lifetime,
+        manager::CredentialManager,
         secret::tests::COMPUTED,
-        store::{Change, CommitOutcome, Key, ScanRange, Store},
+        store::{Change, CommitOutcome, Key, MemoryStore, ScanRange, Store},
         testing::FixedClock,
     };
 

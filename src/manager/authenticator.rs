@@ -2,7 +2,11 @@ use std::sync::Arc;
 
 use super::{Identity, Shared, authentication::Scope, ready};
 use crate::{
-    AuthenticationError, Clock, Policy, ServiceName, SystemEntropy,
+    clock::Clock,
+    entropy::SystemEntropy,
+    error::AuthenticationError,
+    names::service_name::ServiceName,
+    policy::Policy,
     store::{AsyncStore, Store, SyncAdapter, Verified},
 };
 

@@ -2,7 +2,10 @@ use std::sync::Arc;
 
 use super::{AsyncCredentialManager, CredentialManager, Shared};
 use crate::{
-    AccountId, Clock, Entropy, Policy, SystemClock, SystemEntropy,
+    clock::{Clock, SystemClock},
+    entropy::{Entropy, SystemEntropy},
+    names::account_id::AccountId,
+    policy::Policy,
     store::{AsyncStore, Store, SyncAdapter, Verified},
 };
 

@@ -4,10 +4,15 @@ use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use super::marker::{Marker, Position, Query};
 use crate::{
-    AccountId, Credential, Error, Lifetime, Policy, ServiceName, User, UserName,
     constraint::{Constraint, invalid_value},
+    credential::Credential,
+    error::Error,
+    lifetime::Lifetime,
+    names::{account_id::AccountId, service_name::ServiceName, user_name::UserName},
+    policy::Policy,
     store::{Listing, ScanRange, UserRecord},
     timestamp::Timestamp,
+    user::User,
 };
 
 /// Which credentials to list, and how many at a time.

@@ -4,13 +4,20 @@
 use std::sync::Arc;
 
 use crate::{
-    AccountId, Credential, CredentialId, EntropyError, Error, IssuedCredential, Lifetime, Policy,
-    RepeatedEntropy, Secret, ServiceName, Status, User, UserId, UserName,
-    entropy::Entropy,
-    names::service_user_name::GeneratedName,
+    credential::{Credential, IssuedCredential, Status},
+    entropy::{Entropy, EntropyError, RepeatedEntropy},
+    error::Error,
+    lifetime::Lifetime,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        service_user_name::GeneratedName, user_name::UserName,
+    },
+    policy::Policy,
     record::{Draft, Issue},
+    secret::Secret,
     store::{Change, Key, UserRecord},
     timestamp::Timestamp,
+    user::{User, UserId},
 };
 
 /// An operation on the record of one user.

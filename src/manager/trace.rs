@@ -2,7 +2,13 @@
 //! part of it: it may be a password in the wrong field.
 
 use super::authentication::{Identity, Scope, Unauthenticated};
-use crate::{AccountId, CredentialId, Error, ServiceName, UserName};
+use crate::{
+    error::Error,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        user_name::UserName,
+    },
+};
 
 /// What an operation is about, as far as it is about one.
 #[derive(Clone, Copy, Default)]

@@ -9,7 +9,13 @@ use super::{
     action::Action,
     xml::{self, Xml},
 };
-use crate::{AccountId, Credential, CredentialKind, IssuedCredential, Marker, Page, Secret, User};
+use crate::{
+    credential::{Credential, CredentialKind, IssuedCredential},
+    manager::{Marker, Page},
+    names::account_id::AccountId,
+    secret::Secret,
+    user::User,
+};
 
 /// What an operation answers.
 pub(super) enum Answer {
@@ -101,7 +107,13 @@ fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{CredentialManager, Lifetime, MemoryStore, Policy, ServiceName, UserName};
+    use crate::{
+        lifetime::Lifetime,
+        manager::CredentialManager,
+        names::{service_name::ServiceName, user_name::UserName},
+        policy::Policy,
+        store::MemoryStore,
+    };
 
     #[test]
     fn a_document_that_holds_a_secret_never_grows() {

@@ -1,7 +1,7 @@
 //! What a policy of IAM decides by: the action, the resource and the condition keys of a request.
 
 use super::{Request, action::Action};
-use crate::{names::account_id::AccountId, names::user_name::UserName};
+use crate::names::{account_id::AccountId, user_name::UserName};
 
 /// The five actions on credentials. The other actions that [`Request`] knows are on users.
 pub const CREDENTIAL_ACTIONS: [&str; 5] = [

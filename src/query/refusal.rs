@@ -6,7 +6,7 @@ use super::{
     Request, RequestError, RequestId,
     xml::{self, root},
 };
-use crate::{Error, ErrorCode, error::not_supported};
+use crate::error::{Error, ErrorCode, not_supported};
 
 /// How two refusals are spelled. Messages are the same in both.
 ///

@@ -11,9 +11,17 @@ use super::{
     form::{Form, FormError},
 };
 use crate::{
-    AsyncCredentialManager, CredentialId, Error, InvalidCredentialId, InvalidMarker,
-    InvalidParameter, InvalidServiceName, InvalidStatus, InvalidUserName, Lifetime, ListRequest,
-    Marker, MaxItems, ServiceName, Status, UserName, constraint::Constraint, names::Pattern,
+    constraint::{Constraint, InvalidParameter},
+    credential::{InvalidStatus, Status},
+    error::Error,
+    lifetime::Lifetime,
+    manager::{AsyncCredentialManager, InvalidMarker, ListRequest, Marker, MaxItems},
+    names::{
+        Pattern,
+        credential_id::{CredentialId, InvalidCredentialId},
+        service_name::{InvalidServiceName, ServiceName},
+        user_name::{InvalidUserName, UserName},
+    },
     store::AsyncStore,
 };
 

@@ -34,8 +34,14 @@ use smallvec::SmallVec;
 
 use super::{Credentials, Revision, StoredCredential, UserRecord};
 use crate::{
-    AccountId, CredentialId, CredentialKind, ServiceName, UserId, UserName, names::cmp_caseless,
-    names::service_user_name::GeneratedName, secret::Digest, timestamp::Timestamp,
+    credential::CredentialKind,
+    names::{
+        account_id::AccountId, cmp_caseless, credential_id::CredentialId,
+        service_name::ServiceName, service_user_name::GeneratedName, user_name::UserName,
+    },
+    secret::Digest,
+    timestamp::Timestamp,
+    user::UserId,
 };
 
 const FORMAT: u8 = 1;

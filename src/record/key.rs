@@ -1,6 +1,12 @@
 use std::hash::{Hash, Hasher};
 
-use crate::{AccountId, CredentialId, ServiceName, UserName, names::hash_caseless, store::Listing};
+use crate::{
+    names::{
+        account_id::AccountId, credential_id::CredentialId, hash_caseless,
+        service_name::ServiceName, user_name::UserName,
+    },
+    store::Listing,
+};
 
 /// A key of a store's index: what a record can be found by, and at most one record holds.
 ///

@@ -3,7 +3,10 @@ use std::{collections::HashSet, num::NonZeroUsize, ops::Bound, sync::Arc};
 use super::{
     AsyncStore, Change, CommitOutcome, Listing, ScanRange, StoreError, UserRecord, Verified,
 };
-use crate::{AccountId, UserId, UserName};
+use crate::{
+    names::{account_id::AccountId, user_name::UserName},
+    user::UserId,
+};
 
 /// How many users to read at a time.
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);

@@ -10,7 +10,10 @@ use hashbrown::HashTable;
 use slab::Slab;
 
 use super::{Change, CommitOutcome, Key, Listing, ScanRange, Store, StoreError, UserRecord};
-use crate::{AccountId, ServiceName, UserId, UserName};
+use crate::{
+    names::{account_id::AccountId, service_name::ServiceName, user_name::UserName},
+    user::UserId,
+};
 
 /// Keeps everything in memory, for tests, emulators and services that may forget.
 ///

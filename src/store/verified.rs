@@ -3,7 +3,10 @@
 use std::{ops::Bound, sync::Arc};
 
 use super::{AsyncStore, Change, CommitOutcome, Key, ScanRange, StoreError, UserRecord};
-use crate::{AccountId, ServiceName, UserId};
+use crate::{
+    names::{account_id::AccountId, service_name::ServiceName},
+    user::UserId,
+};
 
 /// A store, read by managers through these methods alone. None of them returns a record that was not
 /// asked for, whatever the store does: the index of a store may be damaged or altered, and what is

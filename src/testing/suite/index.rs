@@ -7,7 +7,7 @@ use super::{
     },
 };
 use crate::{
-    ServiceName,
+    names::service_name::ServiceName,
     store::{AsyncStore, CommitOutcome, Key, Listing, UserRecord},
 };
 

@@ -17,7 +17,7 @@ use super::{
     world::{GIT, GIT_COM, MAIL, World, after, delete, delete_last, remove, rename, service, user},
 };
 use crate::{
-    UserName,
+    names::user_name::UserName,
     store::{
         AsyncStore, Change,
         CommitOutcome::{self, Applied, KeyTaken, Stale},

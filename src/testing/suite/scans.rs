@@ -7,7 +7,7 @@ use super::{
     world::{GIT, GIT_COM, SERVICES, World, after, service, user},
 };
 use crate::{
-    ServiceName, UserName,
+    names::{service_name::ServiceName, user_name::UserName},
     store::{AsyncStore, Change, Key, Listing, UserRecord},
 };
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::drive::{Context, inside, wait};
 use crate::{
-    AccountId, UserName,
+    names::{account_id::AccountId, user_name::UserName},
     store::{
         AsyncStore, Change, CommitOutcome, Key, Listing, Revision, ScanRange, StoreError,
         UserRecord,

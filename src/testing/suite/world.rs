@@ -9,13 +9,17 @@ use std::{
 };
 
 use crate::{
-    AccountId, CredentialId, Numbering, Policy, PolicyBuilder, Secret, ServiceName, UserId,
-    UserName,
-    names::service_user_name::GeneratedName,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        service_user_name::GeneratedName, user_name::UserName,
+    },
+    policy::{Numbering, Policy, PolicyBuilder},
     record::Draft,
+    secret::Secret,
     store::{Change, Key, UserRecord},
     testing::SeededEntropy,
     timestamp::Timestamp,
+    user::UserId,
 };
 
 pub(super) const GIT: &str = "git.example";
