@@ -13,7 +13,7 @@ use crate::{
         service_user_name::InvalidServiceUserName,
         user_name::{InvalidUserName, UserName},
     },
-    store::StoreError,
+    store_error::StoreError,
     user::InvalidUserId,
 };
 

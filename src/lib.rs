@@ -20,6 +20,7 @@ pub mod query;
 mod record;
 mod secret;
 pub mod store;
+mod store_error;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp;

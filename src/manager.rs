@@ -1,9 +1,3 @@
-use std::{
-    future::Future,
-    pin::pin,
-    task::{Context, Poll, Waker},
-};
-
 use crate::{
     clock::Clock,
     credential::{Credential, IssuedCredential, Status},
@@ -15,7 +9,11 @@ use crate::{
         user_name::UserName,
     },
     policy::Policy,
-    store::{Store, SyncAdapter, Verified},
+    store::{
+        Store,
+        sync_adapter::{SyncAdapter, poll_ready},
+        verified::Verified,
+    },
     timestamp::Timestamp,
     user::User,
 };
@@ -89,17 +87,6 @@ impl<S> Shared<S> {
     }
 }
 
-/// What a future of an [`SyncAdapter`] store yields. Such a future is ready when it is first asked.
-pub(crate) fn ready<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-    }
-}
-
 impl<S> Clone for CredentialManager<S> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -168,7 +155,7 @@ impl<S: Store> CredentialManager<S> {
         user: &UserName,
         service: &ServiceName,
     ) -> Result<IssuedCredential, Error> {
-        ready(self.0.create(user, service))
+        poll_ready(self.0.create(user, service))
     }
 
     /// Makes a credential that expires: its expiration date is its creation date and `age`.
@@ -182,7 +169,7 @@ impl<S: Store> CredentialManager<S> {
         service: &ServiceName,
         age: Lifetime,
     ) -> Result<IssuedCredential, Error> {
-        ready(self.0.create_with(user, service, age))
+        poll_ready(self.0.create_with(user, service, age))
     }
 
     /// Gives a credential a new secret. From the moment this returns, the old one never
@@ -196,7 +183,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy no longer has its
     /// service, or [`CredentialExpired`](Error::CredentialExpired). Otherwise as [`Error`] says.
     pub fn reset(&self, user: &UserName, id: &CredentialId) -> Result<IssuedCredential, Error> {
-        ready(self.0.reset(user, id))
+        poll_ready(self.0.reset(user, id))
     }
 
     /// Makes a credential active or inactive. The status it has already succeeds.
@@ -214,7 +201,7 @@ impl<S: Store> CredentialManager<S> {
         id: &CredentialId,
         status: Status,
     ) -> Result<(), Error> {
-        ready(self.0.set_status(user, id, status))
+        poll_ready(self.0.set_status(user, id, status))
     }
 
     /// Deletes a credential, expired or not.
@@ -225,7 +212,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`NoSuchCredential`](Error::NoSuchCredential) or
     /// [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser). Otherwise as [`Error`] says.
     pub fn delete(&self, user: &UserName, id: &CredentialId) -> Result<(), Error> {
-        ready(self.0.delete(user, id))
+        poll_ready(self.0.delete(user, id))
     }
 
     /// All credentials of a user, in order of creation, then of id. Empty if there are none.
@@ -234,7 +221,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
     pub fn list(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
-        ready(self.0.list(user))
+        poll_ready(self.0.list(user))
     }
 
     /// The credentials of a user at one service, in the same order.
@@ -248,7 +235,7 @@ impl<S: Store> CredentialManager<S> {
         user: &UserName,
         service: &ServiceName,
     ) -> Result<Vec<Credential>, Error> {
-        ready(self.0.list_for_service(user, service))
+        poll_ready(self.0.list_for_service(user, service))
     }
 
     /// A page of credentials, of one user or of all.
@@ -279,7 +266,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`ServiceNotSupported`](Error::ServiceNotSupported), or
     /// [`MarkerMismatch`](Error::MarkerMismatch). Otherwise as [`Error`] says.
     pub fn list_page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
-        ready(self.0.list_page(request))
+        poll_ready(self.0.list_page(request))
     }
 
     /// Who presents this service user name and password. Both are taken as they come from a
@@ -302,7 +289,7 @@ impl<S: Store> CredentialManager<S> {
         name: &str,
         password: &str,
     ) -> Result<Identity, AuthenticationError> {
-        ready(self.0.authenticate(service, name, password))
+        poll_ready(self.0.authenticate(service, name, password))
     }
 
     /// Who presents this API key secret: a bearer token, which authenticates alone and whole.
@@ -315,7 +302,7 @@ impl<S: Store> CredentialManager<S> {
         service: &ServiceName,
         secret: &str,
     ) -> Result<Identity, AuthenticationError> {
-        ready(self.0.authenticate_api_key(service, secret))
+        poll_ready(self.0.authenticate_api_key(service, secret))
     }
 }
 
@@ -327,7 +314,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`UserExists`](Error::UserExists). Otherwise as [`Error`] says.
     pub fn register_user(&self, user: &UserName) -> Result<User, Error> {
-        ready(self.0.register_user(user))
+        poll_ready(self.0.register_user(user))
     }
 
     /// Registers a user who is not registered yet: for services whose users live elsewhere.
@@ -336,7 +323,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// As [`Error`] says.
     pub fn ensure_user(&self, user: &UserName) -> Result<User, Error> {
-        ready(self.0.ensure_user(user))
+        poll_ready(self.0.ensure_user(user))
     }
 
     /// A user by name.
@@ -345,7 +332,7 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
     pub fn user(&self, user: &UserName) -> Result<User, Error> {
-        ready(self.0.user(user))
+        poll_ready(self.0.user(user))
     }
 
     /// A page of the users of the account, in order of their names.
@@ -355,7 +342,7 @@ impl<S: Store> CredentialManager<S> {
     /// [`MarkerMismatch`](Error::MarkerMismatch) if the marker did not come with such a page.
     /// Otherwise as [`Error`] says.
     pub fn users(&self, marker: Option<&Marker>, max_items: MaxItems) -> Result<Page<User>, Error> {
-        ready(self.0.users(marker, max_items))
+        poll_ready(self.0.users(marker, max_items))
     }
 
     /// Gives a user another name, or the same in another spelling. The credentials stay, and keep
@@ -366,7 +353,7 @@ impl<S: Store> CredentialManager<S> {
     /// In this order: [`NoSuchUser`](Error::NoSuchUser), or [`UserExists`](Error::UserExists) if
     /// another user has the new name. Otherwise as [`Error`] says.
     pub fn rename_user(&self, user: &UserName, name: &UserName) -> Result<User, Error> {
-        ready(self.0.rename_user(user, name))
+        poll_ready(self.0.rename_user(user, name))
     }
 
     /// Removes a user who has no credentials.
@@ -376,7 +363,7 @@ impl<S: Store> CredentialManager<S> {
     /// In this order: [`NoSuchUser`](Error::NoSuchUser), or
     /// [`UserHasCredentials`](Error::UserHasCredentials). Otherwise as [`Error`] says.
     pub fn remove_user(&self, user: &UserName) -> Result<(), Error> {
-        ready(self.0.remove_user(user))
+        poll_ready(self.0.remove_user(user))
     }
 
     /// Removes a user together with all credentials, in one step, as for someone who leaves.
@@ -386,6 +373,6 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
     pub fn remove_user_with_credentials(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
-        ready(self.0.remove_user_with_credentials(user))
+        poll_ready(self.0.remove_user_with_credentials(user))
     }
 }

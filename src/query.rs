@@ -73,9 +73,9 @@ use http::{Request as HttpRequest, Response};
 use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
-    manager::{AsyncCredentialManager, CredentialManager, ready},
+    manager::{AsyncCredentialManager, CredentialManager},
     names::user_name::UserName,
-    store::{AsyncStore, Store},
+    store::{AsyncStore, Store, sync_adapter::poll_ready},
 };
 
 pub use authorization::{AGE_DAYS_KEY, CREDENTIAL_ACTIONS, SERVICE_NAME_KEY};
@@ -105,7 +105,7 @@ pub fn handle<S: Store, B: AsRef<[u8]>>(
     dialect: Dialect,
     id: RequestId,
 ) -> Response<Vec<u8>> {
-    ready(handle_async(&iam.0, request, caller, dialect, id))
+    poll_ready(handle_async(&iam.0, request, caller, dialect, id))
 }
 
 /// Does as [`handle`], with the manager for stores that wait.
@@ -141,7 +141,7 @@ impl Request {
         dialect: Dialect,
         id: RequestId,
     ) -> Response<Vec<u8>> {
-        ready(self.execute_async(&iam.0, caller, dialect, id))
+        poll_ready(self.execute_async(&iam.0, caller, dialect, id))
     }
 
     /// [`execute`](Self::execute) with a manager of an async store.

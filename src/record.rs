@@ -14,18 +14,16 @@ use crate::{
         user_name::UserName,
     },
     policy::{Numbering, Policy},
+    record::key::Listing,
     secret::{Digest, Secret},
-    store::Listing,
     timestamp::Timestamp,
     user::{User, UserId},
 };
 
-pub use codec::DecodeError;
-pub use key::Key;
-pub(crate) use key::listing_prefix;
+use self::key::Key;
 
-mod codec;
-mod key;
+pub(crate) mod codec;
+pub(crate) mod key;
 
 /// Everything about one user: a small, immutable value that a [store](crate::store::Store) keeps
 /// whole.

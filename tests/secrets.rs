@@ -121,8 +121,8 @@ fn noting() -> (CredentialManager<impl Store>, Arc<Mutex<String>>) {
         if let Asked::Commit(change) = asked {
             let mut notes = written.lock().unwrap();
             debugged(&mut notes, change);
-            debugged(&mut notes, &change.before());
-            debugged(&mut notes, &change.after());
+            debugged(&mut notes, &change.previous());
+            debugged(&mut notes, &change.record());
             for key in change.claimed().chain(change.released()) {
                 debugged(&mut notes, &key);
             }

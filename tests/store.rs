@@ -107,7 +107,7 @@ fn removed(seed: u64, changes: &[&Change], name: &str) -> Change {
 fn visible(store: &MemoryStore, changes: &[&Change]) -> (Vec<Option<Revision>>, String) {
     let records = |change| {
         let change: &Change = change;
-        change.before().into_iter().chain(change.after().map(|after| &**after))
+        change.previous().into_iter().chain(change.record().map(|after| &**after))
     };
     let keys = changes.iter().copied().flat_map(records).flat_map(UserRecord::keys);
     let revisions = keys.map(|key| store.find(&key).unwrap().map(|found| found.revision()));
@@ -167,7 +167,7 @@ fn a_change_releases_and_claims_what_one_record_holds_and_the_other_does_not() {
                 record.keys().count()
             })
         };
-        let (before, after) = (change.before(), change.after().map(|after| &**after));
+        let (before, after) = (change.previous(), change.record().map(|after| &**after));
         assert!(change.released().all(|key| before.is_some_and(|before| before.holds(&key))));
         assert!(change.claimed().all(|key| after.is_some_and(|after| after.holds(&key))));
         let kept = keys(before) - change.released().count();
@@ -228,7 +228,7 @@ fn released_keys_can_be_claimed_again() {
 
     let store = after(&[&a, &first, &gone, &again, &second]);
     let found = store.find(&Key::User { account: account(), name: &user("a") }).unwrap().unwrap();
-    assert_eq!(Some(found.revision()), second.after().map(|record| record.revision()));
+    assert_eq!(Some(found.revision()), second.record().map(|record| record.revision()));
 }
 
 #[test]
@@ -269,9 +269,9 @@ fn a_record_is_found_by_each_of_its_keys_while_it_holds_them() {
         for key in change.released() {
             assert!(store.find(&key).unwrap().is_none(), "{key:?}");
         }
-        for key in change.after().iter().flat_map(|after| after.keys()) {
+        for key in change.record().iter().flat_map(|after| after.keys()) {
             let found = store.find(&key).unwrap().unwrap();
-            assert_eq!(Some(found.revision()), change.after().map(|after| after.revision()));
+            assert_eq!(Some(found.revision()), change.record().map(|after| after.revision()));
             seen.insert(std::mem::discriminant(&key));
         }
     }

@@ -145,7 +145,7 @@ impl Naive {
     }
 
     fn is_stale(&self, state: &State, change: &Change) -> bool {
-        let Some(before) = change.before() else { return false };
+        let Some(before) = change.previous() else { return false };
         let held = match self.fault {
             F::ComparesCountOnly => {
                 let key = Key::User { account: before.account(), name: before.name() };
@@ -156,7 +156,7 @@ impl Naive {
         !held.is_some_and(|held| match self.fault {
             F::AnswersAppliedWhenStale => true,
             F::AppliesTwice => {
-                let made = change.after().is_some_and(|after| Arc::ptr_eq(held, after));
+                let made = change.record().is_some_and(|after| Arc::ptr_eq(held, after));
                 made || held.revision() == before.revision()
             }
             F::ComparesCountOnly => held.revision().count() == before.revision().count(),
@@ -166,7 +166,7 @@ impl Naive {
     }
 
     fn is_taken(&self, state: &State, change: &Change) -> bool {
-        let own = change.before().map(UserRecord::id);
+        let own = change.previous().map(UserRecord::id);
         change.claimed().any(|key| {
             let checked = match self.fault {
                 F::AnswersAppliedWhenTaken => false,
@@ -180,7 +180,7 @@ impl Naive {
 
     /// Whether a registration is of an id that is held.
     fn is_doubled(&self, state: &State, change: &Change) -> bool {
-        let (None, Some(after)) = (change.before(), change.after()) else { return false };
+        let (None, Some(after)) = (change.previous(), change.record()) else { return false };
         state.records.get(&after.id()).is_some_and(|held| match self.fault {
             F::OverwritesHeldIds => false,
             F::ChecksIdsOfItsAccountOnly => held.account() == after.account(),
@@ -190,7 +190,7 @@ impl Naive {
     }
 
     fn is_own(&self, state: &State, change: &Change) -> bool {
-        let own = change.before().map(UserRecord::id);
+        let own = change.previous().map(UserRecord::id);
         own.is_some()
             && change.claimed().any(|key| state.index.get(&self.bytes(&key)).copied() == own)
     }
@@ -207,7 +207,7 @@ impl Naive {
             (true, true) if self.is(F::AnswersKeyTakenFirst) => KeyTaken,
             (true, _) => Stale,
             (_, true) if self.is(F::AnswersStaleWhenTaken) => Stale,
-            (_, true) if self.is(F::AnswersStaleToRegistrations) && change.before().is_none() => {
+            (_, true) if self.is(F::AnswersStaleToRegistrations) && change.previous().is_none() => {
                 Stale
             }
             (_, true) => KeyTaken,
@@ -216,12 +216,12 @@ impl Naive {
     }
 
     fn claim(&self, state: &mut State, change: &Change) {
-        let Some(after) = change.after() else { return };
+        let Some(after) = change.record() else { return };
         for (place, key) in change.claimed().enumerate() {
             let skipped = match self.fault {
                 F::LosesSecondClaim => place == 1,
                 F::TruncatesClaims => place >= 1000,
-                F::ReplacesRecordsOnly => change.before().is_some(),
+                F::ReplacesRecordsOnly => change.previous().is_some(),
                 F::HasNoMembers => matches!(key, Key::Holder { .. }),
                 _ => false,
             };
@@ -233,7 +233,7 @@ impl Naive {
     }
 
     fn replace(&self, state: &mut State, change: &Change) {
-        match (change.before(), change.after()) {
+        match (change.previous(), change.record()) {
             (Some(before), None) => drop(state.records.remove(&before.id())),
             (Some(_), _) if self.is(F::MovesKeysOnly) => {}
             (Some(before), Some(after))
@@ -248,13 +248,13 @@ impl Naive {
     fn release(&self, state: &mut State, change: &Change) {
         let forgets = match self.fault {
             F::ForgetsToRelease => true,
-            F::ForgetsToReleaseOnRemoval => change.after().is_none(),
+            F::ForgetsToReleaseOnRemoval => change.record().is_none(),
             _ => false,
         };
         for key in change.released().filter(|_| !forgets) {
             let key = self.bytes(&key);
             // Somebody else may have it by now if it is done late.
-            if state.index.get(&key).copied() == change.before().map(UserRecord::id) {
+            if state.index.get(&key).copied() == change.previous().map(UserRecord::id) {
                 state.index.remove(&key);
             }
         }
@@ -280,13 +280,15 @@ impl Naive {
             }
         }
         if answer == KeyTaken && self.is(F::KeepsClaimsOfRefusals) {
-            for (key, before) in change.claimed().zip(change.before().into_iter().cycle()) {
+            for (key, before) in change.claimed().zip(change.previous().into_iter().cycle()) {
                 state.index.entry(self.bytes(&key)).or_insert(before.id());
             }
         }
-        if answer == KeyTaken && self.is(F::ListsRefusedRegistrations) && change.before().is_none()
+        if answer == KeyTaken
+            && self.is(F::ListsRefusedRegistrations)
+            && change.previous().is_none()
         {
-            state.refused.extend(change.after().cloned());
+            state.refused.extend(change.record().cloned());
         }
         state.cache.retain(|(reader, _), _| *reader != thread::current().id());
         answer

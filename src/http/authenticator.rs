@@ -10,11 +10,13 @@ use crate::{
     error::{AuthenticationError, Error},
     manager::{
         AsyncAuthenticator, AsyncCredentialManager, Authenticator, CredentialManager, Identity,
-        ready,
     },
     names::{account_id::AccountId, service_name::ServiceName},
     policy::Policy,
-    store::{AsyncStore, Store, SyncAdapter},
+    store::{
+        AsyncStore, Store,
+        sync_adapter::{SyncAdapter, poll_ready},
+    },
 };
 
 /// Authenticates HTTP requests to one service.
@@ -72,7 +74,7 @@ impl<S: Store> HttpAuthenticator<S> {
     ///
     /// [`Rejection`], with the [reason](RejectionReason) for logs and the response for the client.
     pub fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Rejection> {
-        ready(self.0.authenticate(headers))
+        poll_ready(self.0.authenticate(headers))
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
     use http::header::AUTHORIZATION;
 
     use super::*;
-    use crate::{secret::tests::COMPUTED, store::MemoryStore};
+    use crate::{secret::tests::COMPUTED, store::memory::MemoryStore};
 
     #[test]
     fn only_a_valid_header_costs_a_digest_whether_its_name_is_known_or_not() {

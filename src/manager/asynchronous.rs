@@ -20,7 +20,8 @@ use crate::{
         user_name::UserName,
     },
     policy::Policy,
-    store::{AsyncStore, CommitOutcome, Key, UserRecord},
+    record::{UserRecord, key::Key},
+    store::{AsyncStore, change::CommitOutcome},
     user::{User, UserId},
 };
 

@@ -13,9 +13,10 @@ use crate::{
         service_user_name::account_of, user_name::UserName,
     },
     policy::Policy,
-    record::StoredCredential,
+    record::{StoredCredential, UserRecord},
     secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
-    store::{AsyncStore, StoreError, UserRecord},
+    store::AsyncStore,
+    store_error::StoreError,
     timestamp::Timestamp,
     user::UserId,
 };
@@ -264,8 +265,14 @@ mod tests {
     use crate::{
         lifetime::Lifetime,
         manager::CredentialManager,
+        record::key::Key,
         secret::tests::COMPUTED,
-        store::{Change, CommitOutcome, Key, MemoryStore, ScanRange, Store},
+        store::{
+            Store,
+            change::{Change, CommitOutcome},
+            memory::MemoryStore,
+            scan_range::ScanRange,
+        },
         testing::FixedClock,
     };
 

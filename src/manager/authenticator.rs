@@ -1,13 +1,17 @@
 use std::sync::Arc;
 
-use super::{Identity, Shared, authentication::Scope, ready};
+use super::{Identity, Shared, authentication::Scope};
 use crate::{
     clock::Clock,
     entropy::SystemEntropy,
     error::AuthenticationError,
     names::service_name::ServiceName,
     policy::Policy,
-    store::{AsyncStore, Store, SyncAdapter, Verified},
+    store::{
+        AsyncStore, Store,
+        sync_adapter::{SyncAdapter, poll_ready},
+        verified::Verified,
+    },
 };
 
 /// Authenticates for all accounts of a store: the account is the one that the presented name ends
@@ -61,7 +65,7 @@ impl<S: Store> Authenticator<S> {
         name: &str,
         password: &str,
     ) -> Result<Identity, AuthenticationError> {
-        ready(self.0.authenticate(service, name, password))
+        poll_ready(self.0.authenticate(service, name, password))
     }
 
     /// Who presents this API key. See
@@ -76,7 +80,7 @@ impl<S: Store> Authenticator<S> {
         service: &ServiceName,
         secret: &str,
     ) -> Result<Identity, AuthenticationError> {
-        ready(self.0.authenticate_api_key(service, secret))
+        poll_ready(self.0.authenticate_api_key(service, secret))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     entropy::{Entropy, SystemEntropy},
     names::account_id::AccountId,
     policy::Policy,
-    store::{AsyncStore, Store, SyncAdapter, Verified},
+    store::{AsyncStore, Store, sync_adapter::SyncAdapter, verified::Verified},
 };
 
 /// Makes a [`CredentialManager`] or an [`AsyncCredentialManager`].

@@ -10,7 +10,8 @@ use crate::{
     lifetime::Lifetime,
     names::{account_id::AccountId, service_name::ServiceName, user_name::UserName},
     policy::Policy,
-    store::{Listing, ScanRange, UserRecord},
+    record::{UserRecord, key::Listing},
+    store::scan_range::ScanRange,
     timestamp::Timestamp,
     user::User,
 };

@@ -13,9 +13,9 @@ use crate::{
         service_user_name::GeneratedName, user_name::UserName,
     },
     policy::Policy,
-    record::{Draft, Issue},
+    record::{Draft, Issue, UserRecord, key::Key},
     secret::Secret,
-    store::{Change, Key, UserRecord},
+    store::change::Change,
     timestamp::Timestamp,
     user::{User, UserId},
 };
@@ -64,7 +64,7 @@ pub(crate) enum Decision<T> {
 
 impl<T> Decision<T> {
     fn replace(before: Arc<UserRecord>, after: UserRecord, output: T) -> Self {
-        Self::Commit(Change::replacement(before, after), output)
+        Self::Commit(Change::Replace { previous: before, record: Arc::new(after) }, output)
     }
 }
 
@@ -389,7 +389,7 @@ impl Operation for Register<'_> {
                 self.drawn.push(id);
                 let record = UserRecord::register(self.account, id, self.user.clone(), self.now);
                 let user = record.user();
-                Ok(Decision::Commit(Change::registration(record), user))
+                Ok(Decision::Commit(Change::Register { record: Arc::new(record) }, user))
             }
         }
     }
@@ -446,6 +446,6 @@ impl Operation for Remove<'_> {
             .iter()
             .map(|held| before.describe(held, held.status(|| self.now)))
             .collect();
-        Ok(Decision::Commit(Change::removal(before), gone))
+        Ok(Decision::Commit(Change::Remove { previous: before }, gone))
     }
 }

@@ -112,7 +112,7 @@ mod tests {
         manager::CredentialManager,
         names::{service_name::ServiceName, user_name::UserName},
         policy::Policy,
-        store::MemoryStore,
+        store::memory::MemoryStore,
     };
 
     #[test]

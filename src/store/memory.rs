@@ -9,10 +9,21 @@ use std::{
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::{Change, CommitOutcome, Key, Listing, ScanRange, Store, StoreError, UserRecord};
 use crate::{
     names::{account_id::AccountId, service_name::ServiceName, user_name::UserName},
     user::UserId,
+};
+use crate::{
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
+    store::{
+        Store,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
 };
 
 /// Keeps everything in memory, for tests, emulators and services that may forget.
@@ -177,7 +188,7 @@ impl MemoryStore {
             .filter(|(key, _)| !matches!(key, Key::Holder { .. }))
             .map(|&(key, effect)| (self.hash(&key), Entrance::Key(key), effect));
         // An id is entered and left with its user, and looked at by registrations alone.
-        let id = match (change.before(), change.after()) {
+        let id = match (change.previous(), change.record()) {
             (None, Some(after)) => Some((after.id(), Effect::Claim)),
             (Some(before), None) => Some((before.id(), Effect::Release)),
             (Some(_), Some(_)) | (None, None) => None,
@@ -232,13 +243,13 @@ impl Store for MemoryStore {
         let fresh = touches.first().map_or(0, |touch| part(touch.hash));
         let mut records = write(self.records(present.map_or(fresh, Place::part)));
         let held = present.and_then(|place| records.get(place.slot()));
-        if held.map(|record| record.revision()) != change.before().map(UserRecord::revision) {
+        if held.map(|record| record.revision()) != change.previous().map(UserRecord::revision) {
             return Ok(CommitOutcome::Stale);
         }
         if taken {
             return Ok(CommitOutcome::KeyTaken);
         }
-        let place = match (present, change.after()) {
+        let place = match (present, change.record()) {
             (Some(place), Some(after)) => {
                 if let Some(record) = records.get_mut(place.slot()) {
                     *record = Arc::clone(after);
@@ -315,8 +326,8 @@ fn apply(index: &mut HashTable<Entry>, hash: u64, effect: Effect, place: Place) 
 
 /// What `change` does to the user's own key and to those that it releases and claims.
 fn effects(change: &Change) -> Vec<(Key<'_>, Effect)> {
-    let user = change.before().map(UserRecord::user_key);
-    let kept = user.filter(|key| change.after().is_some_and(|after| after.holds(key)));
+    let user = change.previous().map(UserRecord::user_key);
+    let kept = user.filter(|key| change.record().is_some_and(|after| after.holds(key)));
     kept.map(|key| (key, Effect::Keep))
         .into_iter()
         .chain(change.released().map(|key| (key, Effect::Release)))

@@ -16,8 +16,14 @@ use self::{
         REPLACE_AND_RELEASE, SCAN,
     },
 };
-use super::{
-    AsyncStore, Change, CommitOutcome, DecodeError, Key, ScanRange, StoreError, UserRecord,
+use crate::{
+    record::{UserRecord, codec::DecodeError, key::Key},
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
 };
 
 mod error;
@@ -144,15 +150,15 @@ impl PostgresStore {
         let encode = |key: Key<'_>| key.encode();
         let released: Vec<_> = change.released().map(encode).collect();
         let claimed: Vec<_> = change.claimed().map(encode).collect();
-        let Some(after) = change.after() else {
-            let Some(before) = change.before() else { return Ok(CommitOutcome::Applied) };
+        let Some(after) = change.record() else {
+            let Some(before) = change.previous() else { return Ok(CommitOutcome::Applied) };
             let (id, revision) = state(before);
             return self.0.write(REMOVE, &[&id, &revision, &released], CommitOutcome::Stale).await;
         };
         let (id, revision) = state(after);
         let (name, record) = (after.name().as_str(), after.encode());
         let credentials = i32::try_from(after.credential_count()).unwrap_or(i32::MAX);
-        let Some(before) = change.before() else {
+        let Some(before) = change.previous() else {
             let account = after.account().to_string();
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];

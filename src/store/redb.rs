@@ -8,8 +8,15 @@ use self::{
     overlay::Overlay,
     writer::Writer,
 };
-use super::{AsyncStore, Change, CommitOutcome, ScanRange, Store, StoreError};
-use crate::record::{Key, UserRecord};
+use crate::record::{UserRecord, key::Key};
+use crate::{
+    store::{
+        AsyncStore, Store,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
+};
 
 pub use error::{OpenError, RedbError};
 pub use health::RedbHealth;

@@ -2,10 +2,18 @@
 
 use std::{ops::Bound, sync::Arc};
 
-use super::{AsyncStore, Change, CommitOutcome, Key, ScanRange, StoreError, UserRecord};
 use crate::{
     names::{account_id::AccountId, service_name::ServiceName},
     user::UserId,
+};
+use crate::{
+    record::{UserRecord, key::Key},
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
 };
 
 /// A store, read by managers through these methods alone. None of them returns a record that was not

@@ -7,7 +7,7 @@ use std::{
 use redb::{DatabaseError, StorageError};
 
 use super::{file::folder, guard::Panicked};
-use crate::record::DecodeError;
+use crate::record::codec::DecodeError;
 
 /// A file or a storage backend could not be opened as a [`RedbStore`](super::RedbStore).
 #[derive(Debug, thiserror::Error)]

@@ -15,8 +15,11 @@ use super::{
     guard::Guarded,
 };
 use crate::{
-    record::{Key, UserRecord},
-    store::{Change, CommitOutcome, ScanRange},
+    record::{UserRecord, key::Key},
+    store::{
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
     user::UserId,
 };
 
@@ -82,7 +85,7 @@ impl<'t> Tables<'t> {
         &mut self,
         change: &Change,
     ) -> Result<Result<CommitOutcome, RedbError>, redb::Error> {
-        if let Some(before) = change.before() {
+        if let Some(before) = change.previous() {
             let held = self.records.get(&before.id().as_bytes()[..])?;
             let held = held.map(|bytes| UserRecord::decode(bytes.value())).transpose();
             match held {
@@ -91,10 +94,10 @@ impl<'t> Tables<'t> {
                 Err(error) => return Ok(Err(RedbError::Record(error))),
             }
         }
-        if let Some(after) = change.after() {
+        if let Some(after) = change.record() {
             let id = after.id();
             let id_taken =
-                change.before().is_none() && self.records.get(&id.as_bytes()[..])?.is_some();
+                change.previous().is_none() && self.records.get(&id.as_bytes()[..])?.is_some();
             if id_taken || !self.claim(change, id)? {
                 return Ok(Ok(CommitOutcome::KeyTaken));
             }
@@ -102,7 +105,7 @@ impl<'t> Tables<'t> {
         for key in change.released() {
             self.index.remove(key.encode().as_slice())?;
         }
-        match (change.before(), change.after()) {
+        match (change.previous(), change.record()) {
             (_, Some(after)) => {
                 self.records.insert(&after.id().as_bytes()[..], after.encode().as_slice())?;
             }

@@ -28,7 +28,7 @@ use super::{
     health::RedbHealth,
     tables::{self, Snapshot, Tables},
 };
-use crate::store::{Change, CommitOutcome};
+use crate::store::change::{Change, CommitOutcome};
 
 /// The store's own thread, and what it shares with all handles.
 #[derive(Debug)]

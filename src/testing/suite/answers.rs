@@ -6,10 +6,16 @@ use super::{
     subject::{Checked, Subject, ensure},
     world::{GIT, GIT_COM, MAIL, World, after, delete, keys, remove, rename},
 };
-use crate::store::{
-    AsyncStore, Change,
-    CommitOutcome::{Applied, KeyTaken, Stale},
-    Key, Listing, UserRecord,
+use crate::{
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
+    store::{
+        AsyncStore,
+        CommitOutcome::{Applied, KeyTaken, Stale},
+        change::Change,
+    },
 };
 
 /// Changes from `record` that claim nothing anybody has.
@@ -28,7 +34,7 @@ fn harmless(world: &World, record: &Arc<UserRecord>, name: &str) -> Vec<Change> 
 pub(super) fn stale_is_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let life = world.life();
-    let records: Vec<_> = life.iter().filter_map(Change::after).collect();
+    let records: Vec<_> = life.iter().filter_map(Change::record).collect();
     let stale = |record| {
         let changes = harmless(&world, record, "nobody");
         changes.iter().try_for_each(|change| subject.answers(change, Stale))
@@ -115,7 +121,7 @@ pub(super) fn held_ids_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> C
     let other = here.register("other");
     subject.applies([&other])?;
     // Until the holder is removed.
-    let records = life.iter().map_while(Change::after);
+    let records = life.iter().map_while(Change::record);
     for (change, held) in life.iter().zip(records) {
         subject.applies([change])?;
         for (world, name) in [(&here, "x"), (&here, held.name().as_str()), (&there, "x")] {
@@ -167,7 +173,7 @@ pub(super) fn applied_once<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     for change in &life {
         subject.applies([change])?;
         // A registration is another matter: it starts from nothing.
-        made.extend(change.before().map(|_| change));
+        made.extend(change.previous().map(|_| change));
         made.iter().try_for_each(|change| subject.answers(change, Stale))?;
     }
     Ok(())

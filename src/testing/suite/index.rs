@@ -8,13 +8,17 @@ use super::{
 };
 use crate::{
     names::service_name::ServiceName,
-    store::{AsyncStore, CommitOutcome, Key, Listing, UserRecord},
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
+    store::{AsyncStore, change::CommitOutcome},
 };
 
 pub(super) fn claimed_keys_find<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     for change in World::new().life() {
         subject.applies([&change])?;
-        let record = change.after();
+        let record = change.record();
         change.claimed().try_for_each(|key| subject.finds(&key, record.expect("it claims")))?;
     }
     Ok(())
@@ -23,7 +27,7 @@ pub(super) fn claimed_keys_find<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
 pub(super) fn kept_keys_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     for change in World::new().life() {
         subject.applies([&change])?;
-        if let (Some(before), Some(after)) = (change.before(), change.after()) {
+        if let (Some(before), Some(after)) = (change.previous(), change.record()) {
             let mut kept = after.keys().filter(|key| before.holds(key));
             kept.try_for_each(|key| subject.finds(&key, after))?;
         }
@@ -157,16 +161,16 @@ pub(super) fn accounts_are_isolated<S: AsyncStore>(subject: &Subject<'_, S>) -> 
     for (ours, theirs) in here.life().iter().zip(&there.life()) {
         subject.applies([ours])?;
         // Until the same is done there, the old state stands.
-        if let Some(record) = theirs.before() {
+        if let Some(record) = theirs.previous() {
             subject.keeps(record)?;
         }
-        subject.lists(there.account, Listing::Users, theirs.before().as_slice())?;
+        subject.lists(there.account, Listing::Users, theirs.previous().as_slice())?;
         subject.applies([theirs])?;
         for (world, change) in [(&here, ours), (&there, theirs)] {
-            if let Some(record) = change.after() {
+            if let Some(record) = change.record() {
                 subject.keeps(record)?;
             }
-            let record = change.after().map(|record| &**record);
+            let record = change.record().map(|record| &**record);
             subject.lists(world.account, Listing::Users, record.as_slice())?;
             let members = record.filter(|record| record.credential_count() > 0);
             let listing = Listing::Holders { service: None };

@@ -18,10 +18,14 @@ use super::{
 };
 use crate::{
     names::user_name::UserName,
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
     store::{
-        AsyncStore, Change,
+        AsyncStore,
         CommitOutcome::{self, Applied, KeyTaken, Stale},
-        Key, Listing, UserRecord,
+        change::Change,
     },
 };
 

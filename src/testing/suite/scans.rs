@@ -8,7 +8,11 @@ use super::{
 };
 use crate::{
     names::{service_name::ServiceName, user_name::UserName},
-    store::{AsyncStore, Change, Key, Listing, UserRecord},
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
+    store::{AsyncStore, change::Change},
 };
 
 pub(super) fn listings_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
@@ -27,7 +31,7 @@ pub(super) fn listings_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
     for change in world.life() {
         subject.applies([&change])?;
         for listing in listings {
-            let all = [Some(&**after(&other)), change.after().map(|record| &**record)];
+            let all = [Some(&**after(&other)), change.record().map(|record| &**record)];
             let listed: Vec<&UserRecord> = all
                 .into_iter()
                 .flatten()

@@ -12,10 +12,16 @@ use std::{
 use super::drive::{Context, inside, wait};
 use crate::{
     names::{account_id::AccountId, user_name::UserName},
-    store::{
-        AsyncStore, Change, CommitOutcome, Key, Listing, Revision, ScanRange, StoreError,
-        UserRecord,
+    record::{
+        Revision, UserRecord,
+        key::{Key, Listing},
     },
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
 };
 
 /// What was expected and what was seen.
@@ -206,7 +212,7 @@ pub(super) fn states<'a>(records: impl Iterator<Item = &'a UserRecord>) -> Strin
 }
 
 fn describe(change: &Change) -> String {
-    match (change.before(), change.after()) {
+    match (change.previous(), change.record()) {
         (None, Some(after)) => format!("registering {}", state(Some(after))),
         (before, None) => format!("removing {}", state(before)),
         (before, Some(after)) => {

@@ -14,9 +14,9 @@ use crate::{
         service_user_name::GeneratedName, user_name::UserName,
     },
     policy::{Numbering, Policy, PolicyBuilder},
-    record::Draft,
+    record::{Draft, UserRecord, key::Key},
     secret::Secret,
-    store::{Change, Key, UserRecord},
+    store::change::Change,
     testing::SeededEntropy,
     timestamp::Timestamp,
     user::UserId,
@@ -79,7 +79,9 @@ impl World {
 
     /// Registers a user under this id.
     pub(super) fn register_id(&self, id: UserId, name: &str) -> Change {
-        Change::registration(UserRecord::register(self.account, id, user(name), now()))
+        Change::Register {
+            record: Arc::new(UserRecord::register(self.account, id, user(name), now())),
+        }
     }
 
     /// Adds a credential under the first name that is free for the user's own.
@@ -167,7 +169,7 @@ impl World {
         let mut life = vec![first];
         for step in steps {
             let change = step(&now);
-            now = change.after().map_or(now, Arc::clone);
+            now = change.record().map_or(now, Arc::clone);
             life.push(change);
         }
         life
@@ -191,22 +193,22 @@ pub(super) fn delete_last(before: &Arc<UserRecord>) -> Change {
 }
 
 pub(super) fn remove(before: &Arc<UserRecord>) -> Change {
-    Change::removal(Arc::clone(before))
+    Change::Remove { previous: Arc::clone(before) }
 }
 
 fn replace(before: &Arc<UserRecord>, after: UserRecord) -> Change {
-    Change::replacement(Arc::clone(before), after)
+    Change::Replace { previous: Arc::clone(before), record: Arc::new(after) }
 }
 
 /// The record that a change leaves.
 pub(super) fn after(change: &Change) -> &Arc<UserRecord> {
-    change.after().expect("it is no removal")
+    change.record().expect("it is no removal")
 }
 
 /// The keys of the records before and after a change.
 pub(super) fn keys(change: &Change) -> impl Iterator<Item = Key<'_>> {
-    let after = change.after().map(|after| &**after);
-    change.before().into_iter().chain(after).flat_map(UserRecord::keys)
+    let after = change.record().map(|after| &**after);
+    change.previous().into_iter().chain(after).flat_map(UserRecord::keys)
 }
 
 pub(super) fn user(name: &str) -> UserName {

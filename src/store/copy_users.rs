@@ -1,11 +1,18 @@
 use std::{collections::HashSet, num::NonZeroUsize, ops::Bound, sync::Arc};
 
-use super::{
-    AsyncStore, Change, CommitOutcome, Listing, ScanRange, StoreError, UserRecord, Verified,
-};
 use crate::{
     names::{account_id::AccountId, user_name::UserName},
     user::UserId,
+};
+use crate::{
+    record::{UserRecord, key::Listing},
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+        verified::Verified,
+    },
+    store_error::StoreError,
 };
 
 /// How many users to read at a time.
@@ -64,7 +71,7 @@ pub async fn copy_users(
                 }
                 continue;
             }
-            let entered = Change { before: None, after: Some(Arc::clone(&record)) };
+            let entered = Change::Register { record: Arc::clone(&record) };
             match to.commit(&entered).await.map_err(CopyError::Write)? {
                 CommitOutcome::Applied => copied += 1,
                 CommitOutcome::Stale | CommitOutcome::KeyTaken => {
