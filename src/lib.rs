@@ -44,7 +44,10 @@ pub use names::{
     service_user_name::{InvalidServiceUserName, ServiceUserName},
     user_name::{InvalidUserName, UserName},
 };
-pub use policy::{Alphabet, InvalidPolicy, Numbering, Policy, PolicyBuilder};
+pub use policy::{
+    Alphabet, Numbering, Policy,
+    builder::{InvalidPolicy, PolicyBuilder},
+};
 pub use secret::Secret;
 pub use store::MemoryStore;
 pub use user::{InvalidUserId, User, UserId};

@@ -13,7 +13,7 @@ use crate::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
         service_user_name::GeneratedName, user_name::UserName,
     },
-    policy::{Numbering, Policy, PolicyBuilder},
+    policy::{Numbering, Policy, builder::PolicyBuilder},
     record::{Draft, UserRecord, key::Key},
     secret::Secret,
     store::change::Change,
