@@ -85,34 +85,36 @@ impl<'t> Tables<'t> {
         &mut self,
         change: &Change,
     ) -> Result<Result<CommitOutcome, RedbError>, redb::Error> {
-        if let Some(before) = change.previous() {
-            let held = self.records.get(&before.id().as_bytes()[..])?;
+        if let Some(previous) = change.previous() {
+            let held = self.records.get(&previous.id().as_bytes()[..])?;
             let held = held.map(|bytes| UserRecord::decode(bytes.value())).transpose();
             match held {
-                Ok(Some(held)) if held.revision() == before.revision() => {}
+                Ok(Some(held)) if held.revision() == previous.revision() => {}
                 Ok(_) => return Ok(Ok(CommitOutcome::Stale)),
                 Err(error) => return Ok(Err(RedbError::Record(error))),
             }
         }
-        if let Some(after) = change.record() {
-            let id = after.id();
-            let id_taken =
-                change.previous().is_none() && self.records.get(&id.as_bytes()[..])?.is_some();
-            if id_taken || !self.claim(change, id)? {
-                return Ok(Ok(CommitOutcome::KeyTaken));
+        let taken = match change {
+            Change::Register { record } => {
+                self.records.get(&record.id().as_bytes()[..])?.is_some()
+                    || !self.claim(change, record.id())?
             }
+            Change::Replace { record, .. } => !self.claim(change, record.id())?,
+            Change::Remove { .. } => false,
+        };
+        if taken {
+            return Ok(Ok(CommitOutcome::KeyTaken));
         }
         for key in change.released() {
             self.index.remove(key.encode().as_slice())?;
         }
-        match (change.previous(), change.record()) {
-            (_, Some(after)) => {
-                self.records.insert(&after.id().as_bytes()[..], after.encode().as_slice())?;
+        match change {
+            Change::Register { record } | Change::Replace { record, .. } => {
+                self.records.insert(&record.id().as_bytes()[..], record.encode().as_slice())?;
             }
-            (Some(before), None) => {
-                self.records.remove(&before.id().as_bytes()[..])?;
+            Change::Remove { previous } => {
+                self.records.remove(&previous.id().as_bytes()[..])?;
             }
-            (None, None) => {}
         }
         Ok(Ok(CommitOutcome::Applied))
     }
