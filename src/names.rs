@@ -214,7 +214,6 @@ pub(crate) use {caseless, text_conversions, text_formats};
 mod tests {
     use regex::RegexBuilder;
 
-    use super::*;
     use crate::{
         manager::Marker,
         names::{

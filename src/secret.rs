@@ -204,7 +204,7 @@ pub(crate) mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::{entropy::SystemEntropy, policy::PolicyBuilder};
+    use crate::{entropy::SystemEntropy, policy::builder::PolicyBuilder};
 
     thread_local! {
         /// How many digests this thread has computed.
