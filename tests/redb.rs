@@ -47,7 +47,7 @@ fn open(path: &Path) -> CredentialManager<RedbStore> {
 }
 
 fn asynchronous(store: &RedbStore) -> AsyncCredentialManager<AsyncRedbStore> {
-    AsyncCredentialManager::new(name(ACCOUNT), store.into_async())
+    AsyncCredentialManager::new(name(ACCOUNT), store.clone().into_async())
 }
 
 fn executor() -> tokio::runtime::Runtime {
