@@ -235,7 +235,7 @@ fn a_generator_that_repeats_itself_damages_nothing_in_a_file() {
     for (unit, period) in generators() {
         let folder = Folder::new("entropy");
         let path = folder.file("store.redb");
-        tell(&(Arc::new(RedbStore::open(&path).unwrap()) as Arc<dyn Store>), unit, period);
+        tell(&(Arc::new(RedbStore::create(&path).unwrap()) as Arc<dyn Store>), unit, period);
         assert!(RedbStore::check_integrity(&path).unwrap());
     }
 }

@@ -199,7 +199,7 @@ fn nothing_is_logged_of_a_secret_in_memory() {
 #[test]
 fn nothing_is_logged_of_a_secret_in_a_file() {
     let folder = Folder::new("logs");
-    let (iam, clock) = manager(RedbStore::open(folder.file("store.redb")).unwrap(), 2);
+    let (iam, clock) = manager(RedbStore::create(folder.file("store.redb")).unwrap(), 2);
     check(&live(&iam, &clock));
 }
 
