@@ -5,7 +5,7 @@ use crate::{
     credential::{InvalidStatus, Status},
     entropy::EntropyError,
     lifetime::InvalidLifetime,
-    manager::{InvalidMarker, InvalidMaxItems},
+    manager::{list_request::InvalidMaxItems, marker::InvalidMarker},
     names::{
         account_id::InvalidAccountId,
         credential_id::{CredentialId, InvalidCredentialId},
@@ -262,74 +262,6 @@ impl ErrorCode {
 }
 
 impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Why somebody was not authenticated.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthenticationError {
-    /// What was presented does not open the service: HTTP 401.
-    #[error(transparent)]
-    Denied(#[from] Denial),
-    /// The store could not be asked, or its index is
-    /// [corrupt](crate::store::CorruptIndex), and nobody knows: HTTP 503. Never answer this as a
-    /// refusal. Git, for one, forgets a stored password when it is refused.
-    #[error("the store failed")]
-    Unavailable(#[from] StoreError),
-}
-
-/// What was presented does not open the service.
-///
-/// The message says no more than that. The [reason](Self::reason) is for logs: a stranger who
-/// learns it learns which names there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the credential is not valid for this service")]
-pub struct Denial(pub(crate) DenialReason);
-
-impl Denial {
-    /// What was wrong, for logs alone.
-    #[must_use]
-    pub const fn reason(&self) -> DenialReason {
-        self.0
-    }
-}
-
-/// Why a credential was [refused](Denial).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DenialReason {
-    /// More than 512 bytes were presented as a name or as a secret. They were not hashed.
-    TooLong,
-    /// The policy does not name the service, or not for credentials of this kind.
-    UnsupportedService,
-    /// No credential of the service has this name, or what was presented holds none.
-    UnknownName,
-    /// The credential has another secret, or is of the other kind.
-    WrongSecret,
-    /// The secret is right, the credential inactive.
-    Inactive,
-    /// The secret is right, the credential expired.
-    Expired,
-}
-
-impl DenialReason {
-    /// The reason in one word, for a field of a log line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TooLong => "too-long",
-            Self::UnsupportedService => "unsupported-service",
-            Self::UnknownName => "unknown-name",
-            Self::WrongSecret => "wrong-secret",
-            Self::Inactive => "inactive",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-impl fmt::Display for DenialReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }

@@ -30,12 +30,20 @@ pub use clock::{Clock, SystemClock};
 pub use constraint::{Constraint, InvalidParameter};
 pub use credential::{Credential, CredentialKind, InvalidStatus, IssuedCredential, Status};
 pub use entropy::{Entropy, EntropyError, RepeatedEntropy, RngEntropy, SystemEntropy};
-pub use error::{AuthenticationError, Denial, DenialReason, Error, ErrorCode};
+pub use error::{Error, ErrorCode};
 pub use lifetime::{InvalidLifetime, Lifetime};
 pub use manager::{
-    AsyncAuthenticator, AsyncCredentialManager, Authenticator, CredentialManager,
-    CredentialManagerBuilder, Identity, InvalidMarker, InvalidMaxItems, ListRequest, Marker,
-    MaxItems, Page,
+    CredentialManager,
+    async_manager::AsyncCredentialManager,
+    authentication::{
+        error::{AuthenticationError, Denial, DenialReason},
+        identity::Identity,
+    },
+    authenticator::{AsyncAuthenticator, Authenticator},
+    builder::CredentialManagerBuilder,
+    create_options::CreateOptions,
+    list_request::{InvalidMaxItems, ListRequest, ListUsersRequest, MaxItems, Page},
+    marker::{InvalidMarker, Marker},
 };
 pub use names::{
     account_id::{AccountId, InvalidAccountId},
@@ -45,9 +53,9 @@ pub use names::{
     user_name::{InvalidUserName, UserName},
 };
 pub use policy::{
-    Alphabet, Numbering, Policy,
+    Numbering, Policy,
     builder::{InvalidPolicy, PolicyBuilder},
 };
-pub use secret::Secret;
+pub use secret::{Alphabet, Secret};
 pub use store::MemoryStore;
 pub use user::{InvalidUserId, User, UserId};

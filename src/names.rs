@@ -215,7 +215,7 @@ mod tests {
     use regex::RegexBuilder;
 
     use crate::{
-        manager::Marker,
+        manager::marker::Marker,
         names::{
             account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
             service_user_name::ServiceUserName, user_name::UserName,

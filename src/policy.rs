@@ -1,7 +1,9 @@
 use smol_str::SmolStr;
 
 use self::builder::PolicyBuilder;
-use crate::{credential::CredentialKind, error::Error, names::service_name::ServiceName};
+use crate::{
+    credential::CredentialKind, error::Error, names::service_name::ServiceName, secret::Alphabet,
+};
 
 pub(crate) mod builder;
 
@@ -158,16 +160,4 @@ pub enum Numbering {
     FromOne,
     /// `anika-at-…`, then `anika+1-at-…` (*recorded*).
     BareFirst,
-}
-
-/// The alphabet of passwords.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
-pub enum Alphabet {
-    /// Base64 with padding: letters, digits, `+`, `/` and `=`.
-    Standard,
-    /// Base64 for URLs without padding: letters, digits, `-` and `_`. Such a password needs no
-    /// escaping in the URL of a Git remote.
-    UrlSafe,
 }

@@ -73,7 +73,7 @@ use http::{Request as HttpRequest, Response};
 use uuid::{Uuid, fmt::Hyphenated};
 
 use crate::{
-    manager::{AsyncCredentialManager, CredentialManager},
+    manager::{CredentialManager, async_manager::AsyncCredentialManager},
     names::user_name::UserName,
     store::{AsyncStore, Store, sync_adapter::poll_ready},
 };

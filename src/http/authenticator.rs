@@ -6,10 +6,15 @@ use super::{
     Credentials, DecodeBuffer, InvalidAuthorization, InvalidRealm, Rejection, RejectionReason,
     challenge::Challenge,
 };
+#[cfg(feature = "tracing")]
+use crate::manager::trace;
 use crate::{
-    error::{AuthenticationError, Error},
+    error::Error,
     manager::{
-        AsyncAuthenticator, AsyncCredentialManager, Authenticator, CredentialManager, Identity,
+        CredentialManager,
+        async_manager::AsyncCredentialManager,
+        authentication::{error::AuthenticationError, identity::Identity},
+        authenticator::{AsyncAuthenticator, Authenticator},
     },
     names::{account_id::AccountId, service_name::ServiceName},
     policy::Policy,
@@ -219,14 +224,7 @@ impl<S: AsyncStore> AsyncHttpAuthenticator<S> {
     /// credentials is none: clients such as Git begin with one.
     #[cfg(feature = "tracing")]
     fn trace(&self, invalid: InvalidAuthorization) {
-        tracing::event!(
-            tracing::Level::INFO,
-            operation = "authenticate",
-            account = self.accounts.account().map(tracing::field::display),
-            service = %self.service,
-            outcome = "refused",
-            reason = invalid.as_str(),
-        );
+        trace::invalid_request(self.accounts.account(), &self.service, invalid.as_str());
     }
 
     #[cfg(not(feature = "tracing"))]
@@ -250,7 +248,7 @@ mod tests {
     use http::header::AUTHORIZATION;
 
     use super::*;
-    use crate::{secret::tests::COMPUTED, store::memory::MemoryStore};
+    use crate::{secret::digest::tests::COMPUTED, store::memory::MemoryStore};
 
     #[test]
     fn only_a_valid_header_costs_a_digest_whether_its_name_is_known_or_not() {

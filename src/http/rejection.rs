@@ -8,7 +8,7 @@ use http::{
 };
 
 use super::InvalidAuthorization;
-use crate::{error::Denial, store_error::StoreError};
+use crate::{manager::authentication::error::Denial, store_error::StoreError};
 
 /// A request was not authenticated.
 ///

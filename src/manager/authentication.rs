@@ -1,214 +1,108 @@
-//! Whether what a stranger presents opens a service: the steps that every front shares.
-
-use std::{fmt, sync::Arc};
+//! Authentication: the steps that all managers and authenticators share.
 
 use zeroize::Zeroizing;
 
-use super::{Shared, trace};
-use crate::{
-    credential::{Credential, CredentialKind, Status},
+use self::{
     error::{AuthenticationError, Denial, DenialReason},
-    names::{
-        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
-        service_user_name::account_of, user_name::UserName,
+    identity::Identity,
+};
+use crate::{
+    credential::{CredentialKind, Status},
+    manager::{shared::Shared, trace},
+    names::{account_id::AccountId, service_name::ServiceName, service_user_name::account_of},
+    secret::{
+        MAX_PRESENTED,
+        api_key::{AliasBuffer, decode_alias},
+        digest::Digest,
     },
-    policy::Policy,
-    record::{StoredCredential, UserRecord},
-    secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
     store::AsyncStore,
     store_error::StoreError,
     timestamp::Timestamp,
-    user::UserId,
 };
 
-/// Who presented a valid credential.
-///
-/// Nothing is allocated to make one: it shares the user's record with the store.
-#[derive(Clone)]
-pub struct Identity {
-    record: Arc<UserRecord>,
-    /// Where the credential stands in the record.
-    place: usize,
-}
+pub(crate) mod error;
+pub(crate) mod identity;
 
-impl Identity {
-    /// The account of the user.
-    #[must_use]
-    pub fn account(&self) -> AccountId {
-        self.record.account()
-    }
-
-    /// The registration of the user. Authorise by this: names are used again, ids never.
-    #[must_use]
-    pub fn user_id(&self) -> UserId {
-        self.record.id()
-    }
-
-    /// The name of the user, as it is spelled now.
-    #[must_use]
-    pub fn user_name(&self) -> &UserName {
-        self.record.name()
-    }
-
-    /// The id of the credential that was presented.
-    #[must_use]
-    pub fn credential_id(&self) -> &CredentialId {
-        self.stored().id()
-    }
-
-    /// The credential that was presented.
-    #[must_use]
-    pub fn credential(&self) -> Credential {
-        self.record.describe(self.stored(), Status::Active)
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "the credential was found there, in this record")]
-    fn stored(&self) -> &StoredCredential {
-        &self.record.credentials()[self.place]
-    }
-
-    fn refuse(self, reason: DenialReason) -> Unauthenticated {
-        Unauthenticated::Denied { reason, whose: Some(self) }
-    }
-}
-
-impl fmt::Debug for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity")
-            .field("account", &self.account())
-            .field("user_id", &self.user_id())
-            .field("credential", &self.credential())
-            .finish()
-    }
-}
-
-/// Whose credentials are accepted.
+/// The accounts whose credentials are accepted.
 #[derive(Clone, Copy)]
 pub(crate) enum Scope {
     Account(AccountId),
-    /// Those of the account that the presented name ends in.
+    /// The account that the service user name ends in.
     AllAccounts,
 }
 
-/// What a stranger presents, once it is known to be worth looking at.
-pub(crate) struct Presented<'a> {
+/// An attempt to authenticate, within the bounds on length and at a supported service.
+struct Attempt<'a> {
     scope: Scope,
     service: &'a ServiceName,
     kind: CredentialKind,
-    /// `None` if an API key holds no alias.
+    /// Untrusted. `None` for an API key without an alias.
     name: Option<&'a str>,
     secret: &'a str,
 }
 
-/// Why there is nobody, in more detail than a caller gets.
-pub(crate) enum Unauthenticated {
+/// The outcome of an attempt, with details for events.
+pub(crate) enum Outcome {
+    Authenticated(Identity),
     Denied {
         reason: DenialReason,
-        /// Whose credential it was that was refused.
+        /// The credential that has the name, if there is one.
         #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "for events"))]
-        whose: Option<Identity>,
+        identity: Option<Identity>,
     },
     Unavailable(StoreError),
 }
 
-impl From<DenialReason> for Unauthenticated {
+impl From<DenialReason> for Outcome {
     fn from(reason: DenialReason) -> Self {
-        Self::Denied { reason, whose: None }
+        Self::Denied { reason, identity: None }
     }
 }
 
-impl From<StoreError> for Unauthenticated {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error)
-    }
-}
-
-impl From<Unauthenticated> for AuthenticationError {
-    fn from(unauthenticated: Unauthenticated) -> Self {
-        match unauthenticated {
-            Unauthenticated::Denied { reason, .. } => Self::Denied(Denial(reason)),
-            Unauthenticated::Unavailable(error) => Self::Unavailable(error),
+impl From<Outcome> for Result<Identity, AuthenticationError> {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Authenticated(identity) => Ok(identity),
+            Outcome::Denied { reason, .. } => Err(AuthenticationError::Denied(Denial::new(reason))),
+            Outcome::Unavailable(error) => Err(AuthenticationError::Unavailable(error)),
         }
     }
 }
 
-impl<'a> Presented<'a> {
-    pub(crate) fn password(
-        scope: Scope,
-        policy: &Policy,
-        service: &'a ServiceName,
-        name: &'a str,
-        secret: &'a str,
-    ) -> Result<Self, DenialReason> {
-        let kind = CredentialKind::Password;
-        if name.len() > MAX_PRESENTED || secret.len() > MAX_PRESENTED {
-            return Err(DenialReason::TooLong);
-        }
-        if policy.kind(service) != Some(kind) {
-            return Err(DenialReason::UnsupportedService);
-        }
-        Ok(Self { scope, service, kind, name: Some(name), secret })
-    }
-
-    /// `alias` is [that of](alias) the secret.
-    pub(crate) fn api_key(
-        scope: Scope,
-        service: &'a ServiceName,
-        alias: Option<&'a str>,
-        secret: &'a str,
-    ) -> Self {
-        Self { scope, service, kind: CredentialKind::ApiKey, name: alias, secret }
-    }
-
+impl<'a> Attempt<'a> {
     /// The name to look up, and its account.
     ///
-    /// `None` if it cannot be the name of a credential, which ends in `-at-` and the account. Such
-    /// text never reaches the store or its logs: people type passwords where a name belongs.
-    fn sought(&self) -> Option<(AccountId, &'a str)> {
+    /// `None` if no credential can have the name: it does not end in `-at-` and an account. Such text
+    /// never reaches the store or its logs, because people type passwords where a name belongs.
+    fn lookup(&self) -> Option<(AccountId, &'a str)> {
         let name = self.name?;
         let account = account_of(name)?;
-        let is_served = match self.scope {
-            Scope::Account(served) => account == served,
+        let in_scope = match self.scope {
+            Scope::Account(accepted) => account == accepted,
             Scope::AllAccounts => true,
         };
-        is_served.then_some((account, name))
+        in_scope.then_some((account, name))
     }
 
-    /// Answers, given the credential that has the name, if there is one. An unknown name costs the
-    /// same digest and comparison as a wrong secret.
-    fn judge(
-        &self,
-        found: Option<Identity>,
-        now: impl FnOnce() -> Timestamp,
-    ) -> Result<Identity, Unauthenticated> {
+    /// Verifies the secret against the credential that has the name, or against a dummy digest, so
+    /// that an unknown name costs the same digest and comparison as a wrong secret.
+    fn verify(&self, found: Option<Identity>, now: impl FnOnce() -> Timestamp) -> Outcome {
         let digest = found.as_ref().map_or(&Digest::DUMMY, |found| found.stored().digest());
         let verified = digest.verify(self.secret.as_bytes());
-        let Some(found) = found else {
-            return Err(DenialReason::UnknownName.into());
+        let Some(identity) = found else {
+            return DenialReason::UnknownName.into();
         };
-        if !verified || found.stored().kind() != self.kind {
-            return Err(found.refuse(DenialReason::WrongSecret));
-        }
-        match found.stored().status(now) {
-            Status::Active => Ok(found),
-            Status::Inactive => Err(found.refuse(DenialReason::Inactive)),
-            Status::Expired => Err(found.refuse(DenialReason::Expired)),
-        }
+        let reason = if !verified || identity.stored().kind() != self.kind {
+            DenialReason::WrongSecret
+        } else {
+            match identity.stored().status(now) {
+                Status::Active => return Outcome::Authenticated(identity),
+                Status::Inactive => DenialReason::Inactive,
+                Status::Expired => DenialReason::Expired,
+            }
+        };
+        Outcome::Denied { reason, identity: Some(identity) }
     }
-}
-
-/// The alias in what is presented as an API key, or `None` if there is none.
-pub(crate) fn alias<'b>(
-    policy: &Policy,
-    service: &ServiceName,
-    secret: &str,
-    buffer: &'b mut AliasBuffer,
-) -> Result<Option<&'b str>, DenialReason> {
-    if secret.len() > MAX_PRESENTED {
-        return Err(DenialReason::TooLong);
-    }
-    let prefix = policy.api_key_prefix(service).ok_or(DenialReason::UnsupportedService)?;
-    Ok(presented_alias(prefix, secret, buffer))
 }
 
 impl<S: AsyncStore> Shared<S> {
@@ -219,12 +113,17 @@ impl<S: AsyncStore> Shared<S> {
         name: &str,
         password: &str,
     ) -> Result<Identity, AuthenticationError> {
-        let result = match Presented::password(scope, &self.policy, service, name, password) {
-            Ok(presented) => self.admit(&presented).await,
-            Err(reason) => Err(reason.into()),
+        let kind = CredentialKind::Password;
+        let outcome = if name.len() > MAX_PRESENTED || password.len() > MAX_PRESENTED {
+            DenialReason::TooLong.into()
+        } else if self.policy.kind(service) != Some(kind) {
+            DenialReason::UnsupportedService.into()
+        } else {
+            let name = Some(name);
+            self.attempt(&Attempt { scope, service, kind, name, secret: password }).await
         };
-        trace::authentication(scope, service, &result);
-        result.map_err(AuthenticationError::from)
+        trace::authentication(scope, service, &outcome);
+        outcome.into()
     }
 
     pub(super) async fn authenticate_api_key(
@@ -233,24 +132,32 @@ impl<S: AsyncStore> Shared<S> {
         service: &ServiceName,
         secret: &str,
     ) -> Result<Identity, AuthenticationError> {
-        let mut buffer = Zeroizing::new([0; _]);
-        let result = match alias(&self.policy, service, secret, &mut buffer) {
-            Ok(alias) => self.admit(&Presented::api_key(scope, service, alias, secret)).await,
-            Err(reason) => Err(reason.into()),
+        let outcome = if secret.len() > MAX_PRESENTED {
+            DenialReason::TooLong.into()
+        } else if let Some(prefix) = self.policy.api_key_prefix(service) {
+            let mut buffer: Zeroizing<AliasBuffer> = Zeroizing::new([0; _]);
+            let name = decode_alias(prefix, secret, &mut buffer);
+            let kind = CredentialKind::ApiKey;
+            self.attempt(&Attempt { scope, service, kind, name, secret }).await
+        } else {
+            DenialReason::UnsupportedService.into()
         };
-        trace::authentication(scope, service, &result);
-        result.map_err(AuthenticationError::from)
+        trace::authentication(scope, service, &outcome);
+        outcome.into()
     }
 
-    async fn admit(&self, presented: &Presented<'_>) -> Result<Identity, Unauthenticated> {
-        let found = match presented.sought() {
-            Some((account, name)) => {
-                self.store.find_named(account, presented.service, name).await?
-            }
-            None => None,
+    async fn attempt(&self, attempt: &Attempt<'_>) -> Outcome {
+        let found = match attempt.lookup() {
+            Some((account, name)) => self.store.find_named(account, attempt.service, name).await,
+            None => Ok(None),
         };
-        let found = found.map(|(record, place)| Identity { record, place });
-        presented.judge(found, || self.now())
+        match found {
+            Ok(found) => {
+                let identity = found.map(|(record, position)| Identity::new(record, position));
+                attempt.verify(identity, || self.now())
+            }
+            Err(error) => Outcome::Unavailable(error),
+        }
     }
 }
 
@@ -266,7 +173,7 @@ mod tests {
         lifetime::Lifetime,
         manager::CredentialManager,
         record::key::Key,
-        secret::tests::COMPUTED,
+        secret::digest::tests::COMPUTED,
         store::{
             Store,
             change::{Change, CommitOutcome},

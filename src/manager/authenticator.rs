@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
-use super::{Identity, Shared, authentication::Scope};
+use super::{
+    authentication::{Scope, error::AuthenticationError, identity::Identity},
+    shared::Shared,
+};
 use crate::{
     clock::Clock,
     entropy::SystemEntropy,
-    error::AuthenticationError,
     names::service_name::ServiceName,
     policy::Policy,
     store::{
@@ -14,25 +16,25 @@ use crate::{
     },
 };
 
-/// Authenticates for all accounts of a store: the account is the one that the presented name ends
-/// in. For a server that serves many accounts, and issues nothing.
+/// Authenticates for all accounts of a store, for a server that serves many accounts. The account is
+/// the one that the service user name ends in.
 ///
 /// ```
-/// use std::sync::Arc;
 /// use service_specific_credentials::{
 ///     Authenticator, CredentialManager, MemoryStore, Policy, SystemClock,
 /// };
 ///
-/// let store = Arc::new(MemoryStore::new());
-/// let iam = CredentialManager::new("123456789012".parse()?, Arc::clone(&store));
+/// let store = MemoryStore::new();
+/// let iam = CredentialManager::new("123456789012".parse()?, store.clone());
 /// let anika = "anika".parse()?;
 /// let codecommit = "codecommit.amazonaws.com".parse()?;
 /// iam.register_user(&anika)?;
 /// let issued = iam.create(&anika, &codecommit)?;
+/// let (name, password) = (issued.service_user_name().as_str(), issued.secret().expose());
 ///
-/// let door = Authenticator::new(store, Policy::default(), SystemClock);
-/// let who = door.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
-/// assert_eq!(who.account(), iam.account());
+/// let authenticator = Authenticator::new(store, Policy::default(), SystemClock);
+/// let identity = authenticator.authenticate(&codecommit, name, password)?;
+/// assert_eq!(identity.account(), iam.account());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -47,18 +49,18 @@ impl<S> Authenticator<S> {
 }
 
 impl<S: Store> Authenticator<S> {
-    /// Authenticates against `store`.
+    /// An authenticator over `store`.
     pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
         Self(AsyncAuthenticator::new(SyncAdapter::new(store), policy, clock))
     }
 
-    /// Who presents this service user name and password. See
+    /// Authenticates a service user name and a password. See
     /// [`CredentialManager::authenticate`](crate::CredentialManager::authenticate).
     ///
     /// # Errors
     ///
-    /// [`Denied`](AuthenticationError::Denied) if they do not open the service,
-    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    /// - [`Denied`](AuthenticationError::Denied)
+    /// - [`Unavailable`](AuthenticationError::Unavailable) if the store failed
     pub fn authenticate(
         &self,
         service: &ServiceName,
@@ -68,13 +70,13 @@ impl<S: Store> Authenticator<S> {
         poll_ready(self.0.authenticate(service, name, password))
     }
 
-    /// Who presents this API key. See
+    /// Authenticates the secret of an API key. See
     /// [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
     ///
     /// # Errors
     ///
-    /// [`Denied`](AuthenticationError::Denied) if it does not open the service,
-    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    /// - [`Denied`](AuthenticationError::Denied)
+    /// - [`Unavailable`](AuthenticationError::Unavailable) if the store failed
     pub fn authenticate_api_key(
         &self,
         service: &ServiceName,
@@ -90,7 +92,7 @@ impl<S> Clone for Authenticator<S> {
     }
 }
 
-/// [`Authenticator`] for stores that wait.
+/// [`Authenticator`] over an async store.
 #[derive(Debug)]
 pub struct AsyncAuthenticator<S> {
     pub(super) shared: Arc<Shared<S>>,
@@ -105,13 +107,13 @@ impl<S> AsyncAuthenticator<S> {
 }
 
 impl<S: AsyncStore> AsyncAuthenticator<S> {
-    /// Authenticates against `store`.
+    /// An authenticator over `store`.
     pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
         let (store, clock, entropy) = (Verified(store), Box::new(clock), Box::new(SystemEntropy));
         Self { shared: Arc::new(Shared { store, policy, clock, entropy }) }
     }
 
-    /// Who presents this service user name and password.
+    /// Authenticates a service user name and a password.
     ///
     /// # Errors
     ///
@@ -125,7 +127,7 @@ impl<S: AsyncStore> AsyncAuthenticator<S> {
         self.shared.authenticate(Scope::AllAccounts, service, name, password).await
     }
 
-    /// Who presents this API key.
+    /// Authenticates the secret of an API key.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::{
         CharacterClass, Pattern, account_id::AccountId, credential_id::CredentialId,
         service_name::ServiceName, text_conversions, text_formats, user_name::UserName,
     },
-    record::StoredCredential,
+    record::stored_credential::StoredCredential,
     timestamp::Timestamp,
 };
 
@@ -152,7 +152,7 @@ impl Position {
 
     /// Whether the page that ended here, or one before it, held this credential.
     pub(super) fn covers(&self, user: &UserName, credential: &StoredCredential) -> bool {
-        let (created, id) = credential.position();
+        let (created, id) = credential.order();
         let here = self.credential.as_ref().map(|(created, id)| (*created, id));
         self.user == *user && here.is_some_and(|here| (created, id) <= here)
     }

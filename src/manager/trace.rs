@@ -1,7 +1,9 @@
-//! One event an operation, as `events.md` documents. What is presented as a service user name is no
-//! part of it: it may be a password in the wrong field.
+//! One event per operation, as `events.md` documents. An event does not contain the text that was sent as
+//! a service user name: it may be a password in the wrong field.
 
-use super::authentication::{Identity, Scope, Unauthenticated};
+#[cfg(feature = "tracing")]
+use super::authentication::identity::Identity;
+use super::authentication::{Outcome, Scope};
 use crate::{
     error::Error,
     names::{
@@ -10,14 +12,14 @@ use crate::{
     },
 };
 
-/// What an operation is about, as far as it is about one.
+/// The user, service and credential of an operation, as far as it has one.
 #[derive(Clone, Copy, Default)]
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is emitted"))]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only events read it"))]
 pub(super) struct Subject<'a> {
     pub(super) user: Option<&'a UserName>,
     pub(super) service: Option<&'a ServiceName>,
     pub(super) id: Option<&'a CredentialId>,
-    /// What a user is being renamed to.
+    /// The new name in a renaming.
     pub(super) new_name: Option<&'a UserName>,
 }
 
@@ -26,7 +28,7 @@ impl<'a> Subject<'a> {
         Self { user: Some(user), ..Self::default() }
     }
 
-    /// A credential whose service is known once it is found.
+    /// A credential, whose service is known once it is found.
     pub(super) fn credential(
         user: &'a UserName,
         id: &'a CredentialId,
@@ -36,15 +38,19 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// The target of every event: the name by which programs import this crate.
+/// The target of every event: the public name of the crate.
 #[cfg(feature = "tracing")]
 const TARGET: &str = env!("CARGO_CRATE_NAME");
 
-/// The outcome where the store could not be read.
+/// The outcome if the store could not be read.
 #[cfg(feature = "tracing")]
 const UNAVAILABLE: &str = "unavailable";
 
-/// The level is that of a failure if there is a cause.
+/// The outcome of an authentication that is denied.
+#[cfg(feature = "tracing")]
+const DENIED: &str = "denied";
+
+/// Emits an event: `WARN` if there is a cause, `INFO` otherwise.
 #[cfg(feature = "tracing")]
 macro_rules! emit {
     ($cause:expr, $($fields:tt)*) => {
@@ -83,32 +89,40 @@ pub(super) fn operation<T>(
 }
 
 #[cfg(feature = "tracing")]
-pub(super) fn authentication(
-    scope: Scope,
-    service: &ServiceName,
-    result: &Result<Identity, Unauthenticated>,
-) {
-    let whose = match result {
-        Ok(who) | Err(Unauthenticated::Denied { whose: Some(who), .. }) => Some(who),
-        Err(_) => None,
+pub(super) fn authentication(scope: Scope, service: &ServiceName, outcome: &Outcome) {
+    let (identity, name, reason, cause) = match outcome {
+        Outcome::Authenticated(identity) => (Some(identity), "ok", None, None),
+        Outcome::Denied { reason, identity } => {
+            (identity.as_ref(), DENIED, Some(reason.as_str()), None)
+        }
+        Outcome::Unavailable(error) => (None, UNAVAILABLE, None, Some(error)),
     };
     let account = match scope {
         Scope::Account(account) => Some(account),
-        Scope::AllAccounts => whose.map(Identity::account),
-    };
-    let (outcome, reason, cause) = match result {
-        Ok(_) => ("ok", None, None),
-        Err(Unauthenticated::Denied { reason, .. }) => ("refused", Some(reason.as_str()), None),
-        Err(Unauthenticated::Unavailable(error)) => (UNAVAILABLE, None, Some(error)),
+        Scope::AllAccounts => identity.map(Identity::account),
     };
     emit!(
         cause,
         operation = "authenticate",
         account = account.map(tracing::field::display),
-        user = whose.map(Identity::user_name).map(tracing::field::display),
+        user = identity.map(Identity::user_name).map(tracing::field::display),
         %service,
-        id = whose.map(Identity::credential_id).map(tracing::field::display),
-        outcome,
+        id = identity.map(Identity::credential_id).map(tracing::field::display),
+        outcome = name,
+        reason,
+    );
+}
+
+/// The event of a request that is denied before its credentials are known.
+#[cfg(all(feature = "tracing", feature = "http"))]
+pub(crate) fn invalid_request(account: Option<AccountId>, service: &ServiceName, reason: &str) {
+    tracing::event!(
+        target: TARGET,
+        tracing::Level::INFO,
+        operation = "authenticate",
+        account = account.map(tracing::field::display),
+        %service,
+        outcome = DENIED,
         reason,
     );
 }
@@ -123,9 +137,4 @@ pub(super) const fn operation<T>(
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(super) const fn authentication(
-    _: Scope,
-    _: &ServiceName,
-    _: &Result<Identity, Unauthenticated>,
-) {
-}
+pub(super) const fn authentication(_: Scope, _: &ServiceName, _: &Outcome) {}

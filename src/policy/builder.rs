@@ -4,8 +4,8 @@ use smol_str::SmolStr;
 
 use crate::{
     names::{service_name::ServiceName, service_user_name::ServiceUserName},
-    policy::{Alphabet, Numbering, Policy, Scheme},
-    secret::MAX_PRESENTED,
+    policy::{Numbering, Policy, Scheme},
+    secret::{Alphabet, MAX_PRESENTED},
 };
 
 /// The longest prefix of an API key.

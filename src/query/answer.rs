@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     credential::{Credential, CredentialKind, IssuedCredential},
-    manager::{Marker, Page},
+    manager::{list_request::Page, marker::Marker},
     names::account_id::AccountId,
     secret::Secret,
     user::User,

@@ -15,7 +15,12 @@ use crate::{
     credential::{InvalidStatus, Status},
     error::Error,
     lifetime::Lifetime,
-    manager::{AsyncCredentialManager, InvalidMarker, ListRequest, Marker, MaxItems},
+    manager::{
+        async_manager::AsyncCredentialManager,
+        create_options::CreateOptions,
+        list_request::{ListRequest, ListUsersRequest, MaxItems},
+        marker::{InvalidMarker, Marker},
+    },
     names::{
         Pattern,
         credential_id::{CredentialId, InvalidCredentialId},
@@ -68,7 +73,7 @@ pub struct Request {
 
 #[derive(Debug)]
 enum Operation {
-    Create { service: Service, age: Option<Lifetime> },
+    Create { service: Service, lifetime: Option<Lifetime> },
     List { service: Option<Service>, all_users: bool, marker: Option<Marker>, max_items: MaxItems },
     Update { id: CredentialId, status: Status },
     Reset { id: CredentialId },
@@ -166,53 +171,53 @@ impl Request {
 
     fn from_parameters(form: Form<'_>) -> Result<Self, RequestError> {
         let action = action(&form)?;
-        let mut shapes = Shapes::default();
+        let mut validator = Validator::default();
         let user = match action {
             Action::ListUsers => None,
             Action::CreateUser | Action::UpdateUser | Action::DeleteUser => {
-                shapes.required(form.user_name, &UserName::GRAMMAR, InvalidUserName)
+                validator.required(form.user_name, &UserName::GRAMMAR, InvalidUserName)
             }
-            _ => shapes.text(form.user_name, &UserName::GRAMMAR, InvalidUserName),
+            _ => validator.text(form.user_name, &UserName::GRAMMAR, InvalidUserName),
         };
         let operation = match action {
             Action::Create => {
-                let service = shapes.service(form.service_name);
-                let age = shapes.number("CredentialAgeDays", form.age, Lifetime::days)?;
-                service.map(|service| Operation::Create { service, age })
+                let service = validator.service(form.service_name);
+                let lifetime = validator.number("CredentialAgeDays", form.age, Lifetime::days)?;
+                service.map(|service| Operation::Create { service, lifetime })
             }
             Action::List => {
                 // An empty one is no filter (*recorded*).
                 let filter = form.service_name.filter(|name| !name.is_empty());
-                let service = filter.and_then(|name| shapes.service(Some(name)));
-                let marker = shapes.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
-                let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
+                let service = filter.and_then(|name| validator.service(Some(name)));
+                let marker = validator.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
+                let max_items = validator.number("MaxItems", form.max_items, MaxItems::new)?;
                 let all_users = boolean("AllUsers", form.all_users.as_deref())?;
                 let max_items = max_items.unwrap_or_default();
                 Some(Operation::List { service, all_users, marker, max_items })
             }
             Action::Update => {
-                let id = shapes.id(form.credential_id);
-                let status = shapes.status(form.status);
+                let id = validator.id(form.credential_id);
+                let status = validator.status(form.status);
                 id.zip(status).map(|(id, status)| Operation::Update { id, status })
             }
-            Action::Reset => shapes.id(form.credential_id).map(|id| Operation::Reset { id }),
-            Action::Delete => shapes.id(form.credential_id).map(|id| Operation::Delete { id }),
+            Action::Reset => validator.id(form.credential_id).map(|id| Operation::Reset { id }),
+            Action::Delete => validator.id(form.credential_id).map(|id| Operation::Delete { id }),
             Action::CreateUser => Some(Operation::CreateUser),
             Action::GetUser => Some(Operation::GetUser),
             Action::UpdateUser => {
-                let name = shapes.text(form.new_user_name, &UserName::GRAMMAR, invalid_new_name);
+                let name = validator.text(form.new_user_name, &UserName::GRAMMAR, invalid_new_name);
                 Some(Operation::UpdateUser { name })
             }
             Action::DeleteUser => Some(Operation::DeleteUser),
             Action::ListUsers => {
-                let marker = shapes.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
-                let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
+                let marker = validator.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
+                let max_items = validator.number("MaxItems", form.max_items, MaxItems::new)?;
                 Some(Operation::ListUsers { marker, max_items: max_items.unwrap_or_default() })
             }
         };
         match operation {
-            Some(operation) if shapes.0.is_empty() => Ok(Self { action, user, operation }),
-            _ => Err(RequestError::Invalid(shapes.0)),
+            Some(operation) if validator.0.is_empty() => Ok(Self { action, user, operation }),
+            _ => Err(RequestError::Invalid(validator.0)),
         }
     }
 
@@ -257,7 +262,7 @@ impl Request {
     #[must_use]
     pub const fn lifetime(&self) -> Option<Lifetime> {
         match &self.operation {
-            Operation::Create { age, .. } => *age,
+            Operation::Create { lifetime, .. } => *lifetime,
             _ => None,
         }
     }
@@ -295,25 +300,27 @@ impl Request {
         let named = self.user.as_ref();
         let user = || named.or(caller).ok_or(Error::UserNameMissing);
         Ok(match &self.operation {
-            Operation::Create { service, age: None } => {
-                Answer::Issued(iam.create(user()?, &service.name).await?)
-            }
-            Operation::Create { service, age: Some(age) } => {
-                Answer::Issued(iam.create_with(user()?, &service.name, *age).await?)
+            Operation::Create { service, lifetime } => {
+                let mut options = CreateOptions::new();
+                if let Some(lifetime) = lifetime {
+                    options = options.lifetime(*lifetime);
+                }
+                Answer::Issued(iam.create_with_options(user()?, &service.name, &options).await?)
             }
             Operation::List { service, all_users, marker, max_items } => {
-                let mut request = ListRequest::new().all_users(*all_users).max_items(*max_items);
-                let subject = if *all_users { named } else { Some(user()?) };
-                if let Some(user) = subject {
-                    request = request.user(user.clone());
-                }
+                let mut list = match (named, all_users) {
+                    (Some(_), true) => return Err(Error::AllUsersWithUserName),
+                    (None, true) => ListRequest::all_users(),
+                    (_, false) => ListRequest::of(user()?.clone()),
+                };
+                list = list.max_items(*max_items);
                 if let Some(service) = service {
-                    request = request.service(service.name.clone());
+                    list = list.service(service.name.clone());
                 }
                 if let Some(marker) = marker {
-                    request = request.marker(marker.clone());
+                    list = list.marker(marker.clone());
                 }
-                Answer::Listed(iam.list_page(&request).await?)
+                Answer::Listed(iam.list_page(&list).await?)
             }
             Operation::Update { id, status } => {
                 iam.set_status(user()?, id, *status).await?;
@@ -338,7 +345,11 @@ impl Request {
                 Answer::Done
             }
             Operation::ListUsers { marker, max_items } => {
-                Answer::Users(iam.users(marker.as_ref(), *max_items).await?)
+                let mut list = ListUsersRequest::new().max_items(*max_items);
+                if let Some(marker) = marker {
+                    list = list.marker(marker.clone());
+                }
+                Answer::Users(iam.list_users_page(&list).await?)
             }
         })
     }
@@ -369,9 +380,9 @@ fn invalid_new_name(constraint: Constraint) -> InvalidParameter {
 
 /// Every violation of a shape, in the order in which the values are looked at.
 #[derive(Default)]
-struct Shapes(Vec<InvalidParameter>);
+struct Validator(Vec<InvalidParameter>);
 
-impl Shapes {
+impl Validator {
     /// A value that may be left out.
     fn text<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,

@@ -39,7 +39,7 @@ use crate::{
         account_id::AccountId, cmp_caseless, credential_id::CredentialId,
         service_name::ServiceName, service_user_name::GeneratedName, user_name::UserName,
     },
-    secret::Digest,
+    secret::digest::Digest,
     timestamp::Timestamp,
     user::UserId,
 };
@@ -142,7 +142,7 @@ impl UserRecord {
 }
 
 fn check(credentials: &[StoredCredential]) -> Result<(), DecodeError> {
-    if !credentials.is_sorted_by_key(StoredCredential::position) {
+    if !credentials.is_sorted_by_key(StoredCredential::order) {
         return Err(DecodeError::Unordered);
     }
     let mut sorted: SmallVec<[_; 2]> = credentials.iter().collect();

@@ -42,8 +42,8 @@ impl<S: AsyncStore> Verified<S> {
         let Some(record) = self.0.find(&Key::ServiceUser { account, service, name }).await? else {
             return Ok(None);
         };
-        match record.place_named(service, name) {
-            Some(place) if record.account() == account => Ok(Some((record, place))),
+        match record.position_of(service, name) {
+            Some(position) if record.account() == account => Ok(Some((record, position))),
             _ => Err(CorruptIndex::wrong_record(&record)),
         }
     }

@@ -14,8 +14,8 @@ use crate::{
         service_user_name::GeneratedName, user_name::UserName,
     },
     policy::{Numbering, Policy, builder::PolicyBuilder},
-    record::{Draft, UserRecord, key::Key},
-    secret::Secret,
+    record::{UserRecord, issue::NewCredential, key::Key},
+    secret::random_bytes,
     store::change::Change,
     testing::SeededEntropy,
     timestamp::Timestamp,
@@ -112,9 +112,10 @@ impl World {
         name: GeneratedName,
         id: CredentialId,
     ) -> UserRecord {
-        let password = Secret::password(&self.entropy, &self.policy).unwrap();
-        let draft = Draft { id, service: at, password, created: now(), age: None };
-        before.create(&draft, name, &self.policy).unwrap().record
+        let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
+        let new =
+            NewCredential { id: &id, service: at, created: now(), lifetime: None, random: &random };
+        before.create(&new, name, &self.policy).unwrap().0
     }
 
     /// Adds, in one change, as many credentials at each of the services. Their names are those of
@@ -136,10 +137,10 @@ impl World {
 
     /// Gives the user's first credential another secret.
     pub(super) fn reset(&self, before: &Arc<UserRecord>) -> Change {
-        let password = Secret::password(&self.entropy, &self.policy).unwrap();
+        let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
         let id = before.credentials().first().unwrap().id();
-        let issue = before.reset(id, &password, &self.policy, now()).unwrap();
-        replace(before, issue.record)
+        let (record, _) = before.reset(id, &random, &self.policy, now()).unwrap();
+        replace(before, record)
     }
 
     pub(super) fn name(&self, owner: &str) -> GeneratedName {

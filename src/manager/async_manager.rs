@@ -1,47 +1,52 @@
-//! How operations are carried out against a store that may wait.
+//! The manager over an async store. The sync manager is made of it.
 
 use std::{cell::LazyCell, sync::Arc};
 
 use super::{
-    Identity, ListRequest, Marker, MaxItems, Page, Shared,
-    authentication::Scope,
+    authentication::{Scope, error::AuthenticationError, identity::Identity},
     authenticator::AsyncAuthenticator,
     builder::CredentialManagerBuilder,
+    create_options::CreateOptions,
+    list_request::{ListRequest, ListUsersRequest, Page},
     listing::{CredentialPager, UserPager},
-    operation::{Create, Decision, Delete, Operation, Register, Remove, Rename, Reset, SetStatus},
+    operation::{
+        create::Create,
+        delete::Delete,
+        register::{IfExists, Register},
+        remove::Remove,
+        rename::Rename,
+        reset::Reset,
+        set_status::SetStatus,
+    },
+    shared::Shared,
     trace::{self, Subject},
 };
 use crate::{
     credential::{Credential, IssuedCredential, Status},
-    error::{AuthenticationError, Error},
-    lifetime::Lifetime,
+    error::Error,
     names::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
         user_name::UserName,
     },
     policy::Policy,
     record::{UserRecord, key::Key},
-    store::{AsyncStore, change::CommitOutcome},
-    user::{User, UserId},
+    store::AsyncStore,
+    user::User,
 };
 
-/// How often an operation is begun before it gives up to other writers (our decision).
-const ATTEMPTS: usize = 64;
-
-/// [`CredentialManager`](crate::CredentialManager) for stores that wait.
+/// [`CredentialManager`](crate::CredentialManager) over an async store.
 ///
-/// The methods are the same, and so are the rules. Runs on any runtime: it starts no task and no
-/// timer. Every future is [`Send`].
+/// It has the same methods and follows the same rules. It runs on any runtime: it spawns no task and
+/// starts no timer. Every future is [`Send`].
 ///
 /// # Dropping a future
 ///
-/// A future may be dropped at any point. Until it commits, nothing has happened. Once it commits,
-/// the change is made wholly or not at all, and since nobody is told which, this is the same as
-/// [`Error::OutcomeUnknown`]: a credential that was being created may be there, with a secret that
-/// nobody has. It may even appear a little later, until a later change of the same user is answered.
-/// Make that change, such as creating another, then [list](Self::list) the user's credentials and
-/// delete the one that nobody was handed; what was being reset is reset again, and other operations are
-/// repeated as they were.
+/// A future may be dropped at any point. Before its commit nothing has changed. If it is dropped during
+/// the commit, the outcome is unknown, as after [`Error::OutcomeUnknown`]: a credential that was being
+/// created may exist, with a secret that is lost. The change may be applied a little later, until a
+/// later change of the same user has returned. Make such a change (for example, create another
+/// credential), [list](Self::list) the user's credentials, and delete the one whose secret is lost. Repeat
+/// a reset. Repeat other operations as they were.
 ///
 /// ```
 /// use service_specific_credentials::{AsyncCredentialManager, MemoryStore, store::SyncAdapter};
@@ -54,7 +59,7 @@ const ATTEMPTS: usize = 64;
 /// iam.register_user(&anika).await?;
 ///
 /// let issued = iam.create(&anika, &codecommit).await?;
-/// let (name, password) = (issued.name().as_str(), issued.secret().expose());
+/// let (name, password) = (issued.service_user_name().as_str(), issued.secret().expose());
 /// iam.authenticate(&codecommit, name, password).await?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -103,14 +108,14 @@ impl<S> AsyncCredentialManager<S> {
         &self.shared.store.0
     }
 
-    /// Manages the credentials of `account` in `store` by a policy, clock or entropy of one's own.
+    /// A builder of a manager with its own policy, clock or random source.
     pub fn builder(account: AccountId, store: S) -> CredentialManagerBuilder<S> {
         CredentialManagerBuilder::new(account, store)
     }
 }
 
 impl<S: AsyncStore> AsyncCredentialManager<S> {
-    /// Manages the credentials of `account` in `store`, by the default policy.
+    /// A manager of `account` in `store` with the default policy.
     pub fn new(account: AccountId, store: S) -> Self {
         Self::builder(account, store).build_async()
     }
@@ -118,7 +123,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
 
 /// Credentials.
 impl<S: AsyncStore> AsyncCredentialManager<S> {
-    /// Makes a credential for a user at a service. It never expires.
+    /// Creates a credential for a user at a service.
     ///
     /// # Errors
     ///
@@ -128,34 +133,23 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         user: &UserName,
         service: &ServiceName,
     ) -> Result<IssuedCredential, Error> {
-        self.issue(user, service, None).await
+        self.create_with_options(user, service, &CreateOptions::new()).await
     }
 
-    /// Makes a credential that expires: its expiration date is its creation date and `age`.
+    /// Creates a credential with options.
     ///
     /// # Errors
     ///
-    /// As [`CredentialManager::create_with`](crate::CredentialManager::create_with).
-    pub async fn create_with(
+    /// As [`CredentialManager::create_with_options`](crate::CredentialManager::create_with_options).
+    pub async fn create_with_options(
         &self,
         user: &UserName,
         service: &ServiceName,
-        age: Lifetime,
+        options: &CreateOptions,
     ) -> Result<IssuedCredential, Error> {
-        self.issue(user, service, Some(age)).await
-    }
-
-    async fn issue(
-        &self,
-        user: &UserName,
-        service: &ServiceName,
-        age: Option<Lifetime>,
-    ) -> Result<IssuedCredential, Error> {
-        let Shared { policy, entropy, .. } = &*self.shared;
-        let create = Create::draw(user, service, age, policy, &**entropy, self.shared.now());
-        let result = match create {
-            Ok(mut create) => self.run(&mut create).await.map(|issued| create.issue(issued)),
-            Err(error) => Err(error),
+        let result = match Create::draw(&self.shared, user, service, options.lifetime) {
+            Ok(mut create) => self.run(&mut create).await,
+            Err(error) => Err(error.into()),
         };
         let id = match &result {
             Ok(issued) => Some(issued.id()),
@@ -167,8 +161,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         result
     }
 
-    /// Gives a credential a new secret. From the moment this returns, the old one never
-    /// authenticates again. Id, name, status and dates stay: an inactive credential stays inactive.
+    /// Gives a credential a new secret. Once this has returned, the old one never authenticates
+    /// again. Id, name, status and dates stay: an inactive credential stays inactive.
     ///
     /// # Errors
     ///
@@ -178,18 +172,16 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         user: &UserName,
         id: &CredentialId,
     ) -> Result<IssuedCredential, Error> {
-        let Shared { policy, entropy, .. } = &*self.shared;
-        let reset = Reset::draw(user, id, policy, &**entropy, self.shared.now());
-        let result = match reset {
-            Ok(mut reset) => self.run(&mut reset).await.map(|issued| reset.issue(issued)),
-            Err(error) => Err(error),
+        let result = match Reset::draw(&self.shared, user, id) {
+            Ok(mut reset) => self.run(&mut reset).await,
+            Err(error) => Err(error.into()),
         };
         let service = result.as_ref().ok().map(|issued| issued.credential().service());
         self.trace("reset", Subject::credential(user, id, service), &result);
         result
     }
 
-    /// Makes a credential active or inactive. The status it has already succeeds.
+    /// Makes a credential active or inactive. Setting its present status succeeds.
     ///
     /// # Errors
     ///
@@ -216,7 +208,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         result.map(drop)
     }
 
-    /// All credentials of a user, in order of creation, then of id. Empty if there are none.
+    /// The credentials of a user, in the order of creation, then of id.
     ///
     /// # Errors
     ///
@@ -251,7 +243,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     pub async fn list_page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
         let result = self.page(request).await;
         let subject = Subject {
-            user: request.subject(),
+            user: request.user(),
             service: request.service_filter(),
             ..Subject::default()
         };
@@ -260,20 +252,19 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     }
 
     async fn page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
-        request.check_subject()?;
         let now = self.shared.now();
-        let record = match request.subject() {
+        let record = match request.user() {
             Some(user) => Some(self.record(user).await?),
             None => None,
         };
         self.check_filter(request.service_filter())?;
         let mut pager = CredentialPager::new(self.account, request, self.policy(), now)?;
         match record {
-            Some(record) => pager.take_record(&record),
+            Some(record) => pager.add_record(&record),
             None => {
                 while let Some(range) = pager.next_range() {
                     let records = self.shared.store.scan(&range).await?;
-                    pager.take(&records);
+                    pager.add(&records);
                 }
             }
         }
@@ -297,8 +288,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         service.map_or(Ok(()), |service| self.shared.policy.supported(service).map(drop))
     }
 
-    /// Who presents this service user name and password. Both are taken as they come from a
-    /// stranger, and nothing is allocated.
+    /// Authenticates a service user name and a password. Both are untrusted input. Allocates nothing.
     ///
     /// # Errors
     ///
@@ -312,7 +302,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         self.shared.authenticate(Scope::Account(self.account), service, name, password).await
     }
 
-    /// Who presents this API key secret: a bearer token, which authenticates alone and whole.
+    /// Authenticates the secret of an API key: a bearer token.
     ///
     /// # Errors
     ///
@@ -328,34 +318,34 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
 
 /// Users.
 impl<S: AsyncStore> AsyncCredentialManager<S> {
-    /// Registers a user. Users are registered before anything else.
+    /// Registers a user.
     ///
     /// # Errors
     ///
     /// As [`CredentialManager::register_user`](crate::CredentialManager::register_user).
     pub async fn register_user(&self, user: &UserName) -> Result<User, Error> {
-        self.register("register_user", user, false).await
+        self.register("register_user", user, IfExists::Fail).await
     }
 
-    /// Registers a user who is not registered yet: for services whose users live elsewhere.
+    /// Registers a user, or returns the user that exists: for users that are managed elsewhere.
     ///
     /// # Errors
     ///
     /// As [`CredentialManager::ensure_user`](crate::CredentialManager::ensure_user).
     pub async fn ensure_user(&self, user: &UserName) -> Result<User, Error> {
-        self.register("ensure_user", user, true).await
+        self.register("ensure_user", user, IfExists::Return).await
     }
 
     async fn register(
         &self,
         name: &'static str,
         user: &UserName,
-        ensure: bool,
+        if_exists: IfExists,
     ) -> Result<User, Error> {
         let Shared { entropy, .. } = &*self.shared;
         let now = self.shared.now();
         let result =
-            self.run(&mut Register::new(user, self.account, &**entropy, now, ensure)).await;
+            self.run(&mut Register::new(user, self.account, &**entropy, now, if_exists)).await;
         self.trace(name, Subject::user(user), &result);
         result
     }
@@ -371,45 +361,36 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         result
     }
 
-    /// A page of the users of the account, in order of their names.
+    /// A page of users of the account, in the order of their names.
     ///
     /// # Errors
     ///
-    /// As [`CredentialManager::users`](crate::CredentialManager::users).
-    pub async fn users(
-        &self,
-        marker: Option<&Marker>,
-        max_items: MaxItems,
-    ) -> Result<Page<User>, Error> {
-        let result = self.user_page(marker, max_items).await;
-        self.trace("users", Subject::default(), &result);
+    /// As [`CredentialManager::list_users_page`](crate::CredentialManager::list_users_page).
+    pub async fn list_users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {
+        let result = self.users_page(request).await;
+        self.trace("list_users_page", Subject::default(), &result);
         result
     }
 
-    async fn user_page(
-        &self,
-        marker: Option<&Marker>,
-        max_items: MaxItems,
-    ) -> Result<Page<User>, Error> {
-        let pager = UserPager::new(self.account, marker, max_items)?;
+    async fn users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {
+        let pager = UserPager::new(self.account, request)?;
         let records = self.shared.store.scan(&pager.range()).await?;
         Ok(pager.finish(&records))
     }
 
-    /// Gives a user another name, or the same in another spelling. The credentials stay, and keep
-    /// their service user names.
+    /// Renames a user, or changes the spelling of the name. Credentials keep their service user names.
     ///
     /// # Errors
     ///
     /// As [`CredentialManager::rename_user`](crate::CredentialManager::rename_user).
-    pub async fn rename_user(&self, user: &UserName, name: &UserName) -> Result<User, Error> {
-        let result = self.run(&mut Rename { user, name }).await;
-        let subject = Subject { new_name: Some(name), ..Subject::user(user) };
+    pub async fn rename_user(&self, user: &UserName, new_name: &UserName) -> Result<User, Error> {
+        let result = self.run(&mut Rename { user, new_name }).await;
+        let subject = Subject { new_name: Some(new_name), ..Subject::user(user) };
         self.trace("rename_user", subject, &result);
         result
     }
 
-    /// Removes a user who has no credentials.
+    /// Removes a user without credentials.
     ///
     /// # Errors
     ///
@@ -418,8 +399,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         self.remove("remove_user", user, false).await.map(drop)
     }
 
-    /// Removes a user together with all credentials, in one step, as for someone who leaves.
-    /// Returns the credentials that are gone.
+    /// Removes a user together with all credentials, atomically. Returns the removed credentials.
     ///
     /// # Errors
     ///
@@ -443,69 +423,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     }
 }
 
-/// How operations are carried out.
 impl<S: AsyncStore> AsyncCredentialManager<S> {
-    async fn run<O: Operation>(&self, operation: &mut O) -> Result<O::Output, Error> {
-        let store = &self.shared.store;
-        for _ in 0..ATTEMPTS {
-            let user = Key::User { account: self.account, name: operation.user() };
-            let found = store.find(&user).await?;
-            let id = found.as_ref().map(|record| record.id());
-            let (change, output) = match operation.decide(found) {
-                Ok(Decision::Commit(change, output)) => (change, output),
-                Ok(Decision::Done(output)) => return Ok(output),
-                Err(error @ Error::NoSuchCredential { .. }) => {
-                    match self.whose(operation.user(), id, error).await? {
-                        Some(error) => return Err(error),
-                        None => continue,
-                    }
-                }
-                Err(error) => return Err(error),
-            };
-            let commit = store.commit(&change).await.map_err(|source| Error::OutcomeUnknown {
-                id: operation.credential().cloned(),
-                source,
-            })?;
-            match commit {
-                CommitOutcome::Applied => return Ok(output),
-                CommitOutcome::Stale => {}
-                CommitOutcome::KeyTaken => {
-                    operation.key_taken()?;
-                    while let Some(key) = operation.suspect() {
-                        let is_held = store.find(&key).await?.is_some();
-                        operation.resolve(is_held)?;
-                    }
-                }
-            }
-        }
-        Err(Error::Contended)
-    }
-
-    /// Tells a credential that is another user's from one that there is not. `None` if users or
-    /// credentials changed meanwhile so that neither need ever have been true.
-    async fn whose(
-        &self,
-        user: &UserName,
-        asked: Option<UserId>,
-        error: Error,
-    ) -> Result<Option<Error>, Error> {
-        let Error::NoSuchCredential { id } = error else { return Ok(Some(error)) };
-        let key = Key::Credential { account: self.account, id: &id };
-        Ok(match self.shared.store.find(&key).await? {
-            None => {
-                let present = match self.record(user).await {
-                    Ok(record) => Some(record.id()),
-                    Err(Error::NoSuchUser { .. }) => None,
-                    Err(error) => return Err(error),
-                };
-                (present.is_some() && present == asked).then_some(Error::NoSuchCredential { id })
-            }
-            Some(owner) if Some(owner.id()) == asked || owner.name() == user => None,
-            Some(_) => Some(Error::CredentialOfAnotherUser { user: user.clone(), id }),
-        })
-    }
-
-    async fn record(&self, user: &UserName) -> Result<Arc<UserRecord>, Error> {
+    pub(super) async fn record(&self, user: &UserName) -> Result<Arc<UserRecord>, Error> {
         let key = Key::User { account: self.account, name: user };
         let found = self.shared.store.find(&key).await?;
         found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
