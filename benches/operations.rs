@@ -299,7 +299,7 @@ fn page(criterion: &mut Criterion, many: &Population, few: &Population) {
 
 /// Requests for pages that begin all over the listing of all users, in random order.
 fn pages_of_100(population: &Population) -> Vec<ListRequest> {
-    let of = |items| ListRequest::new().all_users(true).max_items(MaxItems::new(items).unwrap());
+    let of = |items| ListRequest::all_users().max_items(MaxItems::new(items).unwrap());
     let users = population.plain.credentials.len();
     let step = u32::try_from(users / 1_000).unwrap().clamp(10, 1_000);
     let mut markers = Vec::new();

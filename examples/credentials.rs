@@ -20,9 +20,10 @@ use rustix::termios::{
 };
 use serde_json::{Value, json};
 use service_specific_credentials::{
-    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, Credential,
-    CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential, Lifetime, ListRequest,
-    MaxItems, Policy, ServiceName, Status, SystemClock, User, UserName,
+    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, CreateOptions,
+    Credential, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential, Lifetime,
+    ListRequest, ListUsersRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User,
+    UserName,
     store::{DynAsyncStore, RedbStore},
 };
 use time::OffsetDateTime;
@@ -253,21 +254,20 @@ async fn run(options: Options) -> Result<(), Failure> {
         Command::Create { user, at, days, password } => {
             let iam = tool.manager(Some(&at.service), &password)?;
             let issued = match days {
-                Some(age) => iam.create_with(&user, &at.service, age).await?,
+                Some(age) => {
+                    iam.create_with_options(&user, &at.service, &CreateOptions::new().lifetime(age))
+                        .await?
+                }
                 None => iam.create(&user, &at.service).await?,
             };
             tool.hand_over("created", &issued)
         }
         Command::List { user, service } => {
-            let request = ListRequest::new();
-            let request = match user {
-                Some(user) => request.user(user),
-                None => request.all_users(true),
-            };
+            let request = user.map_or_else(ListRequest::all_users, ListRequest::of);
             tool.list(request, service).await
         }
         Command::Audit { older_than, service } => {
-            let request = ListRequest::new().all_users(true).older_than(older_than);
+            let request = ListRequest::all_users().older_than(older_than);
             tool.list(request, service).await
         }
         Command::Disable(one) => tool.set_status(&one, Status::Inactive).await,
@@ -369,7 +369,13 @@ impl Tool {
             UserCommand::List => {
                 let (mut users, mut marker) = (Vec::new(), None);
                 loop {
-                    let page = iam.users(marker.as_ref(), MaxItems::default()).await?;
+                    let page = iam
+                        .list_users_page(
+                            &ListUsersRequest::new()
+                                .marker(marker.clone())
+                                .max_items(MaxItems::default()),
+                        )
+                        .await?;
                     users.extend(page.items);
                     marker = page.next;
                     if marker.is_none() {

@@ -140,6 +140,8 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+
     use super::*;
 
     #[test]

@@ -9,8 +9,8 @@
 
 use service_specific_credentials::{
     AccountId, AuthenticationError, Authenticator, CredentialManager, DenialReason, Error,
-    Identity, IssuedCredential, ListRequest, MaxItems, MemoryStore, Policy, ServiceName, Status,
-    UserName,
+    Identity, IssuedCredential, ListRequest, ListUsersRequest, MaxItems, MemoryStore, Policy,
+    ServiceName, Status, UserName,
     store::{Key, Store as _},
     testing::{FixedClock, SeededEntropy},
 };
@@ -76,14 +76,26 @@ fn listings_show_one_account() {
         let mut held = [password.credential().clone(), key.credential().clone()];
         held.sort_by(|left, right| left.id().cmp(right.id()));
         assert_eq!(iam.list(&anika).unwrap(), held);
-        let all = iam.list_page(&ListRequest::new().all_users(true)).unwrap();
+        let all = iam.list_page(&ListRequest::all_users()).unwrap();
         assert_eq!((all.items, all.next), (held.to_vec(), None));
-        assert_eq!(iam.users(None, MaxItems::default()).unwrap().items.len(), 1);
+        assert_eq!(
+            iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+                .unwrap()
+                .items
+                .len(),
+            1
+        );
     }
     let third = first.for_account("999999999999".parse().unwrap());
     assert!(matches!(third.list(&anika), Err(Error::NoSuchUser { .. })));
-    assert_eq!(third.list_page(&ListRequest::new().all_users(true)).unwrap().items, []);
-    assert_eq!(third.users(None, MaxItems::default()).unwrap().items, []);
+    assert_eq!(third.list_page(&ListRequest::all_users()).unwrap().items, []);
+    assert_eq!(
+        third
+            .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+            .unwrap()
+            .items,
+        []
+    );
 }
 
 #[test]
@@ -200,7 +212,7 @@ fn changes_in_one_account_leave_the_other_as_it_is() {
 fn a_marker_of_one_account_is_none_in_another() {
     let Accounts { first, second, anika, .. } = accounts();
     let one = MaxItems::new(1).unwrap();
-    for request in [ListRequest::new().all_users(true), ListRequest::new().user(anika.clone())] {
+    for request in [ListRequest::all_users(), ListRequest::of(anika.clone())] {
         let request = request.max_items(one);
         let next = first.list_page(&request).unwrap().next.unwrap();
         let foreign = second.list_page(&request.clone().marker(next.clone()));
@@ -208,8 +220,12 @@ fn a_marker_of_one_account_is_none_in_another() {
         first.list_page(&request.marker(next)).unwrap();
     }
     first.register_user(&"b".parse().unwrap()).unwrap();
-    let next = first.users(None, one).unwrap().next.unwrap();
-    assert!(matches!(second.users(Some(&next), one), Err(Error::MarkerMismatch)));
+    let next =
+        first.list_users_page(&ListUsersRequest::new().max_items(one)).unwrap().next.unwrap();
+    assert!(matches!(
+        second.list_users_page(&ListUsersRequest::new().marker(next.clone()).max_items(one)),
+        Err(Error::MarkerMismatch)
+    ));
 }
 
 #[test]

@@ -23,7 +23,7 @@ use rustix::{
 };
 use serde_json::Value;
 use service_specific_credentials::{
-    CredentialManager, Lifetime, Policy, store::RedbStore, testing::FixedClock,
+    CreateOptions, CredentialManager, Lifetime, Policy, store::RedbStore, testing::FixedClock,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -361,7 +361,9 @@ fn an_expired_credential_says_so() {
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
     let day = Lifetime::days(1).unwrap();
-    let issued = iam.create_with(&anika, &name(CODECOMMIT), day).unwrap();
+    let issued = iam
+        .create_with_options(&anika, &name(CODECOMMIT), &CreateOptions::new().lifetime(day))
+        .unwrap();
     assert_eq!(*iam.policy(), Policy::default());
     drop(iam);
     let listed = desk.does("list");

@@ -19,7 +19,9 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use service_specific_credentials::{Lifetime, Policy, query::MAX_BYTES, store::RedbStore};
+use service_specific_credentials::{
+    CreateOptions, Lifetime, Policy, query::MAX_BYTES, store::RedbStore,
+};
 
 #[path = "emulator/client.rs"]
 mod client;
@@ -668,6 +670,12 @@ fn write_a_store_with_an_expired_credential() {
     let (iam, _) = common::manager(RedbStore::create(path).unwrap(), Policy::default());
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
-    let issued = iam.create_with(&anika, &name(CODECOMMIT), Lifetime::days(1).unwrap()).unwrap();
+    let issued = iam
+        .create_with_options(
+            &anika,
+            &name(CODECOMMIT),
+            &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
+        )
+        .unwrap();
     assert_eq!(issued.service_user_name().as_str(), format!("anika+1-at-{ACCOUNT}"));
 }

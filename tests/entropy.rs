@@ -18,7 +18,7 @@ use std::{
 
 use service_specific_credentials::{
     Credential, CredentialKind, CredentialManager, Entropy, EntropyError, Error, IssuedCredential,
-    MaxItems, MemoryStore, RepeatedEntropy, ServiceName, Status, User, UserName,
+    ListUsersRequest, MaxItems, MemoryStore, RepeatedEntropy, ServiceName, Status, User, UserName,
     store::{RedbStore, Store},
     testing::{FixedClock, SeededEntropy},
 };
@@ -74,7 +74,8 @@ type State = BTreeMap<UserName, (User, Vec<Credential>)>;
 
 /// All that can be seen. That it can be seen is a part of what is tested.
 fn state(iam: &Iam) -> State {
-    let page = iam.users(None, MaxItems::default()).unwrap();
+    let page =
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
     assert!(page.next.is_none());
     let listed = page.items.into_iter().map(|user| {
         let credentials = iam.list(user.name()).unwrap();

@@ -15,8 +15,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redb::{StorageBackend, backends::InMemoryBackend};
 use service_specific_credentials::{
-    CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, MaxItems, Policy,
-    ServiceName, Status, UserName,
+    CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, ListUsersRequest,
+    MaxItems, Policy, ServiceName, Status, UserName,
     http::HttpAuthenticator,
     store::{CommitOutcome, RedbOptions, Store},
     testing::FixedClock,
@@ -116,7 +116,9 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
     check("register_user", " user=anika", exists, &|| iam.register_user(&anika).err());
     check("ensure_user", " user=bo", "ok", &|| iam.ensure_user(&bo).err());
     check("user", " user=nobody", "NoSuchEntity", &|| iam.user(&nobody).err());
-    check("users", "", "ok", &|| iam.users(None, MaxItems::default()).err());
+    check("users", "", "ok", &|| {
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).err()
+    });
     let missing = || iam.create(&nobody, &codecommit()).err();
     check("create", &at("nobody"), "NoSuchEntity", &missing);
     check("reset", &of("bo"), "NoSuchEntity", &|| iam.reset(&bo, id).err());
@@ -127,9 +129,9 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
     check("list", " user=anika", "ok", &|| iam.list(&anika).err());
     let filtered = || iam.list_for_service(&anika, &codecommit()).err();
     check("list", &at("anika"), "ok", &filtered);
-    let all = ListRequest::new().all_users(true);
+    let all = ListRequest::all_users();
     check("list_page", "", "ok", &|| iam.list_page(&all).err());
-    let one = ListRequest::new().user(anika.clone()).service(codecommit());
+    let one = ListRequest::of(anika.clone()).service(codecommit());
     check("list_page", &at("anika"), "ok", &|| iam.list_page(&one).err());
     let renaming = " user=bo new_name=anika";
     check("rename_user", renaming, exists, &|| iam.rename_user(&bo, &anika).err());
@@ -239,9 +241,12 @@ fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_ow
             )
         };
         if on == "scan" {
-            let page = ListRequest::new().all_users(true);
+            let page = ListRequest::all_users();
             assert_logs(&expect("list_page", ""), || iam.list_page(&page).unwrap_err());
-            let users = || iam.users(None, MaxItems::default()).unwrap_err();
+            let users = || {
+                iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+                    .unwrap_err()
+            };
             assert_logs(&expect("users", ""), users);
             continue;
         }
@@ -374,11 +379,9 @@ fn every_operation_field_and_outcome_is_documented() {
         iam.register_user(&bo).unwrap_err();
         iam.rename_user(&anika, &bo).unwrap_err();
         iam.user(&name("nobody")).unwrap_err();
-        iam.users(None, MaxItems::default()).unwrap();
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
         iam.list(&anika).unwrap();
-        iam.list_page(&ListRequest::new()).unwrap_err();
-        let all = ListRequest::new().all_users(true).user(anika.clone());
-        iam.list_page(&all).unwrap_err();
+        iam.list_page(&ListRequest::of(name("nobody"))).unwrap_err();
         iam.list_for_service(&anika, &name("git.example.com")).unwrap_err();
         drop(iam.create(&anika, &codecommit()).unwrap());
         iam.create(&anika, &codecommit()).unwrap_err();

@@ -16,7 +16,7 @@ use proptest::{
     sample::{Index, select},
     test_runner::{Config, RngSeed, TestRunner},
 };
-use service_specific_credentials::{ListRequest, MaxItems};
+use service_specific_credentials::{ListRequest, ListUsersRequest, MaxItems};
 
 #[path = "fuzz_entries/entries.rs"]
 mod entries;
@@ -159,13 +159,13 @@ fn the_seeds_have_a_marker_of_each_kind_of_listing() {
     let iam = entries::manager();
     let one = MaxItems::new(1).unwrap();
     let page = |request: ListRequest| iam.list_page(&request.max_items(one)).unwrap().next;
-    let anika = || ListRequest::new().user("anika".parse().unwrap());
+    let anika = || ListRequest::of("anika".parse().unwrap());
     let codecommit = entries::CODECOMMIT.parse().unwrap();
     for (file, marker) in [
         ("of-user", page(anika())),
         ("of-service", page(anika().service(codecommit))),
-        ("of-all-users", page(ListRequest::new().all_users(true))),
-        ("of-users", iam.users(None, one).unwrap().next),
+        ("of-all-users", page(ListRequest::all_users())),
+        ("of-users", iam.list_users_page(&ListUsersRequest::new().max_items(one)).unwrap().next),
     ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz_entries/seeds/marker");
         let marker = marker.unwrap();

@@ -17,7 +17,8 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, prlimit};
 use service_specific_credentials::{
-    Alphabet, CredentialManager, Lifetime, Policy, Status, UserName, testing::FixedClock,
+    Alphabet, CreateOptions, CredentialManager, Lifetime, Policy, Status, UserName,
+    testing::FixedClock,
 };
 
 mod common;
@@ -139,7 +140,13 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
     let past = CredentialManager::builder(name(ACCOUNT), iam.store().clone())
         .clock(FixedClock::new(dawn()))
         .build();
-    let expired = past.create_with(&jane, &codecommit, Lifetime::days(1).unwrap()).unwrap();
+    let expired = past
+        .create_with_options(
+            &jane,
+            &codecommit,
+            &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
+        )
+        .unwrap();
     // A user of the same name in another account.
     let other = iam.for_account(name("210987654321"));
     other.register_user(&anika).unwrap();

@@ -19,8 +19,8 @@ use http::{
     header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialManager, DenialReason, Error, Identity, Lifetime, Policy,
-    ServiceName, Status, UserName,
+    AsyncCredentialManager, CreateOptions, CredentialManager, DenialReason, Error, Identity,
+    Lifetime, Policy, ServiceName, Status, UserName,
     http::{
         AsyncHttpAuthenticator, HttpAuthenticator, InvalidAuthorization, InvalidRealm, Rejection,
         RejectionReason,
@@ -58,7 +58,9 @@ impl World {
         let anika: UserName = name("anika");
         iam.register_user(&anika).unwrap();
         let day = Lifetime::days(1).unwrap();
-        let expired = iam.create_with(&anika, &name(CASSANDRA), day).unwrap();
+        let expired = iam
+            .create_with_options(&anika, &name(CASSANDRA), &CreateOptions::new().lifetime(day))
+            .unwrap();
         clock.advance(Duration::DAY);
         let active = iam.create(&anika, &name(CODECOMMIT)).unwrap();
         let inactive = iam.create(&anika, &name(CODECOMMIT)).unwrap();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
-    AccountId, AuthenticationError, Authenticator, Clock, Credential, CredentialId, CredentialKind,
-    CredentialManager, DenialReason, Error, ErrorCode, IssuedCredential, Lifetime, ListRequest,
-    MaxItems, MemoryStore, Numbering, Policy, ServiceName, Status, UserName,
+    AccountId, AuthenticationError, Authenticator, Clock, CreateOptions, Credential, CredentialId,
+    CredentialKind, CredentialManager, DenialReason, Error, ErrorCode, IssuedCredential, Lifetime,
+    ListRequest, ListUsersRequest, MaxItems, MemoryStore, Numbering, Policy, ServiceName, Status,
+    UserName,
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -268,7 +269,8 @@ fn a_user_may_respell_the_name() {
     assert_eq!(listed.first().unwrap().service_user_name().as_str(), "anika+1-at-123456789012");
     assert!(opens(&iam, &issued));
     assert_eq!(next_name(&iam, "anika"), "ANIKA+2");
-    let users = iam.users(None, MaxItems::default()).unwrap().items;
+    let users =
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap().items;
     assert_eq!(users, [iam.user(&anika).unwrap()]);
 }
 
@@ -276,8 +278,12 @@ fn a_user_may_respell_the_name() {
 fn a_credential_expires_at_the_very_millisecond() {
     for age in [1, 90, 36_600] {
         let (iam, clock, anika) = anika(Policy::default());
-        let password = iam.create_with(&anika, &codecommit(), days(age)).unwrap();
-        let key = iam.create_with(&anika, &bedrock(), days(age)).unwrap();
+        let password = iam
+            .create_with_options(&anika, &codecommit(), &CreateOptions::new().lifetime(days(age)))
+            .unwrap();
+        let key = iam
+            .create_with_options(&anika, &bedrock(), &CreateOptions::new().lifetime(days(age)))
+            .unwrap();
         let instant = dawn() + Duration::seconds(86_400) * age;
         for issued in [&password, &key] {
             assert_eq!(issued.credential().expires(), Some(instant));
@@ -313,7 +319,9 @@ fn dates_are_truncated_to_milliseconds_before_anything_is_computed() {
         .entropy(SeededEntropy::new(7))
         .build();
     assert_eq!(iam.register_user(&name("anika")).unwrap().created(), dawn());
-    let issued = iam.create_with(&name("anika"), &codecommit(), days(1)).unwrap();
+    let issued = iam
+        .create_with_options(&name("anika"), &codecommit(), &CreateOptions::new().lifetime(days(1)))
+        .unwrap();
     assert_eq!(issued.credential().created(), dawn());
     assert_eq!(issued.credential().expires(), Some(dawn() + Duration::DAY));
 }
@@ -321,7 +329,9 @@ fn dates_are_truncated_to_milliseconds_before_anything_is_computed() {
 #[test]
 fn expired_and_inactive_credentials_count_towards_the_limit() {
     let (iam, clock, anika) = anika(Policy::default());
-    let expiring = iam.create_with(&anika, &codecommit(), days(1)).unwrap();
+    let expiring = iam
+        .create_with_options(&anika, &codecommit(), &CreateOptions::new().lifetime(days(1)))
+        .unwrap();
     let inactive = create(&iam, "anika");
     iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
     clock.advance(Duration::days(2));
@@ -337,7 +347,9 @@ fn expired_and_inactive_credentials_count_towards_the_limit() {
 #[test]
 fn an_inactive_credential_that_expires_reads_expired() {
     let (iam, clock, anika) = anika(Policy::default());
-    let issued = iam.create_with(&anika, &codecommit(), days(1)).unwrap();
+    let issued = iam
+        .create_with_options(&anika, &codecommit(), &CreateOptions::new().lifetime(days(1)))
+        .unwrap();
     iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
     clock.advance(Duration::DAY);
     assert_eq!(iam.list(&anika).unwrap().first().unwrap().status(), Status::Expired);
@@ -347,7 +359,9 @@ fn an_inactive_credential_that_expires_reads_expired() {
 #[test]
 fn a_clock_that_steps_back_breaks_nothing() {
     let (iam, clock, anika) = anika(Policy::default());
-    let issued = iam.create_with(&anika, &codecommit(), days(1)).unwrap();
+    let issued = iam
+        .create_with_options(&anika, &codecommit(), &CreateOptions::new().lifetime(days(1)))
+        .unwrap();
     clock.advance(Duration::DAY);
     assert_eq!(open(&iam, &issued), Err(DenialReason::Expired));
     clock.advance(-Duration::days(2));
@@ -371,7 +385,7 @@ fn credentials_are_listed_by_creation_then_by_id() {
     }
     made.sort_by_key(|credential| (credential.created(), credential.id().clone()));
     assert_eq!(iam.list(&anika).unwrap(), made);
-    let request = ListRequest::new().user(anika.clone());
+    let request = ListRequest::of(anika.clone());
     assert_eq!(iam.list_page(&request).unwrap().items, made);
     made.retain(|credential| *credential.service() == bedrock());
     assert_eq!(iam.list_for_service(&anika, &bedrock()).unwrap(), made);
@@ -383,9 +397,7 @@ fn a_user_without_credentials_has_an_empty_list() {
     let (iam, _, anika) = anika(Policy::default());
     assert_eq!(iam.list(&anika).unwrap(), []);
     assert_eq!(iam.list_for_service(&anika, &codecommit()).unwrap(), []);
-    for request in
-        [ListRequest::new().user(anika).all_users(false), ListRequest::new().all_users(true)]
-    {
+    for request in [ListRequest::of(anika), ListRequest::all_users()] {
         let page = iam.list_page(&request).unwrap();
         assert_eq!((page.items, page.next), (vec![], None));
     }
@@ -398,10 +410,11 @@ fn all_users_are_listed_by_folded_name() {
         iam.register_user(&name(user)).unwrap();
         let _issued = create(&iam, user);
     }
-    let page = iam.list_page(&ListRequest::new().all_users(true)).unwrap();
+    let page = iam.list_page(&ListRequest::all_users()).unwrap();
     let users: Vec<_> = page.items.iter().map(|held| held.user_name().as_str()).collect();
     assert_eq!(users, ["_x", "a", "b", "B+1", "C"]);
-    let users = iam.users(None, MaxItems::default()).unwrap().items;
+    let users =
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap().items;
     let users: Vec<_> = users.iter().map(|user| user.name().as_str()).collect();
     assert_eq!(users, ["_x", "a", "b", "B+1", "C"]);
 }
@@ -411,7 +424,9 @@ fn a_reset_changes_the_secret_and_nothing_else() {
     let (iam, clock, anika) = anika(Policy::default());
     for service in [codecommit(), bedrock()] {
         for status in [Status::Active, Status::Inactive] {
-            let issued = iam.create_with(&anika, &service, days(30)).unwrap();
+            let issued = iam
+                .create_with_options(&anika, &service, &CreateOptions::new().lifetime(days(30)))
+                .unwrap();
             iam.set_status(&anika, issued.id(), status).unwrap();
             let before = iam.list(&anika).unwrap();
             clock.advance(Duration::HOUR);
@@ -579,14 +594,19 @@ fn ensuring_a_user_registers_who_is_not_there_and_changes_nobody_who_is() {
 #[test]
 fn a_user_who_has_credentials_is_not_removed_without_them() {
     let (iam, clock, anika) = anika(Policy::default());
-    let issued = iam.create_with(&anika, &codecommit(), days(1)).unwrap();
+    let issued = iam
+        .create_with_options(&anika, &codecommit(), &CreateOptions::new().lifetime(days(1)))
+        .unwrap();
     assert!(matches!(iam.remove_user(&anika), Err(Error::UserHasCredentials)));
     clock.advance(Duration::DAY);
     assert!(matches!(iam.remove_user(&anika), Err(Error::UserHasCredentials)), "expired counts");
     iam.delete(&anika, issued.id()).unwrap();
     iam.remove_user(&name("ANIKA")).unwrap();
     assert!(matches!(iam.user(&anika), Err(Error::NoSuchUser { .. })));
-    assert_eq!(iam.users(None, MaxItems::default()).unwrap().items, []);
+    assert_eq!(
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap().items,
+        []
+    );
 }
 
 #[test]
@@ -602,7 +622,10 @@ fn a_user_who_leaves_is_removed_with_all_credentials() {
     for issued in [&password, &inactive, &key] {
         assert_eq!(open(&iam, issued), Err(DenialReason::UnknownName));
     }
-    assert_eq!(iam.users(None, MaxItems::default()).unwrap().items, [other]);
+    assert_eq!(
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap().items,
+        [other]
+    );
     assert!(opens(&iam, &kept));
 
     let successor = iam.register_user(&anika).unwrap();
@@ -676,7 +699,7 @@ fn accounts_are_isolated() {
     assert!(matches!(two.list(&anika), Err(Error::NoSuchUser { .. })));
     two.register_user(&anika).unwrap();
     assert!(matches!(two.delete(&anika, issued.id()), Err(Error::NoSuchCredential { .. })));
-    assert_eq!(two.list_page(&ListRequest::new().all_users(true)).unwrap().items, []);
+    assert_eq!(two.list_page(&ListRequest::all_users()).unwrap().items, []);
     assert!(opens(&one, &issued));
 }
 

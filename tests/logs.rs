@@ -20,8 +20,8 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
-    AuthenticationError, CredentialId, CredentialManager, Error, IssuedCredential, Lifetime,
-    ListRequest, MaxItems, MemoryStore, ServiceName, Status, UserName,
+    AuthenticationError, CreateOptions, CredentialId, CredentialManager, Error, IssuedCredential,
+    Lifetime, ListRequest, ListUsersRequest, MaxItems, MemoryStore, ServiceName, Status, UserName,
     store::{RedbStore, Store},
     testing::{FixedClock, SeededEntropy},
 };
@@ -132,9 +132,9 @@ fn live<S: Store>(iam: &CredentialManager<S>, clock: &FixedClock) -> Hunt {
     iam.register_user(&bo).unwrap_err();
     let age = Lifetime::days(1).unwrap();
     let mut issued = vec![
-        iam.create_with(&anika, codecommit, age).unwrap(),
+        iam.create_with_options(&anika, codecommit, &CreateOptions::new().lifetime(age)).unwrap(),
         iam.create(&anika, codecommit).unwrap(),
-        iam.create_with(&anika, bedrock, age).unwrap(),
+        iam.create_with_options(&anika, bedrock, &CreateOptions::new().lifetime(age)).unwrap(),
         iam.create(&anika, bedrock).unwrap(),
         iam.create(&bo, cassandra).unwrap(),
     ];
@@ -157,10 +157,10 @@ fn live<S: Store>(iam: &CredentialManager<S>, clock: &FixedClock) -> Hunt {
     iam.reset(&anika, &missing).unwrap_err();
     iam.list(&anika).unwrap();
     iam.list_for_service(&anika, bedrock).unwrap();
-    let request = ListRequest::new().all_users(true).max_items(MaxItems::new(1).unwrap());
+    let request = ListRequest::all_users().max_items(MaxItems::new(1).unwrap());
     let page = iam.list_page(&request).unwrap();
     iam.list_page(&request.marker(page.next.unwrap())).unwrap();
-    iam.users(None, MaxItems::default()).unwrap();
+    iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
     iam.user(&anika).unwrap();
     iam.rename_user(&anika, &bo).unwrap_err();
     iam.rename_user(&anika, &name("anna")).unwrap();

@@ -15,8 +15,8 @@ use proptest::{
     test_runner::{Config, RngSeed},
 };
 use service_specific_credentials::{
-    Credential, CredentialId, CredentialManager, Error, Lifetime, ListRequest, Marker, MaxItems,
-    MemoryStore, ServiceName, UserName,
+    Credential, CredentialId, CredentialManager, Error, Lifetime, ListRequest, ListUsersRequest,
+    Marker, MaxItems, MemoryStore, ServiceName, UserName,
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -78,11 +78,11 @@ fn max(items: usize) -> MaxItems {
 }
 
 fn all() -> ListRequest {
-    ListRequest::new().all_users(true)
+    ListRequest::all_users()
 }
 
 fn of(name: &str) -> ListRequest {
-    ListRequest::new().user(user(name))
+    ListRequest::of(user(name))
 }
 
 fn days(days: u32) -> Lifetime {
@@ -157,7 +157,11 @@ fn users_come_in_pages_of_every_size_in_order_of_their_folded_names() {
         let mut names = Vec::new();
         let mut marker = None;
         loop {
-            let page = iam.users(marker.as_ref(), max(size)).unwrap();
+            let page = iam
+                .list_users_page(
+                    &ListUsersRequest::new().marker(marker.clone()).max_items(max(size)),
+                )
+                .unwrap();
             assert!(page.items.len() == size || page.next.is_none());
             assert!(!page.items.is_empty());
             names.extend(page.items.iter().map(|user| user.name().clone()));
@@ -170,7 +174,7 @@ fn users_come_in_pages_of_every_size_in_order_of_their_folded_names() {
         assert_eq!(names.iter().map(UserName::as_str).collect::<String>(), "0_Aa+1bB-nobodyZ");
     }
     let (iam, _) = empty();
-    let page = iam.users(None, max(1)).unwrap();
+    let page = iam.list_users_page(&ListUsersRequest::new().max_items(max(1))).unwrap();
     assert_eq!((page.items, page.next), (vec![], None));
 }
 
@@ -194,10 +198,13 @@ fn a_marker_belongs_to_its_query() {
         of("a").service(codecommit()),
         of("a").older_than(days(1)),
     ];
-    let of_users = iam.users(None, max(1)).unwrap().next.unwrap();
+    let of_users =
+        iam.list_users_page(&ListUsersRequest::new().max_items(max(1))).unwrap().next.unwrap();
     for query in &queries {
         let next = iam.list_page(&query.clone().max_items(max(1))).unwrap().next.unwrap();
-        assert!(is_mismatch(&iam.users(Some(&next), max(1))));
+        assert!(is_mismatch(
+            &iam.list_users_page(&ListUsersRequest::new().marker(next.clone()).max_items(max(1)))
+        ));
         assert!(is_mismatch(&elsewhere.list_page(&query.clone().marker(next.clone()))));
         assert!(is_mismatch(&iam.list_page(&query.clone().marker(of_users.clone()))));
         for other in &queries {
@@ -205,8 +212,12 @@ fn a_marker_belongs_to_its_query() {
             assert_eq!(is_mismatch(&result), query != other, "{query:?} {other:?}");
         }
     }
-    assert!(is_mismatch(&elsewhere.users(Some(&of_users), max(1))));
-    iam.users(Some(&of_users), max(1000)).unwrap();
+    assert!(is_mismatch(
+        &elsewhere
+            .list_users_page(&ListUsersRequest::new().marker(of_users.clone()).max_items(max(1)))
+    ));
+    iam.list_users_page(&ListUsersRequest::new().marker(of_users.clone()).max_items(max(1000)))
+        .unwrap();
 }
 
 #[test]
@@ -215,7 +226,7 @@ fn another_spelling_is_the_same_query() {
     let asked = of("a").service(service(CODECOMMIT)).max_items(max(1));
     let first = iam.list_page(&asked).unwrap();
     let respelled = of("A").service(service("CODECOMMIT.amazonaws.com"));
-    let explicit = respelled.all_users(false).marker(first.next.unwrap());
+    let explicit = respelled.marker(first.next);
     let second = iam.list_page(&explicit).unwrap();
     assert_eq!((second.items.len(), second.next), (1, None));
     assert_ne!(first.items, second.items);
@@ -230,11 +241,18 @@ fn another_spelling_is_the_same_query() {
 fn a_damaged_marker_is_refused() {
     let (iam, _) = populated();
     let whole = iam.list_page(&all().max_items(max(1))).unwrap().next.unwrap();
-    let of_users = iam.users(None, max(1)).unwrap().next.unwrap();
-    let refused = |text: &str| {
-        assert!(is_mismatch(&iam.list_page(&all().marker(marker(text)))), "{text}");
-        assert!(is_mismatch(&iam.users(Some(&marker(text)), max(1))), "{text}");
-    };
+    let of_users =
+        iam.list_users_page(&ListUsersRequest::new().max_items(max(1))).unwrap().next.unwrap();
+    let refused =
+        |text: &str| {
+            assert!(is_mismatch(&iam.list_page(&all().marker(marker(text)))), "{text}");
+            assert!(
+                is_mismatch(&iam.list_users_page(
+                    &ListUsersRequest::new().marker(marker(text)).max_items(max(1))
+                )),
+                "{text}"
+            );
+        };
     for whole in [whole.as_str(), of_users.as_str()] {
         for place in 0..whole.len() {
             let (before, after) = (&whole[..place], &whole[place + 1..]);
@@ -274,9 +292,15 @@ fn markers_of_the_longest_names_have_at_most_320_characters() {
         let total = pages(&iam, &request.service(service(CODECOMMIT)), &[1]).len();
         assert!(total >= 2);
     }
-    let next = iam.users(None, max(1)).unwrap().next.unwrap();
+    let next =
+        iam.list_users_page(&ListUsersRequest::new().max_items(max(1))).unwrap().next.unwrap();
     assert!(next.as_str().len() <= 320);
-    assert!(iam.users(Some(&next), max(1)).unwrap().next.is_none());
+    assert!(
+        iam.list_users_page(&ListUsersRequest::new().marker(next.clone()).max_items(max(1)))
+            .unwrap()
+            .next
+            .is_none()
+    );
 }
 
 #[test]
@@ -331,11 +355,6 @@ fn what_is_asked_for_is_checked_in_order() {
     let (known, unknown) = (of("a"), of("x"));
     let unsupported = || service(UNSUPPORTED);
 
-    iam.list_page(&known.clone().all_users(false)).unwrap();
-    let both = unknown.clone().all_users(true).service(unsupported()).marker(stray.clone());
-    assert!(matches!(iam.list_page(&both), Err(Error::AllUsersWithUserName)));
-    let neither = ListRequest::new().service(unsupported()).marker(stray.clone());
-    assert!(matches!(iam.list_page(&neither), Err(Error::UserNameMissing)));
     let nobody = unknown.service(unsupported()).marker(stray.clone());
     assert!(matches!(iam.list_page(&nobody), Err(Error::NoSuchUser { .. })));
     for request in [known.clone(), all()] {
@@ -448,6 +467,6 @@ proptest! {
         for request in [all(), of("a")] {
             prop_assert!(is_mismatch(&iam.list_page(&request.marker(marker(&text)))));
         }
-        prop_assert!(is_mismatch(&iam.users(Some(&marker(&text)), max(1))));
+        prop_assert!(is_mismatch(&iam.list_users_page(&ListUsersRequest::new().marker(marker(&text)).max_items(max(1)))));
     }
 }

@@ -210,7 +210,7 @@ fn credentials_of_a_service_taken_out_can_be_listed_set_and_deleted_alone() {
         assert!(unsupported(after.create(&anika, service), service));
         assert!(unsupported(after.reset(&anika, issued.id()), service));
         assert!(unsupported(after.list_for_service(&anika, service), service));
-        let filtered = ListRequest::new().user(anika.clone()).service(service.clone());
+        let filtered = ListRequest::of(anika.clone()).service(service.clone());
         assert!(unsupported(after.list_page(&filtered), service));
     }
     assert_eq!(before.list(&anika).unwrap(), listed, "nothing has changed");
@@ -218,7 +218,7 @@ fn credentials_of_a_service_taken_out_can_be_listed_set_and_deleted_alone() {
     before.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
 
     assert_eq!(after.list(&anika).unwrap(), listed);
-    assert_eq!(after.list_page(&ListRequest::new().all_users(true)).unwrap().items, listed);
+    assert_eq!(after.list_page(&ListRequest::all_users()).unwrap().items, listed);
     for issued in [&password, &key] {
         after.set_status(&anika, issued.id(), Status::Inactive).unwrap();
         after.set_status(&anika, issued.id(), Status::Active).unwrap();

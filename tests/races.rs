@@ -21,9 +21,10 @@ use std::{
 
 use rand::{Rng as _, RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use service_specific_credentials::{
-    AuthenticationError, Clock, Credential, CredentialId, CredentialKind, CredentialManager,
-    CredentialManagerBuilder, Entropy, EntropyError, Error, Identity, IssuedCredential, Lifetime,
-    ListRequest, MaxItems, MemoryStore, Policy, ServiceName, Status, SystemEntropy, UserName,
+    AuthenticationError, Clock, CreateOptions, Credential, CredentialId, CredentialKind,
+    CredentialManager, CredentialManagerBuilder, Entropy, EntropyError, Error, Identity,
+    IssuedCredential, Lifetime, ListRequest, ListUsersRequest, MaxItems, MemoryStore, Policy,
+    ServiceName, Status, SystemEntropy, UserName,
     store::{Key, Store as _},
     testing::{FixedClock, SeededEntropy},
 };
@@ -303,7 +304,7 @@ impl Stage {
                 assert!(names.len() <= 2 && (names.len() < 2 || names[0] != names[1]), "{names:?}");
             }
         }
-        let page = self.iam.list_page(&ListRequest::new().all_users(true)).unwrap();
+        let page = self.iam.list_page(&ListRequest::all_users()).unwrap();
         assert!(page.items.iter().all(|listed| listed.kind() == self.kind(listed.service())));
         for _ in 0..20 {
             let issued = {
@@ -331,7 +332,11 @@ impl Stage {
         let ledger = self.ledger();
         let mut standing = BTreeSet::new();
         let mut names = BTreeSet::new();
-        for person in iam.users(None, MaxItems::default()).unwrap().items {
+        for person in iam
+            .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+            .unwrap()
+            .items
+        {
             for listed in iam.list(person.name()).unwrap() {
                 iam.set_status(person.name(), listed.id(), Status::Active).unwrap();
                 assert!(standing.insert(listed.id().clone()));
@@ -500,7 +505,8 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
     iam.register_user(&anika).unwrap();
     // The time is asked for where something expires.
     let age = Lifetime::days(1).unwrap();
-    let issued = iam.create_with(&anika, &codecommit, age).unwrap();
+    let issued =
+        iam.create_with_options(&anika, &codecommit, &CreateOptions::new().lifetime(age)).unwrap();
     let (id, name) = (issued.id(), issued.service_user_name().as_str());
     let password = issued.secret().expose();
 
@@ -510,7 +516,7 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
         &|| drop(iam.reset(&anika, id)),
         &|| drop(iam.set_status(&anika, id, Status::Inactive)),
         &|| drop(iam.list(&anika)),
-        &|| drop(iam.list_page(&ListRequest::new().all_users(true))),
+        &|| drop(iam.list_page(&ListRequest::all_users())),
         &|| drop(iam.remove_user(&anika)),
         &|| drop(iam.remove_user_with_credentials(&anika)),
         &|| drop(iam.authenticate(&codecommit, name, password)),
@@ -530,7 +536,10 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
     iam.authenticate(&codecommit, name, renewed.secret().expose()).unwrap();
     iam.delete(&anika, second.id()).unwrap();
     assert_eq!(iam.remove_user_with_credentials(&anika).unwrap().len(), 1);
-    assert_eq!(iam.users(None, MaxItems::default()).unwrap().items, []);
+    assert_eq!(
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap().items,
+        []
+    );
 }
 
 /// A clock and a generator that use the manager which is asking them.
@@ -557,7 +566,7 @@ impl Meddler {
         iam.authenticator().authenticate(&codecommit, name, password).unwrap();
         drop(iam.reset(&other, issued.id()).unwrap());
         assert_eq!(iam.list(&other).unwrap().len(), 1);
-        iam.list_page(&ListRequest::new().all_users(true)).unwrap();
+        iam.list_page(&ListRequest::all_users()).unwrap();
         let renamed = user(&format!("Another{times}"));
         iam.rename_user(&other, &renamed).unwrap();
         iam.delete(&renamed, issued.id()).unwrap();
@@ -598,7 +607,9 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
         asked("register");
         // The time is asked for where something expires.
         let age = Lifetime::days(1).unwrap();
-        let first = iam.create_with(&anika, &codecommit, age).unwrap();
+        let first = iam
+            .create_with_options(&anika, &codecommit, &CreateOptions::new().lifetime(age))
+            .unwrap();
         asked("create");
         let (name, password) = (first.service_user_name().as_str(), first.secret().expose());
         iam.authenticate(&codecommit, name, password).unwrap();
@@ -611,13 +622,16 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
         asked("reset");
         iam.list(&anika).unwrap();
         asked("list");
-        iam.list_page(&ListRequest::new().all_users(true)).unwrap();
+        iam.list_page(&ListRequest::all_users()).unwrap();
         asked("list page");
 
         // A name that is taken has the next one looked for.
         iam.rename_user(&anika, &user("b")).unwrap();
         iam.register_user(&anika).unwrap();
-        drop(iam.create_with(&anika, &codecommit, age).unwrap());
+        drop(
+            iam.create_with_options(&anika, &codecommit, &CreateOptions::new().lifetime(age))
+                .unwrap(),
+        );
         asked("create another name");
         iam.remove_user_with_credentials(&anika).unwrap();
         asked("remove");
@@ -663,13 +677,14 @@ fn crossing_changes_never_deadlock() {
                             Err(Error::NoSuchUser { .. } | Error::LimitExceeded { .. }) => {}
                             Err(error) => panic!("{error:?}"),
                         }
-                        let page = iam.list_page(&ListRequest::new().all_users(true)).unwrap();
+                        let page = iam.list_page(&ListRequest::all_users()).unwrap();
                         assert!(page.items.len() <= 4, "{page:?}");
                     }
                 });
             }
         });
-        let users = iam.users(None, MaxItems::default()).unwrap();
+        let users =
+            iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
         assert_eq!(users.items.len(), 2, "nobody was lost or doubled");
     });
 }

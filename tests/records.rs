@@ -22,9 +22,9 @@ use proptest::{
     test_runner::{Config, RngSeed, TestRunner},
 };
 use service_specific_credentials::{
-    Alphabet, AuthenticationError, Authenticator, CredentialId, CredentialKind, CredentialManager,
-    DenialReason, IssuedCredential, Lifetime, MaxItems, MemoryStore, Policy, ServiceName, Status,
-    UserName,
+    Alphabet, AuthenticationError, Authenticator, CreateOptions, CredentialId, CredentialKind,
+    CredentialManager, DenialReason, IssuedCredential, Lifetime, ListUsersRequest, MaxItems,
+    MemoryStore, Policy, ServiceName, Status, UserName,
     store::{
         Change, CommitOutcome,
         DecodeError::{self, Checksum, Empty, Repeated, Surplus, UnknownFormat, Unordered, Value},
@@ -62,7 +62,15 @@ const SAMPLES: [Recipe; 7] = [
         let id = it.create("anika", CODECOMMIT);
         it.later();
         let age = Lifetime::days(90).unwrap();
-        it.keep(&it.iam.create_with(&name("anika"), &name(CASSANDRA), age).unwrap());
+        it.keep(
+            &it.iam
+                .create_with_options(
+                    &name("anika"),
+                    &name(CASSANDRA),
+                    &CreateOptions::new().lifetime(age),
+                )
+                .unwrap(),
+        );
         it.iam.set_status(&name("anika"), &id, Status::Inactive).unwrap();
     }),
     ("renamed", "A user who was renamed twice. The credentials keep their names.", |it| {
@@ -152,7 +160,10 @@ impl Maker {
 
     /// The text of the sample.
     fn write(&self, what: &str) -> String {
-        let users = self.iam.users(None, MaxItems::default()).unwrap();
+        let users = self
+            .iam
+            .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+            .unwrap();
         let [user] = &users.items[..] else { unreachable!("{users:?}") };
         let key = Key::User { account: user.account(), name: user.name() };
         let record = self.iam.store().find(&key).unwrap().unwrap();

@@ -12,7 +12,8 @@ use std::{fs, path::Path, process::Command};
 
 use redb::{Database, TableDefinition};
 use service_specific_credentials::{
-    AsyncCredentialManager, AuthenticationError, CredentialManager, IssuedCredential, MaxItems,
+    AsyncCredentialManager, AuthenticationError, CredentialManager, IssuedCredential,
+    ListUsersRequest, MaxItems,
     store::{AsyncRedbStore, RedbStore, SyncAdapter},
     testing::{SeededEntropy, Suite},
 };
@@ -122,7 +123,10 @@ fn a_registration_never_replaces_a_user_whose_id_it_drew() {
     };
     let users = [register("anika"), register("berta"), register("carla")];
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
-    assert_eq!(iam.users(None, MaxItems::default()).unwrap().items, users);
+    assert_eq!(
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap().items,
+        users
+    );
     drop((iam, store));
     assert!(RedbStore::check_integrity(&path).unwrap());
 }

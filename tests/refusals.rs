@@ -8,9 +8,10 @@ use std::sync::{
 };
 
 use service_specific_credentials::{
-    AccountId, AuthenticationError, Constraint, CredentialId, CredentialKind, CredentialManager,
-    DenialReason, Entropy, EntropyError, Error, IssuedCredential, Lifetime, ListRequest, Marker,
-    MaxItems, MemoryStore, Policy, ServiceName, Status, UserName,
+    AccountId, AuthenticationError, Constraint, CreateOptions, CredentialId, CredentialKind,
+    CredentialManager, DenialReason, Entropy, EntropyError, Error, IssuedCredential, Lifetime,
+    ListRequest, ListUsersRequest, Marker, MaxItems, MemoryStore, Policy, ServiceName, Status,
+    UserName,
     store::{CommitOutcome, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
 };
@@ -46,7 +47,9 @@ impl<S: Store> World<S> {
             iam.register_user(user).unwrap();
         }
         let day = Lifetime::days(1).unwrap();
-        let expired = iam.create_with(&anika, &name(CASSANDRA), day).unwrap();
+        let expired = iam
+            .create_with_options(&anika, &name(CASSANDRA), &CreateOptions::new().lifetime(day))
+            .unwrap();
         clock.advance(Duration::DAY);
         let create = |user: &UserName, service: &str| iam.create(user, &name(service)).unwrap();
         let inactive = create(&anika, CODECOMMIT);
@@ -70,8 +73,10 @@ impl<S: Store> World<S> {
         let mut dump = Vec::new();
         for account in [ACCOUNT, "000000000001"] {
             let iam = self.iam.for_account(name(account));
-            let users = iam.users(None, MaxItems::default()).unwrap();
-            let all = ListRequest::new().all_users(true);
+            let users = iam
+                .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+                .unwrap();
+            let all = ListRequest::all_users();
             dump.push(format!("{users:?} {:?}", iam.list_page(&all).unwrap()));
             for user in users.items {
                 dump.push(format!("{:?}", iam.list(user.name()).unwrap()));
@@ -146,10 +151,11 @@ fn a_missing_user_is_refused_by_every_operation() {
     let (iam, [_, bo, nobody]) = (&world.iam, users());
     let (id, missing) = (world.active.id(), &name(MISSING_ID));
     let age = Lifetime::days(1).unwrap();
-    let request = || ListRequest::new().user(nobody.clone());
+    let request = || ListRequest::of(nobody.clone());
     let results = [
         iam.create(&nobody, &codecommit()).map(drop),
-        iam.create_with(&nobody, &codecommit(), age).map(drop),
+        iam.create_with_options(&nobody, &codecommit(), &CreateOptions::new().lifetime(age))
+            .map(drop),
         iam.reset(&nobody, id).map(drop),
         iam.set_status(&nobody, id, Status::Inactive),
         iam.delete(&nobody, id),
@@ -164,7 +170,7 @@ fn a_missing_user_is_refused_by_every_operation() {
         iam.create(&nobody, &git()).map(drop),
         iam.list_for_service(&nobody, &git()).map(drop),
         iam.list_page(&request().service(git())).map(drop),
-        iam.list_page(&request().marker(name("forged"))).map(drop),
+        iam.list_page(&request().marker(name::<Marker>("forged"))).map(drop),
         iam.reset(&nobody, missing).map(drop),
         iam.set_status(&nobody, missing, Status::Expired),
         iam.delete(&nobody, missing),
@@ -180,17 +186,22 @@ fn a_missing_user_is_refused_by_every_operation() {
 fn an_unsupported_service_is_refused() {
     let world = World::new(MemoryStore::new());
     let (iam, [anika, ..]) = (&world.iam, users());
-    let one = ListRequest::new().user(anika.clone()).service(git());
-    let all = ListRequest::new().all_users(true).service(git());
+    let one = ListRequest::of(anika.clone()).service(git());
+    let all = ListRequest::all_users().service(git());
     for result in [
         iam.create(&anika, &git()).map(drop),
-        iam.create_with(&anika, &git(), Lifetime::days(1).unwrap()).map(drop),
+        iam.create_with_options(
+            &anika,
+            &git(),
+            &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
+        )
+        .map(drop),
         iam.list_for_service(&anika, &git()).map(drop),
         iam.list_page(&one).map(drop),
         iam.list_page(&all).map(drop),
         // The service is reported before the marker.
-        iam.list_page(&one.clone().marker(name("forged"))).map(drop),
-        iam.list_page(&all.clone().marker(name("forged"))).map(drop),
+        iam.list_page(&one.clone().marker(name::<Marker>("forged"))).map(drop),
+        iam.list_page(&all.clone().marker(name::<Marker>("forged"))).map(drop),
     ] {
         refused!(world, result, Error::ServiceNotSupported { .. }, 404 "NotSupportedService",
             "No such service git.example.com is supported for Service Specific Credentials");
@@ -277,54 +288,30 @@ fn an_expired_credential_is_neither_set_nor_reset() {
 }
 
 #[test]
-fn all_users_with_a_user_name_is_refused_before_anything_else() {
-    let world = World::new(MemoryStore::new());
-    let [anika, _, nobody] = users();
-    for user in [anika, nobody] {
-        let request =
-            ListRequest::new().user(user).all_users(true).service(git()).marker(name("forged"));
-        refused!(world, world.iam.list_page(&request), Error::AllUsersWithUserName,
-            400 "InvalidInput", "Cannot list credentials for all users if a username is given");
-    }
-}
-
-#[test]
-fn no_user_at_all_is_refused() {
-    let world = World::new(MemoryStore::new());
-    for request in [
-        ListRequest::new(),
-        ListRequest::new().all_users(false),
-        ListRequest::new().service(git()).marker(name("forged")),
-    ] {
-        refused!(world, world.iam.list_page(&request), Error::UserNameMissing,
-            400 "ValidationError", "Must specify userName when calling with non-User credentials");
-    }
-}
-
-#[test]
 fn a_marker_of_another_query_is_refused() {
     let world = World::new(MemoryStore::new());
     let [anika, bo, _] = users();
     let one = MaxItems::new(1).unwrap();
-    let (of_anika, of_all) =
-        (ListRequest::new().user(anika).max_items(one), ListRequest::new().all_users(true));
+    let (of_anika, of_all) = (ListRequest::of(anika).max_items(one), ListRequest::all_users());
     let next =
         |request: &ListRequest| -> Marker { world.iam.list_page(request).unwrap().next.unwrap() };
     let marker = next(&of_anika);
-    let users = world.iam.users(None, one).unwrap().next.unwrap();
+    let users =
+        world.iam.list_users_page(&ListUsersRequest::new().max_items(one)).unwrap().next.unwrap();
     let all = next(&of_all.clone().max_items(one));
-    let damaged = name(&marker.as_str().replacen(marker.as_str().get(..2).unwrap(), "AA", 1));
+    let damaged: Marker =
+        name(&marker.as_str().replacen(marker.as_str().get(..2).unwrap(), "AA", 1));
     let age = Lifetime::days(1).unwrap();
     let other = world.iam.for_account(name("000000000001"));
     for result in [
-        world.iam.list_page(&of_anika.clone().marker(name("forged"))),
-        world.iam.list_page(&of_anika.clone().marker(name(" é "))),
+        world.iam.list_page(&of_anika.clone().marker(name::<Marker>("forged"))),
+        world.iam.list_page(&of_anika.clone().marker(name::<Marker>(" é "))),
         world.iam.list_page(&of_anika.clone().marker(damaged)),
         world.iam.list_page(&of_anika.clone().marker(users.clone())),
         world.iam.list_page(&of_anika.clone().marker(all.clone())),
         world.iam.list_page(&of_anika.clone().service(codecommit()).marker(marker.clone())),
         world.iam.list_page(&of_anika.clone().older_than(age).marker(marker.clone())),
-        world.iam.list_page(&ListRequest::new().user(bo).marker(marker.clone())),
+        world.iam.list_page(&ListRequest::of(bo).marker(marker.clone())),
         world.iam.list_page(&of_all.clone().marker(marker.clone())),
         other.list_page(&of_anika.clone().marker(marker.clone())),
         other.list_page(&of_all.marker(all)),
@@ -332,14 +319,16 @@ fn a_marker_of_another_query_is_refused() {
         refused!(world, result, Error::MarkerMismatch, 400 "ValidationError", "Invalid Marker.");
     }
     for result in [
-        world.iam.users(Some(&marker), one),
-        world.iam.users(Some(&name("forged")), one),
-        other.users(Some(&users), one),
+        world.iam.list_users_page(&ListUsersRequest::new().marker(marker.clone()).max_items(one)),
+        world.iam.list_users_page(
+            &ListUsersRequest::new().marker(name::<Marker>("forged")).max_items(one),
+        ),
+        other.list_users_page(&ListUsersRequest::new().marker(users.clone()).max_items(one)),
     ] {
         refused!(world, result, Error::MarkerMismatch, 400 "ValidationError", "Invalid Marker.");
     }
-    // The same query, by another spelling, page size and mention of all users.
-    let again = ListRequest::new().user(name("ANIKA")).all_users(false).marker(marker);
+    // The same query, with another spelling and page size.
+    let again = ListRequest::of(name("ANIKA")).marker(marker);
     assert_eq!(world.iam.list_page(&again).unwrap().items.len(), 3);
 }
 
@@ -595,16 +584,20 @@ fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
         assert_eq!(world.dump(), before, "{what}");
     }
     let [anika, ..] = users();
-    let all = ListRequest::new().all_users(true);
+    let all = ListRequest::all_users();
     let broken = || order(Orders { find: Does::Fail, scan: Does::Fail, ..OBEY });
     broken();
     for error in [
         world.iam.list(&anika).map(drop).unwrap_err(),
         world.iam.list_for_service(&anika, &codecommit()).map(drop).unwrap_err(),
-        world.iam.list_page(&ListRequest::new().user(anika.clone())).map(drop).unwrap_err(),
+        world.iam.list_page(&ListRequest::of(anika.clone())).map(drop).unwrap_err(),
         world.iam.list_page(&all).map(drop).unwrap_err(),
         world.iam.user(&anika).map(drop).unwrap_err(),
-        world.iam.users(None, MaxItems::default()).map(drop).unwrap_err(),
+        world
+            .iam
+            .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+            .map(drop)
+            .unwrap_err(),
         world.iam.list_for_service(&anika, &git()).map(drop).unwrap_err(),
     ] {
         assert!(matches!(error, Error::Store(_)), "{error:?}");

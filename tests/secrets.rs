@@ -16,9 +16,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Response, header::AUTHORIZATION};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use service_specific_credentials::{
-    AuthenticationError, Authenticator, CredentialManager, Entropy, EntropyError, Error, Lifetime,
-    ListRequest, MaxItems, MemoryStore, Policy, RngEntropy, ServiceName, Status, SystemClock,
-    SystemEntropy, UserName,
+    AuthenticationError, Authenticator, CreateOptions, CredentialManager, Entropy, EntropyError,
+    Error, Lifetime, ListRequest, ListUsersRequest, MaxItems, MemoryStore, Policy, RngEntropy,
+    ServiceName, Status, SystemClock, SystemEntropy, UserName,
     http::{Credentials, DecodeBuffer, HttpAuthenticator},
     store::{CommitOutcome, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
@@ -162,8 +162,11 @@ fn no_type_prints_a_secret() {
     debugged(&mut read, &MemoryStore::new());
     debugged(&mut read, iam.policy());
     debugged(&mut read, &iam.list(&anika));
-    debugged(&mut read, &iam.list_page(&ListRequest::new().all_users(true)));
-    debugged(&mut read, &iam.users(None, MaxItems::default()));
+    debugged(&mut read, &iam.list_page(&ListRequest::all_users()));
+    debugged(
+        &mut read,
+        &iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())),
+    );
     debugged(&mut read, &CredentialManager::builder(iam.account(), MemoryStore::new()));
     for (service, issued) in [(codecommit(), &renewed), (bedrock(), &key)] {
         let http = HttpAuthenticator::new(&iam, service).unwrap();
@@ -220,7 +223,9 @@ fn no_error_holds_a_secret() {
     iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
     let key = iam.create(&anika, &bedrock()).unwrap();
     let day = Lifetime::days(1).unwrap();
-    let expired = iam.create_with(&anika, &name(CASSANDRA), day).unwrap();
+    let expired = iam
+        .create_with_options(&anika, &name(CASSANDRA), &CreateOptions::new().lifetime(day))
+        .unwrap();
     clock.advance(Duration::DAY);
     let mut hunt = Hunt::default();
     let issued = [&password, &inactive, &key, &expired];
@@ -240,7 +245,7 @@ fn no_error_holds_a_secret() {
         iam.set_status(&anika, key.id(), Status::Expired).unwrap_err(),
         iam.remove_user(&anika).unwrap_err(),
         iam.rename_user(&bo, &anika).map(drop).unwrap_err(),
-        iam.list_page(&ListRequest::new()).map(drop).unwrap_err(),
+        iam.list_page(&ListRequest::of(name("nobody"))).map(drop).unwrap_err(),
         drained.create(&bo, &codecommit()).map(drop).unwrap_err(),
     ];
     for does in [Does::Fail, Does::FailAfterwards, Does::Nothing(CommitOutcome::Stale)] {
@@ -334,7 +339,7 @@ fn nothing_that_is_serialized_holds_a_secret() {
     for issued in &issued {
         hunt.add(issued.secret());
     }
-    let request = ListRequest::new().all_users(true).max_items(MaxItems::new(1).unwrap());
+    let request = ListRequest::all_users().max_items(MaxItems::new(1).unwrap());
     let page = iam.list_page(&request).unwrap();
     let mut written = serde_json::to_string(&page.next.unwrap()).unwrap();
     written += &serde_json::to_string(&iam.list(&anika).unwrap()).unwrap();
@@ -363,7 +368,7 @@ fn a_credential_is_serialized_as_it_is_documented() {
     for (issued, kind, service, expires) in [
         (iam.create(&anika, &codecommit()), "password", CODECOMMIT, None),
         (
-            iam.create_with(&anika, &bedrock(), age),
+            iam.create_with_options(&anika, &bedrock(), &CreateOptions::new().lifetime(age)),
             "api-key",
             BEDROCK,
             Some("2016-11-02T17:47:22.382Z"),

@@ -9,8 +9,8 @@ use std::{
 };
 
 use service_specific_credentials::{
-    AccountId, CredentialManager, Lifetime, ListRequest, MaxItems, MemoryStore, ServiceName,
-    Status, UserName,
+    AccountId, CreateOptions, CredentialManager, Lifetime, ListRequest, ListUsersRequest, MaxItems,
+    MemoryStore, ServiceName, Status, UserName,
     store::{
         Change,
         CommitOutcome::{self, Applied, KeyTaken, Stale},
@@ -112,8 +112,9 @@ fn visible(store: &MemoryStore, changes: &[&Change]) -> (Vec<Option<Revision>>, 
     let keys = changes.iter().copied().flat_map(records).flat_map(UserRecord::keys);
     let revisions = keys.map(|key| store.find(&key).unwrap().map(|found| found.revision()));
     let iam = CredentialManager::new(account(), store);
-    let users = iam.users(None, MaxItems::default()).unwrap();
-    let all = iam.list_page(&ListRequest::new().all_users(true)).unwrap();
+    let users =
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
+    let all = iam.list_page(&ListRequest::all_users()).unwrap();
     (revisions.collect(), format!("{users:?} {all:?}"))
 }
 
@@ -124,7 +125,14 @@ fn life() -> Vec<Change> {
         iam.register_user(&anika).unwrap();
         let issued = iam.create(&anika, &codecommit).unwrap();
         let age = Lifetime::days(1).unwrap();
-        drop(iam.create_with(&anika, &service(CASSANDRA), age).unwrap());
+        drop(
+            iam.create_with_options(
+                &anika,
+                &service(CASSANDRA),
+                &CreateOptions::new().lifetime(age),
+            )
+            .unwrap(),
+        );
         drop(iam.reset(&anika, issued.id()).unwrap());
         iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
         iam.rename_user(&anika, &user("ANIKA")).unwrap();
@@ -386,7 +394,7 @@ fn scans_return_the_records_of_a_range_in_order() {
     store.names.lock().unwrap().retain(|name| *name != user("aa"));
     store.names.lock().unwrap().push(user("AA"));
 
-    let all = ListRequest::new().all_users(true);
+    let all = ListRequest::all_users();
     for size in 1..=12 {
         let size = MaxItems::new(size).unwrap();
         let at_one = all.clone().service(service(CODECOMMIT));
@@ -402,9 +410,12 @@ fn scans_return_the_records_of_a_range_in_order() {
                 next = page.next.map(|marker| asked.marker(marker));
             }
         }
-        let mut next = iam.users(None, size).unwrap().next;
+        let mut next = iam.list_users_page(&ListUsersRequest::new().max_items(size)).unwrap().next;
         while let Some(marker) = next {
-            next = iam.users(Some(&marker), size).unwrap().next;
+            next = iam
+                .list_users_page(&ListUsersRequest::new().marker(marker.clone()).max_items(size))
+                .unwrap()
+                .next;
         }
     }
     let members = ["members", "members at a service"];
@@ -423,7 +434,7 @@ fn pointers_to_stores_are_stores() {
         let issued = iam.create(&anika, &codecommit).unwrap();
         let (name, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&codecommit, name, secret).unwrap();
-        assert_eq!(iam.list_page(&ListRequest::new().all_users(true)).unwrap().items.len(), 1);
+        assert_eq!(iam.list_page(&ListRequest::all_users()).unwrap().items.len(), 1);
         iam.delete(&anika, issued.id()).unwrap();
     }
     let shared: Arc<dyn Store> = Arc::new(MemoryStore::new());

@@ -163,7 +163,10 @@ impl<S: AsyncStore> Shared<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
 
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use time::{Duration, OffsetDateTime};
@@ -171,8 +174,8 @@ mod tests {
     use super::*;
     use crate::{
         lifetime::Lifetime,
-        manager::CredentialManager,
-        record::key::Key,
+        manager::{CredentialManager, create_options::CreateOptions},
+        record::{UserRecord, key::Key},
         secret::digest::tests::COMPUTED,
         store::{
             Store,
@@ -241,9 +244,12 @@ mod tests {
         iam.register_user(&anika).unwrap();
         let [active, inactive] = [(); 2].map(|()| iam.create(&anika, &codecommit).unwrap());
         iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
-        let expired = iam.create_with(&anika, &cassandra, day).unwrap();
+        let expired = iam
+            .create_with_options(&anika, &cassandra, &CreateOptions::new().lifetime(day))
+            .unwrap();
         let key = iam.create(&anika, &bedrock).unwrap();
-        let expired_key = iam.create_with(&anika, &bedrock, day).unwrap();
+        let expired_key =
+            iam.create_with_options(&anika, &bedrock, &CreateOptions::new().lifetime(day)).unwrap();
         clock.advance(Duration::DAY);
 
         let (alias, password) = (active.service_user_name().as_str(), active.secret().expose());

@@ -68,8 +68,8 @@ impl ListRequest {
     /// Continues after the page that returned this marker. The rest of the request must be the same,
     /// except for the number of items.
     #[must_use]
-    pub fn marker(mut self, marker: Marker) -> Self {
-        self.marker = Some(marker);
+    pub fn marker(mut self, marker: impl Into<Option<Marker>>) -> Self {
+        self.marker = marker.into();
         self
     }
 
@@ -106,8 +106,8 @@ impl ListUsersRequest {
 
     /// Continues after the page that returned this marker.
     #[must_use]
-    pub fn marker(mut self, marker: Marker) -> Self {
-        self.marker = Some(marker);
+    pub fn marker(mut self, marker: impl Into<Option<Marker>>) -> Self {
+        self.marker = marker.into();
         self
     }
 

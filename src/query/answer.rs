@@ -107,6 +107,7 @@ fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manager::create_options::CreateOptions;
     use crate::{
         lifetime::Lifetime,
         manager::CredentialManager,
@@ -130,7 +131,13 @@ mod tests {
         let user: UserName = "u".repeat(UserName::MAX_LENGTH).parse().unwrap();
         iam.register_user(&user).unwrap();
         for service in [passwords, api_keys] {
-            let issued = iam.create_with(&user, &service, Lifetime::days(1).unwrap()).unwrap();
+            let issued = iam
+                .create_with_options(
+                    &user,
+                    &service,
+                    &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
+                )
+                .unwrap();
             let answer = Answer::Issued(issued);
             let body = answer.response(Action::Create, RequestId::from_bytes([0; 16])).into_body();
             assert_eq!(body.capacity(), answer.capacity());

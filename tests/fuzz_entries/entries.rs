@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use http::{HeaderMap, HeaderValue, Request as HttpRequest, Response, Uri, header::AUTHORIZATION};
 use roxmltree::Document;
 use service_specific_credentials::{
-    CredentialManager, Error, ListRequest, Marker, MaxItems, MemoryStore, UserName,
+    CredentialManager, Error, ListRequest, ListUsersRequest, Marker, MaxItems, MemoryStore,
+    UserName,
     http::{Credentials, DecodeBuffer, HttpAuthenticator},
     query::{self, Dialect, ErrorResponse, Request, RequestId},
     store::UserRecord,
@@ -122,14 +123,11 @@ pub(crate) fn marker(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(marker) = text.parse::<Marker>() else { return };
     assert_eq!(marker.as_str(), text);
-    let user = |name: &str| ListRequest::new().user(name.parse().unwrap());
+    let user = |name: &str| ListRequest::of(name.parse().unwrap());
     let service = CODECOMMIT.parse().unwrap();
-    for request in [
-        user("anika"),
-        user("bo"),
-        user("anika").service(service),
-        ListRequest::new().all_users(true),
-    ] {
+    for request in
+        [user("anika"), user("bo"), user("anika").service(service), ListRequest::all_users()]
+    {
         let whole = STANDING.list_page(&request).unwrap().items;
         let part = STANDING.list_page(&request.marker(marker.clone()));
         match part {
@@ -139,7 +137,9 @@ pub(crate) fn marker(bytes: &[u8]) {
             Err(error) => panic!("{error:?}"),
         }
     }
-    match STANDING.users(Some(&marker), MaxItems::default()) {
+    match STANDING.list_users_page(
+        &ListUsersRequest::new().marker(marker.clone()).max_items(MaxItems::default()),
+    ) {
         Ok(page) => assert!(page.items.len() <= 3),
         Err(Error::MarkerMismatch) => {}
         Err(error) => panic!("{error:?}"),

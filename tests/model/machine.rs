@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use service_specific_credentials::{
-    AuthenticationError, Authenticator, Credential, CredentialId, CredentialKind,
+    AuthenticationError, Authenticator, CreateOptions, Credential, CredentialId, CredentialKind,
     CredentialManager, DenialReason, Error, Identity, IssuedCredential, Lifetime, ListRequest,
-    Marker, MaxItems, Page, Policy, ServiceName, Status, User, UserId, UserName,
+    ListUsersRequest, Marker, MaxItems, Page, Policy, ServiceName, Status, User, UserId, UserName,
     store::Store,
     testing::{FixedClock, SeededEntropy},
 };
@@ -136,10 +136,9 @@ fn max(size: u32) -> MaxItems {
 }
 
 fn request(query: &Query, size: u32) -> ListRequest {
-    let mut request = ListRequest::new().all_users(query.user.is_none()).max_items(max(size));
-    if let Some(user) = query.user {
-        request = request.user(name(user));
-    }
+    let request =
+        query.user.map_or_else(ListRequest::all_users, |user| ListRequest::of(name(user)));
+    let mut request = request.max_items(max(size));
     if let Some(service) = query.service {
         request = request.service(self::service(service));
     }
@@ -303,7 +302,11 @@ impl<S: Store> Machine<S> {
     ) -> Option<String> {
         let (manager, service_name) = (&self.managers[at], self::service(service));
         let real = match days.map(|days| Lifetime::days(days).unwrap()) {
-            Some(age) => manager.create_with(&name(user), &service_name, age),
+            Some(age) => manager.create_with_options(
+                &name(user),
+                &service_name,
+                &CreateOptions::new().lifetime(age),
+            ),
             None => manager.create(&name(user), &service_name),
         };
         let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
@@ -410,7 +413,11 @@ impl<S: Store> Machine<S> {
         let mut pages = users.chunks(size as usize).peekable();
         let mut marker = None;
         loop {
-            let page = self.managers[at].users(marker.as_ref(), max(size)).unwrap();
+            let page = self.managers[at]
+                .list_users_page(
+                    &ListUsersRequest::new().marker(marker.clone()).max_items(max(size)),
+                )
+                .unwrap();
             let items: Vec<_> = page.items.into_iter().map(SeenUser::from).collect();
             assert_eq!(items, pages.next().unwrap_or_default());
             assert_eq!(page.next.is_some(), pages.peek().is_some());

@@ -1,7 +1,8 @@
 //! From one process to several machines: users are copied with all that they have.
 
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialManager, Lifetime, MemoryStore, Status, UserName,
+    AsyncCredentialManager, CreateOptions, CredentialManager, Lifetime, MemoryStore, Status,
+    UserName,
     store::{CopyError, PostgresOptions, RedbStore, Store as _, SyncAdapter, copy_users},
 };
 
@@ -24,7 +25,13 @@ fn users_of_a_file_go_on_in_a_database() {
         if number % 10 == 0 {
             issued.push(old.create(&user(number), &name(CODECOMMIT)).unwrap());
             let age = Lifetime::days(90).unwrap();
-            let key = old.create_with(&user(number), &name(BEDROCK), age).unwrap();
+            let key = old
+                .create_with_options(
+                    &user(number),
+                    &name(BEDROCK),
+                    &CreateOptions::new().lifetime(age),
+                )
+                .unwrap();
             old.set_status(&user(number), key.id(), Status::Inactive).unwrap();
         }
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bo
 
 use serde_json::Value;
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, ListRequest, MaxItems, ServiceName, UserName,
+    AsyncCredentialManager, Error, ListRequest, ListUsersRequest, MaxItems, ServiceName, UserName,
     store::{Listing, PostgresOptions, PostgresStore, ScanRange},
 };
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -142,7 +142,7 @@ fn operations_take_as_many_round_trips_as_they_must() {
         let space = server.space().await;
         let (iam, proxy) = observed(&space).await;
         let (codecommit, anika): (ServiceName, UserName) = (name(CODECOMMIT), name("anika"));
-        let page = ListRequest::new().all_users(true).max_items(MaxItems::new(10).unwrap());
+        let page = ListRequest::all_users().max_items(MaxItems::new(10).unwrap());
         let mut sent = Vec::new();
         let _migrating = proxy.take();
         // Once, for the statements to be prepared, and once more to be counted.
@@ -171,7 +171,10 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("list", 1, &mut sent);
             iam.list_page(&page).await.unwrap();
             count("a page of all users", 1, &mut sent);
-            let more = iam.users(None, MaxItems::new(10).unwrap()).await.unwrap();
+            let more = iam
+                .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(10).unwrap()))
+                .await
+                .unwrap();
             assert_eq!(more.items.len(), 1);
             count("a page of users", 1, &mut sent);
             iam.rename_user(&anika, &name("beate")).await.unwrap();
@@ -411,7 +414,7 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
             assert!(owners.iter().all(|pages| *pages < 60), "{pages:?}");
             assert!(users.iter().all(|pages| *pages < 500), "{pages:?}");
         }
-        let found = iam.list_page(&ListRequest::new().all_users(true)).await.unwrap();
+        let found = iam.list_page(&ListRequest::all_users()).await.unwrap();
         assert_eq!(found.items.len(), 10);
     });
 }

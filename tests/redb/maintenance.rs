@@ -11,7 +11,7 @@ use std::{
 
 use redb::ReadableTable as _;
 use service_specific_credentials::{
-    Error, MaxItems, ServiceName, UserName,
+    Error, ListUsersRequest, MaxItems, ServiceName, UserName,
     store::{OpenError, RedbStore},
 };
 
@@ -150,14 +150,17 @@ fn compacting_gives_back_what_deletions_left() {
     );
     // All of them are there at once before any goes.
     each(&|user| drop(iam.remove_user_with_credentials(user).unwrap()), &users[16..]);
-    let left = iam.users(None, MaxItems::default()).unwrap();
+    let left =
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
     drop(iam);
     let before = fs::metadata(&path).unwrap().len();
     assert!(RedbStore::compact(&path).unwrap());
     let after = fs::metadata(&path).unwrap().len();
     assert!(after < before / 2, "{before} {after}");
     assert!(RedbStore::check_integrity(&path).unwrap());
-    let kept = open(&path).users(None, MaxItems::default()).unwrap();
+    let kept = open(&path)
+        .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+        .unwrap();
     assert_eq!(kept.items, left.items);
 }
 

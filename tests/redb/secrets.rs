@@ -75,7 +75,7 @@ fn no_secret_is_ever_in_the_file() {
         assert_eq!(found(&path, &secrets), HashSet::new(), "once it is closed");
     }
     // The same search finds what is there.
-    let all = ListRequest::new().all_users(true);
+    let all = ListRequest::all_users();
     let kept = open(&path).list_page(&all).unwrap().items;
     let names: Vec<Vec<u8>> =
         kept.iter().map(|kept| kept.service_user_name().as_str().into()).collect();

@@ -12,7 +12,8 @@ use std::{
 
 use redb::{StorageBackend, backends::InMemoryBackend};
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialManager, Error, IssuedCredential, MaxItems, Status, UserName,
+    AsyncCredentialManager, CredentialManager, Error, IssuedCredential, ListUsersRequest, MaxItems,
+    Status, UserName,
     store::{AsyncStore, RedbOptions, RedbStore},
 };
 
@@ -42,7 +43,10 @@ async fn live<S: AsyncStore>(iam: &AsyncCredentialManager<S>) -> Result<(), Erro
     iam.delete(&name("berta"), first.id()).await?;
     assert!(is_denied(&iam.authenticate(&codecommit, &renewed.0, &renewed.1).await));
     assert_eq!(iam.remove_user_with_credentials(&name("berta")).await?.len(), 1);
-    assert_eq!(iam.users(None, MaxItems::default()).await?.items, []);
+    assert_eq!(
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).await?.items,
+        []
+    );
     Ok(())
 }
 

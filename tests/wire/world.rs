@@ -9,8 +9,8 @@ use std::{
 use http::{HeaderMap, Method, Request, Response};
 use roxmltree::{Document, Node};
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialManager, IssuedCredential, Lifetime, Policy, Status,
-    UserName,
+    AsyncCredentialManager, CreateOptions, CredentialManager, IssuedCredential, Lifetime, Policy,
+    Status, UserName,
     query::{self, Dialect, RequestId},
     store::{
         AsyncStore, Change, CommitOutcome, Key, Listing, ScanRange, Store, StoreError, UserRecord,
@@ -272,13 +272,17 @@ fn populate(iam: &CredentialManager<Shared>, clock: &FixedClock) -> Vec<(&'stati
         iam.create(user, &name(service)).unwrap()
     };
     let days = |days| Lifetime::days(days).unwrap();
-    let expired = iam.create_with(&anika, &name(CASSANDRA), days(1)).unwrap();
+    let expired = iam
+        .create_with_options(&anika, &name(CASSANDRA), &CreateOptions::new().lifetime(days(1)))
+        .unwrap();
     clock.advance(Duration::DAY);
     let inactive = create(&anika, CODECOMMIT);
     iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
     let active = create(&anika, CODECOMMIT);
     let key = create(&anika, BEDROCK);
-    let of_bo = iam.create_with(&bo, &name(CODECOMMIT), days(90)).unwrap();
+    let of_bo = iam
+        .create_with_options(&bo, &name(CODECOMMIT), &CreateOptions::new().lifetime(days(90)))
+        .unwrap();
     let id = |issued: &IssuedCredential| issued.id().to_string();
     vec![
         ("active", id(&active)),
