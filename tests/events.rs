@@ -155,7 +155,7 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     };
     let here = " account=123456789012";
     let known = format!(" user=anika SERVICE id={}", issued.id());
-    let refused = |reason: &str| format!(" outcome=\"refused\" reason=\"{reason}\"");
+    let refused = |reason: &str| format!(" outcome=\"denied\" reason=\"{reason}\"");
     let authenticate = |name: &str, password: &str| iam.authenticate(&codecommit(), name, password);
     let door = iam.authenticator();
     let anywhere = |name: &str| door.authenticate(&codecommit(), name, password);
