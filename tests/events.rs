@@ -116,7 +116,7 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
     check("register_user", " user=anika", exists, &|| iam.register_user(&anika).err());
     check("ensure_user", " user=bo", "ok", &|| iam.ensure_user(&bo).err());
     check("user", " user=nobody", "NoSuchEntity", &|| iam.user(&nobody).err());
-    check("users", "", "ok", &|| {
+    check("list_users_page", "", "ok", &|| {
         iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).err()
     });
     let missing = || iam.create(&nobody, &codecommit()).err();
@@ -247,7 +247,7 @@ fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_ow
                 iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
                     .unwrap_err()
             };
-            assert_logs(&expect("users", ""), users);
+            assert_logs(&expect("list_users_page", ""), users);
             continue;
         }
         let of = format!(" user=anika id={id}");
@@ -386,6 +386,7 @@ fn every_operation_field_and_outcome_is_documented() {
         drop(iam.create(&anika, &codecommit()).unwrap());
         iam.create(&anika, &codecommit()).unwrap_err();
         iam.set_status(&anika, id, Status::Inactive).unwrap();
+        iam.set_status(&anika, id, Status::Expired).unwrap_err();
         drop(iam.reset(&anika, id).unwrap());
         iam.delete(&anika, id).unwrap();
         iam.remove_user(&anika).unwrap_err();

@@ -123,7 +123,7 @@ fn alter_file(path: &Path, alteration: &Alteration) {
 fn an_altered_file_is_found_out_and_nothing_of_another_user_is_returned_or_changed() {
     let folder = Folder::new("corrupt-index");
     let [whole, altered] = ["whole", "altered"].map(|name| folder.file(name));
-    let store = RedbStore::open(&whole).unwrap();
+    let store = RedbStore::create(&whole).unwrap();
     let people = People::register(&store);
     let alterations = alterations(&people, &store, 3);
     drop(store);

@@ -217,7 +217,10 @@ fn check_seen<S>(people: &People, operation: &Operation<'_, S>, seen: &Seen) {
         }
         Seen::Credentials(credentials) => {
             for credential in credentials {
-                assert!(credential.service_user_name().as_str().ends_with(&format!("-at-{account}")), "{what}");
+                assert!(
+                    credential.service_user_name().as_str().ends_with(&format!("-at-{account}")),
+                    "{what}"
+                );
                 let user = asked.as_ref().unwrap_or(credential.user_name());
                 assert_eq!(credential.user_name(), user, "{what}");
                 let others = people.issued.iter().filter(|(_, it)| it.id() == credential.id());

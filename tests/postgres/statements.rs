@@ -163,8 +163,11 @@ fn operations_take_as_many_round_trips_as_they_must() {
             let login = issued.service_user_name().as_str();
             iam.authenticate(&codecommit, login, issued.secret().expose()).await.unwrap();
             count("authenticate", 1, &mut sent);
+            let unknown = "nobody+1-at-123456789012";
+            iam.authenticate(&codecommit, unknown, "nothing").await.unwrap_err();
+            count("authenticate an unknown name", 1, &mut sent);
             iam.authenticate(&codecommit, "nobody", "nothing").await.unwrap_err();
-            count("authenticate a stranger", 1, &mut sent);
+            count("authenticate text that is no service user name", 0, &mut sent);
             let _ = iam.reset(&anika, issued.id()).await.unwrap();
             count("reset", 2, &mut sent);
             iam.list(&anika).await.unwrap();
