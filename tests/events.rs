@@ -16,7 +16,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redb::{StorageBackend, backends::InMemoryBackend};
 use service_specific_credentials::{
     CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, ListUsersRequest,
-    MaxItems, Policy, ServiceName, Status, UserName,
+    Marker, MaxItems, Policy, ServiceName, Status, UserName,
     http::HttpAuthenticator,
     store::{CommitOutcome, RedbOptions, Store},
     testing::FixedClock,
@@ -382,6 +382,8 @@ fn every_operation_field_and_outcome_is_documented() {
         iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
         iam.list(&anika).unwrap();
         iam.list_page(&ListRequest::of(name("nobody"))).unwrap_err();
+        iam.list_page(&ListRequest::of(anika.clone()).marker(name::<Marker>("forged")))
+            .unwrap_err();
         iam.list_for_service(&anika, &name("git.example.com")).unwrap_err();
         drop(iam.create(&anika, &codecommit()).unwrap());
         iam.create(&anika, &codecommit()).unwrap_err();
