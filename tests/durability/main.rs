@@ -1,0 +1,6 @@
+//! What a store in a file keeps: power losses, failing disks, killed processes.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod kill;
+mod power_loss;

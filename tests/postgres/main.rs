@@ -1,0 +1,71 @@
+//! A store in PostgreSQL: what it promises, what it sends, and what it says when something fails.
+//!
+//! The tests start a server of their own, and are skipped where there is no PostgreSQL, unless
+//! `SSC_REQUIRE_POSTGRES=1` is set.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../programs/emulator/client.rs"]
+mod client;
+#[path = "../common/mod.rs"]
+mod common;
+mod copies;
+mod cuts;
+#[path = "../common/postgres.rs"]
+mod database;
+#[path = "../programs/emulator/server.rs"]
+mod emulator;
+mod failover;
+mod failures;
+mod programs;
+#[path = "../common/proxy.rs"]
+mod proxy;
+mod races;
+mod statements;
+
+use crate::database::{Server, runtime, shared};
+use service_specific_credentials::{
+    store::{Isolation, PostgresOptions},
+    testing::Suite,
+};
+
+const LEVELS: [Isolation; 3] =
+    [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
+
+/// Puts the store through the suite. Each obligation is tried on tables of its own.
+fn meets_its_obligations(server: &Server, level: Isolation) {
+    let within = |work: &mut dyn FnMut()| {
+        let _entered = runtime().enter();
+        work();
+    };
+    Suite::new().within(within).test(async || {
+        let options = PostgresOptions::new().isolation(level);
+        (server.space().await.store(&options).await, ())
+    });
+}
+
+#[test]
+fn it_meets_its_obligations_under_read_committed() {
+    let Some(server) = shared() else { return };
+    meets_its_obligations(server, LEVELS[0]);
+}
+
+#[test]
+fn it_meets_its_obligations_under_repeatable_read() {
+    let Some(server) = shared() else { return };
+    meets_its_obligations(server, LEVELS[1]);
+}
+
+#[test]
+fn it_meets_its_obligations_under_serializable() {
+    let Some(server) = shared() else { return };
+    meets_its_obligations(server, LEVELS[2]);
+}
