@@ -308,7 +308,7 @@ impl Server {
         let name = format!("space_{}", NEXT.fetch_add(1, Relaxed));
         let client = self.client().await;
         client.batch_execute(&format!("CREATE SCHEMA {name}")).await.unwrap();
-        Space { port: self.port, name }
+        Space { port: self.port, route: self.port, name }
     }
 
     /// Stops the server at once, as a crash would.
@@ -355,25 +355,42 @@ pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
 /// A schema on a server, with tables of its own.
 #[derive(Clone)]
 pub(crate) struct Space {
-    pub(crate) port: u16,
+    port: u16,
+    /// Where stores connect to: the server, or what forwards to it.
+    route: u16,
     pub(crate) name: String,
 }
 
 impl Space {
+    /// The same schema, for stores that connect to another port.
+    pub(crate) fn via(&self, route: u16) -> Self {
+        Self { route, ..self.clone() }
+    }
+
+    /// The port of the server.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres")
     }
 
     pub(crate) fn url_of(&self, user: &str) -> String {
-        let Self { port, name } = self;
+        self.url_to(user, self.route)
+    }
+
+    fn url_to(&self, user: &str, port: u16) -> String {
+        let name = &self.name;
         format!(
             "postgres://{user}@127.0.0.1:{port}/postgres?sslmode=disable\
              &options=-csearch_path%3D{name}"
         )
     }
 
+    /// A connection to the server itself.
     pub(crate) async fn client(&self) -> Client {
-        client(&self.url()).await
+        client(&self.url_to("postgres", self.port)).await
     }
 
     /// A store that was migrated.

@@ -129,8 +129,8 @@ fn only_what_databases_have_in_common_is_asked_for() {
 
 /// The manager of a space, and the proxy before it.
 async fn observed(space: &Space) -> (AsyncCredentialManager<PostgresStore>, Proxy) {
-    let proxy = Proxy::start(space.port).await;
-    let behind = Space { port: proxy.port(), name: space.name.clone() };
+    let proxy = Proxy::start(space.port()).await;
+    let behind = space.via(proxy.port());
     let store = behind.store(&PostgresOptions::new().max_connections(1)).await;
     (AsyncCredentialManager::new(name(ACCOUNT), store), proxy)
 }
