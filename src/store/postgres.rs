@@ -206,7 +206,7 @@ fn state(record: &UserRecord) -> (Uuid, i64) {
 }
 
 fn record(row: &Row) -> Result<Arc<UserRecord>, PostgresError> {
-    let bytes: Option<&[u8]> = row.try_get(0).map_err(PostgresError::of_column)?;
+    let bytes: Option<&[u8]> = row.try_get(0).map_err(|error| PostgresError::of_column(&error))?;
     let bytes = bytes.ok_or(PostgresError::Index)?;
     UserRecord::decode(bytes).map(Arc::new).map_err(PostgresError::Record)
 }

@@ -239,6 +239,37 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
     });
 }
 
+/// The server would wait for the lock, and then for the next one.
+#[test]
+fn a_read_that_is_given_up_is_cancelled() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let client = space.client().await;
+        for dropped in [true, false] {
+            let patience = if dropped { PATIENCE } else { Duration::from_millis(500) };
+            let iam = manager(&space, &PostgresOptions::new().answer_timeout(patience)).await;
+            client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
+            if dropped {
+                let reading = tokio::spawn({
+                    let iam = iam.clone();
+                    async move { iam.user(&name("anika")).await }
+                });
+                wait_for(&space, &client, 1).await;
+                reading.abort();
+                assert!(reading.await.unwrap_err().is_cancelled());
+            } else {
+                let error = reading(&iam).await;
+                assert!(matches!(cause(&error), PostgresError::Unanswered), "{error:?}");
+            }
+            // The lock is still held.
+            wait_for(&space, &client, 0).await;
+            client.batch_execute("COMMIT").await.unwrap();
+            iam.user(&name("anika")).await.unwrap();
+        }
+    });
+}
+
 #[test]
 fn a_statement_that_takes_too_long_did_nothing() {
     let Some(server) = shared() else { return };

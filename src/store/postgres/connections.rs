@@ -7,13 +7,16 @@ use tokio::{
     runtime::Handle,
     time::{sleep, timeout},
 };
-use tokio_postgres::{Error, NoTls, Row, types::ToSql};
+use tokio_postgres::{
+    Error, NoTls, Row,
+    types::{ToSql, Type},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     PostgresError, PostgresOptions,
     error::{Failure, Kind},
-    startup::{SettingsError, StartupSettings},
+    startup::StartupSettings,
     statements::{Schema, Statements, qualify},
 };
 use crate::store::Commit;
@@ -141,10 +144,7 @@ impl Connections {
         let mut sent = false;
         let answer = timeout(self.answer_timeout, async {
             if is_new {
-                self.startup.verify(connection).await.map_err(|error| match error {
-                    SettingsError::Lost(error) => Failure::unusable(error),
-                    SettingsError::Unverified(error) => Failure::of_statement(&error, false),
-                })?;
+                self.verify_settings(connection).await?;
             }
             let prepared = connection.prepare_cached(statement).await;
             let prepared = prepared.map_err(|error| Failure::of_statement(&error, false))?;
@@ -176,6 +176,23 @@ impl Connections {
             in_use.give_back();
         }
         answer
+    }
+
+    /// Fails if a new connection lacks a setting that the URL makes.
+    async fn verify_settings(&self, connection: &ClientWrapper) -> Result<(), Failure> {
+        let names = self.startup.names();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let statement = &self.statements.lost_settings;
+        let rows = connection.query_typed(statement, &[(&names, Type::TEXT_ARRAY)]).await;
+        let rows = rows.map_err(|error| Failure::of_statement(&error, false))?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let lost = match row.try_get(0) {
+            Ok(name) => PostgresError::SettingLost { name },
+            Err(error) => PostgresError::of_column(&error),
+        };
+        Err(Failure::unusable(lost))
     }
 }
 
@@ -231,10 +248,9 @@ pub(super) struct Canceller {
 }
 
 impl Canceller {
-    /// Closes the connection after the request: a pooler forgets a client that is gone, and with it
-    /// which server connection to cancel.
+    /// Closes the connection after the request, which is best effort: if it is lost, the server
+    /// finishes its work.
     fn cancel(self, connection: ClientWrapper) {
-        // Without a runtime, the server finishes its work.
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             let token = connection.cancel_token();
@@ -244,9 +260,7 @@ impl Canceller {
                     None => token.cancel_query(NoTls).await,
                 }
             };
-            // It is a favour to the server: nothing depends on it.
             let _ = timeout(self.timeout, request).await;
-            drop(connection);
         });
     }
 }

@@ -346,8 +346,8 @@ impl PostgresError {
     }
 
     /// A column of an answer could not be read.
-    pub(super) fn of_column(error: tokio_postgres::Error) -> Self {
-        Self::Client(text(&error))
+    pub(super) fn of_column(error: &tokio_postgres::Error) -> Self {
+        Self::Client(text(error))
     }
 }
 

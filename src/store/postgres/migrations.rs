@@ -61,7 +61,8 @@ async fn check_owners(connections: &Connections) -> Result<(), PostgresError> {
     let tables = TABLES.map(|table| connections.qualify(table));
     let rows = connections.read(&connections.statements.owners, &[&tables.as_slice()]).await?;
     let Some(row) = rows.first() else { return Ok(()) };
-    let column = |index| row.try_get::<_, String>(index).map_err(PostgresError::of_column);
+    let column =
+        |index| row.try_get::<_, String>(index).map_err(|error| PostgresError::of_column(&error));
     Err(PostgresError::ForeignTable { table: column(0)?, owner: column(1)? })
 }
 
@@ -72,7 +73,7 @@ async fn version(connections: &Connections) -> Result<u64, PostgresError> {
         rows => rows?,
     };
     let version: Option<i64> = match rows.first() {
-        Some(row) => row.try_get(0).map_err(PostgresError::of_column)?,
+        Some(row) => row.try_get(0).map_err(|error| PostgresError::of_column(&error))?,
         None => None,
     };
     let version = version.and_then(|version| u64::try_from(version).ok()).unwrap_or(0);

@@ -1,13 +1,7 @@
 //! The `options` of a connection URL: settings that the server applies when a connection starts.
 //!
 //! A connection pooler may drop them. So `search_path`, on which the tables depend, is not sent: the
-//! statements name its schema. All other settings are looked up on each new connection.
-
-use std::collections::BTreeMap;
-
-use tokio_postgres::{Client, Error, types::Type};
-
-use super::PostgresError;
+//! statements name its schema. The other settings are verified on each new connection.
 
 /// Settings that each connection is to start with.
 #[derive(Debug, Default)]
@@ -16,13 +10,6 @@ pub(super) struct StartupSettings {
     options: String,
     /// The names of the settings in them.
     names: Vec<String>,
-}
-
-/// Why a connection does not have the settings.
-#[derive(Debug)]
-pub(super) enum SettingsError {
-    Lost(PostgresError),
-    Unverified(Error),
 }
 
 impl StartupSettings {
@@ -58,34 +45,9 @@ impl StartupSettings {
         (!self.options.is_empty()).then_some(&self.options)
     }
 
-    /// Checks that a new connection has the settings: that none of them comes from anywhere else.
-    pub(super) async fn verify(&self, connection: &Client) -> Result<(), SettingsError> {
-        if self.names.is_empty() {
-            return Ok(());
-        }
-        let sources = "SELECT lower(name), source FROM pg_catalog.pg_settings \
-            WHERE lower(name) = ANY ($1)";
-        let rows = connection.query_typed(sources, &[(&self.names, Type::TEXT_ARRAY)]).await;
-        let rows = rows.map_err(SettingsError::Unverified)?;
-        let mut found = BTreeMap::new();
-        for row in &rows {
-            let name: &str = row.try_get(0).map_err(SettingsError::Unverified)?;
-            let source: &str = row.try_get(1).map_err(SettingsError::Unverified)?;
-            found.insert(name, source);
-        }
-        for name in &self.names {
-            let is_set = match found.get(&**name) {
-                // By the options, or by a pooler in their place.
-                Some(source) => ["client", "session"].contains(source),
-                // The server rejects a setting that it does not know, unless it has a prefix.
-                None => !name.contains('.'),
-            };
-            if !is_set {
-                let name = name.clone();
-                return Err(SettingsError::Lost(PostgresError::SettingLost { name }));
-            }
-        }
-        Ok(())
+    /// The names of the settings that are sent.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
     }
 }
 

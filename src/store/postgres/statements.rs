@@ -40,6 +40,7 @@ statements! {
     remove,
     version,
     owners,
+    lost_settings,
     create_schema,
     create_users,
     create_keys,
