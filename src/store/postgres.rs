@@ -1,36 +1,24 @@
-use std::{fmt, ops::Bound, sync::Arc, time::Duration};
+use std::{fmt, ops::Bound, sync::Arc};
 
-use deadpool_postgres::{Object, Pool};
-use tokio::time::{sleep, timeout};
+use deadpool_postgres::Pool;
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
+use self::connections::Connections;
 pub use self::{
     error::PostgresError,
     options::{Isolation, PostgresOptions},
 };
-use self::{
-    error::{Failure, Kind},
-    statements::{
-        FIND, REGISTER, REMOVE, REPLACE, REPLACE_AND_CLAIM, REPLACE_AND_EXCHANGE, REPLACE_AND_MOVE,
-        REPLACE_AND_RELEASE, SCAN,
-    },
-};
-use crate::{
-    record::{UserRecord, codec::DecodeError, key::Key},
-    store::{
-        AsyncStore,
-        change::{Change, CommitOutcome},
-        scan_range::ScanRange,
-    },
-    store_error::StoreError,
-};
+use super::{AsyncStore, Change, Commit, DecodeError, Key, Range, StoreError, UserRecord};
 
+mod connections;
 mod error;
+mod migrations;
 mod options;
-mod schema;
+mod startup;
 mod statements;
 mod tls;
+mod url;
 
 /// Keeps everything in a PostgreSQL database, which any number of processes on any number of
 /// machines share.
@@ -108,19 +96,33 @@ impl PostgresStore {
     /// in or has no such database, the connection cannot be encrypted as it should be, or a later
     /// release made the schema: each by a variant of its own.
     pub async fn connect_with(options: &PostgresOptions, url: &str) -> Result<Self, PostgresError> {
-        let connections =
-            Connections { pool: options.pool(url)?, patience: options.answer_timeout };
-        schema::check(&connections).await?;
+        let connections = options.connect(url)?;
+        migrations::check(&connections).await?;
         Ok(Self(connections))
     }
 
-    /// Uses a pool of one's own, with its limits, its encryption and its settings of connections. It
-    /// must lead to the primary, for which `TargetSessionAttrs::ReadWrite` sees, and connections must
-    /// keep the statements that are prepared on them.
+    /// Uses a pool, with its own limits, encryption and settings. It must lead to the primary, which
+    /// `TargetSessionAttrs::ReadWrite` ensures.
+    ///
+    /// The options are those of [`from_pool_with`](Self::from_pool_with) without a schema and without
+    /// a statement timeout.
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
-        let patience = PostgresOptions::default().answer_timeout;
-        Self(Connections { pool, patience })
+        let options = PostgresOptions::new().statement_timeout(None);
+        Self(Connections::new(pool, None, &options))
+    }
+
+    /// Uses a pool, with the [schema](PostgresOptions::schema), the [isolation
+    /// level](PostgresOptions::isolation), the [statement
+    /// timeout](PostgresOptions::statement_timeout) and the [answer
+    /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect, which
+    /// the pool does. A read whose answer is late is not cancelled.
+    ///
+    /// # Errors
+    ///
+    /// [`PostgresError::SchemaName`].
+    pub fn from_pool_with(options: &PostgresOptions, pool: Pool) -> Result<Self, PostgresError> {
+        Ok(Self(Connections::new(pool, options.own_schema()?, options)))
     }
 
     /// Makes the tables, or brings those of an earlier release up to date. Nothing is done where
@@ -134,7 +136,7 @@ impl PostgresStore {
     /// [`PostgresError::LaterSchema`], and nothing is changed, if a later release made the schema;
     /// otherwise what the server reports.
     pub async fn migrate(&self) -> Result<(), PostgresError> {
-        schema::migrate(&self.0).await
+        migrations::migrate(&self.0).await
     }
 
     async fn read(
@@ -146,14 +148,18 @@ impl PostgresStore {
         rows.iter().map(record).collect()
     }
 
-    async fn make(&self, change: &Change) -> Result<CommitOutcome, PostgresError> {
+    async fn make(&self, change: &Change) -> Result<Commit, PostgresError> {
+        let statements = &self.0.statements;
         let encode = |key: Key<'_>| key.encode();
         let released: Vec<_> = change.released().map(encode).collect();
         let claimed: Vec<_> = change.claimed().map(encode).collect();
         let Some(after) = change.record() else {
             let Some(before) = change.previous() else { return Ok(CommitOutcome::Applied) };
             let (id, revision) = state(before);
-            return self.0.write(REMOVE, &[&id, &revision, &released], CommitOutcome::Stale).await;
+            return self
+                .0
+                .write(&statements.remove, &[&id, &revision, &released], Commit::Stale)
+                .await;
         };
         let (id, revision) = state(after);
         let (name, record) = (after.name().as_str(), after.encode());
@@ -163,24 +169,28 @@ impl PostgresStore {
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];
             // Whoever has the id has registered before, under this name or one that came later.
-            return self.0.write(REGISTER, &parameters, CommitOutcome::KeyTaken).await;
+            return self.0.write(&statements.register, &parameters, Commit::KeyTaken).await;
         };
         let (id, from) = state(before);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
             vec![&id, &from, &name, &revision, &credentials, &record];
         let statement = match (released.len(), claimed.len()) {
-            (0, 0) => REPLACE,
+            (0, 0) => &statements.replace,
             (0, _) => {
                 parameters.push(&claimed);
-                REPLACE_AND_CLAIM
+                &statements.replace_and_claim
             }
             (_, 0) => {
                 parameters.push(&released);
-                REPLACE_AND_RELEASE
+                &statements.replace_and_release
             }
             (some, others) => {
                 parameters.extend([&released as &(dyn ToSql + Sync), &claimed]);
-                if some == others { REPLACE_AND_MOVE } else { REPLACE_AND_EXCHANGE }
+                if some == others {
+                    &statements.replace_and_move
+                } else {
+                    &statements.replace_and_exchange
+                }
             }
         };
         self.0.write(statement, &parameters, CommitOutcome::Stale).await
@@ -196,15 +206,15 @@ fn state(record: &UserRecord) -> (Uuid, i64) {
 }
 
 fn record(row: &Row) -> Result<Arc<UserRecord>, PostgresError> {
-    let bytes: Option<&[u8]> =
-        row.try_get(0).map_err(|error| PostgresError::Client(error.to_string()))?;
+    let bytes: Option<&[u8]> = row.try_get(0).map_err(|error| PostgresError::of_column(&error))?;
     let bytes = bytes.ok_or(PostgresError::Index)?;
     UserRecord::decode(bytes).map(Arc::new).map_err(PostgresError::Record)
 }
 
 impl AsyncStore for PostgresStore {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        let found = self.read(FIND, &[&key.encode()]).await.map_err(StoreError::new)?;
+        let found =
+            self.read(&self.0.statements.find, &[&key.encode()]).await.map_err(StoreError::new)?;
         Ok(found.into_iter().next())
     }
 
@@ -227,7 +237,7 @@ impl AsyncStore for PostgresStore {
             return Ok(Vec::new());
         };
         let limit = i64::try_from(range.limit()).unwrap_or(i64::MAX);
-        self.read(SCAN, &[&start, &end, &limit]).await.map_err(StoreError::new)
+        self.read(&self.0.statements.scan, &[&start, &end, &limit]).await.map_err(StoreError::new)
     }
 }
 
@@ -235,131 +245,4 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore").field("pool", &self.0.pool.status()).finish_non_exhaustive()
     }
-}
-
-/// The pool, and how statements are sent over it.
-#[derive(Clone)]
-struct Connections {
-    pool: Pool,
-    /// How long to wait for an answer.
-    patience: Duration,
-}
-
-/// How often a statement is begun that other transactions cross.
-const ATTEMPTS: u32 = 64;
-/// How often one is begun that only reads, and loses its connection.
-const CONNECTIONS: u32 = 2;
-
-impl Connections {
-    /// Sends a statement that changes nothing, as often as it takes.
-    async fn read(
-        &self,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, PostgresError> {
-        let (mut attempt, mut lost) = (0, 0);
-        loop {
-            let failure = match self.attempt(statement, parameters).await {
-                Ok(rows) => return Ok(rows),
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            let late = matches!(failure.error, PostgresError::Unanswered);
-            match failure.kind {
-                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
-                // The next connection is a new one.
-                Kind::Broken if !late && lost + 1 < CONNECTIONS => {
-                    lost += 1;
-                }
-                _ => return Err(failure.error),
-            }
-        }
-    }
-
-    /// Sends a statement that makes a change, until it is made or cannot be made. One without a row
-    /// did nothing, which means `otherwise`.
-    async fn write(
-        &self,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-        otherwise: CommitOutcome,
-    ) -> Result<CommitOutcome, PostgresError> {
-        let mut attempt = 0;
-        loop {
-            let failure = match self.attempt(statement, parameters).await {
-                Ok(rows) if rows.is_empty() => return Ok(otherwise),
-                Ok(_) => return Ok(CommitOutcome::Applied),
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            match failure.kind {
-                // The index is all that has a unique constraint and is not asked first. It was
-                // reached, and so the record was the one that the change starts from.
-                Kind::Taken => return Ok(CommitOutcome::KeyTaken),
-                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
-                _ if failure.perhaps_done => {
-                    return Err(PostgresError::Unknown(Box::new(failure.error)));
-                }
-                _ => return Err(failure.error),
-            }
-        }
-    }
-
-    /// Sends a statement once.
-    async fn attempt(
-        &self,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Failure> {
-        let connection = self.pool.get().await;
-        let connection =
-            connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
-        let mut in_use = InUse(None);
-        let connection = in_use.0.insert(connection);
-        let mut sent = false;
-        let answer = timeout(self.patience, async {
-            let prepared = connection.prepare_cached(statement).await?;
-            sent = true;
-            connection.query(&prepared, parameters).await
-        });
-        let answer = match answer.await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(Failure::of_statement(&error, sent)),
-            Err(_) => Err(Failure::unanswered(sent)),
-        };
-        if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
-            // What broke this one may have broken those that wait for somebody, which nobody notices
-            // before they are used. Who tries again shall have a new one.
-            self.pool.retain(|_, _| false);
-        } else {
-            in_use.give_back();
-        }
-        answer
-    }
-}
-
-/// A connection that a statement is sent over. It is closed, and nobody else has it, unless it is
-/// given back: whoever waits for the answer may stop to, and the server would be at work on that
-/// statement while the next one waits.
-struct InUse(Option<Object>);
-
-impl InUse {
-    /// Leaves it to the others. The answer arrived whole.
-    fn give_back(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        drop(self.0.take().map(Object::take));
-    }
-}
-
-/// Lets others finish: not at all before the second attempt, and longer before each that follows.
-async fn pause(attempt: u32) {
-    let longest = 1_u32 << attempt.saturating_sub(1).min(6);
-    // Without a random number all wait for as long, which is no worse than not to wait.
-    let random = getrandom::u32().unwrap_or(longest / 2) % longest;
-    sleep(Duration::from_millis(random.into())).await;
 }

@@ -31,7 +31,7 @@ use std::{
 };
 
 use service_specific_credentials::store::{
-    AsyncStore as _, Change, CommitOutcome, Key, PostgresOptions, PostgresStore, ScanRange, Store,
+    AsyncStore as _, Change, Commit, Isolation, Key, PostgresOptions, PostgresStore, Range, Store,
     StoreError, UserRecord,
 };
 use tokio::runtime::{Builder, Runtime};
@@ -122,7 +122,12 @@ impl Installation {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.programs.join(program));
+        self.unprivileged(&self.programs.join(program))
+    }
+
+    /// A program that runs as the user of the server.
+    pub(crate) fn unprivileged(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         // The messages that are waited for are English.
         command.env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
         if let Some((user, group)) = self.user {
@@ -138,7 +143,7 @@ impl Installation {
     }
 
     /// A new folder that the server's user owns.
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
@@ -222,8 +227,8 @@ impl Installation {
             }
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             let log = Arc::new(Mutex::new(String::new()));
-            if follow(&mut child, &log) {
-                let guarded = guard(&folder, child.id());
+            if follow(&mut child, &log, "ready to accept") {
+                let guarded = guard(&folder, child.id(), "QUIT");
                 return Server { folder, port, child: Mutex::new(child), log, _guarded: guarded };
             }
             child.wait().unwrap();
@@ -234,14 +239,18 @@ impl Installation {
     }
 }
 
-/// Reads what a server says, and returns whether it came to accept connections.
-fn follow(child: &mut Child, log: &Arc<Mutex<String>>) -> bool {
+/// Reads the log of a server, and returns whether it came to say that it is ready.
+pub(crate) fn follow(
+    child: &mut Child,
+    log: &Arc<Mutex<String>>,
+    ready_line: &'static str,
+) -> bool {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (ready, is_ready) = mpsc::channel();
     let log = Arc::clone(log);
     thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
-            if line.contains("ready to accept") {
+            if line.contains(ready_line) {
                 let _ = ready.send(());
             }
             let mut log = log.lock().unwrap();
@@ -253,12 +262,13 @@ fn follow(child: &mut Child, log: &Arc<Mutex<String>>) -> bool {
     is_ready.recv_timeout(PATIENCE).is_ok()
 }
 
-/// Starts a shell that stops the server and removes its folder once this process has ended.
-fn guard(folder: &Path, server: u32) -> ChildStdin {
-    const SCRIPT: &str = "trap '' INT HUP TERM; read -r _; kill -QUIT \"$1\" 2>/dev/null
+/// Starts a shell that stops the server by a signal and removes its folder once this process has
+/// ended.
+pub(crate) fn guard(folder: &Path, server: u32, signal: &str) -> ChildStdin {
+    const SCRIPT: &str = "trap '' INT HUP TERM; read -r _; kill -\"$3\" \"$1\" 2>/dev/null
         while kill -0 \"$1\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$2\"";
     let mut guardian = Command::new("sh");
-    guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]).arg(folder);
+    guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]).arg(folder).arg(signal);
     let quiet = guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     // Not in the group that a terminal interrupts.
     let mut guardian = quiet.process_group(0).spawn().unwrap();
@@ -308,7 +318,7 @@ impl Server {
         let name = format!("space_{}", NEXT.fetch_add(1, Relaxed));
         let client = self.client().await;
         client.batch_execute(&format!("CREATE SCHEMA {name}")).await.unwrap();
-        Space { port: self.port, name }
+        Space { port: self.port, route: self.port, name, isolation: None }
     }
 
     /// Stops the server at once, as a crash would.
@@ -355,25 +365,60 @@ pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
 /// A schema on a server, with tables of its own.
 #[derive(Clone)]
 pub(crate) struct Space {
-    pub(crate) port: u16,
+    port: u16,
+    /// Where stores connect to: the server, or what forwards to it.
+    route: u16,
     pub(crate) name: String,
+    /// The isolation level of transactions that name none, if it is not the server's.
+    isolation: Option<Isolation>,
 }
 
 impl Space {
+    /// The same schema, for stores that connect to another port.
+    pub(crate) fn via(&self, route: u16) -> Self {
+        Self { route, ..self.clone() }
+    }
+
+    /// The same schema, for stores whose sessions have another default isolation level. Not behind a
+    /// pooler, which accepts no such setting.
+    pub(crate) fn isolated(&self, level: Isolation) -> Self {
+        Self { isolation: Some(level), ..self.clone() }
+    }
+
+    /// The port of the server.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres")
     }
 
     pub(crate) fn url_of(&self, user: &str) -> String {
-        let Self { port, name } = self;
+        self.url_to(user, self.route)
+    }
+
+    fn url_to(&self, user: &str, port: u16) -> String {
+        let name = &self.name;
+        let isolation = match self.isolation {
+            None => "",
+            Some(Isolation::RepeatableRead) => r"repeatable\%20read",
+            Some(Isolation::Serializable) => "serializable",
+            Some(_) => r"read\%20committed",
+        };
+        let isolation = match isolation {
+            "" => String::new(),
+            level => format!("%20-cdefault_transaction_isolation%3D{level}"),
+        };
         format!(
             "postgres://{user}@127.0.0.1:{port}/postgres?sslmode=disable\
-             &options=-csearch_path%3D{name}"
+             &options=-csearch_path%3D{name}{isolation}"
         )
     }
 
+    /// A connection to the server itself.
     pub(crate) async fn client(&self) -> Client {
-        client(&self.url()).await
+        client(&self.url_to("postgres", self.port)).await
     }
 
     /// A store that was migrated.

@@ -45,9 +45,9 @@ fn cause(error: &StoreError) -> &PostgresError {
 
 impl Scene {
     async fn set(space: Space, options: &PostgresOptions) -> Self {
-        let proxy = Proxy::start(space.port).await;
+        let proxy = Proxy::start(space.port()).await;
         let direct = AsyncCredentialManager::new(name(ACCOUNT), space.store(options).await);
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let behind = space.via(proxy.port());
         let url = format!("{}&application_name={}", behind.url(), space.name);
         let options = options.clone().max_connections(1);
         let store = PostgresStore::connect_with(&options, &url).await.unwrap();

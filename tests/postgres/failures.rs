@@ -70,7 +70,7 @@ fn urls_that_are_none_are_not_repeated() {
             "host=localhost password=a hunter2",
         ] {
             let error = refused(url, &PostgresOptions::new()).await;
-            assert!(matches!(error, PostgresError::Url), "{url}: {error:?}");
+            assert!(matches!(error, PostgresError::Url { .. }), "{url}: {error:?}");
             assert!(!error.is_retryable());
         }
     });
@@ -113,7 +113,7 @@ fn whom_the_server_does_not_let_in_learns_why() {
             )
             .await
             .unwrap();
-        let port = space.port;
+        let port = space.port();
         let options = PostgresOptions::new();
         let url = |who: &str, rest: &str| format!("postgres://{who}@127.0.0.1:{port}/{rest}");
 
@@ -173,8 +173,8 @@ fn a_failing_server_is_no_refusal() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let iam = manager(&behind, &PostgresOptions::new()).await;
         proxy.close();
         proxy.cut_after(crate::proxy::Direction::ToServer, 0);
@@ -218,8 +218,8 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let iam = manager(&behind, &PostgresOptions::new().max_connections(1)).await;
         assert_eq!(proxy.connections(), 1);
         let client = space.client().await;
@@ -236,6 +236,37 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
         assert_eq!(proxy.connections(), 2);
         client.batch_execute("COMMIT").await.unwrap();
         space.check().await;
+    });
+}
+
+/// The server would wait for the lock, and then for the next one.
+#[test]
+fn a_read_that_is_given_up_is_cancelled() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let client = space.client().await;
+        for dropped in [true, false] {
+            let patience = if dropped { PATIENCE } else { Duration::from_millis(500) };
+            let iam = manager(&space, &PostgresOptions::new().answer_timeout(patience)).await;
+            client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
+            if dropped {
+                let reading = tokio::spawn({
+                    let iam = iam.clone();
+                    async move { iam.user(&name("anika")).await }
+                });
+                wait_for(&space, &client, 1).await;
+                reading.abort();
+                assert!(reading.await.unwrap_err().is_cancelled());
+            } else {
+                let error = reading(&iam).await;
+                assert!(matches!(cause(&error), PostgresError::Unanswered), "{error:?}");
+            }
+            // The lock is still held.
+            wait_for(&space, &client, 0).await;
+            client.batch_execute("COMMIT").await.unwrap();
+            iam.user(&name("anika")).await.unwrap();
+        }
     });
 }
 
@@ -267,8 +298,8 @@ fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let options =
             PostgresOptions::new().max_connections(1).answer_timeout(Duration::from_millis(300));
         let iam = manager(&behind, &options).await;
@@ -346,8 +377,8 @@ fn reading_makes_up_for_a_pool_of_lost_connections() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let iam = manager(&behind, &PostgresOptions::new().max_connections(IDLE)).await;
         // Each look-up needs a connection of its own, since none is answered yet.
         let client = space.client().await;
@@ -386,7 +417,7 @@ fn a_server_that_takes_no_changes_is_not_read_from() {
             assert!(error.is_retryable());
         }
         let error = refused(&format!("{url}&target_session_attrs=read-only"), &options).await;
-        assert!(matches!(error, PostgresError::Url), "{error:?}");
+        assert!(matches!(error, PostgresError::Url { .. }), "{error:?}");
     });
 }
 
@@ -444,7 +475,7 @@ fn a_connection_that_lost_its_statements_is_not_used_again() {
         forget(&format!("NOT {reads}")).await;
         let error = iam.reset(&name("anika"), issued.id()).await.unwrap_err();
         let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
-        assert!(matches!(cause(&source), PostgresError::ConnectionLost), "{source:?}");
+        assert!(matches!(cause(&source), PostgresError::StatementsLost), "{source:?}");
         assert!(cause(&source).is_retryable());
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();

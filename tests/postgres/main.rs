@@ -25,13 +25,18 @@ mod database;
 mod emulator;
 mod failover;
 mod failures;
+#[path = "postgres/pgbouncer.rs"]
+mod pgbouncer;
+#[path = "postgres/poolers.rs"]
+mod poolers;
+#[path = "postgres/programs.rs"]
 mod programs;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod races;
 mod statements;
 
-use crate::database::{Server, runtime, shared};
+use database::{Server, Space, runtime, shared};
 use service_specific_credentials::{
     store::{Isolation, PostgresOptions},
     testing::Suite,
@@ -40,32 +45,53 @@ use service_specific_credentials::{
 const LEVELS: [Isolation; 3] =
     [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
 
+/// Where stores connect to: a server, or a pooler before it.
+struct Place<'a> {
+    server: &'a Server,
+    pooler: Option<u16>,
+}
+
+impl<'a> Place<'a> {
+    const fn direct(server: &'a Server) -> Self {
+        Self { server, pooler: None }
+    }
+
+    /// An empty schema. Without a pooler, `level` is the default of its stores' sessions.
+    async fn space(&self, level: Isolation) -> Space {
+        let space = self.server.space().await;
+        match self.pooler {
+            Some(port) => space.via(port),
+            None => space.isolated(level),
+        }
+    }
+}
+
 /// Puts the store through the suite. Each obligation is tried on tables of its own.
-fn meets_its_obligations(server: &Server, level: Isolation) {
+fn meets_its_obligations(place: &Place<'_>, level: Isolation) {
     let within = |work: &mut dyn FnMut()| {
         let _entered = runtime().enter();
         work();
     };
     Suite::new().within(within).test(async || {
         let options = PostgresOptions::new().isolation(level);
-        (server.space().await.store(&options).await, ())
+        (place.space(level).await.store(&options).await, ())
     });
 }
 
 #[test]
 fn it_meets_its_obligations_under_read_committed() {
     let Some(server) = shared() else { return };
-    meets_its_obligations(server, LEVELS[0]);
+    meets_its_obligations(&Place::direct(server), LEVELS[0]);
 }
 
 #[test]
 fn it_meets_its_obligations_under_repeatable_read() {
     let Some(server) = shared() else { return };
-    meets_its_obligations(server, LEVELS[1]);
+    meets_its_obligations(&Place::direct(server), LEVELS[1]);
 }
 
 #[test]
 fn it_meets_its_obligations_under_serializable() {
     let Some(server) = shared() else { return };
-    meets_its_obligations(server, LEVELS[2]);
+    meets_its_obligations(&Place::direct(server), LEVELS[2]);
 }

@@ -11,12 +11,16 @@ use service_specific_credentials::{
 use tokio::sync::Barrier;
 
 use crate::{
-    LEVELS,
+    LEVELS, Place,
     common::{ACCOUNT, CODECOMMIT, name},
     database::{Space, shared, wait, wait_for},
 };
 
 const CALLERS: usize = 16;
+
+/// The races that are also run through a connection pooler.
+pub(crate) const RACES: [fn(&Place<'_>); 5] =
+    [creates_for_one_user, crossing_renames, cancelled_rename, migrations, stale_change];
 
 fn manager(store: PostgresStore) -> AsyncCredentialManager<PostgresStore> {
     AsyncCredentialManager::new(name(ACCOUNT), store)
@@ -38,9 +42,13 @@ async fn callers(
 #[test]
 fn sixteen_connections_creating_for_one_user_make_two() {
     let Some(server) = shared() else { return };
+    creates_for_one_user(&Place::direct(server));
+}
+
+fn creates_for_one_user(place: &Place<'_>) {
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let callers = callers(&space, &PostgresOptions::new().isolation(level)).await;
             for round in 0..10 {
                 let user: UserName = name(&format!("user-{round}"));
@@ -79,11 +87,15 @@ fn sixteen_connections_creating_for_one_user_make_two() {
 /// for the other's.
 #[test]
 fn renames_that_cross_are_both_answered() {
-    const ROUNDS: usize = 20;
     let Some(server) = shared() else { return };
+    crossing_renames(&Place::direct(server));
+}
+
+fn crossing_renames(place: &Place<'_>) {
+    const ROUNDS: usize = 20;
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let options = PostgresOptions::new().isolation(level);
             let iam = manager(space.store(&options).await);
             let (left, right): (UserName, UserName) = (name("left"), name("right"));
@@ -115,9 +127,13 @@ fn renames_that_cross_are_both_answered() {
 #[test]
 fn a_change_that_the_server_gives_up_is_started_over() {
     let Some(server) = shared() else { return };
+    cancelled_rename(&Place::direct(server));
+}
+
+fn cancelled_rename(place: &Place<'_>) {
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let iam = manager(space.store(&PostgresOptions::new().isolation(level)).await);
             let (left, right): (UserName, UserName) = (name("left"), name("right"));
             iam.register_user(&left).await.unwrap();
@@ -152,9 +168,13 @@ fn a_change_that_the_server_gives_up_is_started_over() {
 #[test]
 fn many_processes_migrate_at_once() {
     let Some(server) = shared() else { return };
+    migrations(&Place::direct(server));
+}
+
+fn migrations(place: &Place<'_>) {
     wait(async {
         for _ in 0..10 {
-            let space = server.space().await;
+            let space = place.space(LEVELS[0]).await;
             let mut stores = Vec::new();
             for _ in 0..CALLERS {
                 let options = PostgresOptions::new().max_connections(1);
@@ -225,9 +245,13 @@ fn the_schema_of_a_later_release_is_refused_and_left_alone() {
 #[test]
 fn a_change_that_waited_for_another_is_stale() {
     let Some(server) = shared() else { return };
+    stale_change(&Place::direct(server));
+}
+
+fn stale_change(place: &Place<'_>) {
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let iam = manager(space.store(&PostgresOptions::new().isolation(level)).await);
             let user: UserName = name("anika");
             iam.register_user(&user).await.unwrap();

@@ -1,11 +1,14 @@
 //! What is sent: which statements, how often, and what they cost the server.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bound, path::Path};
+use std::{
+    collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bound, path::Path,
+    time::Duration,
+};
 
 use serde_json::Value;
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, ListRequest, ListUsersRequest, MaxItems, ServiceName, UserName,
-    store::{Listing, PostgresOptions, PostgresStore, ScanRange},
+    AsyncCredentialManager, Error, ListRequest, MaxItems, ServiceName, UserName,
+    store::{Isolation, Listing, PostgresOptions, PostgresStore, Range},
 };
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -98,8 +101,15 @@ fn only_what_databases_have_in_common_is_asked_for() {
             let allowed = *missing == "DO" && has("CONFLICT") && has("NOTHING");
             assert!(allowed || !has(missing), "{file} has {missing}");
         }
-        let advisory =
-            words.iter().any(|word| word.starts_with("PG_") || word.contains("ADVISORY"));
+        // Whose the tables are, and where settings come from, is in the catalogue.
+        let is_catalogue = |word: &str| match &*file {
+            "owners.sql" => ["PG_CATALOG", "PG_CLASS", "PG_ROLES"].contains(&word),
+            "lost_settings.sql" => ["PG_CATALOG", "PG_SETTINGS"].contains(&word),
+            _ => false,
+        };
+        let advisory = words.iter().any(|word| {
+            word.contains("ADVISORY") || (word.starts_with("PG_") && !is_catalogue(word))
+        });
         assert!(!advisory, "{file} calls what PostgreSQL alone has");
         let locks = words.windows(2).any(|pair| pair == ["FOR", "UPDATE"]);
         assert!(!locks, "{file} asks for a lock");
@@ -127,10 +137,16 @@ fn only_what_databases_have_in_common_is_asked_for() {
     }
 }
 
+/// The statements as they are in the files: without the schema of a space.
+fn without_schema(space: &Space, statements: Vec<String>) -> Vec<String> {
+    let schema = format!("\"{}\".", space.name);
+    statements.into_iter().map(|statement| statement.replace(&schema, "")).collect()
+}
+
 /// The manager of a space, and the proxy before it.
 async fn observed(space: &Space) -> (AsyncCredentialManager<PostgresStore>, Proxy) {
-    let proxy = Proxy::start(space.port).await;
-    let behind = Space { port: proxy.port(), name: space.name.clone() };
+    let proxy = Proxy::start(space.port()).await;
+    let behind = space.via(proxy.port());
     let store = behind.store(&PostgresOptions::new().max_connections(1)).await;
     (AsyncCredentialManager::new(name(ACCOUNT), store), proxy)
 }
@@ -193,6 +209,10 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("a refusal", 1, &mut sent);
         }
 
+        // Each names its tables in full.
+        let is_bare = |statement: &String| statement.contains(" credential_");
+        assert!(!sent.iter().any(is_bare), "{sent:?}");
+        let mut sent = without_schema(&space, sent);
         // All that was sent are the statements that another test reads, and all of them were, but
         // for the one that no manager needs.
         sent.sort();
@@ -200,7 +220,8 @@ fn operations_take_as_many_round_trips_as_they_must() {
         sent.dedup();
         assert_eq!(sent.len(), count, "none is prepared twice");
         let migrating = ["create_keys.sql", "create_schema.sql", "create_users.sql"];
-        let migrating = [&migrating[..], &["finish_migration.sql", "version.sql"]].concat();
+        let others = ["finish_migration.sql", "lost_settings.sql", "owners.sql", "version.sql"];
+        let migrating = [&migrating[..], &others].concat();
         let mut expected: Vec<String> = files()
             .into_iter()
             .filter(|(file, _)| file != "replace_and_exchange.sql")
@@ -209,6 +230,54 @@ fn operations_take_as_many_round_trips_as_they_must() {
             .collect();
         expected.sort();
         assert_eq!(sent, expected);
+    });
+}
+
+/// A session may be shared by a pooler, and so nothing is set on it.
+#[test]
+fn a_change_carries_its_settings_and_a_read_has_none() {
+    let Some(server) = shared() else { return };
+    let options = PostgresOptions::new();
+    let serializable = options.clone().isolation(Isolation::Serializable);
+    wait(async {
+        for (options, begin) in [
+            (options.clone(), Some("BEGIN; SET LOCAL statement_timeout = 10000")),
+            (options.clone().statement_timeout(None), None),
+            (
+                serializable.clone().statement_timeout(Duration::from_millis(7)),
+                Some("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL statement_timeout = 7"),
+            ),
+            (serializable.statement_timeout(None), Some("BEGIN ISOLATION LEVEL SERIALIZABLE")),
+            (
+                options.isolation(Isolation::RepeatableRead).statement_timeout(None),
+                Some("BEGIN ISOLATION LEVEL REPEATABLE READ"),
+            ),
+        ] {
+            let space = server.space().await;
+            let proxy = Proxy::start(space.port()).await;
+            let store = space.via(proxy.port()).store(&options.max_connections(1)).await;
+            let iam = AsyncCredentialManager::new(name(ACCOUNT), store);
+            proxy.take_transactions();
+            iam.register_user(&name("anika")).await.unwrap();
+            let expected = begin.map_or(vec![], |begin| vec![begin, "COMMIT"]);
+            assert_eq!(proxy.take_transactions(), expected);
+            iam.user(&name("anika")).await.unwrap();
+            assert!(proxy.take_transactions().is_empty());
+            let (_, sent) = proxy.take();
+            assert!(!sent.iter().any(|statement| words(statement)[0] == "SET"), "{sent:?}");
+        }
+    });
+}
+
+#[test]
+fn a_change_and_its_settings_are_one_round_trip() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let (iam, proxy) = observed(&space).await;
+        proxy.hold_transactions();
+        iam.register_user(&name("anika")).await.unwrap();
+        assert_eq!(proxy.take_transactions().last().unwrap(), "COMMIT");
     });
 }
 
@@ -222,7 +291,7 @@ fn migrating_sends_the_statements_of_files_alone() {
         // Whether the server takes changes.
         let (first, sent) = sent.split_first().unwrap();
         assert_eq!(first, "SHOW transaction_read_only");
-        let known = files();
+        let (known, sent) = (files(), without_schema(&space, sent.to_vec()));
         assert!(sent.len() >= 5);
         assert!(sent.iter().all(|sent| known.values().any(|file| file == sent)), "{sent:?}");
     });

@@ -1,0 +1,275 @@
+//! The pool, and how statements are sent over its connections.
+
+use std::{sync::Arc, time::Duration};
+
+use deadpool_postgres::{ClientWrapper, Object, Pool};
+use tokio::{
+    runtime::Handle,
+    time::{sleep, timeout},
+};
+use tokio_postgres::{
+    Error, NoTls, Row,
+    types::{ToSql, Type},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{
+    PostgresError, PostgresOptions,
+    error::{Failure, Kind},
+    startup::StartupSettings,
+    statements::{Schema, Statements, qualify},
+};
+use crate::store::Commit;
+
+/// How many times a statement is sent that conflicts with other transactions.
+const ATTEMPTS: u32 = 64;
+/// How many times a statement is sent that only reads, and whose connection is lost.
+const CONNECTIONS: u32 = 2;
+
+/// What a statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Read,
+    Change,
+}
+
+/// A pool of connections, and the statements for one schema.
+///
+/// Nothing is set on a session, which a connection pooler may give to several clients in turns: a
+/// change is sent in a transaction with its settings, and a read needs none.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pub(super) pool: Pool,
+    pub(super) statements: Arc<Statements>,
+    schema: Option<Schema>,
+    /// How long to wait for the answer to a statement.
+    answer_timeout: Duration,
+    /// Begins the transaction of a change, with the settings of the options. Without settings, the
+    /// statement is a transaction by itself.
+    begin: Option<Arc<str>>,
+    /// How to cancel what the server is at work on.
+    pub(super) canceller: Option<Canceller>,
+    /// What each new connection is expected to have been set up with.
+    pub(super) startup: Arc<StartupSettings>,
+}
+
+impl Connections {
+    /// With the timeout for answers and the settings of changes that the options say.
+    pub(super) fn new(pool: Pool, schema: Option<Schema>, options: &PostgresOptions) -> Self {
+        Self {
+            pool,
+            statements: Arc::new(Statements::new(schema.as_ref())),
+            schema,
+            answer_timeout: options.answer_timeout,
+            begin: options.begin().map(Into::into),
+            canceller: None,
+            startup: Arc::default(),
+        }
+    }
+
+    /// The name of a table, with its schema.
+    pub(super) fn qualify(&self, table: &str) -> String {
+        qualify(table, self.schema.as_ref())
+    }
+
+    /// Sends a statement that changes nothing. Retries after a conflict, and once after a lost
+    /// connection.
+    pub(super) async fn read(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, PostgresError> {
+        let (mut attempt, mut lost) = (0, 0);
+        loop {
+            let failure = match self.attempt(Purpose::Read, statement, parameters).await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            let late = matches!(failure.error, PostgresError::Unanswered);
+            match failure.kind {
+                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
+                // The next connection is a new one.
+                Kind::Broken if !late && lost + 1 < CONNECTIONS => {
+                    lost += 1;
+                }
+                _ => return Err(failure.error),
+            }
+        }
+    }
+
+    /// Sends a statement that makes a change. Retries after a conflict. A statement that returns no
+    /// row has changed nothing, and the result is `otherwise`.
+    pub(super) async fn write(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        otherwise: Commit,
+    ) -> Result<Commit, PostgresError> {
+        let mut attempt = 0;
+        loop {
+            let failure = match self.attempt(Purpose::Change, statement, parameters).await {
+                Ok(rows) if rows.is_empty() => return Ok(otherwise),
+                Ok(_) => return Ok(Commit::Applied),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            match failure.kind {
+                // Only the index has a unique constraint that no statement checks beforehand. The
+                // statement got as far as the index, so the revision was the expected one.
+                Kind::Taken => return Ok(Commit::KeyTaken),
+                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
+                _ if failure.perhaps_done => {
+                    return Err(PostgresError::Unknown(Box::new(failure.error)));
+                }
+                _ => return Err(failure.error),
+            }
+        }
+    }
+
+    /// Sends a statement once.
+    pub(super) async fn attempt(
+        &self,
+        purpose: Purpose,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Failure> {
+        let connection = self.pool.get().await;
+        let connection =
+            connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
+        let is_new = Object::metrics(&connection).recycle_count == 0;
+        let canceller = self.canceller.as_ref().filter(|_| purpose == Purpose::Read);
+        let mut in_use = InUse { connection: None, canceller: canceller.cloned() };
+        let connection = in_use.connection.insert(connection);
+        let mut sent = false;
+        let answer = timeout(self.answer_timeout, async {
+            if is_new {
+                self.verify_settings(connection).await?;
+            }
+            let prepared = connection.prepare_cached(statement).await;
+            let prepared = prepared.map_err(|error| Failure::of_statement(&error, false))?;
+            sent = true;
+            let begin = self.begin.as_ref().filter(|_| purpose == Purpose::Change);
+            let Some(begin) = begin else {
+                let rows = connection.query(&prepared, parameters).await;
+                return rows.map_err(|error| Failure::of_statement(&error, true));
+            };
+            // The order in which these are polled first is the order in which they are sent. All are
+            // sent before the first answer arrives: it is one round trip.
+            let (begun, rows, committed) = tokio::join!(
+                biased;
+                connection.batch_execute(begin),
+                connection.query(&prepared, parameters),
+                connection.batch_execute("COMMIT"),
+            );
+            outcome(begun, rows, committed)
+        });
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::unanswered(sent)),
+        };
+        if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
+            // What broke this connection may have broken the idle ones, which is not noticed before
+            // they are used. The next attempt gets a new one.
+            self.pool.retain(|_, _| false);
+        } else {
+            in_use.give_back();
+        }
+        answer
+    }
+
+    /// Fails if a new connection lacks a setting that the URL makes.
+    async fn verify_settings(&self, connection: &ClientWrapper) -> Result<(), Failure> {
+        let names = self.startup.names();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let statement = &self.statements.lost_settings;
+        let rows = connection.query_typed(statement, &[(&names, Type::TEXT_ARRAY)]).await;
+        let rows = rows.map_err(|error| Failure::of_statement(&error, false))?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let lost = match row.try_get(0) {
+            Ok(name) => PostgresError::SettingLost { name },
+            Err(error) => PostgresError::of_column(&error),
+        };
+        Err(Failure::unusable(lost))
+    }
+}
+
+/// The outcome of a statement that was sent between `BEGIN` and `COMMIT`.
+fn outcome(
+    begun: Result<(), Error>,
+    rows: Result<Vec<Row>, Error>,
+    committed: Result<(), Error>,
+) -> Result<Vec<Row>, Failure> {
+    let rows = rows.map_err(|error| Failure::of_statement(&error, true));
+    if let Err(error) = begun {
+        // Without a transaction, the statement is one by itself, and may have been carried out.
+        let perhaps_done = rows.as_ref().err().is_none_or(|failure| failure.perhaps_done);
+        return Err(Failure { perhaps_done, ..Failure::of_statement(&error, true) });
+    }
+    let rows = rows?;
+    committed.map_err(|error| Failure::of_statement(&error, true))?;
+    Ok(rows)
+}
+
+/// A connection while a statement is sent over it. Unless it is given back it is closed: if the
+/// future is dropped before the answer arrives, the server is still at work on the statement.
+struct InUse {
+    connection: Option<Object>,
+    /// Present if the statement is a read. A change is never cancelled: a server that is cancelled
+    /// while it waits for a synchronous standby acknowledges what no standby has.
+    canceller: Option<Canceller>,
+}
+
+impl InUse {
+    /// Returns the connection to the pool. All answers have arrived.
+    fn give_back(mut self) {
+        drop(self.connection.take());
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take().map(Object::take) else { return };
+        if let Some(canceller) = self.canceller.take()
+            && !connection.is_closed()
+        {
+            canceller.cancel(connection);
+        }
+    }
+}
+
+/// Asks the server to stop its work for a connection, over another connection.
+#[derive(Clone)]
+pub(super) struct Canceller {
+    pub(super) tls: Option<MakeRustlsConnect>,
+    pub(super) timeout: Duration,
+}
+
+impl Canceller {
+    /// Closes the connection after the request, which is best effort: if it is lost, the server
+    /// finishes its work.
+    fn cancel(self, connection: ClientWrapper) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            let token = connection.cancel_token();
+            let request = async {
+                match self.tls {
+                    Some(tls) => token.cancel_query(tls).await,
+                    None => token.cancel_query(NoTls).await,
+                }
+            };
+            let _ = timeout(self.timeout, request).await;
+        });
+    }
+}
+
+/// Waits before another attempt: not before the second, and for a random time before each that
+/// follows, up to 1, 3, 7 … 63 milliseconds.
+pub(super) async fn pause(attempt: u32) {
+    let longest = 1_u32 << attempt.saturating_sub(1).min(6);
+    // Without a random number, all callers wait for the same time, which is no worse than no wait.
+    let random = getrandom::u32().unwrap_or(longest / 2) % longest;
+    sleep(Duration::from_millis(random.into())).await;
+}
