@@ -9,7 +9,15 @@ pub use self::{
     error::PostgresError,
     options::{Isolation, PostgresOptions},
 };
-use super::{AsyncStore, Change, Commit, DecodeError, Key, Range, StoreError, UserRecord};
+use crate::{
+    record::{UserRecord, codec::DecodeError, key::Key},
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
+};
 
 mod connections;
 mod error;
@@ -148,7 +156,7 @@ impl PostgresStore {
         rows.iter().map(record).collect()
     }
 
-    async fn make(&self, change: &Change) -> Result<Commit, PostgresError> {
+    async fn make(&self, change: &Change) -> Result<CommitOutcome, PostgresError> {
         let statements = &self.0.statements;
         let encode = |key: Key<'_>| key.encode();
         let released: Vec<_> = change.released().map(encode).collect();
@@ -158,7 +166,7 @@ impl PostgresStore {
             let (id, revision) = state(before);
             return self
                 .0
-                .write(&statements.remove, &[&id, &revision, &released], Commit::Stale)
+                .write(&statements.remove, &[&id, &revision, &released], CommitOutcome::Stale)
                 .await;
         };
         let (id, revision) = state(after);
@@ -169,7 +177,7 @@ impl PostgresStore {
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];
             // Whoever has the id has registered before, under this name or one that came later.
-            return self.0.write(&statements.register, &parameters, Commit::KeyTaken).await;
+            return self.0.write(&statements.register, &parameters, CommitOutcome::KeyTaken).await;
         };
         let (id, from) = state(before);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =

@@ -31,8 +31,8 @@ use std::{
 };
 
 use service_specific_credentials::store::{
-    AsyncStore as _, Change, Commit, Isolation, Key, PostgresOptions, PostgresStore, Range, Store,
-    StoreError, UserRecord,
+    AsyncStore as _, Change, CommitOutcome, Isolation, Key, PostgresOptions, PostgresStore,
+    ScanRange, Store, StoreError, UserRecord,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls};

@@ -25,11 +25,8 @@ mod database;
 mod emulator;
 mod failover;
 mod failures;
-#[path = "postgres/pgbouncer.rs"]
 mod pgbouncer;
-#[path = "postgres/poolers.rs"]
 mod poolers;
-#[path = "postgres/programs.rs"]
 mod programs;
 #[path = "../common/proxy.rs"]
 mod proxy;

@@ -348,7 +348,7 @@ impl PostgresError {
 
     /// A column of an answer could not be read.
     pub(super) fn of_column(error: &tokio_postgres::Error) -> Self {
-        Self::Client(text(error))
+        Self::Client(Causes(error).to_string())
     }
 }
 
