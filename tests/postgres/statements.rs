@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, ListRequest, MaxItems, ServiceName, UserName,
+    AsyncCredentialManager, Error, ListRequest, ListUsersRequest, MaxItems, ServiceName, UserName,
     store::{Isolation, Listing, PostgresOptions, PostgresStore, ScanRange},
 };
 use tokio_postgres::{Client, SimpleQueryMessage};
