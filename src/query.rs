@@ -46,7 +46,7 @@
 //! # Inside an existing endpoint
 //!
 //! An endpoint that has parsed a request, and has users and policies of its own, executes the
-//! [`CREDENTIAL_ACTIONS`] in these steps; `examples/existing_iam.rs` shows a whole one.
+//! [`CREDENTIAL_ACTIONS`] in these steps; `examples/existing_iam` shows a whole one.
 //!
 //! 1. [`Request::from_pairs`] takes the parsed parameters.
 //! 2. [`iam_action`](Request::iam_action), [`resource_arn`](Request::resource_arn) and
