@@ -14,7 +14,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-#[path = "../programs/emulator/client.rs"]
+#[path = "../common/client.rs"]
 mod client;
 
 use self::client::{Answer, Client};

@@ -13,7 +13,7 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "../programs/emulator/client.rs"]
+#[path = "../common/client.rs"]
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
@@ -21,7 +21,7 @@ mod copies;
 mod cuts;
 #[path = "../common/postgres.rs"]
 mod database;
-#[path = "../programs/emulator/server.rs"]
+#[path = "../common/server.rs"]
 mod emulator;
 mod failover;
 mod failures;

@@ -23,12 +23,9 @@ use service_specific_credentials::{
     CreateOptions, Lifetime, Policy, query::MAX_BYTES, store::RedbStore,
 };
 
-mod client;
-mod server;
-
-use self::client::{Answer, Client};
-use self::server::Server;
+use crate::client::{Answer, Client};
 use crate::common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, example, name};
+use crate::server::Server;
 
 static EMULATOR: LazyLock<PathBuf> = LazyLock::new(|| example("emulator"));
 

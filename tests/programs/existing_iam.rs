@@ -11,15 +11,9 @@
 
 use std::{path::PathBuf, process::Command, sync::LazyLock};
 
-#[path = "emulator/client.rs"]
-mod client;
-mod common;
-#[path = "emulator/server.rs"]
-mod server;
-
-use client::{Answer, Client};
-use common::{BEDROCK, CASSANDRA, CODECOMMIT, example};
-use server::Server;
+use crate::client::{Answer, Client};
+use crate::common::{BEDROCK, CASSANDRA, CODECOMMIT, example};
+use crate::server::Server;
 
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("existing_iam"));
 
