@@ -5,10 +5,9 @@ mod causes;
 mod clock;
 mod constraint;
 mod credential;
-#[doc = include_str!("design.md")]
-pub mod design {}
 mod entropy;
 mod error;
+pub mod guides;
 #[cfg(feature = "http")]
 pub mod http;
 mod lifetime;

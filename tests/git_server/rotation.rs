@@ -1,4 +1,4 @@
-//! The README's section on the Git server, line by line, up to the end of its rotation.
+//! The README of the Git server, line by line: from nothing to a rotated password.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,12 +16,16 @@ use crate::world::{PROGRAM, Server, World, element, err, status};
 /// The id of the first credential, as the README has it.
 const ID: &str = "ACCA7DMBL7IBDT3HXW6NI";
 
-/// The commands of a section of the README.
-fn commands_of(section: &str) -> Vec<Vec<&'static str>> {
-    let (_, rest) = include_str!("../../README.md").split_once(section).unwrap();
-    let (section, _) = rest.split_once("\n## ").unwrap();
-    let lines = section.lines().filter_map(|line| line.strip_prefix("$ "));
-    lines.map(|line| line.split(' ').collect()).collect()
+/// The commands of two sections of the README.
+fn commands_of(sections: [&str; 2]) -> Vec<Vec<&'static str>> {
+    let readme = include_str!("../../examples/git_server/README.md");
+    let section = |title| {
+        let (_, rest) = readme.split_once(title).unwrap();
+        rest.split_once("\n## ").map_or(rest, |(section, _)| section)
+    };
+    let lines = sections.into_iter().flat_map(|title| section(title).lines());
+    let commands = lines.filter_map(|line| line.strip_prefix("$ "));
+    commands.map(|line| line.split(' ').collect()).collect()
 }
 
 /// A person who does what the README says.
@@ -153,7 +157,9 @@ fn camel_case(words: &str) -> String {
 fn a_password_is_changed_while_people_work_as_the_readme_says() {
     let mut reader = Reader::new();
     let mut steps = Vec::new();
-    for line in commands_of("\n## A Git server\n") {
+    for line in
+        commands_of(["\n## From nothing\n", "\n## Changing a password without interruption\n"])
+    {
         reader.does(&line);
         // What it comes down to, and whether the first credential works after it.
         let step = match line[..] {
