@@ -1,8 +1,7 @@
-//! The Query protocol of the IAM API: a form in, XML out.
+//! The IAM Query API: a form in, XML out.
 //!
-//! There is no transport here. A request is bytes that somebody received, as a request of the
-//! [`http`] crate; the answer is a response with status, headers and bytes. An emulator is a route
-//! and a call of [`handle`] or [`handle_async`]:
+//! The transport is the caller's. Requests and responses are those of the [`http`] crate. An emulator
+//! is a route and a call of [`handle`] or [`handle_async`]:
 //!
 //! ```
 //! use service_specific_credentials::{
@@ -30,18 +29,18 @@
 //!
 //! The five operations on credentials (`CreateServiceSpecificCredential`,
 //! `ListServiceSpecificCredentials`, `UpdateServiceSpecificCredential`,
-//! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and those on users without
-//! which there is nobody to have one (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`,
-//! `ListUsers`; of their parameters, the names and those for paging). Every other action is refused
-//! as unknown: whoever serves more looks at the [`Request`] first.
+//! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and five on the users who
+//! own them (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`, `ListUsers`; of their parameters, the
+//! names and those for paging). Every other action is rejected as unknown: a server with more actions
+//! parses the [`Request`] first.
 //!
-//! A POST is read from its body, which is `application/x-www-form-urlencoded`, a GET from its query
-//! string; the path does not matter. Parameters that an operation does not know are ignored
-//! (*recorded*). Bytes that are not UTF-8 read as U+FFFD (our decision). More than
-//! [`MAX_BYTES`] are refused.
+//! The parameters of a POST are in its body, which is `application/x-www-form-urlencoded`, those of a
+//! GET in its query string; the path is ignored. Parameters that an action does not know are ignored
+//! (*recorded*). Bytes that are not UTF-8 become U+FFFD (our decision). More than [`MAX_BYTES`] are
+//! rejected.
 //!
-//! Signatures are not checked, and permissions neither: whoever embeds this says who the caller is,
-//! and whether it may.
+//! Signatures and permissions are not checked. The caller of this module supplies the IAM user who
+//! sent the request, and authorizes it.
 //!
 //! # Inside an existing endpoint
 //!
@@ -56,11 +55,11 @@
 //! Its users are registered with the manager when they are created, or before the first request
 //! that names them ([`ensure_user`](CredentialManager::ensure_user)).
 //!
-//! # What is refused, and in which order
+//! # Errors and their order
 //!
-//! What cannot be read, then what has the wrong shape ([`RequestError`] has the order, and every
-//! violation at once), then what the manager refuses ([`Error`](crate::Error)). Nothing is changed by a request
-//! that is refused.
+//! First the request must be readable, then its parameters valid ([`RequestError`] states the order and
+//! reports all violations at once), then the manager executes it ([`Error`](crate::Error)). A rejected
+//! request changes nothing. [`ErrorResponse`] maps each error to its status, code and message.
 
 use std::{
     fmt,
@@ -79,21 +78,21 @@ use crate::{
 };
 
 pub use authorization::{AGE_DAYS_KEY, CREDENTIAL_ACTIONS, SERVICE_NAME_KEY};
-pub use refusal::{Dialect, ErrorResponse};
+pub use error_response::{Dialect, ErrorResponse};
 pub use request::{Request, RequestError};
 
 mod action;
-mod answer;
 mod authorization;
+mod error_response;
 mod form;
-mod refusal;
+mod output;
 mod request;
 mod xml;
 
-/// How many bytes a body or a query string has at most: 1 MiB (our decision).
+/// The maximum number of bytes of a body or a query string: 1 MiB (our decision).
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// Answers a request whole, refusals included.
+/// Parses and executes a request, and returns the response, an error response included.
 ///
 /// `caller` is the IAM user that a request without a user name stands for, if the caller is one.
 /// The body of the response may hold a secret that exists nowhere else; it is not wiped when it is
@@ -108,9 +107,9 @@ pub fn handle<S: Store, B: AsRef<[u8]>>(
     poll_ready(handle_async(&iam.0, request, caller, dialect, id))
 }
 
-/// Does as [`handle`], with the manager for stores that wait.
+/// [`handle`] with a manager of an async store.
 ///
-/// Dropping the future is what [`AsyncCredentialManager`] says about its own.
+/// For a future that is dropped, see [`AsyncCredentialManager`].
 pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
     iam: &AsyncCredentialManager<S>,
     request: &HttpRequest<B>,
@@ -118,7 +117,7 @@ pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
     dialect: Dialect,
     id: RequestId,
 ) -> impl Future<Output = Response<Vec<u8>>> + Send {
-    // Read before anything waits, so that the body need not be kept, nor be `Sync`.
+    // Parsed before the future starts, so that it does not hold the body, which need not be `Sync`.
     let request = Request::read(request);
     async move {
         match request {
@@ -155,19 +154,19 @@ impl Request {
         id: RequestId,
     ) -> Response<Vec<u8>> {
         match self.run(iam, caller).await {
-            Ok(answer) => answer.response(self.action, id),
+            Ok(output) => output.response(self.action, id),
             Err(error) => ErrorResponse::of(self, &error, dialect).response(id),
         }
     }
 }
 
-/// Names one request, in its response and in logs: a UUID.
+/// The id of one request, in its response and in logs: a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// A new one. It is unlike all others, and keeps no secret: the keys of the standard library's hash
-    /// tables are what it is drawn from.
+    /// A random id. It is unique but not secret: it derives from the keys of the standard library's hash
+    /// tables.
     #[must_use]
     pub fn random() -> Self {
         let half = || u128::from(RandomState::new().hash_one(()));
@@ -181,7 +180,7 @@ impl RequestId {
         ArrayString::from(text).unwrap_or_default()
     }
 
-    /// One that was drawn elsewhere.
+    /// An id that was drawn elsewhere.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))

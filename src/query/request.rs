@@ -1,4 +1,4 @@
-//! Named parameters become a typed request, or everything that is wrong with them.
+//! Parses named parameters into a typed request, or into all violations.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -7,8 +7,8 @@ use http::{Method, header::CONTENT_TYPE};
 use super::{
     MAX_BYTES,
     action::Action,
-    answer::Answer,
     form::{Form, FormError},
+    output::Output,
 };
 use crate::{
     constraint::{Constraint, InvalidParameter},
@@ -32,7 +32,7 @@ use crate::{
 
 const VERSION: &str = "2010-05-08";
 
-/// What somebody asked for: an operation, and parameters of the right shape.
+/// A parsed request: an action, and parameters that are valid by themselves.
 ///
 /// [`handle`](super::handle) parses and executes a request in one call. A server that authorizes
 /// requests first, or has parsed them already, does it in steps:
@@ -85,7 +85,7 @@ enum Operation {
     ListUsers { marker: Option<Marker>, max_items: MaxItems },
 }
 
-/// A service name, and how it was written if that is not how it is kept.
+/// A service name, and its spelling in the request if that differs.
 #[derive(Debug)]
 struct Service {
     name: ServiceName,
@@ -296,7 +296,7 @@ impl Request {
         &self,
         iam: &AsyncCredentialManager<S>,
         caller: Option<&UserName>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Output, Error> {
         let named = self.user.as_ref();
         let user = || named.or(caller).ok_or(Error::UserNameMissing);
         Ok(match &self.operation {
@@ -305,7 +305,7 @@ impl Request {
                 if let Some(lifetime) = lifetime {
                     options = options.lifetime(*lifetime);
                 }
-                Answer::Issued(iam.create_with_options(user()?, &service.name, &options).await?)
+                Output::Issued(iam.create_with_options(user()?, &service.name, &options).await?)
             }
             Operation::List { service, all_users, marker, max_items } => {
                 let mut list = match (named, all_users) {
@@ -320,36 +320,36 @@ impl Request {
                 if let Some(marker) = marker {
                     list = list.marker(marker.clone());
                 }
-                Answer::Listed(iam.list_page(&list).await?)
+                Output::Listed(iam.list_page(&list).await?)
             }
             Operation::Update { id, status } => {
                 iam.set_status(user()?, id, *status).await?;
-                Answer::Done
+                Output::Done
             }
-            Operation::Reset { id } => Answer::Issued(iam.reset(user()?, id).await?),
+            Operation::Reset { id } => Output::Issued(iam.reset(user()?, id).await?),
             Operation::Delete { id } => {
                 iam.delete(user()?, id).await?;
-                Answer::Done
+                Output::Done
             }
-            Operation::CreateUser => Answer::User(iam.register_user(user()?).await?),
-            Operation::GetUser => Answer::User(iam.user(user()?).await?),
+            Operation::CreateUser => Output::User(iam.register_user(user()?).await?),
+            Operation::GetUser => Output::User(iam.user(user()?).await?),
             Operation::UpdateUser { name } => {
                 match name {
                     Some(name) => iam.rename_user(user()?, name).await?,
                     None => iam.user(user()?).await?,
                 };
-                Answer::Done
+                Output::Done
             }
             Operation::DeleteUser => {
                 iam.remove_user(user()?).await?;
-                Answer::Done
+                Output::Done
             }
             Operation::ListUsers { marker, max_items } => {
                 let mut list = ListUsersRequest::new().max_items(*max_items);
                 if let Some(marker) = marker {
                     list = list.marker(marker.clone());
                 }
-                Answer::Users(iam.list_users_page(&list).await?)
+                Output::Users(iam.list_users_page(&list).await?)
             }
         })
     }
@@ -365,7 +365,7 @@ fn action(form: &Form<'_>) -> Result<Action, RequestError> {
     })
 }
 
-/// Absent reads as `false`.
+/// An absent boolean is `false`.
 fn boolean(name: &'static str, text: Option<&str>) -> Result<bool, RequestError> {
     match text {
         Some("true" | "1") => Ok(true),
@@ -378,12 +378,12 @@ fn invalid_new_name(constraint: Constraint) -> InvalidParameter {
     InvalidParameter { name: "newUserName", ..InvalidUserName(constraint).into() }
 }
 
-/// Every violation of a shape, in the order in which the values are looked at.
+/// Collects the violations of all parameters, in the order in which they are validated.
 #[derive(Default)]
 struct Validator(Vec<InvalidParameter>);
 
 impl Validator {
-    /// A value that may be left out.
+    /// An optional value.
     fn text<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,
         text: Option<Cow<'_, str>>,
@@ -399,7 +399,7 @@ impl Validator {
         value
     }
 
-    /// A value that may not.
+    /// A required value.
     fn required<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,
         text: Option<Cow<'_, str>>,
@@ -428,7 +428,7 @@ impl Validator {
         self.take(parsed)
     }
 
-    /// A number that may be left out. A negative one is below every range, as zero is.
+    /// An optional number. A negative number is below every range, as zero is.
     fn number<T, E: Into<InvalidParameter>>(
         &mut self,
         name: &'static str,
@@ -445,17 +445,17 @@ impl Validator {
     }
 }
 
-/// A request cannot be read.
+/// A request is invalid.
 ///
-/// It prints as the wire words it: texts in it are a stranger's, of up to [`MAX_BYTES`], and may hold
-/// any characters.
+/// `Display` is the message of the error response. It quotes untrusted input of up to [`MAX_BYTES`],
+/// which may contain any characters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The method is neither GET nor POST.
     #[error("Only GET and POST are supported")]
     Method,
-    /// The body of a POST is no form.
+    /// The body of a POST is not a form.
     #[error("The content type must be application/x-www-form-urlencoded")]
     ContentType,
     /// The form has more than [`MAX_BYTES`].
@@ -470,7 +470,7 @@ pub enum RequestError {
     /// There is no `Action`.
     #[error("Missing Action")]
     MissingAction,
-    /// There is no such operation in that version of the API.
+    /// The API has no such action in that version.
     #[error("Could not find operation {action} for version {version}")]
     #[non_exhaustive]
     UnknownAction {
@@ -479,13 +479,13 @@ pub enum RequestError {
         /// The version, as it was sent.
         version: String,
     },
-    /// The parameter of this name is no 32-bit integer.
+    /// The parameter of this name is not a 32-bit integer.
     #[error("{0} must be an integer")]
     NotANumber(&'static str),
     /// The parameter of this name is neither `true` or `1` nor `false` or `0`.
     #[error("{0} must be a boolean")]
     NotABoolean(&'static str),
-    /// Parameters have the wrong shape: all violations, in the order user, service, id, status, age,
+    /// Parameters are invalid: all violations, in the order user, service, id, status, age,
     /// marker, number of items, and for one value in the order null, longest, shortest, pattern,
     /// enum, range.
     #[error("{}", Violations(.0))]

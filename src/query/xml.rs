@@ -1,4 +1,4 @@
-//! Elements in order, escaped.
+//! Writes XML documents.
 
 use std::{borrow::Cow, io};
 
@@ -13,7 +13,7 @@ use super::RequestId;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// The name of a document's one element, and what stands in its tag.
+/// The root element of a document: its name, and the content of its tag.
 #[derive(Clone, Copy)]
 pub(super) struct Root {
     pub(super) name: &'static str,
@@ -31,10 +31,10 @@ macro_rules! root {
 }
 pub(super) use root;
 
-/// A document being written.
+/// A document that is being written.
 pub(super) struct Xml(Writer<Vec<u8>>);
 
-/// A document of one element, which `content` fills.
+/// Writes a document whose root element has this content.
 pub(super) fn document(
     root: Root,
     capacity: usize,
@@ -47,7 +47,7 @@ pub(super) fn document(
 }
 
 impl Xml {
-    /// An element that holds others.
+    /// Writes an element that contains others.
     pub(super) fn element(
         &mut self,
         name: &str,
@@ -56,7 +56,7 @@ impl Xml {
         self.within(&BytesStart::new(name), content)
     }
 
-    /// An element that holds a text of any characters.
+    /// Writes an element that contains text of any characters.
     pub(super) fn text(&mut self, name: &str, text: &str) -> io::Result<()> {
         self.element(name, |xml| {
             let escaped =
@@ -76,14 +76,14 @@ impl Xml {
     }
 }
 
-/// Whether the text is made of characters that stand for themselves. Most are.
+/// Whether no character of the text needs escaping, as in most texts.
 fn is_plain(text: &str) -> bool {
     let plain = |byte| matches!(byte, b' '..=b'~') & !matches!(byte, b'<' | b'>' | b'&');
-    // Without a way out of the loop it takes many bytes at a time.
+    // A loop without an early exit is vectorized.
     text.bytes().fold(true, |all, byte| all & plain(byte))
 }
 
-/// The text, with U+FFFD for what XML 1.0 cannot hold, escaped or not.
+/// The text with U+FFFD in place of characters that XML 1.0 cannot represent, escaped or not.
 fn representable(text: &str) -> Cow<'_, str> {
     let unrepresentable = |c: char| {
         (c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{7f}'))
@@ -96,13 +96,13 @@ fn representable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A response that holds a document.
+/// A response with a document.
 pub(super) fn response(status: StatusCode, id: RequestId, body: Vec<u8>) -> Response<Vec<u8>> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-    // It may hold a secret, also where it answers a GET.
+    // The document may contain a secret, also in the response to a GET.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::from_str(&id.text()) {
         headers.insert(REQUEST_ID, id);

@@ -2,10 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../common/postgres.rs"]
-mod database;
 mod events;
 #[path = "../common/hunt.rs"]
 mod hunt;
-mod logs;
 mod output;

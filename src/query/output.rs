@@ -1,4 +1,4 @@
-//! Answers as the wire has them: the elements, in the documented order.
+//! The outputs of the operations as XML: the elements, in the documented order.
 
 use std::io;
 
@@ -17,8 +17,8 @@ use crate::{
     user::User,
 };
 
-/// What an operation answers.
-pub(super) enum Answer {
+/// The output of an operation.
+pub(super) enum Output {
     Issued(IssuedCredential),
     Listed(Page<Credential>),
     User(User),
@@ -26,7 +26,7 @@ pub(super) enum Answer {
     Done,
 }
 
-impl Answer {
+impl Output {
     pub(super) fn response(&self, action: Action, id: RequestId) -> Response<Vec<u8>> {
         let body = xml::document(action.response(), self.capacity(), |xml| {
             match self {
@@ -38,8 +38,8 @@ impl Answer {
         xml::response(StatusCode::OK, id, body)
     }
 
-    /// Enough for the whole document. One that holds a secret never grows: growing leaves a copy of
-    /// what there was.
+    /// The capacity for the whole document. A buffer that contains a secret must not grow: growing
+    /// leaves a copy behind.
     fn capacity(&self) -> usize {
         const ITEM: usize = 1024;
         match self {
@@ -138,7 +138,7 @@ mod tests {
                     &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
                 )
                 .unwrap();
-            let answer = Answer::Issued(issued);
+            let answer = Output::Issued(issued);
             let body = answer.response(Action::Create, RequestId::from_bytes([0; 16])).into_body();
             assert_eq!(body.capacity(), answer.capacity());
         }

@@ -1,4 +1,4 @@
-//! Refusals as the wire has them.
+//! Error responses: status, code and message of each error, in two dialects.
 
 use http::{HeaderValue, Response, StatusCode, header::ALLOW};
 
@@ -8,34 +8,34 @@ use super::{
 };
 use crate::error::{Error, ErrorCode, not_supported};
 
-/// How two refusals are spelled. Messages are the same in both.
+/// The dialect of two errors. Messages are the same in both.
 ///
-/// | refusal | documented | recorded |
+/// | error | documented | recorded |
 /// |---|---|---|
 /// | the service is not supported | 404 `NotSupportedService` | 404 `NoSuchEntity` |
 /// | the credential is another user's | 404 `NoSuchEntity` | 400 `ValidationError` |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Dialect {
-    /// As the documentation of the API has them.
+    /// As the API documents them.
     #[default]
     Documented,
-    /// As the real service was recorded to answer.
+    /// As the real service returns them (*recorded*).
     Recorded,
 }
 
-/// A refusal, ready to be sent: for those of one's own, in the API's own form.
+/// An error response in the form of the API: of this crate's errors, or of the caller's own.
 ///
 /// ```
 /// use http::StatusCode;
 /// use service_specific_credentials::query::{ErrorResponse, RequestId};
 ///
 /// let id = RequestId::random();
-/// let refusal = ErrorResponse::new(
+/// let error = ErrorResponse::new(
 ///     StatusCode::FORBIDDEN,
 ///     "AccessDenied",
 ///     "Only administrators may create users",
 /// );
-/// let response = refusal.response(id);
+/// let response = error.response(id);
 /// assert_eq!(response.status(), 403);
 /// assert_eq!(response.headers()["x-amzn-requestid"], id.to_string());
 /// ```
@@ -47,13 +47,12 @@ pub struct ErrorResponse {
 }
 
 impl ErrorResponse {
-    /// A refusal of one's own. The message may hold any characters.
+    /// An error of the caller's own. The message may contain any characters.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }
 
-    /// What the manager refused, or could not do, in a dialect. Of what a store says, nothing is
-    /// told.
+    /// The error of a manager in a dialect. The response contains nothing of what a store reports.
     #[must_use]
     pub fn from_error(error: &Error, dialect: Dialect) -> Self {
         if let Error::InvalidParameter(invalid) = error {
@@ -71,14 +70,14 @@ impl ErrorResponse {
         Self::new(status, code.as_str(), error.to_string())
     }
 
-    /// The same, of a request: it is told the service as it spelled it.
+    /// The error of a request: it quotes the service name in the spelling of the request.
     pub(super) fn of(request: &Request, error: &Error, dialect: Dialect) -> Self {
-        let refusal = Self::from_error(error, dialect);
+        let response = Self::from_error(error, dialect);
         match (error, request.service_as_sent()) {
             (Error::ServiceNotSupported { .. }, Some(sent)) => {
-                Self { message: not_supported(sent), ..refusal }
+                Self { message: not_supported(sent), ..response }
             }
-            _ => refusal,
+            _ => response,
         }
     }
 
@@ -100,7 +99,7 @@ impl ErrorResponse {
         &self.message
     }
 
-    /// The response: what XML 1.0 cannot hold becomes U+FFFD.
+    /// The response. Characters that XML 1.0 cannot represent become U+FFFD.
     #[must_use]
     pub fn response(&self, id: RequestId) -> Response<Vec<u8>> {
         let fault = if self.status.is_server_error() { "Receiver" } else { "Sender" };

@@ -13,6 +13,13 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../common/postgres.rs"]
+mod database;
+#[path = "../common/hunt.rs"]
+mod hunt;
+
 use std::{
     io,
     sync::{Arc, LazyLock, Mutex},
