@@ -5,7 +5,6 @@ use crate::{
     credential::{InvalidStatus, Status},
     entropy::EntropyError,
     lifetime::InvalidLifetime,
-    manager::{list_request::InvalidMaxItems, marker::InvalidMarker},
     names::{
         account_id::InvalidAccountId,
         credential_id::{CredentialId, InvalidCredentialId},
@@ -13,6 +12,8 @@ use crate::{
         service_user_name::InvalidServiceUserName,
         user_name::{InvalidUserName, UserName},
     },
+    paging::{InvalidMarker, InvalidMaxItems},
+    policy::UnsupportedService,
     store_error::StoreError,
     user::InvalidUserId,
 };
@@ -172,6 +173,12 @@ impl Error {
                 ErrorCode::ServiceFailure
             }
         }
+    }
+}
+
+impl From<UnsupportedService> for Error {
+    fn from(UnsupportedService(service): UnsupportedService) -> Self {
+        Self::ServiceNotSupported { service }
     }
 }
 

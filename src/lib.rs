@@ -13,6 +13,7 @@ pub mod http;
 mod lifetime;
 mod manager;
 mod names;
+mod paging;
 mod policy;
 #[cfg(feature = "query")]
 pub mod query;
@@ -41,8 +42,7 @@ pub use manager::{
     authenticator::{AsyncAuthenticator, Authenticator},
     builder::CredentialManagerBuilder,
     create_options::CreateOptions,
-    list_request::{InvalidMaxItems, ListRequest, ListUsersRequest, MaxItems, Page},
-    marker::{InvalidMarker, Marker},
+    list_request::{ListRequest, ListUsersRequest},
 };
 pub use names::{
     account_id::{AccountId, InvalidAccountId},
@@ -51,6 +51,7 @@ pub use names::{
     service_user_name::{InvalidServiceUserName, ServiceUserName},
     user_name::{InvalidUserName, UserName},
 };
+pub use paging::{InvalidMarker, InvalidMaxItems, Marker, MaxItems, Page};
 pub use policy::{
     Numbering, Policy,
     builder::{InvalidPolicy, PolicyBuilder},

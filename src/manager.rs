@@ -10,7 +10,7 @@ use self::{
     authenticator::Authenticator,
     builder::CredentialManagerBuilder,
     create_options::CreateOptions,
-    list_request::{ListRequest, ListUsersRequest, Page},
+    list_request::{ListRequest, ListUsersRequest},
 };
 use crate::{
     credential::{Credential, IssuedCredential, Status},
@@ -19,6 +19,7 @@ use crate::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
         user_name::UserName,
     },
+    paging::Page,
     policy::Policy,
     store::{
         Store,
@@ -34,7 +35,7 @@ pub(crate) mod builder;
 pub(crate) mod create_options;
 pub(crate) mod list_request;
 mod listing;
-pub(crate) mod marker;
+mod marker;
 mod operation;
 mod ownership;
 mod retry;

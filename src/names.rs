@@ -215,11 +215,11 @@ mod tests {
     use regex::RegexBuilder;
 
     use crate::{
-        manager::marker::Marker,
         names::{
             account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
             service_user_name::ServiceUserName, user_name::UserName,
         },
+        paging::Marker,
     };
 
     #[test]

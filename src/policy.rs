@@ -1,9 +1,7 @@
 use smol_str::SmolStr;
 
 use self::builder::PolicyBuilder;
-use crate::{
-    credential::CredentialKind, error::Error, names::service_name::ServiceName, secret::Alphabet,
-};
+use crate::{credential::CredentialKind, names::service_name::ServiceName, secret::Alphabet};
 
 pub(crate) mod builder;
 
@@ -89,12 +87,12 @@ impl Policy {
     pub(crate) fn supported(
         &self,
         service: &ServiceName,
-    ) -> Result<(&ServiceName, CredentialKind), Error> {
+    ) -> Result<(&ServiceName, CredentialKind), UnsupportedService> {
         let (name, scheme) = self
             .0
             .services
             .get_key_value(service)
-            .ok_or_else(|| Error::ServiceNotSupported { service: service.clone() })?;
+            .ok_or_else(|| UnsupportedService(service.clone()))?;
         Ok((name, scheme.kind()))
     }
 
@@ -131,6 +129,9 @@ impl Policy {
         self.0.alphabet
     }
 }
+
+/// The policy does not support a service.
+pub(crate) struct UnsupportedService(pub(crate) ServiceName);
 
 /// The kind of the secrets of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]

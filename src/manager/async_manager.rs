@@ -7,7 +7,7 @@ use super::{
     authenticator::AsyncAuthenticator,
     builder::CredentialManagerBuilder,
     create_options::CreateOptions,
-    list_request::{ListRequest, ListUsersRequest, Page},
+    list_request::{ListRequest, ListUsersRequest},
     listing::{CredentialPager, UserPager},
     operation::{
         create::Create,
@@ -28,6 +28,7 @@ use crate::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
         user_name::UserName,
     },
+    paging::Page,
     policy::Policy,
     record::{UserRecord, key::Key},
     store::AsyncStore,
@@ -285,7 +286,10 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     }
 
     fn check_filter(&self, service: Option<&ServiceName>) -> Result<(), Error> {
-        service.map_or(Ok(()), |service| self.shared.policy.supported(service).map(drop))
+        if let Some(service) = service {
+            self.shared.policy.supported(service)?;
+        }
+        Ok(())
     }
 
     /// Authenticates a service user name and a password. Both are untrusted input. Allocates nothing.

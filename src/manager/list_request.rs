@@ -1,10 +1,9 @@
-//! Requests for a page of a listing, and the page.
+//! Requests for a page of a listing.
 
 use crate::{
-    constraint::{Constraint, invalid_value},
     lifetime::Lifetime,
-    manager::marker::Marker,
     names::{service_name::ServiceName, user_name::UserName},
+    paging::{Marker, MaxItems},
 };
 
 /// A request for a page of credentials: of one user, or of all users of the account.
@@ -118,67 +117,3 @@ impl ListUsersRequest {
         self
     }
 }
-
-/// A page of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a page is its items and a marker")]
-pub struct Page<T> {
-    /// The items, in the order of the listing. Empty only if none was left.
-    pub items: Vec<T>,
-    /// The marker of the next page, or `None` if this is the last one.
-    pub next: Option<Marker>,
-}
-
-/// The maximum number of items of a page: 1 to 1000 (*reported*), by default 100 (our decision).
-///
-/// ```
-/// use service_specific_credentials::MaxItems;
-///
-/// assert_eq!(MaxItems::default(), MaxItems::new(100)?);
-/// assert!(MaxItems::new(0).is_err());
-/// # Ok::<(), service_specific_credentials::InvalidMaxItems>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MaxItems(u32);
-
-impl MaxItems {
-    /// The smallest maximum.
-    pub const MIN: u32 = 1;
-    /// The largest maximum.
-    pub const MAX: u32 = 1000;
-
-    /// A maximum of `items`.
-    ///
-    /// # Errors
-    ///
-    /// If `items` is not between [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
-    pub const fn new(items: u32) -> Result<Self, InvalidMaxItems> {
-        match items {
-            ..Self::MIN => Err(InvalidMaxItems(Constraint::MinValue(Self::MIN))),
-            Self::MIN..=Self::MAX => Ok(Self(items)),
-            _ => Err(InvalidMaxItems(Constraint::MaxValue(Self::MAX))),
-        }
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-
-    pub(super) const fn as_usize(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl Default for MaxItems {
-    fn default() -> Self {
-        Self(100)
-    }
-}
-
-/// The number is not a [`MaxItems`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct InvalidMaxItems(pub(crate) Constraint);
-
-invalid_value!(InvalidMaxItems, "number of items", parameter "maxItems");

@@ -3,13 +3,14 @@
 use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use super::{
-    list_request::{ListRequest, ListUsersRequest, MaxItems, Page},
+    list_request::{ListRequest, ListUsersRequest},
     marker::{Position, Query},
 };
 use crate::{
     credential::Credential,
     error::Error,
     names::{account_id::AccountId, user_name::UserName},
+    paging::{MaxItems, Page},
     policy::Policy,
     record::{UserRecord, key::Listing},
     store::scan_range::ScanRange,

@@ -1,72 +1,23 @@
-//! Where the next page of a listing begins, and of which listing.
+//! Encodes the position of a page into a marker, which it binds to its query.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    constraint::{Constraint, invalid_value},
     error::Error,
     lifetime::Lifetime,
     names::{
-        CharacterClass, Pattern, account_id::AccountId, credential_id::CredentialId,
-        service_name::ServiceName, text_conversions, text_formats, user_name::UserName,
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        user_name::UserName,
     },
+    paging::Marker,
     record::stored_credential::StoredCredential,
     timestamp::Timestamp,
 };
 
-/// Where the next page of a listing begins: opaque text of at most 320 characters.
-///
-/// A marker belongs to the query that it came from: account, user or all users, service and age. It
-/// is not secret, and a forged one yields nothing that the same query could not list.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Marker(Box<str>);
-
-impl Marker {
-    /// The documented pattern of a marker.
-    pub const PATTERN: &'static str = r"[\u0020-\u00FF]+";
-    /// The fewest characters of a marker.
-    pub const MIN_LENGTH: usize = 1;
-    /// The most characters of a marker.
-    pub const MAX_LENGTH: usize = 320;
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) const GRAMMAR: Pattern = Pattern {
-        regex: Self::PATTERN,
-        class: CharacterClass::Latin1,
-        min: Self::MIN_LENGTH,
-        max: Self::MAX_LENGTH,
-    };
-}
-
-impl FromStr for Marker {
-    type Err = InvalidMarker;
-
-    /// Accepts every text of the documented pattern. Whether it is a marker, and of which query,
-    /// is told by the listing.
-    fn from_str(text: &str) -> Result<Self, InvalidMarker> {
-        Self::GRAMMAR.check(text).map_err(InvalidMarker)?;
-        Ok(Self(text.into()))
-    }
-}
-
-text_formats!(Marker);
-
-/// The text is not of the pattern of a [`Marker`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct InvalidMarker(pub(crate) Constraint);
-
-invalid_value!(InvalidMarker, "marker", parameter "marker");
-text_conversions!(Marker, InvalidMarker);
-
-/// What a listing is of: the markers that it makes are good for it alone.
+/// The query of a listing. Its markers are valid for this query only.
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
     account: AccountId,
@@ -107,7 +58,7 @@ impl<'a> Query<'a> {
         let mut marker = vec![Self::VERSION];
         marker.extend(self.checksum(position.as_bytes()));
         marker.extend(position.as_bytes());
-        Marker(URL_SAFE_NO_PAD.encode(marker).into())
+        Marker::new(URL_SAFE_NO_PAD.encode(marker))
     }
 
     pub(super) fn locate(&self, marker: &Marker) -> Result<Position, Error> {

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     credential::{Credential, CredentialKind, IssuedCredential},
-    manager::{list_request::Page, marker::Marker},
     names::account_id::AccountId,
+    paging::{Marker, Page},
     secret::Secret,
     user::User,
 };

@@ -18,8 +18,7 @@ use crate::{
     manager::{
         async_manager::AsyncCredentialManager,
         create_options::CreateOptions,
-        list_request::{ListRequest, ListUsersRequest, MaxItems},
-        marker::{InvalidMarker, Marker},
+        list_request::{ListRequest, ListUsersRequest},
     },
     names::{
         Pattern,
@@ -27,6 +26,7 @@ use crate::{
         service_name::{InvalidServiceName, ServiceName},
         user_name::{InvalidUserName, UserName},
     },
+    paging::{InvalidMarker, Marker, MaxItems},
     store::AsyncStore,
 };
 
