@@ -62,10 +62,11 @@ mod writer;
 /// there, and a change with an unknown outcome has been applied or never will be. So a store whose
 /// disk was full works again as soon as there is space. To reopen, redb reads the whole file.
 ///
-/// Concurrent calls share one attempt to reopen the store. If writing or reopening fails again at
-/// once, the next attempts are [limited](RedbOptions::retry_interval) to one in 5 seconds. Calls in
-/// between fail with [`RedbError::Stopped`]; after a failed write, reads work in between.
-/// [`health`](Self::health) returns the state for a health check.
+/// Concurrent calls share one attempt to reopen the store. After two attempts in a row without a
+/// successful write, and likewise after two failed writes, there is one attempt
+/// [a second](RedbOptions::retry_interval). Calls in between fail with [`RedbError::Stopped`]; reads
+/// work in between if it is writing that fails. [`health`](Self::health) returns the state for a
+/// health check.
 ///
 /// After an I/O error of the device, as opposed to a full disk, run
 /// [`check_integrity`](Self::check_integrity) once the disk works: a system can report such an error

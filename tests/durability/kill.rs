@@ -16,6 +16,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, BufRead as _, BufReader, Write as _},
     path::Path,
     process::{Command, Stdio},
@@ -280,6 +281,12 @@ fn a_process_that_is_killed_while_it_makes_the_file_leaves_none_that_cannot_be_o
         let mut ledger = Ledger::default();
         run_and_kill(&path, round, 0, &mut ledger);
         ledger.check(&open(&path));
+    }
+    // A process that was killed may leave the new file under its first name, and nothing else.
+    for file in fs::read_dir(&folder.0).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(name.ends_with(".redb"), "{name}");
+        assert!(name.starts_with(".new-store-") || name.len() <= "19.redb".len(), "{name}");
     }
 }
 

@@ -21,7 +21,7 @@ pub struct RedbOptions {
 
 impl Default for RedbOptions {
     fn default() -> Self {
-        Self { cache_bytes: None, check_on_open: false, retry_interval: Duration::from_secs(5) }
+        Self { cache_bytes: None, check_on_open: false, retry_interval: Duration::from_secs(1) }
     }
 }
 
@@ -49,8 +49,8 @@ impl RedbOptions {
         self
     }
 
-    /// How long the store waits between attempts to recover when they fail repeatedly. 5 seconds by
-    /// default; zero for no limit. The [first attempt](RedbStore#failures) does not wait.
+    /// How long the store waits between attempts to recover when they fail repeatedly: one second by
+    /// default; zero for no limit. The first attempts [do not wait](RedbStore#failures).
     #[must_use]
     pub const fn retry_interval(mut self, interval: Duration) -> Self {
         self.retry_interval = interval;
