@@ -2,5 +2,6 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod damage;
 mod kill;
 mod power_loss;

@@ -35,8 +35,8 @@ use service_specific_credentials::{
 use time::Duration;
 
 #[cfg(unix)]
-use crate::common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, dawn, name};
-use crate::hunt::Hunt;
+use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, dawn, name};
+use hunt::Hunt;
 
 /// What all threads have logged, the tests of this file together.
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -209,12 +209,11 @@ fn nothing_is_logged_of_a_secret_in_a_file() {
 fn nothing_is_logged_of_a_secret_by_the_client_or_the_server_of_a_database() {
     use service_specific_credentials::store::PostgresOptions;
 
-    let Some(installation) = crate::database::Installation::find() else { return };
+    let Some(installation) = database::Installation::find() else { return };
     let settings = ["log_statement=all", "log_duration=on", "log_min_messages=debug1", "fsync=off"];
     let server = installation.server(&settings);
-    let store =
-        crate::database::wait(async { server.space().await.store(&PostgresOptions::new()).await });
-    let (iam, clock) = manager(crate::database::Blocking(store), 3);
+    let store = database::wait(async { server.space().await.store(&PostgresOptions::new()).await });
+    let (iam, clock) = manager(database::Blocking(store), 3);
     let hunt = live(&iam, &clock);
     let (client, served) = (log(), server.log());
     // Both log what is looked up, and it can be found there.

@@ -15,7 +15,8 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use redb::{StorageBackend, backends::InMemoryBackend};
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialManager, Error, IssuedCredential, MaxItems, UserName,
+    AsyncCredentialManager, CredentialManager, Error, IssuedCredential, ListUsersRequest, MaxItems,
+    UserName,
     store::{AsyncRedbStore, RedbError, RedbHealth, RedbOptions, RedbStore, StoreError},
 };
 
@@ -223,7 +224,7 @@ impl Caller {
                 issued.iter().map(|issued| issued.credential().clone()).collect();
             assert_eq!(listed, expected, "{user}");
             if let Some(issued) = issued {
-                let (login, password) = (issued.name().as_str(), issued.secret().expose());
+                let (login, password) = (issued.service_user_name().as_str(), issued.secret().expose());
                 let who = iam.authenticate(&name(CODECOMMIT), login, password).unwrap();
                 assert_eq!(who.user_name(), user);
             }
@@ -233,7 +234,10 @@ impl Caller {
 
 fn check_all(iam: &Iam, callers: &[Caller]) {
     callers.iter().for_each(|caller| caller.check(iam));
-    let users = iam.users(None, MaxItems::new(1000).unwrap()).unwrap().items;
+    let users = iam
+        .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap()))
+        .unwrap()
+        .items;
     let expected = callers.iter().flat_map(|caller| caller.users.keys());
     assert_eq!(users.iter().map(|user| user.name()).collect::<BTreeSet<_>>(), expected.collect());
 }
@@ -274,8 +278,19 @@ fn fill_and_free(rounds: usize, options: &RedbOptions, callers: usize) {
         // The next call works, whatever it is.
         let tasks = asynchronous(&store);
         match round % 4 {
-            0 => drop(iam.users(None, MaxItems::default()).unwrap()),
-            1 => drop(executor().block_on(tasks.users(None, MaxItems::default())).unwrap()),
+            0 => drop(
+                iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+                    .unwrap(),
+            ),
+            1 => {
+                drop(
+                    executor()
+                        .block_on(tasks.list_users_page(
+                            &ListUsersRequest::new().max_items(MaxItems::default()),
+                        ))
+                        .unwrap(),
+                )
+            }
             2 => drop(iam.ensure_user(&name("next")).unwrap()),
             _ => drop(executor().block_on(tasks.ensure_user(&name("next"))).unwrap()),
         }
@@ -483,7 +498,14 @@ fn child_that_reaches_a_limit() {
     drop(iam);
     callers[0].check(&open(&moved));
     assert!(RedbStore::check_integrity(&moved).unwrap());
-    assert_eq!(open(&path).users(None, MaxItems::default()).unwrap().items.len(), 1);
+    assert_eq!(
+        open(&path)
+            .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+            .unwrap()
+            .items
+            .len(),
+        1
+    );
     fs::write(folder.join("done"), "").unwrap();
 }
 
@@ -493,7 +515,10 @@ fn a_file_that_reached_its_limit_is_reopened() {
     let folder = Folder::new("limit");
     // The signal for a file that is too large is ignored, so that writing returns an error.
     let child = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; exec \"$0\" --exact recovery::child_that_reaches_a_limit"])
+        .args([
+            "-c",
+            "trap '' XFSZ; exec \"$0\" --exact redb::recovery::child_that_reaches_a_limit",
+        ])
         .arg(env::current_exe().unwrap())
         .env("SSC_LIMITED_FOLDER", &folder.0)
         .output()

@@ -31,13 +31,11 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use service_specific_credentials::{
     AuthenticationError, CredentialManager, ServiceName, UserName,
-    store::{Key, Listing, Range, RedbOptions, RedbStore, Store as _},
+    store::{Key, Listing, RedbOptions, RedbStore, ScanRange, Store as _},
     testing::{FixedClock, SeededEntropy},
 };
 
-mod common;
-
-use common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, dawn, name};
+use crate::common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, dawn, name};
 
 const USERS: usize = 30;
 const BLOCK: usize = 4096;
@@ -103,7 +101,7 @@ fn write_stores(folder: &Path) {
             let second = iam.create(&user, &name(service)).unwrap();
             iam.delete(&user, first.id()).unwrap();
             let reset = iam.reset(&user, second.id()).unwrap();
-            passwords += &format!("{service} {} {}\n", reset.name(), reset.secret().expose());
+            passwords += &format!("{service} {} {}\n", reset.service_user_name(), reset.secret().expose());
         }
     }
     fs::copy(&path, folder.join("crashed.redb")).unwrap();
@@ -120,7 +118,7 @@ fn read_all(iam: &Iam, passwords: &str) -> Vec<Result<String, String>> {
         let words: Vec<&str> = line.split(' ').collect();
         read.push(match iam.authenticate(&name(words[0]), words[1], words[2]) {
             Ok(who) => Ok(format!("{} {}", who.user_name(), who.credential_id())),
-            Err(AuthenticationError::Refused(_)) => Ok("denied".to_owned()),
+            Err(AuthenticationError::Denied(_)) => Ok("denied".to_owned()),
             Err(AuthenticationError::Unavailable(error)) => Err(error.to_string()),
         });
     }
@@ -143,11 +141,11 @@ fn read_all(iam: &Iam, passwords: &str) -> Vec<Result<String, String>> {
         }));
     }
     let members = services.iter().map(Some).chain([None]);
-    let listings = members.map(|service| Listing::Members { service }).chain([Listing::Users]);
+    let listings = members.map(|service| Listing::Holders { service }).chain([Listing::Users]);
     for listing in listings {
         for limit in [1, USERS, 1000] {
             let limit = NonZeroUsize::new(limit).unwrap();
-            let scanned = store.scan(&Range::new(account, listing, Bound::Unbounded, limit));
+            let scanned = store.scan(&ScanRange::new(account, listing, Bound::Unbounded, limit));
             read.push(scanned.map_err(|error| error.to_string()).map(|records| {
                 records.iter().map(|record| format!("{:?}", record.encode())).collect()
             }));
@@ -292,7 +290,7 @@ fn run_children(folder: &Path, file: &str, first: usize, step: usize) -> Vec<(us
     let mut next = first;
     loop {
         let mut child = Command::new(env::current_exe().unwrap())
-            .args(["--exact", "child_that_examines_damaged_files", "--nocapture"])
+            .args(["--exact", "damage::child_that_examines_damaged_files", "--nocapture"])
             .env("SSC_DAMAGE_CHILD", format!("{file} {next} {step}"))
             .env("SSC_DAMAGE_FOLDER", folder)
             .stdout(Stdio::piped())
