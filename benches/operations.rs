@@ -1,5 +1,6 @@
 //! Each operation on a store of 1,000,000 users with two credentials each, beside its floor: the
-//! least that anybody would have to do for it, on the same picks. A summary of the ratios comes last.
+//! least that anybody would have to do for it, on the same picks. A summary of the ratios comes
+//! last.
 
 #![allow(
     missing_docs,

@@ -1,9 +1,9 @@
 //! A store in PostgreSQL beside its own statements, sent over the same pool by the client of the
-//! database alone: the same bytes, the same round trips. What is compared runs in turns; the medians
-//! are printed.
+//! database alone: the same bytes, the same round trips. What is compared runs in turns; the
+//! medians are printed.
 //!
-//! The server is one of the benchmark's own, in memory where the system has such a place, and shares
-//! the cores with it. Nothing is flushed, so that nothing hides what the store itself costs.
+//! The server is one of the benchmark's own, in memory where the system has such a place, and
+//! shares the cores with it. Nothing is flushed, so that nothing hides what the store itself costs.
 
 #![allow(
     clippy::unwrap_used,

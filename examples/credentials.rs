@@ -52,8 +52,8 @@ Exit codes:
 A password is printed once, alone on standard output, when it is made; everything that is said about
 it goes to standard error. With --json it is the field `password` of one object.")]
 struct Options {
-    /// Where the credentials are: `redb:PATH`, of which only `user add` makes a file that is not there,
-    /// or `postgres:URL`; `postgres` alone takes the URL from `DATABASE_URL`
+    /// Where the credentials are: `redb:PATH`, of which only `user add` makes a file that is not
+    /// there, or `postgres:URL`; `postgres` alone takes the URL from `DATABASE_URL`
     #[arg(long, value_name = "STORE", global = true)]
     store: Option<StoreUrl>,
     /// The account
@@ -595,8 +595,8 @@ fn read_password() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
 }
 
-/// While this lives, the terminal does not show what is typed. Ctrl-C does not end the program, which
-/// would leave the terminal so, but the line.
+/// While this lives, the terminal does not show what is typed. Ctrl-C does not end the program,
+/// which would leave the terminal so, but the line.
 struct Quiet(Termios);
 
 impl Quiet {

@@ -8,12 +8,12 @@
 //!
 //! # What is served
 //!
-//! Refusals have the form of the API, but for what is no HTTP, or has more than 64 KiB in its address:
-//! that gets a bare status.
+//! Refusals have the form of the API, but for what is no HTTP, or has more than 64 KiB in its
+//! address: that gets a bare status.
 //!
-//! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the port
-//! is an administrator. So it listens on loopback only, and refuses what a web page may have sent,
-//! unless it is started with `--insecure`.
+//! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the
+//! port is an administrator. So it listens on loopback only, and refuses what a web page may have
+//! sent, unless it is started with `--insecure`.
 //!
 //! `GET /authenticate/SERVICE` authenticates a request at that service: by HTTP Basic with a
 //! service user name and a password, or by Bearer with the secret of an API key. The status is 200,
@@ -79,8 +79,9 @@ struct Options {
     /// Which rules to follow and how to spell refusals.
     #[arg(long, value_enum, default_value = "documented")]
     dialect: DialectName,
-    /// Where to keep everything: `memory`, `redb:PATH` for a file, created if missing, or `postgres:URL` for a database
-    /// that several of these share; `postgres` alone takes the URL from `DATABASE_URL`.
+    /// Where to keep everything: `memory`, `redb:PATH` for a file, created if missing, or
+    /// `postgres:URL` for a database that several of these share; `postgres` alone takes the URL
+    /// from `DATABASE_URL`.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     store: StoreUrl,
     /// The IAM user that requests without a user name stand for.

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 ///
 /// Read at most once per operation, and never while a lock is held. A clock that steps back is
 /// harmless: credentials of one date are ordered by id, and expiry compares with the time of the
-/// call. Dates are stored in milliseconds; a date outside the years 1970 to 9999 becomes the nearest
-/// end of that range.
+/// call. Dates are stored in milliseconds; a date outside the years 1970 to 9999 becomes the
+/// nearest end of that range.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The current time.
     fn now(&self) -> OffsetDateTime;

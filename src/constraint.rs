@@ -4,8 +4,8 @@ use std::fmt;
 
 /// What a value must satisfy and does not.
 ///
-/// `Display` is the wording of the API without its leading `Member `: *must have length less than or
-/// equal to 64*.
+/// `Display` is the wording of the API without its leading `Member `: *must have length less than
+/// or equal to 64*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Constraint {
@@ -44,7 +44,8 @@ impl fmt::Display for Constraint {
 /// A parameter that violates a constraint.
 ///
 /// Every `Invalid…` error of a name or a number converts into this, and this into an
-/// [`Error`](crate::Error). It does not contain the value, which may be a secret in the wrong field.
+/// [`Error`](crate::Error). It does not contain the value, which may be a secret in the wrong
+/// field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{what} {constraint}")]
 pub struct InvalidParameter {

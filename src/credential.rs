@@ -81,7 +81,8 @@ impl Credential {
     }
 }
 
-/// A credential together with its secret: the result of create and reset, and of no other operation.
+/// A credential together with its secret: the result of create and reset, and of no other
+/// operation.
 ///
 /// It cannot be cloned, and its `Debug` shows the secret as `[REDACTED]`.
 #[derive(Debug)]

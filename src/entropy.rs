@@ -61,7 +61,8 @@ forward!(&T, Box<T>, Arc<T>);
 pub struct RngEntropy<R>(Mutex<R>);
 
 impl<R: TryCryptoRng> RngEntropy<R> {
-    /// Draws from `rng`, which must be seeded from the operating system or be unpredictable otherwise.
+    /// Draws from `rng`, which must be seeded from the operating system or be unpredictable
+    /// otherwise.
     pub const fn new(rng: R) -> Self {
         Self(Mutex::new(rng))
     }
@@ -88,8 +89,8 @@ impl<R> fmt::Debug for RngEntropy<R> {
 /// The random number generator failed. Nothing was created or changed.
 ///
 /// `Display` is one line for a log: the cause and its causes, joined by colons. The
-/// [`source`](StdError::source) is therefore `None`; [`get_ref`](Self::get_ref) returns the cause. The
-/// message of an [`Error`](crate::Error) does not contain it.
+/// [`source`](StdError::source) is therefore `None`; [`get_ref`](Self::get_ref) returns the cause.
+/// The message of an [`Error`](crate::Error) does not contain it.
 #[derive(Debug)]
 pub struct EntropyError(Box<dyn StdError + Send + Sync>);
 
@@ -114,8 +115,8 @@ impl EntropyError {
     }
 }
 
-/// The source of randomness yields the same bytes again: ids or secrets that it has just yielded are
-/// already in use. That never happens by chance.
+/// The source of randomness yields the same bytes again: ids or secrets that it has just yielded
+/// are already in use. That never happens by chance.
 ///
 /// A manager puts it into an [`EntropyError`], to be had by [`get_ref`](EntropyError::get_ref) and
 /// `downcast_ref`. What it does before: an id or a secret that is already in use is drawn again, a

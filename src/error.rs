@@ -20,15 +20,15 @@ use crate::{
 
 /// An operation failed.
 ///
-/// - Most variants: the input is invalid, or conflicts with the state. Nothing was changed; the same call
-///   fails again until the input or the state changes.
+/// - Most variants: the input is invalid, or conflicts with the state. Nothing was changed; the
+///   same call fails again until the input or the state changes.
 /// - [`Contended`](Self::Contended): nothing was changed; retry.
 /// - [`Entropy`](Self::Entropy), [`Store`](Self::Store): a dependency failed; nothing was changed.
-/// - [`OutcomeUnknown`](Self::OutcomeUnknown): the store failed during a change, which was applied or was
-///   not. Check before retrying.
+/// - [`OutcomeUnknown`](Self::OutcomeUnknown): the store failed during a change, which was applied
+///   or was not. Check before retrying.
 ///
-/// Messages that begin with a capital letter are those of the API (*recorded* or *reported*). No message
-/// contains a secret, or anything that the store or the generator reported: that is the
+/// Messages that begin with a capital letter are those of the API (*recorded* or *reported*). No
+/// message contains a secret, or anything that the store or the generator reported: that is the
 /// [`source`](std::error::Error::source), for logs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -123,8 +123,8 @@ pub enum Error {
     #[error("other changes to the user came first 64 times in a row")]
     Contended,
 
-    /// The generator of random bytes failed, or [repeats itself](crate::RepeatedEntropy). Nothing was
-    /// changed.
+    /// The generator of random bytes failed, or [repeats itself](crate::RepeatedEntropy). Nothing
+    /// was changed.
     #[error("the entropy source failed")]
     Entropy(#[from] EntropyError),
 
@@ -135,11 +135,11 @@ pub enum Error {
 
     /// The store failed during a change, which was applied or was not.
     ///
-    /// After a create or a reset, create another credential and then delete the one that is named here,
-    /// if it exists: its secret is lost. (At the limit, delete first.) The order matters, because an
-    /// unknown change may still be applied until a later change of the same user has returned, which
-    /// fences it. Repeat any other operation as it was; that the user then exists, or no longer exists,
-    /// may be its own first success.
+    /// After a create or a reset, create another credential and then delete the one that is named
+    /// here, if it exists: its secret is lost. (At the limit, delete first.) The order matters,
+    /// because an unknown change may still be applied until a later change of the same user has
+    /// returned, which fences it. Repeat any other operation as it was; that the user then exists,
+    /// or no longer exists, may be its own first success.
     #[error("the store failed, and the outcome is unknown")]
     #[non_exhaustive]
     OutcomeUnknown {

@@ -46,13 +46,14 @@ pub(crate) mod trace;
 ///
 /// Cheap to clone; clones share one store. Every method may be called by many threads at once.
 /// Operations on one user are linearizable; [`list_page`](Self::list_page) states what listings
-/// guarantee. The limit of credentials per user and service and the uniqueness of names and ids hold
-/// under any concurrency. With the feature `tracing`, every call emits an [event](crate::events).
+/// guarantee. The limit of credentials per user and service and the uniqueness of names and ids
+/// hold under any concurrency. With the feature `tracing`, every call emits an
+/// [event](crate::events).
 ///
 /// ```
 /// use service_specific_credentials::{
-///     AccountId, CreateOptions, CredentialManager, ErrorCode, Lifetime, MemoryStore, ServiceName, Status,
-///     UserName,
+///     AccountId, CreateOptions, CredentialManager, ErrorCode, Lifetime, MemoryStore,
+///     ServiceName, Status, UserName,
 /// };
 ///
 /// let account: AccountId = "123456789012".parse()?;
@@ -134,16 +135,16 @@ impl<S: Store> CredentialManager<S> {
 impl<S: Store> CredentialManager<S> {
     /// Creates a credential for a user at a service.
     ///
-    /// Its service user name has the lowest number that is free. Each lower number whose name another
-    /// user holds costs one more lookup.
+    /// Its service user name has the lowest number that is free. Each lower number whose name
+    /// another user holds costs one more lookup.
     ///
     /// # Errors
     ///
     /// In this order:
     /// - [`NoSuchUser`](Error::NoSuchUser)
     /// - [`ServiceNotSupported`](Error::ServiceNotSupported)
-    /// - [`LimitExceeded`](Error::LimitExceeded) if the user has as many credentials at the service as
-    ///   the policy allows, inactive and expired ones included
+    /// - [`LimitExceeded`](Error::LimitExceeded) if the user has as many credentials at the service
+    ///   as the policy allows, inactive and expired ones included
     /// - those of every operation, see [`Error`]
     pub fn create(
         &self,
@@ -167,8 +168,8 @@ impl<S: Store> CredentialManager<S> {
         poll_ready(self.0.create_with_options(user, service, options))
     }
 
-    /// Gives a credential a new secret. Once this has returned, the old one never authenticates again.
-    /// Id, name, status and dates stay: an inactive credential stays inactive.
+    /// Gives a credential a new secret. Once this has returned, the old one never authenticates
+    /// again. Id, name, status and dates stay: an inactive credential stays inactive.
     ///
     /// # Errors
     ///
@@ -176,7 +177,8 @@ impl<S: Store> CredentialManager<S> {
     /// - [`NoSuchUser`](Error::NoSuchUser)
     /// - [`NoSuchCredential`](Error::NoSuchCredential) or
     ///   [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser)
-    /// - [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy no longer supports its service
+    /// - [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy no longer supports its
+    ///   service
     /// - [`CredentialExpired`](Error::CredentialExpired)
     /// - those of every operation, see [`Error`]
     pub fn reset(&self, user: &UserName, id: &CredentialId) -> Result<IssuedCredential, Error> {
@@ -245,8 +247,8 @@ impl<S: Store> CredentialManager<S> {
     /// A page of credentials, of one user or of all.
     ///
     /// Pages neither repeat nor skip a credential that exists during the whole listing, whatever is
-    /// created or deleted meanwhile. In a listing of all users, the credentials of a user who is renamed
-    /// meanwhile may be missed or repeated.
+    /// created or deleted meanwhile. In a listing of all users, the credentials of a user who is
+    /// renamed meanwhile may be missed or repeated.
     ///
     /// ```
     /// # use service_specific_credentials::{CredentialManager, MemoryStore, ListRequest};
@@ -274,12 +276,13 @@ impl<S: Store> CredentialManager<S> {
         poll_ready(self.0.list_page(request))
     }
 
-    /// Authenticates a service user name and a password. Both are untrusted input. Allocates nothing.
+    /// Authenticates a service user name and a password. Both are untrusted input. Allocates
+    /// nothing.
     ///
-    /// An unknown name costs the same digest and the same constant-time comparison as a wrong password.
-    /// No more is claimed: names are not secret. Text that does not end in `-at-` and the account is no
-    /// service user name and is not looked up: people type passwords where a name belongs, and a lookup
-    /// may reach the logs of a database.
+    /// An unknown name costs the same digest and the same constant-time comparison as a wrong
+    /// password. No more is claimed: names are not secret. Text that does not end in `-at-` and the
+    /// account is no service user name and is not looked up: people type passwords where a name
+    /// belongs, and a lookup may reach the logs of a database.
     ///
     /// # Errors
     ///
@@ -295,8 +298,8 @@ impl<S: Store> CredentialManager<S> {
         poll_ready(self.0.authenticate(service, name, password))
     }
 
-    /// Authenticates the secret of an API key: a bearer token. Its alias and its inner password as a pair
-    /// do not authenticate.
+    /// Authenticates the secret of an API key: a bearer token. Its alias and its inner password as
+    /// a pair do not authenticate.
     ///
     /// # Errors
     ///
@@ -351,7 +354,8 @@ impl<S: Store> CredentialManager<S> {
         poll_ready(self.0.list_users_page(request))
     }
 
-    /// Renames a user, or changes the spelling of the name. Credentials keep their service user names.
+    /// Renames a user, or changes the spelling of the name. Credentials keep their service user
+    /// names.
     ///
     /// # Errors
     ///

@@ -55,8 +55,8 @@ impl CharacterClass {
 }
 
 impl Pattern {
-    /// All violations of `text` in the order in which they are reported: longest, shortest, pattern.
-    /// An empty text violates its length only.
+    /// All violations of `text` in the order in which they are reported: longest, shortest,
+    /// pattern. An empty text violates its length only.
     pub(crate) fn violations(&self, text: &str) -> impl Iterator<Item = Constraint> {
         let length = text.chars().take(self.max + 1).count();
         let too_long = (length > self.max).then_some(Constraint::MaxLength(self.max));

@@ -7,8 +7,8 @@ pub(crate) mod builder;
 
 /// The supported services, and how their credentials are generated.
 ///
-/// [`Policy::default`] follows the documentation of the API, [`Policy::recorded`] the recordings of the
-/// real service, a [builder](Policy::builder) makes any other policy.
+/// [`Policy::default`] follows the documentation of the API, [`Policy::recorded`] the recordings of
+/// the real service, a [builder](Policy::builder) makes any other policy.
 ///
 /// | | default | recorded |
 /// |---|---|---|
@@ -82,8 +82,8 @@ impl Policy {
         self.0.services.get(service).map(Scheme::kind)
     }
 
-    /// The name of `service` in the policy, which is shared instead of allocated, and the kind of its
-    /// credentials.
+    /// The name of `service` in the policy, which is shared instead of allocated, and the kind of
+    /// its credentials.
     pub(crate) fn supported(
         &self,
         service: &ServiceName,

@@ -1,7 +1,7 @@
 //! The IAM Query API: a form in, XML out.
 //!
-//! The transport is the caller's. Requests and responses are those of the [`http`] crate. An emulator
-//! is a route and a call of [`handle`] or [`handle_async`]:
+//! The transport is the caller's. Requests and responses are those of the [`http`] crate. An
+//! emulator is a route and a call of [`handle`] or [`handle_async`]:
 //!
 //! ```
 //! use service_specific_credentials::{
@@ -30,14 +30,14 @@
 //! The five operations on credentials (`CreateServiceSpecificCredential`,
 //! `ListServiceSpecificCredentials`, `UpdateServiceSpecificCredential`,
 //! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and five on the users who
-//! own them (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`, `ListUsers`; of their parameters, the
-//! names and those for paging). Every other action is rejected as unknown: a server with more actions
-//! parses the [`Request`] first.
+//! own them (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`, `ListUsers`; of their parameters,
+//! the names and those for paging). Every other action is rejected as unknown: a server with more
+//! actions parses the [`Request`] first.
 //!
-//! The parameters of a POST are in its body, which is `application/x-www-form-urlencoded`, those of a
-//! GET in its query string; the path is ignored. Parameters that an action does not know are ignored
-//! (*recorded*). Bytes that are not UTF-8 become U+FFFD (our decision). More than [`MAX_BYTES`] are
-//! rejected.
+//! The parameters of a POST are in its body, which is `application/x-www-form-urlencoded`, those of
+//! a GET in its query string; the path is ignored. Parameters that an action does not know are
+//! ignored (*recorded*). Bytes that are not UTF-8 become U+FFFD (our decision). More than
+//! [`MAX_BYTES`] are rejected.
 //!
 //! Signatures and permissions are not checked. The caller of this module supplies the IAM user who
 //! sent the request, and authorizes it.
@@ -57,9 +57,10 @@
 //!
 //! # Errors and their order
 //!
-//! First the request must be readable, then its parameters valid ([`RequestError`] states the order and
-//! reports all violations at once), then the manager executes it ([`Error`](crate::Error)). A rejected
-//! request changes nothing. [`ErrorResponse`] maps each error to its status, code and message.
+//! First the request must be readable, then its parameters valid ([`RequestError`] states the order
+//! and reports all violations at once), then the manager executes it ([`Error`](crate::Error)). A
+//! rejected request changes nothing. [`ErrorResponse`] maps each error to its status, code and
+//! message.
 
 use std::{
     fmt,
@@ -165,8 +166,8 @@ impl Request {
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// A random id. It is unique but not secret: it derives from the keys of the standard library's hash
-    /// tables.
+    /// A random id. It is unique but not secret: it derives from the keys of the standard library's
+    /// hash tables.
     #[must_use]
     pub fn random() -> Self {
         let half = || u128::from(RandomState::new().hash_one(()));

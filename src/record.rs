@@ -1,8 +1,8 @@
 //! The record of one user, which every rule about credentials reads and changes.
 //!
-//! Each rule is a method of [`UserRecord`] in a file of its own: it takes its inputs (the policy, the
-//! time, random bytes) and returns a new record. No rule performs I/O, reads a clock or draws a random
-//! byte. Tests: beside each rule, `tests/rules/` and `tests/model/`.
+//! Each rule is a method of [`UserRecord`] in a file of its own: it takes its inputs (the policy,
+//! the time, random bytes) and returns a new record. No rule performs I/O, reads a clock or draws a
+//! random byte. Tests: beside each rule, `tests/rules/` and `tests/model/`.
 
 use smallvec::SmallVec;
 use time::OffsetDateTime;
@@ -33,8 +33,8 @@ pub(crate) mod stored_credential;
 /// The state of one user (id, name, creation date, credentials): a small immutable value that a
 /// [store](crate::store::Store) keeps as a whole.
 ///
-/// A record contains the digests of its credentials' secrets and never a secret. Its size is bounded
-/// by the policy: at most 10 credentials at each of at most 100 services.
+/// A record contains the digests of its credentials' secrets and never a secret. Its size is
+/// bounded by the policy: at most 10 credentials at each of at most 100 services.
 #[derive(Clone, Debug)]
 // In this order the fields that a lookup compares share cache lines with the reference count.
 #[repr(C)]

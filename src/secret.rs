@@ -24,8 +24,8 @@ pub(crate) fn random_bytes(
     Ok(random)
 }
 
-/// The maximum number of bytes of a service user name or a secret in an authentication. Longer input
-/// is neither under any policy, and is denied before it is hashed.
+/// The maximum number of bytes of a service user name or a secret in an authentication. Longer
+/// input is neither under any policy, and is denied before it is hashed.
 pub(crate) const MAX_PRESENTED: usize = 512;
 
 /// The alphabet of passwords.
@@ -43,8 +43,8 @@ pub enum Alphabet {
 /// A password, or the secret of an API key.
 ///
 /// Its buffer has the exact size from the start and is zeroized on drop. `Debug` prints
-/// `[REDACTED]`; [`expose`](Self::expose) is the only accessor. Protecting copies of what it returns
-/// is the caller's responsibility.
+/// `[REDACTED]`; [`expose`](Self::expose) is the only accessor. Protecting copies of what it
+/// returns is the caller's responsibility.
 ///
 /// Other types can be printed, cloned, serialized and compared:
 ///

@@ -42,27 +42,27 @@ pub(crate) mod verified;
 /// revision is the expected one, and scans a range of keys. Every guarantee of this crate under
 /// concurrency depends on these obligations of an implementation:
 ///
-/// - **Atomicity.** [`commit`](Self::commit) applies the whole change (the record, the released keys,
-///   the claimed keys) or nothing. No reader sees a part of it, by whichever key it reads.
+/// - **Atomicity.** [`commit`](Self::commit) applies the whole change (the record, the released
+///   keys, the claimed keys) or nothing. No reader sees a part of it, by whichever key it reads.
 /// - **Compare and swap.** A change is applied only if the store holds exactly the revision of the
 ///   [previous record](Change::previous), and no other record holds a key that the change
 ///   [claims](Change::claimed). *Stale* takes precedence over *key taken*.
-/// - **Unique ids.** A registration has no previous record. It claims all keys of its record and the
-///   [id](UserRecord::id) of its user, the primary key of the whole store: if the store holds a
+/// - **Unique ids.** A registration has no previous record. It claims all keys of its record and
+///   the [id](UserRecord::id) of its user, the primary key of the whole store: if the store holds a
 ///   record of that id, in whichever account, the outcome is *key taken*. Otherwise a repeating
 ///   random source would overwrite a user.
-/// - **A record that is read holds its key.** [`find`](Self::find) returns a record that holds the key;
-///   every record of a [`scan`](Self::scan) holds a key in the range. Managers verify both and fail
-///   with [`CorruptIndex`] otherwise.
+/// - **A record that is read holds its key.** [`find`](Self::find) returns a record that holds the
+///   key; every record of a [`scan`](Self::scan) holds a key in the range. Managers verify both and
+///   fail with [`CorruptIndex`] otherwise.
 /// - **At most once.** A change is applied once. A store that retries internally (after a deadlock,
 ///   for example) first makes sure that the change was not applied.
-/// - **Reads observe every change applied before them**, by any thread and through any clone or handle
-///   of the store. `Applied` is returned only when that holds.
+/// - **Reads observe every change applied before them**, by any thread and through any clone or
+///   handle of the store. `Applied` is returned only when that holds.
 /// - **Accounts are isolated.** Every key and every range begins with an account.
-/// - **An error from `commit` means that the outcome is unknown**: the change was applied, or it was
-///   not, but not a part of it. A change with an unknown outcome may be applied after the error (or
-///   after its future was dropped), until a later change of the same record has returned. That later
-///   change is a fence: after it the unknown change has been applied or never will be.
+/// - **An error from `commit` means that the outcome is unknown**: the change was applied, or it
+///   was not, but not a part of it. A change with an unknown outcome may be applied after the error
+///   (or after its future was dropped), until a later change of the same record has returned. That
+///   later change is a fence: after it the unknown change has been applied or never will be.
 ///
 /// There are no default methods: each of the three needs the implementor's attention.
 pub trait Store: fmt::Debug + Send + Sync {
@@ -112,7 +112,8 @@ macro_rules! forward {
 
 forward!(&S, Box<S>, Arc<S>);
 
-/// A [`Store`] with asynchronous operations: the same three, with the same obligations and one more:
+/// A [`Store`] with asynchronous operations: the same three, with the same obligations and one
+/// more:
 ///
 /// - **Dropping a future is safe.** If the future of a `commit` is dropped before it is ready, its
 ///   outcome is unknown, as after an error. No other change is affected.
@@ -161,7 +162,10 @@ macro_rules! forward_async {
                 (**self).commit(change).await
             }
 
-            async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+            async fn scan(
+                &self,
+                range: &ScanRange<'_>,
+            ) -> Result<Vec<Arc<UserRecord>>, StoreError> {
                 (**self).scan(range).await
             }
         }

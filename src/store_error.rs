@@ -7,12 +7,12 @@ use crate::causes::Causes;
 /// A store failed.
 ///
 /// `Display` is one line for a log: the cause and its causes, joined by colons. The
-/// [`source`](StdError::source) is therefore `None`, so that a report that walks the chain of sources
-/// prints nothing twice. [`get_ref`](Self::get_ref) returns the cause itself.
+/// [`source`](StdError::source) is therefore `None`, so that a report that walks the chain of
+/// sources prints nothing twice. [`get_ref`](Self::get_ref) returns the cause itself.
 ///
 /// The line may name hosts and files. The message of an [`Error`](crate::Error) and a response to a
-/// client do not contain it. It contains a secret only if a store puts one into its error; the stores
-/// of this crate never do.
+/// client do not contain it. It contains a secret only if a store puts one into its error; the
+/// stores of this crate never do.
 ///
 /// ```
 /// use service_specific_credentials::store::StoreError;

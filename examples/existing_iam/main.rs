@@ -8,12 +8,12 @@
 //!
 //! `existing` is what the emulator had before. [`Emulator::credentials`] is the plug: it takes the
 //! parameters that the emulator has parsed, has the emulator's policies decide, and executes the
-//! request. [`Emulator::create_user`] and [`Emulator::delete_user`] keep the users of both sides the
-//! same.
+//! request. [`Emulator::create_user`] and [`Emulator::delete_user`] keep the users of both sides
+//! the same.
 //!
 //! Two users are there at the start: `admin` (access key `AKIAADMIN`) may do everything; `anika`
-//! (`AKIAANIKA`, path `/team/`) may manage her own credentials for CodeCommit, if they expire within
-//! 90 days. Signatures are not verified.
+//! (`AKIAANIKA`, path `/team/`) may manage her own credentials for CodeCommit, if they expire
+//! within 90 days. Signatures are not verified.
 
 use std::{collections::HashMap, env, sync::Arc};
 

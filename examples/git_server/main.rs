@@ -1,9 +1,9 @@
 //! A Git server that lets people in by service-specific credentials.
 //!
 //! It speaks Git's smart HTTP protocol: `git clone`, `fetch` and `push` work with the user name and
-//! the password of a credential for the one service that `--service` names. This file decides who is
-//! let in, `repository` what a name in a URL stands for, and `backend` hands the request to Git's
-//! own `git http-backend`.
+//! the password of a credential for the one service that `--service` names. This file decides who
+//! is let in, `repository` what a name in a URL stands for, and `backend` hands the request to
+//! Git's own `git http-backend`.
 //!
 //! ```console
 //! $ cargo run --example credentials -- --store redb:credentials.redb user add anika
@@ -63,8 +63,8 @@ use iam::Iam;
 use repository::{Endpoint, Repositories};
 use store::StoreUrl;
 
-/// How many seconds a server that is to end waits for what is under way. Enough for most clones: but
-/// a client that sends half a request, or reads no answer, could keep it up forever.
+/// How many seconds a server that is to end waits for what is under way. Enough for most clones:
+/// but a client that sends half a request, or reads no answer, could keep it up forever.
 const PATIENCE: u64 = 60;
 
 /// A Git server that lets people in by service-specific credentials
@@ -78,8 +78,8 @@ struct Options {
     /// Make a repository when somebody pushes to one that is not there
     #[arg(long)]
     create: bool,
-    /// Where the credentials are: `memory`, `redb:PATH` of an existing file or `postgres:URL`; `postgres` alone takes the
-    /// URL from `DATABASE_URL`
+    /// Where the credentials are: `memory`, `redb:PATH` of an existing file or `postgres:URL`;
+    /// `postgres` alone takes the URL from `DATABASE_URL`
     #[arg(long, value_name = "STORE")]
     store: StoreUrl,
     /// Where to listen; port 0 takes one that is free

@@ -9,15 +9,15 @@ use service_specific_credentials::{
 };
 
 /// The value of `--store`: `memory`, `redb:` and the path of a file, or the URL of a PostgreSQL
-/// database, also after another `postgres:`. Without a URL it is that of `DATABASE_URL`, where it can
-/// hold a password that a command line would show to everybody on the machine.
+/// database, also after another `postgres:`. Without a URL it is that of `DATABASE_URL`, where it
+/// can hold a password that a command line would show to everybody on the machine.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     Memory,
     Redb(PathBuf),
     Postgres(String),
-    /// None of these, and why not. Told when it is to be opened: what reads a command line repeats what it
-    /// cannot read, and that may be a password.
+    /// None of these, and why not. Told when it is to be opened: what reads a command line repeats
+    /// what it cannot read, and that may be a password.
     Unknown(&'static str),
 }
 
@@ -61,8 +61,8 @@ impl fmt::Debug for StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens the store: a file with `open_file`, which is `RedbStore::open`, or `RedbStore::create` if
-    /// a missing file is to be created. Missing tables are created.
+    /// Opens the store: a file with `open_file`, which is `RedbStore::open`, or `RedbStore::create`
+    /// if a missing file is to be created. Missing tables are created.
     pub(crate) async fn open(
         &self,
         open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,

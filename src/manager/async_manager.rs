@@ -37,17 +37,17 @@ use crate::{
 
 /// [`CredentialManager`](crate::CredentialManager) over an async store.
 ///
-/// It has the same methods and follows the same rules. It runs on any runtime: it spawns no task and
-/// starts no timer. Every future is [`Send`].
+/// It has the same methods and follows the same rules. It runs on any runtime: it spawns no task
+/// and starts no timer. Every future is [`Send`].
 ///
 /// # Dropping a future
 ///
-/// A future may be dropped at any point. Before its commit nothing has changed. If it is dropped during
-/// the commit, the outcome is unknown, as after [`Error::OutcomeUnknown`]: a credential that was being
-/// created may exist, with a secret that is lost. The change may be applied a little later, until a
-/// later change of the same user has returned. Make such a change (for example, create another
-/// credential), [list](Self::list) the user's credentials, and delete the one whose secret is lost. Repeat
-/// a reset. Repeat other operations as they were.
+/// A future may be dropped at any point. Before its commit nothing has changed. If it is dropped
+/// during the commit, the outcome is unknown, as after [`Error::OutcomeUnknown`]: a credential that
+/// was being created may exist, with a secret that is lost. The change may be applied a little
+/// later, until a later change of the same user has returned. Make such a change (for example,
+/// create another credential), [list](Self::list) the user's credentials, and delete the one whose
+/// secret is lost. Repeat a reset. Repeat other operations as they were.
 ///
 /// ```
 /// use service_specific_credentials::{AsyncCredentialManager, MemoryStore, store::SyncAdapter};
@@ -141,7 +141,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// # Errors
     ///
-    /// As [`CredentialManager::create_with_options`](crate::CredentialManager::create_with_options).
+    /// As
+    /// [`CredentialManager::create_with_options`](crate::CredentialManager::create_with_options).
     pub async fn create_with_options(
         &self,
         user: &UserName,
@@ -292,7 +293,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         Ok(())
     }
 
-    /// Authenticates a service user name and a password. Both are untrusted input. Allocates nothing.
+    /// Authenticates a service user name and a password. Both are untrusted input. Allocates
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -310,7 +312,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// # Errors
     ///
-    /// As [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
+    /// As
+    /// [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
     pub async fn authenticate_api_key(
         &self,
         service: &ServiceName,
@@ -382,7 +385,8 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         Ok(pager.finish(&records))
     }
 
-    /// Renames a user, or changes the spelling of the name. Credentials keep their service user names.
+    /// Renames a user, or changes the spelling of the name. Credentials keep their service user
+    /// names.
     ///
     /// # Errors
     ///
@@ -407,7 +411,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// # Errors
     ///
-    /// As [`CredentialManager::remove_user_with_credentials`](crate::CredentialManager::remove_user_with_credentials).
+    /// As the [sync method](crate::CredentialManager::remove_user_with_credentials).
     pub async fn remove_user_with_credentials(
         &self,
         user: &UserName,

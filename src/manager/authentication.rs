@@ -72,8 +72,9 @@ impl From<Outcome> for Result<Identity, AuthenticationError> {
 impl<'a> Attempt<'a> {
     /// The name to look up, and its account.
     ///
-    /// `None` if no credential can have the name: it does not end in `-at-` and an account. Such text
-    /// never reaches the store or its logs, because people type passwords where a name belongs.
+    /// `None` if no credential can have the name: it does not end in `-at-` and an account. Such
+    /// text never reaches the store or its logs, because people type passwords where a name
+    /// belongs.
     fn lookup(&self) -> Option<(AccountId, &'a str)> {
         let name = self.name?;
         let account = account_of(name)?;

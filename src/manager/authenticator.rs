@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// Authenticates for all accounts of a store, for a server that serves many accounts. The account is
-/// the one that the service user name ends in.
+/// Authenticates for all accounts of a store, for a server that serves many accounts. The account
+/// is the one that the service user name ends in.
 ///
 /// ```
 /// use service_specific_credentials::{

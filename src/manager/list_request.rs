@@ -8,8 +8,8 @@ use crate::{
 
 /// A request for a page of credentials: of one user, or of all users of the account.
 ///
-/// The credentials of one user are in the order of creation, then of id (our decision); those of all
-/// users are in the order of the user names first.
+/// The credentials of one user are in the order of creation, then of id (our decision); those of
+/// all users are in the order of the user names first.
 ///
 /// ```
 /// use service_specific_credentials::{Lifetime, ListRequest, MaxItems};
@@ -64,8 +64,8 @@ impl ListRequest {
         self
     }
 
-    /// Continues after the page that returned this marker. The rest of the request must be the same,
-    /// except for the number of items.
+    /// Continues after the page that returned this marker. The rest of the request must be the
+    /// same, except for the number of items.
     #[must_use]
     pub fn marker(mut self, marker: impl Into<Option<Marker>>) -> Self {
         self.marker = marker.into();

@@ -121,10 +121,10 @@ impl<'a> CredentialPager<'a> {
         Page { items: self.items, next }
     }
 
-    /// The number of users to fetch: first as many as fill the page if each has all the credentials that
-    /// the policy allows, then as many as certainly fill it (unless a filter leaves some out), at least
-    /// [`MIN_FETCH`](Self::MIN_FETCH). One more is the look-ahead, and one may be the user that the last
-    /// page ended at.
+    /// The number of users to fetch: first as many as fill the page if each has all the credentials
+    /// that the policy allows, then as many as certainly fill it (unless a filter leaves some out),
+    /// at least [`MIN_FETCH`](Self::MIN_FETCH). One more is the look-ahead, and one may be the user
+    /// that the last page ended at.
     fn limit(&self) -> NonZeroUsize {
         let lacking = self.request.max_items.as_usize() - self.items.len();
         let users = match self.last_user {

@@ -62,8 +62,8 @@ fn existing(found: Option<Arc<UserRecord>>, user: &UserName) -> Result<Arc<UserR
     found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
 }
 
-/// How often an operation draws an id or a secret again that is already in use (our decision). With a
-/// working generator this never happens.
+/// How often an operation draws an id or a secret again that is already in use (our decision). With
+/// a working generator this never happens.
 const REDRAWS: u32 = 8;
 
 /// The remaining [`REDRAWS`] of an operation.

@@ -15,12 +15,14 @@ pub(super) enum Missing {
     NoSuchCredential,
     /// Another user has it.
     OfAnotherUser,
-    /// Users or credentials changed between the two lookups, so that neither may ever have been true.
+    /// Users or credentials changed between the two lookups, so that neither may ever have been
+    /// true.
     Changed,
 }
 
 impl<S: AsyncStore> AsyncCredentialManager<S> {
-    /// Classifies a credential that the record of `user`, which had the id `found`, did not contain.
+    /// Classifies a credential that the record of `user`, which had the id `found`, did not
+    /// contain.
     pub(super) async fn classify_missing(
         &self,
         user: &UserName,

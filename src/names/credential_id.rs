@@ -11,8 +11,8 @@ use crate::{
 /// The identifier of a credential, such as `ACCA2XEAJ3CDVPQHM5YZ7`. Compared byte for byte, never
 /// reused.
 ///
-/// A generated id is `ACCA` and 17 characters of `A` to `Z` and `2` to `7`, drawn uniformly: 85 bits.
-/// (Length and prefix are *recorded*, the alphabet is our decision.)
+/// A generated id is `ACCA` and 17 characters of `A` to `Z` and `2` to `7`, drawn uniformly: 85
+/// bits. (Length and prefix are *recorded*, the alphabet is our decision.)
 ///
 /// Matches `[\w]+` as a whole, in ASCII only, and has 20 to 128 characters.
 ///

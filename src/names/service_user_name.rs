@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// The generated user name of a credential, such as `anika+1-at-123456789012`, or the alias of an API
-/// key, which has the same form (*recorded*).
+/// The generated user name of a credential, such as `anika+1-at-123456789012`, or the alias of an
+/// API key, which has the same form (*recorded*).
 ///
 /// Names that differ in ASCII case only are equal: no two credentials of a service and account have
 /// names that look alike. Unlike a [`CredentialId`](crate::CredentialId), a service user name is
@@ -110,8 +110,8 @@ impl From<&GeneratedName> for ServiceUserName {
     }
 }
 
-/// The account of a service user name: text that ends in `-at-`, in any case, and 12 digits. Untrusted
-/// text without that ending is the name of no credential. Allocates nothing.
+/// The account of a service user name: text that ends in `-at-`, in any case, and 12 digits.
+/// Untrusted text without that ending is the name of no credential. Allocates nothing.
 pub(crate) fn account_of(name: &str) -> Option<AccountId> {
     let (rest, account) = name.as_bytes().split_last_chunk::<12>()?;
     let (_, at) = rest.split_last_chunk::<4>()?;

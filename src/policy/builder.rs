@@ -42,8 +42,8 @@ impl PolicyBuilder {
     /// Removes `service` from the supported ones.
     ///
     /// Its credentials do not authenticate, and create and reset fail. They can still be listed
-    /// (without a filter of that service), disabled and deleted. The same holds for credentials of one
-    /// kind at a service that now takes the other.
+    /// (without a filter of that service), disabled and deleted. The same holds for credentials of
+    /// one kind at a service that now takes the other.
     #[must_use]
     pub fn without_service(mut self, service: &ServiceName) -> Self {
         self.services.remove(service);
@@ -72,8 +72,8 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets the number of random bytes of a password: 16 to 96, by default 32. With padding these are
-    /// 24 to 128 characters.
+    /// Sets the number of random bytes of a password: 16 to 96, by default 32. With padding these
+    /// are 24 to 128 characters.
     #[must_use]
     pub const fn password_bytes(mut self, bytes: usize) -> Self {
         self.password_bytes = bytes;
@@ -117,8 +117,8 @@ impl PolicyBuilder {
     }
 }
 
-// Authentication accepts the longest secret that a policy allows: the longest prefix, and the encoding
-// of the longest alias, a colon and the longest password.
+// Authentication accepts the longest secret that a policy allows: the longest prefix, and the
+// encoding of the longest alias, a colon and the longest password.
 const _: () = {
     let password = Policy::MAX_PASSWORD_BYTES.div_ceil(3) * 4;
     let inner = ServiceUserName::MAX_LENGTH + 1 + password;
@@ -167,7 +167,10 @@ impl From<Policy> for PolicyBuilder {
 #[non_exhaustive]
 pub enum InvalidPolicy {
     /// The maximum number of credentials per service is not 1 to 10.
-    #[error("credentials per service must be between 1 and {max}, not {0}", max = Policy::MAX_CREDENTIALS_PER_SERVICE)]
+    #[error(
+        "credentials per service must be between 1 and {max}, not {0}",
+        max = Policy::MAX_CREDENTIALS_PER_SERVICE
+    )]
     CredentialsPerService(usize),
     /// The number of random bytes of a password is not 16 to 96.
     #[error("password bytes must be between {min} and {max}, not {0}",

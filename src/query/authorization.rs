@@ -41,8 +41,8 @@ impl Request {
     /// policies compare ARNs with it. Where a policy denies by name, or users have paths, find the
     /// user by [`user_name`](Self::user_name) or `caller`, and compare the ARN of what was found.
     ///
-    /// A change of a user's name also has a [new name](Self::new_user_name), which a policy may have
-    /// to permit.
+    /// A change of a user's name also has a [new name](Self::new_user_name), which a policy may
+    /// have to permit.
     #[must_use]
     pub fn resource_arn(&self, account: AccountId, caller: Option<&UserName>) -> Option<String> {
         let user =
@@ -50,11 +50,11 @@ impl Request {
         Some(format!("arn:aws:iam::{account}:user/{user}"))
     }
 
-    /// The condition keys of the service, each with its value: what IAM compares with the conditions
-    /// of a policy.
+    /// The condition keys of the service, each with its value: what IAM compares with the
+    /// conditions of a policy.
     ///
-    /// A request to create a credential has [`SERVICE_NAME_KEY`], and [`AGE_DAYS_KEY`] if it names a
-    /// lifetime. Other requests have none. To update, reset or delete a credential, IAM has
+    /// A request to create a credential has [`SERVICE_NAME_KEY`], and [`AGE_DAYS_KEY`] if it names
+    /// a lifetime. Other requests have none. To update, reset or delete a credential, IAM has
     /// [`SERVICE_NAME_KEY`] too (*reported*), but the request names only the credential: find its
     /// service by [`credential_id`](Self::credential_id), and add the key.
     pub fn condition_keys(&self) -> impl Iterator<Item = (&'static str, String)> {

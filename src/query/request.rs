@@ -227,8 +227,8 @@ impl Request {
         self.action.name()
     }
 
-    /// The user that is asked about, if one is named. Otherwise it is the caller, or, for some actions,
-    /// [all users](Self::is_about_all_users).
+    /// The user that is asked about, if one is named. Otherwise it is the caller, or, for some
+    /// actions, [all users](Self::is_about_all_users).
     #[must_use]
     pub const fn user_name(&self) -> Option<&UserName> {
         self.user.as_ref()
@@ -447,8 +447,8 @@ impl Validator {
 
 /// A request is invalid.
 ///
-/// `Display` is the message of the error response. It quotes untrusted input of up to [`MAX_BYTES`],
-/// which may contain any characters.
+/// `Display` is the message of the error response. It quotes untrusted input of up to
+/// [`MAX_BYTES`], which may contain any characters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {

@@ -5,11 +5,11 @@ use crate::names::{
     user_name::UserName,
 };
 
-/// A key of a store's unique index. A record is found by each of its keys; at most one record holds a
-/// key.
+/// A key of a store's unique index. A record is found by each of its keys; at most one record holds
+/// a key.
 ///
-/// Names compare without ASCII case, ids byte for byte. Every key begins with its account, so that no
-/// key of one account finds a record of another.
+/// Names compare without ASCII case, ids byte for byte. Every key begins with its account, so that
+/// no key of one account finds a record of another.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
     /// A user by name.
@@ -61,8 +61,8 @@ impl Key<'_> {
 }
 
 impl Key<'_> {
-    /// The key as bytes, for a store of bytes: injective, and order-preserving within a listing. The
-    /// account comes first. At most 650 bytes.
+    /// The key as bytes, for a store of bytes: injective, and order-preserving within a listing.
+    /// The account comes first. At most 650 bytes.
     ///
     /// | | |
     /// |---|---|

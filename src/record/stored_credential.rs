@@ -7,7 +7,8 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// A credential in a record: with the digest of its secret, and without what the record already has.
+/// A credential in a record: with the digest of its secret, and without what the record already
+/// has.
 #[derive(Clone, Debug)]
 // In this order the fields that authentication reads share cache lines.
 #[repr(C)]

@@ -10,8 +10,8 @@ pub(crate) type AliasBuffer = [u8; ServiceUserName::MAX_LENGTH + 1];
 
 /// Decodes the alias of an API key secret into `buffer`. The secret is untrusted input.
 ///
-/// Decodes no more than the longest alias and the colon. The digest verifies the rest. Decoded bytes
-/// behind the colon are zeroized at once.
+/// Decodes no more than the longest alias and the colon. The digest verifies the rest. Decoded
+/// bytes behind the colon are zeroized at once.
 pub(crate) fn decode_alias<'b>(
     prefix: &str,
     secret: &str,

@@ -3,11 +3,12 @@
 //! # Why a fast hash
 //!
 //! A slow hash (Argon2, scrypt, bcrypt) makes guessing expensive where people choose passwords,
-//! because such passwords have little entropy. These secrets are generated, with at least 128 bits, by
-//! default 256. An attacker who has the digests would have to try 2^127 secrets on average to find
-//! one, however fast one try is: a slow hash would add cost to every authentication and no security.
-//! There is no salt for the same reason: no two credentials have the same secret, and no table of 2^128
-//! entries exists. It would be wrong for a password that a person chose or that a weak generator made.
+//! because such passwords have little entropy. These secrets are generated, with at least 128 bits,
+//! by default 256. An attacker who has the digests would have to try 2^127 secrets on average to
+//! find one, however fast one try is: a slow hash would add cost to every authentication and no
+//! security. There is no salt for the same reason: no two credentials have the same secret, and no
+//! table of 2^128 entries exists. It would be wrong for a password that a person chose or that a
+//! weak generator made.
 
 use std::fmt;
 

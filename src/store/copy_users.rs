@@ -23,10 +23,10 @@ const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 /// copied. Those whom an earlier call has copied already are left as they are.
 ///
 /// It is for moving from one store to another. What is changed in the first store meanwhile may be
-/// missed, so let nobody write to either until it is done. A call that failed is made again, and goes
-/// on where that one was. Once the second store is in use, do not call it again: users who were removed
-/// there would be back, with the passwords that they had. It keeps the ids of the second store's users in
-/// memory.
+/// missed, so stop all writers of both until it is done. A call that failed is made again, and
+/// goes on where that one was. Once the second store is in use, do not call it again: users who
+/// were removed there would be back, with the passwords that they had. It keeps the ids of the
+/// second store's users in memory.
 ///
 /// ```
 /// use service_specific_credentials::{CredentialManager, MemoryStore};

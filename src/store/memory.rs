@@ -28,11 +28,11 @@ mod listings;
 
 /// A store in memory, for tests, emulators and services that may lose their state.
 ///
-/// Finding a record is one lookup in a hash table that stores no key twice. A change that claims and
-/// releases no key, such as a reset, leaves that table alone. Listings read an ordered index, which
-/// registrations, removals and the first and last credential of a user lock. No lock is held while
-/// code of a caller runs, locks are taken in one order, and a thread that panics leaves the store
-/// usable.
+/// Finding a record is one lookup in a hash table that stores no key twice. A change that claims
+/// and releases no key, such as a reset, leaves that table alone. Listings read an ordered index,
+/// which registrations, removals and the first and last credential of a user lock. No lock is held
+/// while code of a caller runs, locks are taken in one order, and a thread that panics leaves the
+/// store usable.
 ///
 /// Clones share the store:
 ///
@@ -49,10 +49,10 @@ pub struct MemoryStore(Arc<Shards>);
 
 /// # Locks
 ///
-/// The order is: the listings, shards of the index in ascending order, one shard of the records. Keys
-/// are claimed and released under the lock of their shard of the index; so under that lock every
-/// entry leads to a record that holds its key. A record is replaced under the lock of its shard, so
-/// that a reader sees all of a change or nothing of it, whichever key it reads.
+/// The order is: the listings, shards of the index in ascending order, one shard of the records.
+/// Keys are claimed and released under the lock of their shard of the index; so under that lock
+/// every entry leads to a record that holds its key. A record is replaced under the lock of its
+/// shard, so that a reader sees all of a change or nothing of it, whichever key it reads.
 struct Shards {
     listings: RwLock<Listings>,
     index: Box<[Shard<HashTable<Entry>>]>,

@@ -36,13 +36,13 @@ mod url;
 /// transaction, or does nothing. Statements are prepared once a connection. Under the isolation
 /// levels at which the server gives up one of two transactions that cross, the store starts over.
 ///
-/// What was acknowledged is as safe as the server's commits are: with `synchronous_commit` on, as it
-/// is unless it was turned off, it survives a crash of the server; with synchronous standbys, the
-/// loss of the server. The store reads what the server shows it, and a standby shows what was some
-/// time ago: it must be connected to the primary. So each connection is asked whether it takes changes
-/// (`target_session_attrs=read-write`, whatever the URL says), and none that does not is used. Where
-/// the URL names several hosts, or a name has several addresses, the store looks for the one that
-/// does, and finds the new primary after a failover.
+/// What was acknowledged is as safe as the server's commits are: with `synchronous_commit` on, as
+/// it is unless it was turned off, it survives a crash of the server; with synchronous standbys,
+/// the loss of the server. The store reads what the server shows it, and a standby shows what was
+/// some time ago: it must be connected to the primary. So each connection is asked whether it takes
+/// changes (`target_session_attrs=read-write`, whatever the URL says), and none that does not is
+/// used. Where the URL names several hosts, or a name has several addresses, the store looks for
+/// the one that does, and finds the new primary after a failover.
 ///
 /// It needs a Tokio runtime, as the client of the database does. Clones share the pool.
 ///
@@ -57,20 +57,20 @@ mod url;
 /// | `prefer` (or nothing) | encrypted if the server can. Whoever is between can pretend that it cannot |
 /// | `require` | encrypted, or there is no connection |
 ///
-/// Where it is encrypted, the server's certificate is verified: an authority that the system trusts,
-/// or one of those [given](PostgresOptions::authorities), must vouch for it, and it must be one for
-/// the host that the URL names. That is what `libpq` calls `verify-full`; nothing weaker is to be
-/// had. Certificates of clients are not supported.
+/// Where it is encrypted, the server's certificate is verified: an authority that the system
+/// trusts, or one of those [given](PostgresOptions::authorities), must vouch for it, and it must be
+/// one for the host that the URL names. That is what `libpq` calls `verify-full`; nothing weaker is
+/// to be had. Certificates of clients are not supported.
 ///
-/// A URL's `options` set up each connection, and the table names are looked up in its `search_path`:
-/// `?options=-csearch_path%3Dcredentials`.
+/// A URL's `options` set up each connection, and the table names are looked up in its
+/// `search_path`: `?options=-csearch_path%3Dcredentials`.
 ///
 /// # Failures
 ///
 /// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again. The
-/// store makes up for a lost connection by itself where it only reads. A change whose answer does not
-/// arrive was made wholly or not at all, and is reported as [`PostgresError::Unknown`]. So it is with
-/// one whose future is dropped before the answer arrives; the connection is closed then.
+/// store makes up for a lost connection by itself where it only reads. A change whose answer does
+/// not arrive was made wholly or not at all, and is reported as [`PostgresError::Unknown`]. So it
+/// is with one whose future is dropped before the answer arrives; the connection is closed then.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -95,25 +95,25 @@ impl PostgresStore {
         Self::connect_with(&PostgresOptions::default(), url).await
     }
 
-    /// Connects to the database that `url` names: opens one connection of the pool, and looks at the
-    /// schema. One that is [missing](Self::migrate) is no error yet.
+    /// Connects to the database that `url` names: opens one connection of the pool, and looks at
+    /// the schema. One that is [missing](Self::migrate) is no error yet.
     ///
     /// # Errors
     ///
-    /// If the URL is not valid, the server cannot be reached, takes no changes, does not let the user
-    /// in or has no such database, the connection cannot be encrypted as it should be, or a later
-    /// release made the schema: each by a variant of its own.
+    /// If the URL is not valid, the server cannot be reached, takes no changes, does not let the
+    /// user in or has no such database, the connection cannot be encrypted as it should be, or a
+    /// later release made the schema: each by a variant of its own.
     pub async fn connect_with(options: &PostgresOptions, url: &str) -> Result<Self, PostgresError> {
         let connections = options.connect(url)?;
         migrations::check(&connections).await?;
         Ok(Self(connections))
     }
 
-    /// Uses a pool, with its own limits, encryption and settings. It must lead to the primary, which
-    /// `TargetSessionAttrs::ReadWrite` ensures.
+    /// Uses a pool, with its own limits, encryption and settings. It must lead to the primary,
+    /// which `TargetSessionAttrs::ReadWrite` ensures.
     ///
-    /// The options are those of [`from_pool_with`](Self::from_pool_with) without a schema and without
-    /// a statement timeout.
+    /// The options are those of [`from_pool_with`](Self::from_pool_with) without a schema and
+    /// without a statement timeout.
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
         let options = PostgresOptions::new().statement_timeout(None);
@@ -123,8 +123,8 @@ impl PostgresStore {
     /// Uses a pool, with the [schema](PostgresOptions::schema), the [isolation
     /// level](PostgresOptions::isolation), the [statement
     /// timeout](PostgresOptions::statement_timeout) and the [answer
-    /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect, which
-    /// the pool does. A read whose answer is late is not cancelled.
+    /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect,
+    /// which the pool does. A read whose answer is late is not cancelled.
     ///
     /// # Errors
     ///

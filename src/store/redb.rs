@@ -35,13 +35,13 @@ mod writer;
 
 /// Keeps everything in one file, in the embedded database [redb](https://docs.rs/redb).
 ///
-/// An acknowledged change is durable: it survives a crash of the process, a crash of the system, and
-/// a loss of power, as far as the disk keeps what it says it has flushed. A change that was not
+/// An acknowledged change is durable: it survives a crash of the process, a crash of the system,
+/// and a loss of power, as far as the disk keeps what it says it has flushed. A change that was not
 /// acknowledged is applied completely or not at all.
 ///
 /// A commit costs two flushes, since it is made in two phases. Concurrent commits share them: one
-/// caller, or a thread of the store, writes a batch for all. Reads wait for no commit, and see every
-/// change that was acknowledged before they began.
+/// caller, or a thread of the store, writes a batch for all. Reads wait for no commit, and see
+/// every change that was acknowledged before they began.
 ///
 /// One process at a time has the file open. Clones share it; dropping the last one writes what was
 /// handed over and closes the file.
@@ -56,35 +56,36 @@ mod writer;
 ///
 /// # Failures
 ///
-/// If storage fails, every change of the batch fails with [`RedbError::Unknown`], and the database is
-/// closed. The next call, of any kind and through any clone, reopens the same file, or connects to
-/// the same [backend](RedbOptions::create_with_backend), and continues: every acknowledged change is
-/// there, and a change with an unknown outcome has been applied or never will be. So a store whose
-/// disk was full works again as soon as there is space. To reopen, redb reads the whole file.
+/// If storage fails, every change of the batch fails with [`RedbError::Unknown`], and the database
+/// is closed. The next call, of any kind and through any clone, reopens the same file, or connects
+/// to the same [backend](RedbOptions::create_with_backend), and continues: every acknowledged
+/// change is there, and a change with an unknown outcome has been applied or never will be. So a
+/// store whose disk was full works again as soon as there is space. To reopen, redb reads the whole
+/// file.
 ///
 /// Concurrent calls share one attempt to reopen the store. After two attempts in a row without a
-/// successful write, and likewise after two failed writes, there is one attempt
-/// [a second](RedbOptions::retry_interval). Calls in between fail with [`RedbError::Stopped`]; reads
+/// successful write, and likewise after two failed writes, there is one attempt [a
+/// second](RedbOptions::retry_interval). Calls in between fail with [`RedbError::Stopped`]; reads
 /// work in between if it is writing that fails. [`health`](Self::health) returns the state for a
 /// health check.
 ///
 /// After an I/O error of the device, as opposed to a full disk, run
-/// [`check_integrity`](Self::check_integrity) once the disk works: a system can report such an error
-/// once, and drop the data that it could not write.
+/// [`check_integrity`](Self::check_integrity) once the disk works: a system can report such an
+/// error once, and drop the data that it could not write.
 ///
 /// # Damaged files
 ///
 /// redb trusts a file that was closed cleanly. If the file was damaged since, redb returns an error
-/// or panics when it reads a damaged part. A panic is caught and returned as [`RedbError::Panicked`]
-/// or [`OpenError::Damaged`]; the panic hook still prints it. Programs built with `panic = "abort"`
-/// abort instead. Damage can go unnoticed by reads: a damaged digest denies a correct password.
-/// [`check_integrity`](Self::check_integrity) finds all of it, before every use with
-/// [`RedbOptions::check_on_open`].
+/// or panics when it reads a damaged part. A panic is caught and returned as
+/// [`RedbError::Panicked`] or [`OpenError::Damaged`]; the panic hook still prints it. Programs
+/// built with `panic = "abort"` abort instead. Damage can go unnoticed by reads: a damaged digest
+/// denies a correct password. [`check_integrity`](Self::check_integrity) finds all of it, before
+/// every use with [`RedbOptions::check_on_open`].
 ///
 /// In rare cases damage ends the process: redb panics while another panic unwinds, or exhausts the
 /// stack. If a process does not start, or ends again and again, while it opens or reads a file, run
-/// `check_integrity` on a copy of the file in a process of its own. If that ends too, or finds damage,
-/// replace the file by a [`backup`](Self::backup).
+/// `check_integrity` on a copy of the file in a process of its own. If that ends too, or finds
+/// damage, replace the file by a [`backup`](Self::backup).
 #[derive(Clone, Debug)]
 pub struct RedbStore(Arc<Writer>);
 
@@ -92,10 +93,10 @@ impl RedbStore {
     /// Opens the file at `path`, and creates it if it does not exist.
     ///
     /// A new file is complete and flushed before it gets its name; until then it is named
-    /// `.new-store-`, 12 random characters, and `.redb`, in the same folder. A crash can leave such a
-    /// file; it can be deleted when nothing is creating a store or a backup. On Unix only the owner may
-    /// read and write a new file. A symbolic link to an existing file is followed, but no file is
-    /// created through one.
+    /// `.new-store-`, 12 random characters, and `.redb`, in the same folder. A crash can leave such
+    /// a file; it can be deleted when nothing is creating a store or a backup. On Unix only the
+    /// owner may read and write a new file. A symbolic link to an existing file is followed, but no
+    /// file is created through one.
     ///
     /// # Errors
     ///
@@ -145,15 +146,15 @@ impl RedbStore {
         self.0.health()
     }
 
-    /// Copies everything that was acknowledged by now into a new file, while the store is in use. The
-    /// copy is complete and flushed when this returns, and is a store of its own.
+    /// Copies everything that was acknowledged by now into a new file, while the store is in use.
+    /// The copy is complete and flushed when this returns, and is a store of its own.
     ///
     /// The file is created as [`create`](Self::create) does. Nothing is replaced.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Exists`] if there is a file, a folder or a symbolic link at `path`; otherwise as
-    /// [`create`](Self::create).
+    /// [`OpenError::Exists`] if there is a file, a folder or a symbolic link at `path`; otherwise
+    /// as [`create`](Self::create).
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<(), OpenError> {
         let path = path.as_ref();
         if path.symlink_metadata().is_ok() {
@@ -188,7 +189,8 @@ impl RedbStore {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open). [`OpenError::Damaged`] if the damage does not permit to open the file.
+    /// As [`open`](Self::open). [`OpenError::Damaged`] if the damage does not permit to open the
+    /// file.
     pub fn check_integrity(path: impl AsRef<Path>) -> Result<bool, OpenError> {
         let file = file::open_for_reading(path.as_ref())?;
         guard::call(|| {

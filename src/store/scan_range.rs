@@ -5,8 +5,8 @@ use crate::{
     record::key::{Key, Listing, listing_prefix},
 };
 
-/// The keys that a [scan](crate::store::Store::scan) reads: those of one account and one [`Listing`], in
-/// the order of the user names.
+/// The keys that a [scan](crate::store::Store::scan) reads: those of one account and one
+/// [`Listing`], in the order of the user names.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanRange<'a> {
     account: AccountId,

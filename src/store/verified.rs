@@ -1,4 +1,4 @@
-//! What a store returns is verified before anything is made of it.
+//! Verifies what a store returns before it is used.
 
 use std::{ops::Bound, sync::Arc};
 
@@ -16,9 +16,9 @@ use crate::{
     store_error::StoreError,
 };
 
-/// A store, read by managers through these methods alone. None of them returns a record that was not
-/// asked for, whatever the store does: the index of a store may be damaged or altered, and what is
-/// read by it decides whose credentials are changed and who is authenticated.
+/// A store, read by managers through these methods alone. None of them returns a record that was
+/// not asked for, whatever the store does: the index of a store may be damaged or altered, and what
+/// is read by it decides whose credentials are changed and who is authenticated.
 #[derive(Debug)]
 pub(crate) struct Verified<S>(pub(crate) S);
 
@@ -84,17 +84,18 @@ impl<S: AsyncStore> Verified<S> {
 /// A store returned something other than what it was asked for: its index is damaged, or was
 /// altered, or the store does not keep its [contract](super::Store).
 ///
-/// Managers, authenticators and [`copy_users`](super::copy_users) verify each record that they read.
-/// They report this in a [`StoreError`], to be had by [`get_ref`](StoreError::get_ref) and
+/// Managers, authenticators and [`copy_users`](super::copy_users) verify each record that they
+/// read. They report this in a [`StoreError`], to be had by [`get_ref`](StoreError::get_ref) and
 /// `downcast_ref`, and use nothing of what was read: no other user's data is returned or changed.
 /// The operation fails the same way until the store is repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CorruptIndex {
-    /// A look-up returned a record that does not hold the key, or a scan one that does not belong to
-    /// the account or to the listing.
+    /// A look-up returned a record that does not hold the key, or a scan one that does not belong
+    /// to the account or to the listing.
     #[error(
-        "the index of the store is corrupt: it led to the record of user {user}, which does not hold the key"
+        "the index of the store is corrupt: it leads to the record of user {user}, which does not \
+         hold the key"
     )]
     #[non_exhaustive]
     WrongRecord {

@@ -1,11 +1,12 @@
 //! Files that were damaged on the disk: nothing panics, and an integrity check finds all damage.
 //!
-//! Each block of a store's file is damaged in turn: filled with zeros, with one bit flipped, or with
-//! the file ending there. Then everything is called. The work is done by child processes, since redb
-//! ends the process in rare cases: by a panic while another one unwinds, or by exhausting the stack.
+//! Each block of a store's file is damaged in turn: filled with zeros, with one bit flipped, or
+//! with the file ending there. Then everything is called. The work is done by child processes,
+//! since redb ends the process in rare cases: by a panic while another one unwinds, or by
+//! exhausting the stack.
 //!
-//! `SSC_DAMAGE_BITS` sets how many bits of each block are flipped, one at a time. The position of the
-//! bits comes from a seed, so each run tries the same damage.
+//! `SSC_DAMAGE_BITS` sets how many bits of each block are flipped, one at a time. The position of
+//! the bits comes from a seed, so each run tries the same damage.
 
 #![allow(
     clippy::unwrap_used,
@@ -101,7 +102,8 @@ fn write_stores(folder: &Path) {
             let second = iam.create(&user, &name(service)).unwrap();
             iam.delete(&user, first.id()).unwrap();
             let reset = iam.reset(&user, second.id()).unwrap();
-            passwords += &format!("{service} {} {}\n", reset.service_user_name(), reset.secret().expose());
+            passwords +=
+                &format!("{service} {} {}\n", reset.service_user_name(), reset.secret().expose());
         }
     }
     fs::copy(&path, folder.join("crashed.redb")).unwrap();
@@ -240,8 +242,8 @@ struct Expected {
 /// How long one file may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the children run: the damage of the given numbers, on the given file. Each number is written
-/// before its damage is tried, and the finding after.
+/// What the children run: the damage of the given numbers, on the given file. Each number is
+/// written before its damage is tried, and the finding after.
 #[test]
 fn child_that_examines_damaged_files() {
     let Ok(task) = env::var("SSC_DAMAGE_CHILD") else { return };

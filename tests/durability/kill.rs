@@ -1,9 +1,9 @@
 //! A process that is killed while it writes: what it acknowledged is there, and nothing is there by
 //! half.
 //!
-//! A child (this very program) works on a store in a file from 8 threads. It says on its output what
-//! it is about to do, and what was acknowledged. It is killed after so many acknowledgements, and
-//! what it said is compared with what the file holds.
+//! A child (this very program) works on a store in a file from 8 threads. It says on its output
+//! what it is about to do, and what was acknowledged. It is killed after so many acknowledgements,
+//! and what it said is compared with what the file holds.
 //!
 //! `SSC_KILL_ROUNDS` sets how often. Without it, 10 times.
 

@@ -54,8 +54,8 @@ impl Reader {
         format!("redb:{}", self.world.folder.file("credentials.redb").display())
     }
 
-    /// Does what one line says, as it says it: but for the places of files, and for ports, which are
-    /// free ones.
+    /// Does what one line says, as it says it: but for the places of files, and for ports, which
+    /// are free ones.
     fn does(&mut self, line: &[&str]) {
         match line {
             [

@@ -1,9 +1,10 @@
 //! Nothing that is logged holds a secret: by this crate and by every other, at every level, in
 //! operations on every store, and by a PostgreSQL server that logs every statement.
 //!
-//! What is presented to `authenticate` as a name is untrusted text, and among it are passwords: people
-//! type them into the wrong field. Names of users and ids of credentials, in the other operations, are
-//! looked up as they are given; a password that somebody types there reaches the logs of a database.
+//! What is presented to `authenticate` as a name is untrusted text, and among it are passwords:
+//! people type them into the wrong field. Names of users and ids of credentials, in the other
+//! operations, are looked up as they are given; a password that somebody types there reaches the
+//! logs of a database.
 
 #![allow(
     clippy::unwrap_used,

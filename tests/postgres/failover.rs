@@ -1,8 +1,8 @@
 //! A primary that is lost: what was acknowledged is there on the standby that takes its place.
 //!
 //! Commits are acknowledged once one of two standbys has them on its disk (`ANY 1`). The log is one
-//! sequence, and so the standby that has the most of it has everything that any of the two has: that
-//! is the one to promote. Promoting the other one could lose what was acknowledged.
+//! sequence, and so the standby that has the most of it has everything that any of the two has:
+//! that is the one to promote. Promoting the other one could lose what was acknowledged.
 //!
 //! The callers know all three servers by one URL, and go on against whichever takes changes.
 //!
@@ -71,8 +71,8 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
         turn += 1;
         let known: Vec<CredentialId> = notes.held.keys().cloned().collect();
         let result = if let Some(id) = notes.doubtful.first().cloned() {
-            // It is deleted, if it is there. The server that it was sent to is gone by now, and so what
-            // is not there will not be there later.
+            // It is deleted, if it is there. The server that it was sent to is gone by now, and so
+            // what is not there will not be there later.
             match iam.delete(&user, &id).await {
                 Ok(()) | Err(Error::NoSuchCredential { .. }) => {
                     notes.doubtful.retain(|doubtful| *doubtful != id);

@@ -182,11 +182,18 @@ fn tables_are_aligned_and_json_holds_the_same() {
     let created = format!("{:w$}", "CREATED", w = age.len());
     assert_eq!(
         listed,
-        format!(
-            "USER                         NAME                                           SERVICE                   STATUS  {created}  EXPIRES  ID\n\
-             anika                        anika+1-at-123456789012                        codecommit.amazonaws.com  Active  {age}  never    {first}\n\
-             somebody.with.a.longer.name  somebody.with.a.longer.name+1-at-123456789012  cassandra.amazonaws.com   Active  {age}  never    {second}\n"
-        )
+        [
+            format!(
+                "USER                         NAME                                           SERVICE                   STATUS  {created}  EXPIRES  ID\n"
+            ),
+            format!(
+                "anika                        anika+1-at-123456789012                        codecommit.amazonaws.com  Active  {age}  never    {first}\n"
+            ),
+            format!(
+                "somebody.with.a.longer.name  somebody.with.a.longer.name+1-at-123456789012  cassandra.amazonaws.com   Active  {age}  never    {second}\n"
+            ),
+        ]
+        .concat()
     );
     assert_eq!(desk.does("list somebody.with.a.longer.name").lines().count(), 2);
     assert_eq!(desk.does("list --service cassandra.amazonaws.com").lines().count(), 2);

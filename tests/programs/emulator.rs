@@ -1,5 +1,5 @@
-//! The emulator, as a process that is talked to over a socket: whom it refuses, what it takes, how it
-//! ends. What it answers to AWS clients is tested with AWS clients, in `tests/clients`.
+//! The emulator, as a process that is talked to over a socket: whom it refuses, what it takes, how
+//! it ends. What it answers to AWS clients is tested with AWS clients, in `tests/clients`.
 
 #![cfg(unix)]
 #![allow(
@@ -328,7 +328,8 @@ fn what_is_no_form_is_refused() {
         assert_eq!(got.element("Message"), "The request is not percent-encoded correctly");
     }
 
-    // What is not UTF-8 reads as U+FFFD, which no name holds, and what is not known does not matter.
+    // What is not UTF-8 reads as U+FFFD, which no name holds, and what is not known does not
+    // matter.
     for bytes in [&b"%ff"[..], b"\xff", b"%c3", b"a\xc3", b"%ed%a0%80"] {
         let body = [b"Action=GetUser&Version=2010-05-08&UserName=", bytes].concat();
         let answer = client.request("POST /", &[FORM], &body);

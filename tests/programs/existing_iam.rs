@@ -1,5 +1,5 @@
-//! `examples/existing_iam`, as a program that is asked over HTTP: an emulator with users and policies
-//! of its own. AWS clients ask it in `tests/clients`.
+//! `examples/existing_iam`, as a program that is asked over HTTP: an emulator with users and
+//! policies of its own. AWS clients ask it in `tests/clients`.
 
 #![cfg(unix)]
 #![allow(

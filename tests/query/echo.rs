@@ -192,7 +192,8 @@ proptest! {
 
     #[test]
     fn a_message_of_ones_own_is_read_back(message in text()) {
-        let refusal = ErrorResponse::new(http::StatusCode::FORBIDDEN, "AccessDenied", message.clone());
+        let refusal =
+            ErrorResponse::new(http::StatusCode::FORBIDDEN, "AccessDenied", message.clone());
         prop_assert_eq!(refusal.message(), &message);
         let response = refusal.response(request_id());
         prop_assert_eq!(parsed(response.body(), "Message"), representable(&message));

@@ -1,6 +1,7 @@
 //! Every operation and every refusal in both dialects, byte for byte.
 //!
-//! `SSC_WRITE_GOLDEN=1 cargo test --test wire` writes the files anew; then look at what has changed.
+//! `SSC_WRITE_GOLDEN=1 cargo test --test wire` writes the files anew; then look at what has
+//! changed.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 

@@ -257,7 +257,8 @@ fn no_parameter_is_given_twice() {
 #[test]
 fn what_an_operation_does_not_know_is_ignored() {
     let plain = World::new().post(CREATE, "UserName=bo&ServiceName=logs.amazonaws.com").body;
-    let noise = "UserName=bo&ServiceName=logs.amazonaws.com&Status=Deleted&AllUsers=maybe&MaxItems=x\
+    let noise = "UserName=bo&ServiceName=logs.amazonaws.com&Status=Deleted&AllUsers=maybe\
+        &MaxItems=x\
                  &Marker=&ServiceSpecificCredentialId=short&NewUserName=%00&Foo=1&Foo.1=2&=3";
     assert_eq!(World::new().post(CREATE, noise).body, plain);
     let world = World::new();

@@ -1,5 +1,5 @@
-//! Generators of random bytes that repeat themselves: no record is damaged, no user is overwritten, and
-//! the error says why.
+//! Generators of random bytes that repeat themselves: no record is damaged, no user is overwritten,
+//! and the error says why.
 
 #![allow(
     clippy::unwrap_used,
@@ -102,8 +102,8 @@ struct Story {
 }
 
 impl Story {
-    /// Does something to `user`. If it fails, it says that the generator repeats itself, and nothing
-    /// has changed. Otherwise nobody else has.
+    /// Does something to `user`. If it fails, it says that the generator repeats itself, and
+    /// nothing has changed. Otherwise nobody else has.
     fn does<T>(
         &mut self,
         user: &UserName,

@@ -268,7 +268,8 @@ fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_ow
     let iam = CredentialManager::builder(iam.account(), iam.store()).entropy(Drained).build();
     let at = " user=anika service=codecommit.amazonaws.com";
     let drained = format!(
-        "WARN {TARGET}: operation=\"create\" account={ACCOUNT}{at} outcome=\"entropy\" cause=drained"
+        "WARN {TARGET}: operation=\"create\" account={ACCOUNT}{at} outcome=\"entropy\" \
+         cause=drained"
     );
     assert_logs(&drained, || iam.create(&anika, &codecommit()).unwrap_err());
 }

@@ -76,7 +76,8 @@ fn services() -> impl Strategy<Value = ServiceName> {
 
 fn users() -> impl Strategy<Value = UserName> {
     prop_oneof![
-        4 => select(vec!["a", "A", "b", "ab", "aB", "_", "a_", "A+1", "a+1", "@"]).prop_map(str::to_owned),
+        4 => select(vec!["a", "A", "b", "ab", "aB", "_", "a_", "A+1", "a+1", "@"])
+            .prop_map(str::to_owned),
         1 => r"[abAB+=,.@_-]{1,4}",
     ]
     .prop_map(|text| name(&text))
@@ -89,7 +90,9 @@ fn ids() -> impl Strategy<Value = CredentialId> {
 /// What a stranger presents.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
-        4 => select(vec!["", "a", "A", "b", "\0", "\0a", "a\0", "b\0a", "é", "É", "ſ", "\u{212a}", "k"])
+        4 => select(vec![
+            "", "a", "A", "b", "\0", "\0a", "a\0", "b\0a", "é", "É", "ſ", "\u{212a}", "k",
+        ])
             .prop_map(str::to_owned),
         2 => "[abAB\0]{0,4}",
         1 => any::<String>(),

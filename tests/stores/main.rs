@@ -1,4 +1,5 @@
-//! The stores: the contract and its suite, the codec of records, keys, and each store of this crate but PostgreSQL.
+//! The stores: the contract and its suite, the codec of records, keys, and each store of this crate
+//! but PostgreSQL.
 
 #[path = "../common/mod.rs"]
 mod common;

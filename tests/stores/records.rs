@@ -1,8 +1,8 @@
 //! Records as bytes: what was ever written is read for ever, and nothing else is read.
 //!
-//! The samples are in `tests/records`, one directory a format. Each says what the record holds, with
-//! the secrets that were issued, and then its bytes. A sample is never changed. A new one is added to
-//! [`SAMPLES`], which writes it.
+//! The samples are in `tests/records`, one directory a format. Each says what the record holds,
+//! with the secrets that were issued, and then its bytes. A sample is never changed. A new one is
+//! added to [`SAMPLES`], which writes it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

@@ -500,9 +500,9 @@ catches! {
     answers_stale_when_taken: F::AnswersStaleWhenTaken => TakenKeysAreRejected;
     checks_user_names_only: F::ChecksUserNamesOnly => TakenKeysAreRejected;
     answers_stale_to_registrations: F::AnswersStaleToRegistrations => TakenNamesAreRejected;
-    overwrites_held_ids: F::OverwritesHeldIds => HeldIdsAreRefused;
-    checks_ids_of_its_account_only: F::ChecksIdsOfItsAccountOnly => HeldIdsAreRefused;
-    checks_ids_of_unchanged_users_only: F::ChecksIdsOfUnchangedUsersOnly => HeldIdsAreRefused;
+    overwrites_held_ids: F::OverwritesHeldIds => HeldIdsAreRejected;
+    checks_ids_of_its_account_only: F::ChecksIdsOfItsAccountOnly => HeldIdsAreRejected;
+    checks_ids_of_unchanged_users_only: F::ChecksIdsOfUnchangedUsersOnly => HeldIdsAreRejected;
     answers_stale_to_held_ids: F::AnswersStaleToHeldIds => TakenNamesAreRejected;
     answers_key_taken_first: F::AnswersKeyTakenFirst => StaleTakesPrecedence;
     applies_twice: F::AppliesTwice => AppliedOnce;

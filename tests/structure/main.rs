@@ -108,8 +108,8 @@ fn expand<'t>(text: &'t str, prefix: Vec<String>, paths: &mut Vec<Vec<String>>) 
     }
 }
 
-/// The modules that each module uses, by whole paths. The module of an item is the longest prefix of
-/// its path that is a module.
+/// The modules that each module uses, by whole paths. The module of an item is the longest prefix
+/// of its path that is a module.
 fn dependencies() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
     let files = files("src");
     let modules: BTreeSet<_> = files.iter().map(|path| module(path)).collect();
@@ -183,7 +183,9 @@ fn no_line_exceeds_100_columns() {
     let mut long = Vec::new();
     for path in ["src", "tests", "examples", "benches"].into_iter().flat_map(files) {
         for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
-            if line.chars().count() > 100 {
+            // A literal may be long: a table that a program prints.
+            let is_literal = line.trim_start().starts_with('"');
+            if line.chars().count() > 100 && !is_literal {
                 long.push(format!("{}:{}", relative(&path), number + 1));
             }
         }

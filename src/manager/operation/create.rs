@@ -32,8 +32,8 @@ pub(crate) struct Create<'a, S> {
     redraws: Redraws,
     /// The name that the last attempt proposed.
     proposed: Option<Proposal>,
-    /// The lowest index of a name that the next attempt proposes: other users were just seen to hold
-    /// the lower ones.
+    /// The lowest index of a name that the next attempt proposes: other users were just seen to
+    /// hold the lower ones.
     first: u32,
 }
 
@@ -110,8 +110,8 @@ impl<S: AsyncStore> Operation for Create<'_, S> {
         Ok(Decision::replace(previous, record, issued))
     }
 
-    /// Finds the next name that no other user holds. If the proposed name is free, the id was taken,
-    /// or the name has become free meanwhile.
+    /// Finds the next name that no other user holds. If the proposed name is free, the id was
+    /// taken, or the name has become free meanwhile.
     async fn key_taken<T: AsyncStore>(&mut self, store: &Verified<T>) -> Result<(), Error> {
         let Some(Proposal { record, mut index, mut name }) = self.proposed.take() else {
             return Ok(());

@@ -66,10 +66,10 @@ impl PostgresOptions {
     /// How long a host may take to let the store connect, instead of 5 seconds; what the URL says
     /// (`connect_timeout`) comes first. After that the next host of the URL is tried.
     ///
-    /// To open a connection, with all that the server asks then, may take this long for each host of
-    /// the URL, and once more. After that: [`PostgresError::Unreachable`]. A host that lets the store
-    /// connect and then says nothing may use up all of it, and so may the addresses of one name: then
-    /// the next host is not tried.
+    /// To open a connection, with all that the server asks then, may take this long for each host
+    /// of the URL, and once more. After that: [`PostgresError::Unreachable`]. A host that lets the
+    /// store connect and then says nothing may use up all of it, and so may the addresses of one
+    /// name: then the next host is not tried.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -81,9 +81,9 @@ impl PostgresOptions {
     /// [`PostgresError::TimedOut`]. What it waits for in order to make a change durable, such as a
     /// standby, is not counted.
     ///
-    /// It is a setting of the change's transaction. `None` makes none: the `statement_timeout` of the
-    /// role, the database or the server applies, and, without an [isolation](Self::isolation), the
-    /// change is a single statement, which costs the server less.
+    /// It is a setting of the change's transaction. `None` makes none: the `statement_timeout` of
+    /// the role, the database or the server applies, and, without an [isolation](Self::isolation),
+    /// the change is a single statement, which costs the server less.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.statement_timeout = timeout.into();
@@ -121,8 +121,8 @@ impl PostgresOptions {
     /// name is taken as it is, upper and lower case included.
     ///
     /// The statements name it, so that neither a setting of the session nor a connection pooler can
-    /// lead to other tables. A `search_path` in the URL's `options` does the same, and must not name
-    /// another schema.
+    /// lead to other tables. A `search_path` in the URL's `options` does the same, and must not
+    /// name another schema.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());

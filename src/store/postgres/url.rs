@@ -79,8 +79,8 @@ impl ConnectionUrl {
     }
 }
 
-/// Parses a URL, without its scheme. What the client says about an error is dropped: it may repeat a
-/// part of the password.
+/// Parses a URL, without its scheme. What the client says about an error is dropped: it may repeat
+/// a part of the password.
 fn part(text: &str) -> Result<Config, ()> {
     format!("postgres://{text}").parse().map_err(drop)
 }

@@ -21,8 +21,8 @@ pub(super) fn open(
     guard::call(|| Ok(Guarded::new(open_unguarded(builder, storage)?)))
 }
 
-/// Opens the store in `storage`, which is left alone if it is empty or holds something else. A panic
-/// of redb is the caller's to catch.
+/// Opens the store in `storage`, which is left alone if it is empty or holds something else. A
+/// panic of redb is the caller's to catch.
 pub(super) fn open_unguarded(
     builder: &Builder,
     storage: impl StorageBackend,
@@ -55,9 +55,9 @@ const UNFINISHED: &[u8; 64] = b"service-specific-credentials: the creation of th
 /// interrupted.
 ///
 /// A new store is first created in memory. Its bytes replace a marker of ours at the start of the
-/// storage last of all and in one write, when all others have been flushed. So an interruption leaves
-/// a complete store or storage that is known to be unfinished, provided that the storage writes the
-/// first 64 bytes entirely or not at all, as disks do.
+/// storage last of all and in one write, when all others have been flushed. So an interruption
+/// leaves a complete store or storage that is known to be unfinished, provided that the storage
+/// writes the first 64 bytes entirely or not at all, as disks do.
 pub(super) fn create_if_empty(
     builder: &Builder,
     storage: impl StorageBackend,

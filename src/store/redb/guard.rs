@@ -3,8 +3,8 @@
 //! redb trusts a file that was closed cleanly, and some damage makes it panic. A destructor of redb
 //! can panic too, so values that have one are dropped here.
 //!
-//! The panic hook still runs, and by default it prints the panic. Two failures cannot be turned into
-//! an error and end the process: a panic while another one unwinds, and a stack overflow.
+//! The panic hook still runs, and by default it prints the panic. Two failures cannot be turned
+//! into an error and end the process: a panic while another one unwinds, and a stack overflow.
 
 use std::{
     fmt,

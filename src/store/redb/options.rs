@@ -49,8 +49,8 @@ impl RedbOptions {
         self
     }
 
-    /// How long the store waits between attempts to recover when they fail repeatedly: one second by
-    /// default; zero for no limit. The first attempts [do not wait](RedbStore#failures).
+    /// How long the store waits between attempts to recover when they fail repeatedly: one second
+    /// by default; zero for no limit. The first attempts [do not wait](RedbStore#failures).
     #[must_use]
     pub const fn retry_interval(mut self, interval: Duration) -> Self {
         self.retry_interval = interval;
@@ -106,8 +106,8 @@ impl RedbOptions {
         RedbStore::start(self, database, self.connect_backend(connect))
     }
 
-    /// Opens the store in storage of your own, as [`create_with_backend`](Self::create_with_backend)
-    /// does, if there is one.
+    /// Opens the store in storage of your own, as
+    /// [`create_with_backend`](Self::create_with_backend) does, if there is one.
     ///
     /// # Errors
     ///

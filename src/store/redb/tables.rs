@@ -1,7 +1,7 @@
 //! The tables of the file, and how records are read and changes applied.
 //!
-//! `records` maps the 16 bytes of a user's id to the encoded record, `index` maps each encoded key of a
-//! record to the user's id, and `meta` holds the format of the file.
+//! `records` maps the 16 bytes of a user's id to the encoded record, `index` maps each encoded key
+//! of a record to the user's id, and `meta` holds the format of the file.
 
 use std::sync::Arc;
 
@@ -119,8 +119,9 @@ impl<'t> Tables<'t> {
         Ok(Ok(CommitOutcome::Applied))
     }
 
-    /// Enters the keys that `change` claims, or none if one of them is taken. Keys are entered first
-    /// and restored on a conflict, since conflicts are rare and a look-up costs as much as an entry.
+    /// Enters the keys that `change` claims, or none if one of them is taken. Keys are entered
+    /// first and restored on a conflict, since conflicts are rare and a look-up costs as much as an
+    /// entry.
     fn claim(&mut self, change: &Change, user: UserId) -> Result<bool, redb::Error> {
         let keys: Vec<_> = change.claimed().map(|key| key.encode()).collect();
         for (entered, key) in keys.iter().enumerate() {

@@ -1,13 +1,13 @@
 //! Group commit: the changes of many callers share a transaction and its flushes.
 //!
 //! All changes that wait while no batch is being written become the next batch: one transaction.
-//! Each change is checked against the database as the batch has changed it so far. Every caller gets
-//! its result after the flush, including *stale* and *key taken*, since these may rest on a change of
-//! the same batch.
+//! Each change is checked against the database as the batch has changed it so far. Every caller
+//! gets its result after the flush, including *stale* and *key taken*, since these may rest on a
+//! change of the same batch.
 //!
-//! A caller that blocks writes the batch on its own thread if no batch is being written, which saves
-//! two context switches. All other batches are written by a thread of the store. So no caller writes
-//! more than one batch, and a caller that goes away leaves nothing undone.
+//! A caller that blocks writes the batch on its own thread if no batch is being written, which
+//! saves two context switches. All other batches are written by a thread of the store. So no caller
+//! writes more than one batch, and a caller that goes away leaves nothing undone.
 //!
 //! After a failure the database is closed. The next batch reopens it first. A reader that finds the
 //! database closed waits in the queue for that, so that all callers share one attempt.

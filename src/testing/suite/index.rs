@@ -112,9 +112,9 @@ pub(super) fn names_ignore_case<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
     }
     let other = world.register("bela");
     subject.applies([&other])?;
-    subject.answers(&world.register("ANIKA"), CommitOutcome::KeyTaken)?;
-    subject.answers(&rename(after(&other), "ANIKA"), CommitOutcome::KeyTaken)?;
-    subject.answers(&world.create_as(after(&other), GIT, "aNIKa"), CommitOutcome::KeyTaken)
+    subject.expect_outcome(&world.register("ANIKA"), CommitOutcome::KeyTaken)?;
+    subject.expect_outcome(&rename(after(&other), "ANIKA"), CommitOutcome::KeyTaken)?;
+    subject.expect_outcome(&world.create_as(after(&other), GIT, "aNIKa"), CommitOutcome::KeyTaken)
 }
 
 pub(super) fn ids_keep_case<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
@@ -140,8 +140,8 @@ pub(super) fn spelling_is_kept<S: AsyncStore>(subject: &Subject<'_, S>) -> Check
 
     let record = after(&respelled);
     subject.keeps(record)?;
-    subject.answers(&rename(after(&created), "bela"), CommitOutcome::Stale)?;
-    subject.answers(&world.register("anika"), CommitOutcome::KeyTaken)?;
+    subject.expect_outcome(&rename(after(&created), "bela"), CommitOutcome::Stale)?;
+    subject.expect_outcome(&world.register("anika"), CommitOutcome::KeyTaken)?;
     for listing in [Listing::Users, Listing::Holders { service: None }] {
         subject.lists(world.account, listing, &[record])?;
     }

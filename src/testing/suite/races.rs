@@ -59,11 +59,11 @@ pub(super) fn dropped_commits_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>
         let answer = begun.map_or_else(|| wait(other), Ok)?;
         let answer = answer.map_err(|error| Fault(format!("`commit` failed: {error}")))?;
         ensure(answer == Applied, || {
-            format!("another's commit was answered {answer:?} after one was dropped")
+            format!("another commit had the outcome {answer:?} after one was dropped")
         })?;
         subject.keeps(after(&others))?;
 
-        // Nobody knows whether it was made. If it was not by now, it never will be.
+        // The outcome is unknown. If the change is not applied by now, it never will be.
         let next = rename(after(&created), &name("c"));
         let now = match subject.commit(&next)? {
             Applied => after(&next),
@@ -186,7 +186,7 @@ impl Now {
 }
 
 /// Has each of the changes committed by a thread of its own. Demands that one is applied, which is
-/// returned, and that the others are answered as expected.
+/// returned, and that the others have the expected outcome.
 fn one_wins<'c, S: AsyncStore>(
     subject: &Subject<'_, S>,
     changes: &'c [Change],
@@ -201,7 +201,7 @@ fn one_wins<'c, S: AsyncStore>(
         format!("of changes at once one must be Applied, the rest {expected:?}: {answers:?}")
     })?;
     let winner = changes.iter().zip(&answers).find(|(_, answer)| **answer == Applied);
-    winner.map(|(change, _)| change).ok_or_else(|| Fault("nobody won".to_owned()))
+    winner.map(|(change, _)| change).ok_or_else(|| Fault("no change was applied".to_owned()))
 }
 
 pub(super) fn one_change_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
@@ -231,7 +231,7 @@ pub(super) fn one_change_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
             match subject.commit(&world.reset(&found))? {
                 Applied => made += 1,
                 Stale => {}
-                KeyTaken => return Err(Fault("a key is taken that nobody claims".to_owned())),
+                KeyTaken => return Err(Fault("a key is taken that no change claims".to_owned())),
             }
         }
         Ok(made)
@@ -346,7 +346,7 @@ fn in_order(earlier: &UserRecord, later: &UserRecord) -> Checked {
     })
 }
 
-/// A listing in order, with somebody who was there all the time, and with `steady`, if that user
+/// A listing in order, with a user who exists all the time, and with `steady`, if that user
 /// did not change meanwhile, once.
 fn listing_is_whole(
     listed: &[Arc<UserRecord>],
@@ -389,7 +389,7 @@ pub(super) fn names_move_between_users<S: AsyncStore>(subject: &Subject<'_, S>) 
     let name = user("t");
     subject.finds_nothing(&Key::User { account, name: &name })?;
 
-    // Crossing: each thread moves whoever has one name to another.
+    // Crossing: each thread moves the holder of one name to another.
     let names = ["a", "b", "t"].map(user);
     let moves = [("a", "b"), ("b", "a"), ("a", "t"), ("t", "a"), ("b", "t"), ("t", "b")];
     let made = subject.race(moves.len(), |place| {

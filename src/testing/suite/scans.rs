@@ -98,8 +98,8 @@ pub(super) fn scans_are_ordered<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
 pub(super) fn scans_start<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     people(subject, &world)?;
-    let nobody = ["++", "00", "1", "_0", "__", "a,", "AA0", "c", "Y", "zzz"];
-    let spelled = ORDERED.iter().chain(&nobody).flat_map(|name| {
+    let unknown = ["++", "00", "1", "_0", "__", "a,", "AA0", "c", "Y", "zzz"];
+    let spelled = ORDERED.iter().chain(&unknown).flat_map(|name| {
         [(*name).to_owned(), name.to_ascii_lowercase(), name.to_ascii_uppercase()]
     });
     for name in spelled.map(|name| user(&name)) {

@@ -38,7 +38,7 @@ pub(super) fn ensure(condition: bool, what: impl FnOnce() -> String) -> Checked 
 /// More than there ever are.
 pub(super) const ALL: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// The store that a check is about. Waits for every answer.
+/// The store under test. Every call blocks until its future is ready.
 pub(super) struct Subject<'a, S> {
     store: &'a S,
     context: Option<&'a Context<'a>>,
@@ -77,16 +77,18 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         answer("scan", wait(self.store.scan(&range))?)
     }
 
-    /// Demands this answer to `change`.
-    pub(super) fn answers(&self, change: &Change, expected: CommitOutcome) -> Checked {
+    /// Commits `change` and expects this outcome.
+    pub(super) fn expect_outcome(&self, change: &Change, expected: CommitOutcome) -> Checked {
         let seen = self.commit(change)?;
         ensure(seen == expected, || {
-            format!("{} must be answered {expected:?} and was answered {seen:?}", describe(change))
+            format!("{} must have the outcome {expected:?} and had {seen:?}", describe(change))
         })
     }
 
     pub(super) fn applies<'c>(&self, changes: impl IntoIterator<Item = &'c Change>) -> Checked {
-        changes.into_iter().try_for_each(|change| self.answers(change, CommitOutcome::Applied))
+        changes
+            .into_iter()
+            .try_for_each(|change| self.expect_outcome(change, CommitOutcome::Applied))
     }
 
     /// Demands that `key` finds `record`, and all of it.
@@ -205,7 +207,7 @@ pub(super) fn state(record: Option<&UserRecord>) -> String {
 pub(super) fn states<'a>(records: impl Iterator<Item = &'a UserRecord>) -> String {
     let states: Vec<_> = records.map(|record| state(Some(record))).collect();
     match states.len() {
-        0 => "nobody".to_owned(),
+        0 => "unknown".to_owned(),
         1..10 => states.join(", "),
         many => format!("{many} users"),
     }

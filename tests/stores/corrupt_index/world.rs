@@ -266,12 +266,14 @@ fn reading<'a, S: Store>(people: &'a People) -> Vec<Operation<'a, S>> {
         };
         operations! { all, account, None, None;
             "users" => |iam| {
-                Ok(Seen::Users(iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))?.items))
+                Ok(Seen::Users(iam.list_users_page(&ListUsersRequest::new())?.items))
             };
             "users by one" => |iam| {
                 let (mut users, mut marker) = (Vec::new(), None);
                 loop {
-                    let page = iam.list_users_page(&ListUsersRequest::new().marker(marker.clone()).max_items(MaxItems::new(1).unwrap()))?;
+                    let one = MaxItems::new(1).unwrap();
+                    let request = ListUsersRequest::new().marker(marker.clone()).max_items(one);
+                    let page = iam.list_users_page(&request)?;
                     users.extend(page.items);
                     marker = page.next;
                     if marker.is_none() {

@@ -98,8 +98,8 @@ mod unix {
         assert_eq!([mode(&path), mode(&copy)], [0o600; 2]);
     }
 
-    /// Looks at the folder while backups are written to it, and collects the names that are there for
-    /// a while only.
+    /// Looks at the folder while backups are written to it, and collects the names that are there
+    /// for a while only.
     #[test]
     fn until_it_is_complete_a_file_has_a_random_name_and_is_for_its_owner_alone() {
         let folder = Folder::new("unfinished");

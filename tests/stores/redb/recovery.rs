@@ -224,7 +224,8 @@ impl Caller {
                 issued.iter().map(|issued| issued.credential().clone()).collect();
             assert_eq!(listed, expected, "{user}");
             if let Some(issued) = issued {
-                let (login, password) = (issued.service_user_name().as_str(), issued.secret().expose());
+                let (login, password) =
+                    (issued.service_user_name().as_str(), issued.secret().expose());
                 let who = iam.authenticate(&name(CODECOMMIT), login, password).unwrap();
                 assert_eq!(who.user_name(), user);
             }
@@ -420,8 +421,8 @@ fn repeated_attempts_are_limited() {
     assert_eq!(storage.connections() - connections, 2);
 }
 
-/// While a disk stays full, each failed write would close the store. So reads are served, and writes
-/// are rejected without an attempt.
+/// While a disk stays full, each failed write would close the store. So reads are served, and
+/// writes are rejected without an attempt.
 #[test]
 fn reads_are_served_while_writes_fail() {
     let storage = Limited::default();

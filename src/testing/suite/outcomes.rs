@@ -1,4 +1,4 @@
-//! How changes are answered.
+//! The outcomes of changes.
 
 use std::sync::Arc;
 
@@ -36,13 +36,13 @@ pub(super) fn stale_is_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
     let life = world.life();
     let records: Vec<_> = life.iter().filter_map(Change::record).collect();
     let stale = |record| {
-        let changes = harmless(&world, record, "nobody");
-        changes.iter().try_for_each(|change| subject.answers(change, Stale))
+        let changes = harmless(&world, record, "unknown");
+        changes.iter().try_for_each(|change| subject.expect_outcome(change, Stale))
     };
-    // Nobody is registered.
+    // No user is registered.
     records.iter().copied().try_for_each(stale)?;
     for (place, change) in life.iter().enumerate() {
-        subject.answers(change, Applied)?;
+        subject.expect_outcome(change, Applied)?;
         for (_, record) in records.iter().enumerate().filter(|(other, _)| *other != place) {
             stale(record)?;
         }
@@ -65,8 +65,8 @@ pub(super) fn revisions_are_unique<S: AsyncStore>(subject: &Subject<'_, S>) -> C
     for now in &lived() {
         subject.applies([now])?;
         for record in old.iter().map(after) {
-            for change in harmless(&world, record, "nobody") {
-                subject.answers(&change, Stale)?;
+            for change in harmless(&world, record, "unknown") {
+                subject.expect_outcome(&change, Stale)?;
             }
         }
         subject.keeps(after(now))?;
@@ -91,31 +91,31 @@ pub(super) fn taken_keys_are_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -
         world.create_as(b, GIT, "a"),
         world.create_id(b, GIT_COM, id),
     ] {
-        subject.answers(&change, KeyTaken)?;
+        subject.expect_outcome(&change, KeyTaken)?;
     }
     // The name of the credential stays taken when its user has another.
     let renamed = rename(after(&created), "e");
     subject.applies([&renamed])?;
-    subject.answers(&world.create_as(b, GIT, "a"), KeyTaken)
+    subject.expect_outcome(&world.create_as(b, GIT, "a"), KeyTaken)
 }
 
 pub(super) fn taken_names_are_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let first = world.register("anika");
     subject.applies([&first])?;
-    let refused = |name: &str| subject.answers(&world.register(name), KeyTaken);
-    refused("anika")?;
-    subject.answers(&first, KeyTaken)?;
+    let taken = |name: &str| subject.expect_outcome(&world.register(name), KeyTaken);
+    taken("anika")?;
+    subject.expect_outcome(&first, KeyTaken)?;
     let renamed = rename(after(&first), "bela");
     subject.applies([&renamed])?;
-    refused("bela")?;
+    taken("bela")?;
     let created = world.create(after(&renamed), GIT);
     subject.applies([&created])?;
-    refused("bela")?;
+    taken("bela")?;
     subject.keeps(after(&created))
 }
 
-pub(super) fn held_ids_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn held_ids_are_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let (here, there) = (World::new(), World::elsewhere());
     let life = here.life();
     let other = here.register("other");
@@ -126,7 +126,7 @@ pub(super) fn held_ids_are_refused<S: AsyncStore>(subject: &Subject<'_, S>) -> C
         subject.applies([change])?;
         for (world, name) in [(&here, "x"), (&here, held.name().as_str()), (&there, "x")] {
             let doubled = world.register_id(held.id(), name);
-            subject.answers(&doubled, KeyTaken)?;
+            subject.expect_outcome(&doubled, KeyTaken)?;
             let mut free = doubled.claimed().filter(|key| !held.holds(key));
             free.try_for_each(|key| subject.finds_nothing(&key))?;
             subject.keeps(held)?;
@@ -148,7 +148,8 @@ pub(super) fn stale_takes_precedence<S: AsyncStore>(subject: &Subject<'_, S>) ->
         world.create_as(after(&b), GIT, "a"),
         world.create_id(after(&b), GIT_COM, id),
     ];
-    let answered = |expected| taking.iter().try_for_each(|claim| subject.answers(claim, expected));
+    let answered =
+        |expected| taking.iter().try_for_each(|claim| subject.expect_outcome(claim, expected));
     subject.applies([&a, &created])?;
     // There is no such user.
     answered(Stale)?;
@@ -174,7 +175,7 @@ pub(super) fn applied_once<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
         subject.applies([change])?;
         // A registration is another matter: it starts from nothing.
         made.extend(change.previous().map(|_| change));
-        made.iter().try_for_each(|change| subject.answers(change, Stale))?;
+        made.iter().try_for_each(|change| subject.expect_outcome(change, Stale))?;
     }
     Ok(())
 }
@@ -208,13 +209,13 @@ pub(super) fn rejected_changes_have_no_effect<S: AsyncStore>(subject: &Subject<'
         let all: Vec<Key<'_>> =
             keys(&change).chain(a.keys()).chain(b.keys()).chain(old.keys()).collect();
         let before = subject.view(world.account, &all)?;
-        subject.answers(&change, answer)?;
+        subject.expect_outcome(&change, answer)?;
         let now = subject.view(world.account, &all)?;
         if let Some((key, seen)) = now.difference(&before).next() {
             let expected = before.iter().find(|(other, _)| other == key);
             let expected = expected.map_or("nothing", |(_, state)| state);
             ensure(false, || {
-                format!("{key} gave {expected} before a change was refused, and {seen} after")
+                format!("{key} gave {expected} before a change was rejected, and {seen} after")
             })?;
         }
     }
