@@ -19,6 +19,8 @@ use service_specific_credentials::{
 
 mod common;
 
+#[path = "redb/backends.rs"]
+mod backends;
 #[path = "redb/creation.rs"]
 mod creation;
 #[path = "redb/maintenance.rs"]
