@@ -18,6 +18,9 @@ use service_specific_credentials::{
     testing::{SeededEntropy, Suite},
 };
 
+mod common;
+
+mod backends;
 mod creation;
 mod maintenance;
 mod opening;

@@ -2,9 +2,7 @@
 
 use std::{io, ops::Bound};
 
-use redb::{
-    BackendError, Builder, Database, StorageBackend, StorageError, backends::InMemoryBackend,
-};
+use redb::{BackendError, Builder, Database, StorageBackend, backends::InMemoryBackend};
 
 use super::{
     error::OpenError,
@@ -28,7 +26,7 @@ pub(super) fn open_unguarded(
     storage: impl StorageBackend,
 ) -> Result<Database, OpenError> {
     // redb opens a backend in one way, which creates a database if the backend is empty.
-    if storage.len()? == 0 {
+    if is_empty_or_unfinished(&storage)? {
         return Err(OpenError::NotAStore);
     }
     let database = builder.create_with_backend(storage)?;
@@ -66,14 +64,18 @@ pub(super) fn create_if_empty(
     match storage.try_lock_range(start, end) {
         Ok(true) => {
             let written = write_if_empty(builder, &storage);
-            storage.unlock_range(start, end).map_err(StorageError::from)?;
+            storage.unlock_range(start, end).map_err(lock_error)?;
             written?;
         }
         Ok(false) => return Err(OpenError::Held),
         Err(BackendError::Unsupported) => write_if_empty(builder, &storage)?,
-        Err(error) => return Err(StorageError::from(error).into()),
+        Err(error) => return Err(lock_error(error)),
     }
     open(builder, storage)
+}
+
+fn lock_error(error: BackendError) -> OpenError {
+    redb::Error::from(error).into()
 }
 
 fn write_if_empty(builder: &Builder, storage: &impl StorageBackend) -> Result<(), OpenError> {
@@ -117,4 +119,52 @@ fn empty_store(builder: &Builder) -> Result<Vec<u8>, OpenError> {
     let mut image = vec![0; len];
     memory.read(0, &mut image)?;
     Ok(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn storage(bytes: &[u8]) -> InMemoryBackend {
+        let storage = InMemoryBackend::new();
+        storage.set_len(bytes.len() as u64).unwrap();
+        storage.write(0, bytes).unwrap();
+        storage
+    }
+
+    fn is_unfinished(bytes: &[u8]) -> bool {
+        is_empty_or_unfinished(&storage(bytes)).unwrap()
+    }
+
+    #[test]
+    fn every_state_of_an_interrupted_creation_is_recognized() {
+        for written in 0..=UNFINISHED.len() {
+            // The storage ends where writing ended, or has its length already.
+            let mut bytes = UNFINISHED.to_vec();
+            assert!(is_unfinished(&bytes[..written]), "{written}");
+            bytes[written..].fill(0);
+            assert!(is_unfinished(&bytes), "{written}");
+        }
+        let whole = empty_store(&Database::builder()).unwrap();
+        for written in (UNFINISHED.len()..whole.len()).step_by(1000) {
+            let mut bytes = whole.clone();
+            bytes[..UNFINISHED.len()].copy_from_slice(UNFINISHED);
+            bytes[written..].fill(0);
+            assert!(is_unfinished(&bytes), "{written}");
+        }
+        assert!(!is_unfinished(&whole));
+    }
+
+    #[test]
+    fn storage_of_something_else_is_left_alone() {
+        let mut text = UNFINISHED.to_vec();
+        text[10] ^= 1;
+        let mut other = vec![0; 40];
+        other[39] = b'x';
+        for bytes in [&[0; 100][..], &text, &other, b"notes", &[&text[..], &[0; 100]].concat()] {
+            assert!(!is_unfinished(bytes), "{bytes:?}");
+            let error = create_if_empty(&Database::builder(), storage(bytes)).unwrap_err();
+            assert!(matches!(error, OpenError::NotADatabase), "{error:?}");
+        }
+    }
 }

@@ -60,16 +60,9 @@ impl From<DatabaseError> for OpenError {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Self::Held,
             DatabaseError::UpgradeRequired(version) => Self::EarlierRedb(version),
-            DatabaseError::Storage(error) => error.into(),
-            error => redb::Error::from(error).into(),
-        }
-    }
-}
-
-impl From<StorageError> for OpenError {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            DatabaseError::Storage(StorageError::Io(error))
+                if error.kind() == io::ErrorKind::InvalidData =>
+            {
                 Self::NotADatabase
             }
             error => redb::Error::from(error).into(),
@@ -97,7 +90,7 @@ impl From<Panicked> for OpenError {
 
 impl From<io::Error> for OpenError {
     fn from(error: io::Error) -> Self {
-        StorageError::Io(error).into()
+        redb::Error::Io(error).into()
     }
 }
 

@@ -49,18 +49,18 @@ pub(super) fn create(
 ) -> Result<(Guarded<Database>, File), OpenError> {
     let folder = folder(path);
     let failed = |error| OpenError::of_file(error, path);
-    let (file, unfinished) = tempfile::Builder::new()
+    let (new, unfinished) = tempfile::Builder::new()
         .prefix(".new-store-")
         .suffix(".redb")
         .rand_bytes(12)
         .tempfile_in(folder)
         .map_err(failed)?
         .into_parts();
-    let database = database::create(&options.builder(), backend(&file)?)?;
+    let database = database::create(&options.builder(), backend(&new)?)?;
     database.call(fill)?;
     unfinished.persist_noclobber(path).map_err(|error| failed(error.error))?;
     sync_folder(folder).map_err(failed)?;
-    Ok((database, file))
+    Ok((database, new))
 }
 
 pub(super) fn folder(path: &Path) -> &Path {
