@@ -134,6 +134,7 @@ impl Request {
     /// `caller` is the IAM user that a request without a user name stands for, if the caller is
     /// one: the same as for [`resource_arn`](Self::resource_arn). The body may contain a secret, as
     /// that of [`handle`] may.
+    #[must_use = "the client waits for the response"]
     pub fn execute<S: Store>(
         &self,
         iam: &CredentialManager<S>,

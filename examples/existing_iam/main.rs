@@ -61,7 +61,7 @@ impl Emulator {
         }
         let user_name = || {
             let name = parameters.get("UserName").map_or("", String::as_str);
-            name.parse().map_err(|invalid: InvalidUserName| failed(invalid.into()))
+            name.parse().map_err(|invalid: InvalidUserName| failed(invalid))
         };
         let result = match action {
             "CreateUser" => self.create_user(&mut users, user_name()?)?,
@@ -116,8 +116,8 @@ impl Emulator {
     }
 }
 
-fn failed(error: Error) -> ErrorResponse {
-    ErrorResponse::from_error(&error, Dialect::Documented)
+fn failed(error: impl Into<Error>) -> ErrorResponse {
+    ErrorResponse::from_error(&error.into(), Dialect::Documented)
 }
 
 async fn api(

@@ -434,7 +434,10 @@ mod tests {
                     Some(_) if text.bytes().any(|byte| byte < 0x20 || byte == 0x7f) => {
                         Parsed::Invalid(InvalidAuthorization::ControlCharacter)
                     }
-                    Some(colon) => pair(&text[..colon], &text[colon + 1..]),
+                    Some(colon) => {
+                        let (name, rest) = text.split_at(colon);
+                        pair(name, rest.strip_prefix(':').unwrap())
+                    }
                 },
             };
             prop_assert_eq!(basic(decoded), expected);

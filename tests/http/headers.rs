@@ -327,6 +327,7 @@ fn what_a_middleware_needs_holds() {
 /// `?` in a handler of a web framework.
 #[test]
 fn the_question_mark_makes_a_response() {
+    #[expect(clippy::result_large_err, reason = "frameworks have handlers return responses")]
     fn handler(world: &World, headers: &HeaderMap) -> Result<String, Response<String>> {
         let authenticator = HttpAuthenticator::new(&world.iam, name(CODECOMMIT)).unwrap();
         let identity = authenticator.authenticate(headers)?;
