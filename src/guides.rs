@@ -9,6 +9,10 @@ pub mod design {}
 #[doc = include_str!("guides/emulator.md")]
 pub mod emulator {}
 
+/// The events that the crate emits through `tracing`.
+#[doc = include_str!("guides/events.md")]
+pub mod events {}
+
 /// Writing a store.
 #[cfg(feature = "testing")]
 #[doc = include_str!("guides/own_store.md")]

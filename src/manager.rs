@@ -48,7 +48,7 @@ pub(crate) mod trace;
 /// Operations on one user are linearizable; [`list_page`](Self::list_page) states what listings
 /// guarantee. The limit of credentials per user and service and the uniqueness of names and ids
 /// hold under any concurrency. With the feature `tracing`, every call emits an
-/// [event](crate::events).
+/// [event](crate::guides::events).
 ///
 /// ```
 /// use service_specific_credentials::{

@@ -1,4 +1,4 @@
-//! One event per operation, as `events.md` documents. An event does not contain the text that was
+//! One event per operation, as `guides/events.md` documents. An event does not contain the text that was
 //! sent as a service user name: it may be a password in the wrong field.
 
 #[cfg(feature = "tracing")]

@@ -428,7 +428,7 @@ fn every_operation_field_and_outcome_is_documented() {
     }
     outcomes.insert("an [ErrorCode](crate::ErrorCode)".to_owned());
 
-    let document = include_str!("../../src/events.md");
+    let document = include_str!("../../src/guides/events.md");
     let [documented_fields, documented_outcomes] = tables(document).try_into().unwrap();
     assert_eq!(fields, documented_fields);
     assert_eq!(outcomes, documented_outcomes);
