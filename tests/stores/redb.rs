@@ -18,8 +18,6 @@ use service_specific_credentials::{
     testing::{SeededEntropy, Suite},
 };
 
-mod common;
-
 mod backends;
 mod creation;
 mod maintenance;
