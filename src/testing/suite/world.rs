@@ -102,7 +102,7 @@ impl World {
     }
 
     fn issue(&self, before: &Arc<UserRecord>, at: &str, name: GeneratedName, id: &str) -> Change {
-        replace(before, self.add(before, &service(at), name, credential(id)))
+        replace(before, self.add(before, &service(at), name, &credential(id)))
     }
 
     fn add(
@@ -110,7 +110,7 @@ impl World {
         before: &UserRecord,
         at: &ServiceName,
         name: GeneratedName,
-        id: CredentialId,
+        id: &CredentialId,
     ) -> UserRecord {
         let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
         let new =
@@ -130,7 +130,7 @@ impl World {
         let add = |record: UserRecord, at| {
             let id = self.id();
             let owner: String = id.chars().rev().chain(iter::repeat('x')).take(64).collect();
-            self.add(&record, at, self.name(&owner), credential(&id))
+            self.add(&record, at, self.name(&owner), &credential(&id))
         };
         replace(before, places.fold(UserRecord::clone(before), add))
     }
