@@ -33,7 +33,7 @@
 //! }
 //! ```
 
-use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{alloc::System, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::{
     Router,
@@ -55,6 +55,7 @@ use service_specific_credentials::{
     store::{DynAsyncStore, RedbStore},
 };
 use tokio::sync::oneshot;
+use zeroizing_alloc::ZeroAlloc;
 
 #[path = "support/explain.rs"]
 mod explain;
@@ -66,6 +67,10 @@ mod store;
 use explain::explain;
 use iam::Iam;
 use store::StoreUrl;
+
+/// The buffers of the HTTP server contain passwords: they are zeroized when they are freed.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Emulates the service-specific credentials of AWS IAM.
 #[derive(Debug, Parser)]

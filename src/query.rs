@@ -20,7 +20,7 @@
 //! let response = query::handle(&iam, &request.body("")?, None, Dialect::Documented, id);
 //!
 //! assert_eq!(response.status(), 200);
-//! let xml = String::from_utf8(response.into_body())?;
+//! let xml = str::from_utf8(response.body().as_ref())?;
 //! assert!(xml.contains("<ServiceUserName>anika+1-at-123456789012</ServiceUserName>"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -68,9 +68,8 @@ use std::{
     hash::{BuildHasher as _, RandomState},
 };
 
-use arrayvec::ArrayString;
 use http::{Request as HttpRequest, Response};
-use uuid::{Uuid, fmt::Hyphenated};
+use uuid::Uuid;
 
 use crate::{
     manager::{CredentialManager, async_manager::AsyncCredentialManager},
@@ -79,11 +78,13 @@ use crate::{
 };
 
 pub use authorization::{AGE_DAYS_KEY, CREDENTIAL_ACTIONS, SERVICE_NAME_KEY};
+pub use body::ResponseBody;
 pub use error_response::{Dialect, ErrorResponse};
 pub use request::{Request, RequestError};
 
 mod action;
 mod authorization;
+mod body;
 mod error_response;
 mod form;
 mod output;
@@ -96,15 +97,14 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// Parses and executes a request, and returns the response, an error response included.
 ///
 /// `caller` is the IAM user that a request without a user name stands for, if the caller is one.
-/// The body of the response may hold a secret that exists nowhere else; it is not wiped when it is
-/// dropped, since most of its copies are the transport's.
+/// The body of the response may contain a secret: see [`ResponseBody`].
 pub fn handle<S: Store, B: AsRef<[u8]>>(
     iam: &CredentialManager<S>,
     request: &HttpRequest<B>,
     caller: Option<&UserName>,
     dialect: Dialect,
     id: RequestId,
-) -> Response<Vec<u8>> {
+) -> Response<ResponseBody> {
     poll_ready(handle_async(&iam.0, request, caller, dialect, id))
 }
 
@@ -117,7 +117,7 @@ pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
     caller: Option<&UserName>,
     dialect: Dialect,
     id: RequestId,
-) -> impl Future<Output = Response<Vec<u8>>> + Send {
+) -> impl Future<Output = Response<ResponseBody>> + Send {
     // Parsed before the future starts, so that it does not hold the body, which need not be `Sync`.
     let request = Request::read(request);
     async move {
@@ -141,7 +141,7 @@ impl Request {
         caller: Option<&UserName>,
         dialect: Dialect,
         id: RequestId,
-    ) -> Response<Vec<u8>> {
+    ) -> Response<ResponseBody> {
         poll_ready(self.execute_async(&iam.0, caller, dialect, id))
     }
 
@@ -154,7 +154,7 @@ impl Request {
         caller: Option<&UserName>,
         dialect: Dialect,
         id: RequestId,
-    ) -> Response<Vec<u8>> {
+    ) -> Response<ResponseBody> {
         match self.run(iam, caller).await {
             Ok(output) => output.response(self.action, id),
             Err(error) => ErrorResponse::of(self, &error, dialect).response(id),
@@ -176,10 +176,8 @@ impl RequestId {
         Self(uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid())
     }
 
-    fn text(self) -> ArrayString<{ Hyphenated::LENGTH }> {
-        let mut buffer = [0; Hyphenated::LENGTH];
-        let text: &str = self.0.hyphenated().encode_lower(&mut buffer);
-        ArrayString::from(text).unwrap_or_default()
+    fn text(self) -> String {
+        self.0.hyphenated().to_string()
     }
 
     /// An id that was drawn elsewhere.

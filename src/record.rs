@@ -4,10 +4,10 @@
 //! the time, random bytes) and returns a new record. No rule performs I/O, reads a clock or draws a
 //! random byte. Tests: beside each rule, `tests/rules/` and `tests/model/`.
 
-use smallvec::SmallVec;
 use time::OffsetDateTime;
 
 use self::{
+    credentials::Credentials,
     key::{Key, Listing},
     stored_credential::StoredCredential,
 };
@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub(crate) mod codec;
+mod credentials;
 pub(crate) mod issue;
 pub(crate) mod key;
 pub(crate) mod limit;
@@ -46,9 +47,6 @@ pub struct UserRecord {
     /// In the order of creation, then of id.
     credentials: Credentials,
 }
-
-/// Up to two credentials, the default limit at one service, are stored inline.
-type Credentials = SmallVec<[StoredCredential; 2]>;
 
 /// One state of one user's record. No two states have the same revision, not even if a user is
 /// removed and another one registered under the same name.
@@ -178,7 +176,7 @@ impl UserRecord {
             kind: stored.kind,
             status,
             created: stored.created,
-            expires: stored.expires,
+            expires: stored.expires(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::entropy::{Entropy, EntropyError};
 
 pub(crate) mod api_key;
 pub(crate) mod digest;
+mod stack;
 
 /// Draws the random bytes of a password.
 pub(crate) fn random_bytes(

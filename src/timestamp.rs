@@ -9,6 +9,8 @@ pub(crate) struct Timestamp(i64);
 impl Timestamp {
     /// 9999-12-31T23:59:59.999Z, the last that four digits of a year can write.
     const MAX: Self = Self(253_402_300_799_999);
+    /// Later than every date.
+    pub(crate) const NEVER: Self = Self(i64::MAX);
     const DAY: i64 = 86_400_000;
 
     /// Truncates to milliseconds. A date outside the range becomes its nearest end.

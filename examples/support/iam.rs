@@ -60,7 +60,7 @@ async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
     let Iam { manager, caller, dialect } = &*iam;
     let answer =
         query::handle_async(manager, &request, caller.as_ref(), *dialect, RequestId::random());
-    answer.await.map(Body::from)
+    answer.await.map(Body::new)
 }
 
 /// Reads a body, keeping no more of it than a request may have.
@@ -107,7 +107,7 @@ pub(crate) async fn refuse_after(body: Body, refusal: &ErrorResponse) -> Respons
 
 /// A refusal, as a response with a request id of its own.
 pub(crate) fn refuse(refusal: &ErrorResponse) -> Response {
-    refusal.response(RequestId::random()).map(Body::from)
+    refusal.response(RequestId::random()).map(Body::new)
 }
 
 /// Listens on a loopback address, or, insecurely, on any.

@@ -41,6 +41,9 @@ impl CredentialId {
         max: Self::MAX_LENGTH,
     };
 
+    /// The id of no credential, for unused slots of a record.
+    pub(crate) const EMPTY: Self = Self(SmolStr::new_static(""));
+
     /// The text, as it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {

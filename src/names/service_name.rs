@@ -56,6 +56,9 @@ impl ServiceName {
         Self(SmolStr::new_static(text))
     }
 
+    /// The name of no service, for unused slots of a record.
+    pub(crate) const EMPTY: Self = Self(SmolStr::new_static(""));
+
     /// The text, as it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -1,6 +1,5 @@
-use std::{fmt::Write as _, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use arrayvec::ArrayString;
 use smol_str::SmolStr;
 
 use crate::{
@@ -70,27 +69,62 @@ pub struct InvalidServiceUserName(pub(crate) Constraint);
 
 invalid_value!(InvalidServiceUserName, "service user name", parameter "serviceUserName");
 
-/// A service user name as this crate writes it, in a piece of memory of its own size.
-#[derive(Clone, Debug)]
-pub(crate) struct GeneratedName(ArrayString<LONGEST>);
+/// A service user name that this crate generates: inline up to [`INLINE`] bytes, which most names fit,
+/// because authentication reads it and a heap allocation is another cache miss; otherwise on the heap.
+///
+/// Unused bytes are initialized, so that moving the name into a record carries no stale bytes of the
+/// stack along.
+#[derive(Clone)]
+pub(crate) struct GeneratedName {
+    /// Empty if the name is inline.
+    boxed: Box<str>,
+    inline: [u8; INLINE],
+    inline_length: u8,
+}
+
+const INLINE: usize = 39;
 
 /// The longest user name, and room for a sign, a number, `-at-` and an account.
-const LONGEST: usize = UserName::MAX_LENGTH + 1 + 10 + 4 + 12;
+const LONGEST: usize = UserName::MAX_LENGTH + 1 + 10 + 4 + AccountId::DIGITS;
 
 impl GeneratedName {
-    /// The name of a user's credential: with its number, or, for `None`, bare.
+    /// The name of no credential, for unused slots of a record.
+    pub(crate) fn empty() -> Self {
+        Self { boxed: Box::default(), inline: [0; INLINE], inline_length: 0 }
+    }
+
+    /// The name of a user's credential with its number, or bare for `None`.
     pub(crate) fn new(user: &UserName, number: Option<u32>, account: AccountId) -> Self {
-        let mut name = ArrayString::new();
-        // There is room for the longest of each part, so that writing never fails.
-        let _ = match number {
-            Some(number) => write!(name, "{user}+{number}-at-{account}"),
-            None => write!(name, "{user}-at-{account}"),
-        };
-        Self(name)
+        Self::store(&match number {
+            Some(number) => format!("{user}+{number}-at-{account}"),
+            None => format!("{user}-at-{account}"),
+        })
+    }
+
+    fn store(name: &str) -> Self {
+        let mut stored = Self::empty();
+        match (stored.inline.get_mut(..name.len()), u8::try_from(name.len())) {
+            (Some(inline), Ok(length)) => {
+                inline.copy_from_slice(name.as_bytes());
+                stored.inline_length = length;
+            }
+            _ => stored.boxed = name.into(),
+        }
+        stored
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        if self.inline_length == 0 {
+            return &self.boxed;
+        }
+        let name = self.inline.get(..self.inline_length.into());
+        name.and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for GeneratedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -99,8 +133,10 @@ impl FromStr for GeneratedName {
 
     fn from_str(text: &str) -> Result<Self, InvalidServiceUserName> {
         ServiceUserName::GRAMMAR.check(text).map_err(InvalidServiceUserName)?;
-        let name = ArrayString::from(text);
-        name.map(Self).map_err(|_| InvalidServiceUserName(Constraint::MaxLength(LONGEST)))
+        match text.len() {
+            ..=LONGEST => Ok(Self::store(text)),
+            _ => Err(InvalidServiceUserName(Constraint::MaxLength(LONGEST))),
+        }
     }
 }
 

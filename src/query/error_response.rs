@@ -4,6 +4,7 @@ use http::{HeaderValue, Response, StatusCode, header::ALLOW};
 
 use super::{
     Request, RequestError, RequestId,
+    body::ResponseBody,
     xml::{self, root},
 };
 use crate::error::{Error, ErrorCode, not_supported};
@@ -101,7 +102,7 @@ impl ErrorResponse {
 
     /// The response. Characters that XML 1.0 cannot represent become U+FFFD.
     #[must_use]
-    pub fn response(&self, id: RequestId) -> Response<Vec<u8>> {
+    pub fn response(&self, id: RequestId) -> Response<ResponseBody> {
         let fault = if self.status.is_server_error() { "Receiver" } else { "Sender" };
         let body = xml::document(root!("ErrorResponse"), 512 + self.message.len(), |xml| {
             xml.element("Error", |xml| {
@@ -109,7 +110,7 @@ impl ErrorResponse {
                 xml.text("Code", self.code)?;
                 xml.text("Message", &self.message)
             })?;
-            xml.text("RequestId", id.text().as_str())
+            xml.text("RequestId", &id.text())
         });
         let mut response = xml::response(self.status, id, body);
         if self.status == StatusCode::METHOD_NOT_ALLOWED {

@@ -7,6 +7,7 @@ use http::{Response, StatusCode};
 use super::{
     RequestId,
     action::Action,
+    body::ResponseBody,
     xml::{self, Xml},
 };
 use crate::{
@@ -27,13 +28,13 @@ pub(super) enum Output {
 }
 
 impl Output {
-    pub(super) fn response(&self, action: Action, id: RequestId) -> Response<Vec<u8>> {
+    pub(super) fn response(&self, action: Action, id: RequestId) -> Response<ResponseBody> {
         let body = xml::document(action.response(), self.capacity(), |xml| {
             match self {
                 Self::Done => Ok(()),
                 _ => xml.element(action.result(), |xml| self.result(xml)),
             }?;
-            xml.element("ResponseMetadata", |xml| xml.text("RequestId", id.text().as_str()))
+            xml.element("ResponseMetadata", |xml| xml.text("RequestId", &id.text()))
         });
         xml::response(StatusCode::OK, id, body)
     }
@@ -138,9 +139,9 @@ mod tests {
                     &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
                 )
                 .unwrap();
-            let answer = Output::Issued(issued);
-            let body = answer.response(Action::Create, RequestId::from_bytes([0; 16])).into_body();
-            assert_eq!(body.capacity(), answer.capacity());
+            let output = Output::Issued(issued);
+            let body = output.response(Action::Create, RequestId::from_bytes([0; 16])).into_body();
+            assert_eq!(Vec::from(body).capacity(), output.capacity());
         }
     }
 }

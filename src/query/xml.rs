@@ -9,7 +9,7 @@ use quick_xml::{
     events::{BytesStart, BytesText, Event},
 };
 
-use super::RequestId;
+use super::{RequestId, body::ResponseBody};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
@@ -32,18 +32,33 @@ macro_rules! root {
 pub(super) use root;
 
 /// A document that is being written.
-pub(super) struct Xml(Writer<Vec<u8>>);
+pub(super) struct Xml(Writer<Sink>);
+
+/// The buffer of a document. Writing to memory never fails.
+struct Sink(ResponseBody);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Writes a document whose root element has this content.
+#[expect(clippy::expect_used, reason = "an incomplete document would be worse")]
 pub(super) fn document(
     root: Root,
     capacity: usize,
     content: impl FnOnce(&mut Xml) -> io::Result<()>,
-) -> Vec<u8> {
-    let mut xml = Xml(Writer::new(Vec::with_capacity(capacity)));
-    // Writing to memory never fails.
-    let _ = xml.within(&BytesStart::from_content(root.tag, root.name.len()), content);
-    xml.0.into_inner()
+) -> ResponseBody {
+    let mut xml = Xml(Writer::new(Sink(ResponseBody::with_capacity(capacity))));
+    let written = xml.within(&BytesStart::from_content(root.tag, root.name.len()), content);
+    written.expect("writing to memory does not fail");
+    xml.0.into_inner().0
 }
 
 impl Xml {
@@ -97,7 +112,11 @@ fn representable(text: &str) -> Cow<'_, str> {
 }
 
 /// A response with a document.
-pub(super) fn response(status: StatusCode, id: RequestId, body: Vec<u8>) -> Response<Vec<u8>> {
+pub(super) fn response(
+    status: StatusCode,
+    id: RequestId,
+    body: ResponseBody,
+) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();

@@ -48,7 +48,9 @@ impl UserRecord {
             kind,
             active: true,
             created: new.created,
-            expires: new.lifetime.map(|lifetime| new.created.plus_days(lifetime.as_days())),
+            expires: new
+                .lifetime
+                .map_or(Timestamp::NEVER, |lifetime| new.created.plus_days(lifetime.as_days())),
             digest,
         };
         let issued =

@@ -9,7 +9,7 @@ impl StoredCredential {
     /// The status at `now`: from its expiration date on a credential is expired, whatever its
     /// stored status. The clock is read only if there is an expiration date.
     pub(crate) fn status(&self, now: impl FnOnce() -> Timestamp) -> Status {
-        match self.expires {
+        match self.expires() {
             Some(expires) if expires <= now() => Status::Expired,
             _ if self.active => Status::Active,
             _ => Status::Inactive,

@@ -10,17 +10,19 @@ use crate::{
 /// A credential in a record: with the digest of its secret, and without what the record already
 /// has.
 #[derive(Clone, Debug)]
-// In this order the fields that authentication reads share cache lines.
+// In this order the fields that authentication reads share cache lines, and no byte but a few of
+// padding at the end is uninitialized: see `Credentials`.
 #[repr(C)]
 pub(crate) struct StoredCredential {
     pub(super) service: ServiceName,
-    pub(super) expires: Option<Timestamp>,
-    pub(super) active: bool,
-    pub(super) kind: CredentialKind,
+    /// [`Timestamp::NEVER`] without an expiration date.
+    pub(super) expires: Timestamp,
     pub(super) digest: Digest,
     pub(super) name: GeneratedName,
     pub(super) id: CredentialId,
     pub(super) created: Timestamp,
+    pub(super) active: bool,
+    pub(super) kind: CredentialKind,
 }
 
 impl StoredCredential {
@@ -42,6 +44,10 @@ impl StoredCredential {
 
     pub(crate) const fn created(&self) -> Timestamp {
         self.created
+    }
+
+    pub(super) fn expires(&self) -> Option<Timestamp> {
+        (self.expires != Timestamp::NEVER).then_some(self.expires)
     }
 
     /// The sort key of the credentials of a user.

@@ -15,6 +15,8 @@ use std::fmt;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::stack::overwriting_stack;
+
 /// The digest of a secret.
 #[derive(Clone, Copy)]
 pub(crate) enum Digest {
@@ -28,7 +30,7 @@ impl Digest {
     pub(crate) fn of(secret: &[u8]) -> Self {
         #[cfg(test)]
         tests::COMPUTED.with(|computed| computed.set(computed.get() + 1));
-        Self::Sha256(Sha256::digest(secret).into())
+        Self::Sha256(overwriting_stack(|| Sha256::digest(secret).into()))
     }
 
     /// Whether `secret` is the one that this digest is of. Takes the same time wherever the digests

@@ -61,10 +61,11 @@ impl Drop for Folder {
     }
 }
 
-/// The program of an example, built if it is not.
+/// The program of an example, which is built if necessary, in the profile of the tests.
 pub(crate) fn example(name: &str) -> PathBuf {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--message-format=json", "--example", name])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
         .stderr(Stdio::inherit())
         .output()
         .unwrap();

@@ -31,16 +31,21 @@ impl Server {
         Self { child, address }
     }
 
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends it a signal, by name.
     pub(crate) fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
     /// The most memory that it has had.
     #[cfg(target_os = "linux")]
     pub(crate) fn peak_kibibytes(&self) -> u64 {
-        let status = format!("/proc/{}/status", self.child.id());
+        let status = format!("/proc/{}/status", self.id());
         let status = std::fs::read_to_string(status).unwrap();
         let (_, peak) = status.split_once("VmHWM:").unwrap();
         peak.split_whitespace().next().unwrap().parse().unwrap()
