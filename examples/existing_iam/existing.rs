@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use axum::body::Body;
 use axum::http::{HeaderMap, Response, StatusCode, header::AUTHORIZATION};
 use service_specific_credentials::{
     InvalidUserName, UserName,
@@ -149,10 +150,10 @@ pub(crate) fn unknown_action(action: &str) -> ErrorResponse {
 }
 
 /// The response of an action.
-pub(crate) fn done(action: &str, result: &str, id: RequestId) -> Response<Vec<u8>> {
+pub(crate) fn done(action: &str, result: &str, id: RequestId) -> Response<Body> {
     let xml = format!(
         "<{action}Response xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\">{result}\
          <ResponseMetadata><RequestId>{id}</RequestId></ResponseMetadata></{action}Response>"
     );
-    Response::new(xml.into_bytes())
+    Response::new(xml.into())
 }

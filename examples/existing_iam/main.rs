@@ -49,7 +49,7 @@ impl Emulator {
         headers: &HeaderMap,
         parameters: &Parameters,
         id: RequestId,
-    ) -> Result<Response<Vec<u8>>, ErrorResponse> {
+    ) -> Result<Response<Body>, ErrorResponse> {
         let mut users = self.users.lock().await;
         let caller = users.caller(headers)?.name.clone();
         let action = parameters.get("Action").map_or("", String::as_str);
@@ -78,7 +78,7 @@ impl Emulator {
         caller: &UserName,
         parameters: &Parameters,
         id: RequestId,
-    ) -> Result<Response<Vec<u8>>, ErrorResponse> {
+    ) -> Result<Response<Body>, ErrorResponse> {
         let request = Request::from_pairs(parameters)?;
         let mut keys: HashMap<_, _> = request.condition_keys().collect();
         let resource = if request.is_about_all_users() {
@@ -96,7 +96,9 @@ impl Emulator {
         };
         match resource {
             Some(resource) if users.may(caller, request.iam_action(), &resource, &keys) => {
-                Ok(request.execute(&self.manager, Some(caller), Dialect::Documented, id))
+                let response =
+                    request.execute(&self.manager, Some(caller), Dialect::Documented, id);
+                Ok(response.map(Body::new))
             }
             _ => Err(denied(caller, request.action())),
         }
@@ -128,7 +130,7 @@ async fn api(
     let parameters: Parameters = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
     let id = RequestId::random();
     let response = emulator.dispatch(&headers, &parameters, id).await;
-    response.unwrap_or_else(|error| error.response(id)).map(Body::from)
+    response.unwrap_or_else(|error| error.response(id).map(Body::new))
 }
 
 #[tokio::main]

@@ -187,7 +187,7 @@ proptest! {
         let response = ErrorResponse::from(error).response(request_id());
         let [action, version] = [action, version].map(|text| representable(&text));
         let message = format!("Could not find operation {action} for version {version}");
-        prop_assert_eq!(parsed(response.body(), "Message"), message);
+        prop_assert_eq!(parsed(response.body().as_ref(), "Message"), message);
     }
 
     #[test]
@@ -196,7 +196,7 @@ proptest! {
             ErrorResponse::new(http::StatusCode::FORBIDDEN, "AccessDenied", message.clone());
         prop_assert_eq!(refusal.message(), &message);
         let response = refusal.response(request_id());
-        prop_assert_eq!(parsed(response.body(), "Message"), representable(&message));
+        prop_assert_eq!(parsed(response.body().as_ref(), "Message"), representable(&message));
     }
 
     #[test]
@@ -226,17 +226,17 @@ proptest! {
         };
         let both = format!("UserName={}&ServiceName={}", encoded(&user), encoded(&service));
         let created = ask(CREATE, &both);
-        prop_assert_eq!(parsed(&created, "UserName"), &*user);
-        prop_assert_eq!(parsed(&created, "ServiceName"), service.to_ascii_lowercase());
+        prop_assert_eq!(parsed(created.as_ref(), "UserName"), &*user);
+        prop_assert_eq!(parsed(created.as_ref(), "ServiceName"), service.to_ascii_lowercase());
         let (element, secret) = if key {
             ("ServiceCredentialAlias", "ServiceCredentialSecret")
         } else {
             ("ServiceUserName", "ServicePassword")
         };
-        let service_user = parsed(&created, element);
+        let service_user = parsed(created.as_ref(), element);
         prop_assert_eq!(&service_user, &format!("{user}+1-at-{ACCOUNT}"));
         // What was read opens the service.
-        let secret = parsed(&created, secret);
+        let secret = parsed(created.as_ref(), secret);
         let service_name = name(&service);
         let opened = if key {
             iam.authenticate_api_key(&service_name, &secret)
@@ -247,9 +247,9 @@ proptest! {
         prop_assert_eq!(credential.user_name().as_str(), &*user);
 
         let listed = ask(LIST, &both);
-        prop_assert_eq!(parsed(&listed, "UserName"), &*user);
-        prop_assert_eq!(parsed(&listed, element), service_user);
+        prop_assert_eq!(parsed(listed.as_ref(), "UserName"), &*user);
+        prop_assert_eq!(parsed(listed.as_ref(), element), service_user);
         let got = ask("GetUser", &both);
-        prop_assert_eq!(parsed(&got, "Arn"), format!("arn:aws:iam::{ACCOUNT}:user/{user}"));
+        prop_assert_eq!(parsed(got.as_ref(), "Arn"), format!("arn:aws:iam::{ACCOUNT}:user/{user}"));
     }
 }

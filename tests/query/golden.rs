@@ -295,7 +295,7 @@ fn the_documented_sample_comes_out_with_the_same_elements_in_the_same_order() {
     let uri = format!("/?Action={CREATE}&{query}");
     let request = http::Request::get(uri).body("").unwrap();
     let response = query::handle(&iam, &request, None, Dialect::Documented, request_id());
-    let mut ours = String::from_utf8(response.into_body()).unwrap();
+    let mut ours = String::from_utf8(response.into_body().into()).unwrap();
     for element in generated {
         let [was, becomes] = [&ours, &sample].map(|xml| {
             let document = Document::parse(xml).unwrap();

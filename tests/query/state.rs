@@ -221,7 +221,7 @@ fn a_generator_that_fails_is_no_fault_of_the_client_either() {
         let request = http::Request::get(format!("/?{}", world.fill(&form))).body("").unwrap();
         let response = query::handle(&iam, &request, None, Dialect::default(), request_id());
         assert_eq!(response.status(), 500);
-        let body = String::from_utf8(response.into_body()).unwrap();
+        let body = String::from_utf8(response.into_body().into()).unwrap();
         assert!(body.contains("<Type>Receiver</Type><Code>ServiceFailure</Code>"), "{body}");
         assert!(!body.contains("fire"), "{body}");
     }
@@ -240,7 +240,7 @@ fn a_service_that_the_policy_no_longer_names_is_told_as_it_is_kept() {
     let request = http::Request::post("/").header("content-type", FORM).body(reset.body).unwrap();
     let response = query::handle(&iam, &request, None, Dialect::Recorded, request_id());
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
-    let body = String::from_utf8(response.into_body()).unwrap();
+    let body = String::from_utf8(response.into_body().into()).unwrap();
     let message =
         "No such service codecommit.amazonaws.com is supported for Service Specific Credentials";
     assert!(body.contains(message) && body.contains("<Code>NoSuchEntity</Code>"), "{body}");
@@ -278,7 +278,7 @@ fn a_refusal_of_ones_own_is_written_as_the_others() {
     let refusal = ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "Throttling", "later");
     assert_eq!((refusal.status().as_u16(), refusal.code()), (503, "Throttling"));
     assert_eq!(refusal.message(), "later");
-    let body = String::from_utf8(refusal.response(request_id()).into_body()).unwrap();
+    let body = String::from_utf8(refusal.response(request_id()).into_body().into()).unwrap();
     assert_eq!(
         body,
         "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error>\

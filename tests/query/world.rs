@@ -216,7 +216,7 @@ impl World {
         let caller: Option<UserName> = call.caller.map(name);
         let response =
             query::handle(&self.iam, &call.request(), caller.as_ref(), call.dialect, request_id());
-        Reply::of(response, &call)
+        Reply::of(response.map(Vec::from), &call)
     }
 
     /// Asks the manager that waits.
@@ -227,7 +227,7 @@ impl World {
         let response =
             query::handle_async(&self.waiting, &request, caller, call.dialect, request_id());
         let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        Reply::of(executor.block_on(response), &call)
+        Reply::of(executor.block_on(response).map(Vec::from), &call)
     }
 
     pub(crate) fn post(&self, action: &str, parameters: &str) -> Reply {
