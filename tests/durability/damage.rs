@@ -8,13 +8,6 @@
 //! `SSC_DAMAGE_BITS` sets how many bits of each block are flipped, one at a time. The position of
 //! the bits comes from a seed, so each run tries the same damage.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::BTreeMap,
     env, fs,

@@ -7,13 +7,6 @@
 //!
 //! `SSC_KILL_ROUNDS` sets how often. Without it, 10 times.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::BTreeMap,
     fs,

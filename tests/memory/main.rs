@@ -15,6 +15,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::large_stack_arrays,
     reason = "a test fails by panicking"
 )]
 

@@ -1,7 +1,5 @@
 //! The life of credentials and users when nothing goes wrong, rule by rule.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
-
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

@@ -2,12 +2,6 @@
 //!
 //! The values are in `tests/vectors`, one file a type.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a helper of tests may fail as a test does"
-)]
-
 use std::{
     error::Error,
     fmt::{Debug, Display},

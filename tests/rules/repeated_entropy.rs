@@ -1,13 +1,6 @@
 //! Generators of random bytes that repeat themselves: no record is damaged, no user is overwritten,
 //! and the error says why.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::BTreeMap,
     sync::{

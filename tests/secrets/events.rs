@@ -1,7 +1,5 @@
 //! The events that operations emit through `tracing`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
-
 use std::{
     cell::RefCell,
     collections::BTreeSet,

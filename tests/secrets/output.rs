@@ -1,11 +1,5 @@
 //! No secret is ever printed or serialized: neither whole nor in part.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::string_slice,
-    reason = "a helper of tests may fail as a test does"
-)]
-
 use std::{
     error::Error as StdError,
     fmt::{Debug, Write as _},

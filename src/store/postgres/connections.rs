@@ -156,13 +156,13 @@ impl Connections {
             };
             // The order in which these are polled first is the order in which they are sent. All
             // are sent before the first answer arrives: it is one round trip.
-            let (begun, rows, committed) = tokio::join!(
+            let (transaction, rows, committed) = tokio::join!(
                 biased;
                 connection.batch_execute(begin),
                 connection.query(&prepared, parameters),
                 connection.batch_execute("COMMIT"),
             );
-            outcome(begun, rows, committed)
+            outcome(transaction, rows, committed)
         });
         let answer = match answer.await {
             Ok(answer) => answer,
