@@ -26,6 +26,8 @@ mod database;
 mod emulator;
 #[path = "postgres/failures.rs"]
 mod failures;
+#[path = "postgres/migrations.rs"]
+mod migrations;
 #[path = "postgres/pgbouncer.rs"]
 mod pgbouncer;
 #[path = "postgres/poolers.rs"]
@@ -38,6 +40,8 @@ mod proxy;
 mod races;
 #[path = "postgres/statements.rs"]
 mod statements;
+#[path = "postgres/urls.rs"]
+mod urls;
 
 use database::{Server, Space, runtime, shared};
 use service_specific_credentials::{
