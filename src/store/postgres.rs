@@ -27,20 +27,21 @@ mod url;
 /// still at that revision. Statements are prepared once per connection. After a deadlock or a
 /// serialization failure the store sends the statement again, at most 64 times.
 ///
-/// An acknowledged change is as durable as the server's commits: with `synchronous_commit` on, which
-/// is PostgreSQL's default, it survives a crash of the server; with synchronous standbys, the loss of
-/// the server. A standby shows an earlier state, so the store must be connected to the primary: each
-/// new connection is asked whether it accepts writes (`target_session_attrs=read-write`, whatever the
-/// URL says), and closed if it does not. If the URL names several hosts, or a name has several
-/// addresses, the store uses the one that accepts writes, and finds the new primary after a failover.
+/// An acknowledged change is as durable as the server's commits: with `synchronous_commit` on,
+/// which is PostgreSQL's default, it survives a crash of the server; with synchronous standbys,
+/// the loss of the server. A standby shows an earlier state, so the store must be connected to
+/// the primary: each new connection is asked whether it accepts writes
+/// (`target_session_attrs=read-write`, whatever the URL says), and closed if it does not. If the
+/// URL names several hosts, or a name has several addresses, the store uses the one that accepts
+/// writes, and finds the new primary after a failover.
 ///
 /// It needs a Tokio runtime, as the client of the database does. Clones share the pool.
 ///
 /// # The connection
 ///
-/// The URL is PostgreSQL's: `postgres://user:password@host:port/database?sslmode=verify-full`. Of the
-/// parameters that `libpq` knows, it takes those of [`tokio_postgres::Config`]; an error names the one
-/// that it does not take.
+/// The URL is PostgreSQL's: `postgres://user:password@host:port/database?sslmode=verify-full`. Of
+/// the parameters that `libpq` knows, it takes those of [`tokio_postgres::Config`]; an error
+/// names the one that it does not take.
 ///
 /// | `sslmode` | |
 /// |---|---|
@@ -48,21 +49,22 @@ mod url;
 /// | `prefer`, the default | encrypted if the server can. An attacker between the two can pretend that it cannot |
 /// | `verify-full`, `verify-ca`, `require` | encrypted, or the connection fails |
 ///
-/// An encrypted connection always verifies the server's certificate: it must be for the host that the
-/// URL names, and issued by an authority that the system trusts, or by one of those
-/// [given](PostgresOptions::authorities). `libpq` does so for `verify-full` only; the other two modes
-/// are as strict here. Client certificates are not supported.
+/// An encrypted connection always verifies the server's certificate: it must be for the host that
+/// the URL names, and issued by an authority that the system trusts, or by one of those
+/// [given](PostgresOptions::authorities). `libpq` does so for `verify-full` only; the other two
+/// modes are as strict here. Client certificates are not supported.
 ///
 /// # The tables
 ///
 /// [`migrate`](Self::migrate) creates three tables, `credential_users`, `credential_keys` and
-/// `credential_schema`, in the [schema](PostgresOptions::schema) that the options name. Each statement
-/// names it. Without one, the server looks the tables up in the `search_path` of the session.
+/// `credential_schema`, in the [schema](PostgresOptions::schema) that the options name. Each
+/// statement names it. Without one, the server looks the tables up in the `search_path` of the
+/// session.
 ///
 /// The `options` of the URL are settings that the server applies when a connection starts. One of
 /// them, `search_path`, is not sent: its schema is the schema of the tables
-/// (`?options=-csearch_path%3Dcredentials`). Each new connection is checked to have the others; if it
-/// has not, a pooler dropped them, and the store fails with [`PostgresError::SettingLost`].
+/// (`?options=-csearch_path%3Dcredentials`). Each new connection is checked to have the others;
+/// if it has not, a pooler dropped them, and the store fails with [`PostgresError::SettingLost`].
 ///
 /// # Connection poolers
 ///
@@ -89,23 +91,24 @@ mod url;
 /// - PgBouncer rejects `options` in the URL, apart from `search_path`, which is not sent. Set
 ///   everything else for the role: `ALTER ROLE git SET …`. Do not let PgBouncer ignore `options`
 ///   (`ignore_startup_parameters`).
-/// - Name the [schema](PostgresOptions::schema). The session's `search_path` may be one that another
-///   client set.
+/// - Name the [schema](PostgresOptions::schema). The session's `search_path` may be one that
+///   another client set.
 /// - `ALTER ROLE git SET statement_timeout = '10s'` limits reads too, and then
-///   [`statement_timeout(None)`](PostgresOptions::statement_timeout) spares changes the transaction.
-///   PgBouncer does not pass on the request by which the store [cancels a late
-///   read](PostgresOptions::answer_timeout), so without this limit the server goes on working on it.
-/// - PgBouncer must lead to the primary. A connection of the store outlives a failover behind it, and
-///   is not asked again whether it accepts writes.
+///   [`statement_timeout(None)`](PostgresOptions::statement_timeout) spares changes the
+///   transaction. PgBouncer does not pass on the request by which the store [cancels a late
+///   read](PostgresOptions::answer_timeout), so without this limit the server goes on working on
+///   it.
+/// - PgBouncer must lead to the primary. A connection of the store outlives a failover behind it,
+///   and is not asked again whether it accepts writes.
 ///
 /// With other settings, [`PostgresError::StatementsLost`] says that prepared statements got lost.
 ///
 /// # Failures
 ///
-/// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again. After
-/// a lost connection, the store repeats a read once. A change whose answer does not arrive is atomic
-/// all the same, and is reported as [`PostgresError::Unknown`]. So is a change whose future is dropped
-/// before the answer arrives; its connection is closed.
+/// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again.
+/// After a lost connection, the store repeats a read once. A change whose answer does not arrive
+/// is atomic all the same, and is reported as [`PostgresError::Unknown`]. So is a change whose
+/// future is dropped before the answer arrives; its connection is closed.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -140,20 +143,20 @@ impl PostgresStore {
     ///
     /// # Errors
     ///
-    /// A variant of its own for each: the URL or the schema's name is not valid, the server cannot be
-    /// reached, does not accept writes, denies the user, or has no such database, the connection
-    /// cannot be encrypted as required, or a later release created the tables.
+    /// A variant of its own for each: the URL or the schema's name is not valid, the server
+    /// cannot be reached, does not accept writes, denies the user, or has no such database, the
+    /// connection cannot be encrypted as required, or a later release created the tables.
     pub async fn connect_with(options: &PostgresOptions, url: &str) -> Result<Self, PostgresError> {
         let connections = options.connect(url)?;
         migrations::check(&connections).await?;
         Ok(Self(connections))
     }
 
-    /// Uses a pool, with its own limits, encryption and settings. It must lead to the primary, which
-    /// `TargetSessionAttrs::ReadWrite` ensures.
+    /// Uses a pool, with its own limits, encryption and settings. It must lead to the primary,
+    /// which `TargetSessionAttrs::ReadWrite` ensures.
     ///
-    /// The options are those of [`from_pool_with`](Self::from_pool_with) without a schema and without
-    /// a statement timeout.
+    /// The options are those of [`from_pool_with`](Self::from_pool_with) without a schema and
+    /// without a statement timeout.
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
         let options = PostgresOptions::new().statement_timeout(None);
@@ -163,8 +166,8 @@ impl PostgresStore {
     /// Uses a pool, with the [schema](PostgresOptions::schema), the [isolation
     /// level](PostgresOptions::isolation), the [statement
     /// timeout](PostgresOptions::statement_timeout) and the [answer
-    /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect, which
-    /// the pool does. A read whose answer is late is not cancelled.
+    /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect,
+    /// which the pool does. A read whose answer is late is not cancelled.
     ///
     /// # Errors
     ///
@@ -177,8 +180,8 @@ impl PostgresStore {
     /// are up to date. Any number of processes may migrate at the same time.
     ///
     /// The role needs the privilege to create tables in the schema, which must exist. It owns the
-    /// tables then, and is the one to migrate them later. A service may use another role, which needs
-    /// the privileges to select, insert, update and delete, and does not call this.
+    /// tables then, and is the one to migrate them later. A service may use another role, which
+    /// needs the privileges to select, insert, update and delete, and does not call this.
     ///
     /// # Errors
     ///

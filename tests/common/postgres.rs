@@ -348,8 +348,8 @@ pub(crate) async fn client(url: &str) -> Client {
     client
 }
 
-/// Waits until some statements wait for what `holder` holds, which is in the middle of a transaction
-/// and would be shown the same for as long as that lasts.
+/// Waits until some statements wait for what `holder` holds, which is in the middle of a
+/// transaction and would be shown the same for as long as that lasts.
 pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
     let own = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
     let own: i32 = own.get(0);
@@ -379,8 +379,8 @@ impl Space {
         Self { route, ..self.clone() }
     }
 
-    /// The same schema, for stores whose sessions have another default isolation level. Not behind a
-    /// pooler, which accepts no such setting.
+    /// The same schema, for stores whose sessions have another default isolation level. Not
+    /// behind a pooler, which accepts no such setting.
     pub(crate) fn isolated(&self, level: Isolation) -> Self {
         Self { isolation: Some(level), ..self.clone() }
     }

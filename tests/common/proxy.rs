@@ -94,8 +94,8 @@ impl Proxy {
         self.state().connections
     }
 
-    /// Begins to count anew, and returns what was counted: round trips, and the statements that were
-    /// prepared or sent.
+    /// Begins to count anew, and returns what was counted: round trips, and the statements that
+    /// were prepared or sent.
     pub(crate) fn take(&self) -> (usize, Vec<String>) {
         let mut state = self.state();
         let statements = std::mem::take(&mut state.statements);

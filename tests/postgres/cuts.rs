@@ -1,5 +1,5 @@
-//! Connections that are cut at every point of an operation: what is there then is whole, and what the
-//! caller was told is true.
+//! Connections that are cut at every point of an operation: what is there then is whole, and what
+//! the caller was told is true.
 //!
 //! Of the points, every so many-th is tried. `SSC_CUT_STEP` sets how many; with 1, all are.
 
@@ -58,8 +58,8 @@ impl Scene {
         Self { space, proxy, cut, direct, client, user }
     }
 
-    /// Does `work` again and again, cut at one point after the other, until it was not cut. Then has
-    /// what it says looked into.
+    /// Does `work` again and again, cut at one point after the other, until it was not cut. Then
+    /// has what it says looked into.
     async fn cut_everywhere<T>(
         &self,
         direction: Direction,

@@ -90,8 +90,8 @@ fn creates_for_one_user(place: &Place<'_>) {
     });
 }
 
-/// Each of two users takes the other's name. Both changes hold their own record and key, and may wait
-/// for the other's.
+/// Each of two users takes the other's name. Both changes hold their own record and key, and may
+/// wait for the other's.
 #[test]
 fn renames_that_cross_are_both_answered() {
     let Some(server) = shared() else { return };

@@ -468,8 +468,8 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
             }
         }
         let (few, many) = pages.split_at(pages.len() / 2);
-        // By the plan that serves for any range. The trees are a level higher, and each of the users
-        // of a page is looked up in one.
+        // By the plan that serves for any range. The trees are a level higher, and each of the
+        // users of a page is looked up in one.
         for (few, many) in few.iter().zip(many).take(ranges.len()) {
             assert!(*many <= few + few / 2, "{pages:?}");
         }

@@ -154,8 +154,8 @@ impl Connections {
                 let rows = connection.query(&prepared, parameters).await;
                 return rows.map_err(|error| Failure::of_statement(&error, true));
             };
-            // The order in which these are polled first is the order in which they are sent. All are
-            // sent before the first answer arrives: it is one round trip.
+            // The order in which these are polled first is the order in which they are sent. All
+            // are sent before the first answer arrives: it is one round trip.
             let (begun, rows, committed) = tokio::join!(
                 biased;
                 connection.batch_execute(begin),

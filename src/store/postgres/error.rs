@@ -20,8 +20,8 @@ pub enum PostgresError {
         /// The part that is not understood. It repeats nothing that may be a part of the password.
         problem: String,
     },
-    /// The name of a [schema](super::PostgresOptions::schema) is empty, longer than 63 bytes, or has
-    /// a character NUL in it.
+    /// The name of a [schema](super::PostgresOptions::schema) is empty, longer than 63 bytes, or
+    /// has a character NUL in it.
     #[error("the name of the schema is not valid")]
     SchemaName,
     /// A new connection does not have a setting that the `options` of the URL make. A connection
@@ -70,8 +70,8 @@ pub enum PostgresError {
     /// The tables are not there: see [`migrate`](super::PostgresStore::migrate).
     #[error("the schema is missing, and has to be made by a migration")]
     SchemaMissing,
-    /// The database has no schema of the name that is [set](super::PostgresOptions::schema), or none
-    /// in the `search_path`. A migration does not create it.
+    /// The database has no schema of the name that is [set](super::PostgresOptions::schema), or
+    /// none in the `search_path`. A migration does not create it.
     #[error("there is no such schema in the database")]
     NoSchema,
     /// Another role owns a table. A [migration](super::PostgresStore::migrate) uses only tables of
@@ -91,9 +91,9 @@ pub enum PostgresError {
     /// Several processes migrated at once, and got in each other's way again and again. Try again.
     #[error("other migrations got in the way")]
     MigrationContended,
-    /// The server takes no changes: it is a standby, for one. A connection to such a server is refused;
-    /// one that there was before may lead to one later. Where there are several, it is the last that
-    /// says so. Try again, once there is a primary.
+    /// The server takes no changes: it is a standby, for one. A connection to such a server is
+    /// refused; one that there was before may lead to one later. Where there are several, it is
+    /// the last that says so. Try again, once there is a primary.
     #[error("the server is read-only")]
     ReadOnly,
     /// The user lacks a privilege.
@@ -128,8 +128,8 @@ pub enum PostgresError {
 
 impl PostgresError {
     /// Whether the very same call may succeed later, though nobody changes anything about the
-    /// program, the database or its users. Not so where it is [not known](Self::Unknown) what became
-    /// of a change: what was made once is not to be made again.
+    /// program, the database or its users. Not so where it is [not known](Self::Unknown) what
+    /// became of a change: what was made once is not to be made again.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -240,13 +240,14 @@ fn is_final(reported: &DbError) -> bool {
         || reported.severity() == "FATAL"
 }
 
-/// Whether what was prepared on the connection is not there any more, or not as it was. The statement
-/// did nothing, and would do nothing on this connection ever again.
+/// Whether what was prepared on the connection is not there any more, or not as it was. The
+/// statement did nothing, and would do nothing on this connection ever again.
 fn is_unprepared(reported: &DbError) -> bool {
     match *reported.code() {
         // Another client's statement has the name, or none has it.
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => true,
-        // PostgreSQL's message is in its language, and so the place that it comes from is looked at.
+        // PostgreSQL's message is in its language, and so the place that it comes from is looked
+        // at.
         SqlState::FEATURE_NOT_SUPPORTED => {
             reported.routine() == Some("RevalidateCachedQuery")
                 || reported.message() == "cached plan must not change result type"

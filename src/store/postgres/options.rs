@@ -63,13 +63,14 @@ impl PostgresOptions {
         self
     }
 
-    /// How long to wait until a host accepts a connection, instead of 5 seconds. A `connect_timeout` in
-    /// the URL takes precedence. After that the next host of the URL is tried.
+    /// How long to wait until a host accepts a connection, instead of 5 seconds. A
+    /// `connect_timeout` in the URL takes precedence. After that the next host of the URL is
+    /// tried.
     ///
-    /// To open a connection, including authentication, may take this long for each host of the URL, and
-    /// once more. After that: [`PostgresError::Unreachable`]. A host that accepts the connection and
-    /// then sends nothing may use up all of it, and so may the addresses of one name: then the next
-    /// host is not tried.
+    /// To open a connection, including authentication, may take this long for each host of the
+    /// URL, and once more. After that: [`PostgresError::Unreachable`]. A host that accepts the
+    /// connection and then sends nothing may use up all of it, and so may the addresses of one
+    /// name: then the next host is not tried.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
@@ -81,9 +82,10 @@ impl PostgresOptions {
     /// [`PostgresError::TimedOut`]. What it waits for in order to make a change durable, such as a
     /// standby, is not counted.
     ///
-    /// It is a setting of the change's transaction. `None` makes none: the `statement_timeout` of the
-    /// role, the database or the server applies, and, without an [isolation](Self::isolation), the
-    /// change is a single statement, which costs the server less.
+    /// It is a setting of the change's transaction. `None` makes none: the `statement_timeout` of
+    /// the role, the database or the server applies, and, without an
+    /// [isolation](Self::isolation), the change is a single statement, which costs the server
+    /// less.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.statement_timeout = timeout.into();
@@ -109,8 +111,8 @@ impl PostgresOptions {
         self
     }
 
-    /// The certificate authorities that may issue the server's certificate, in PEM, instead of those
-    /// that the system trusts.
+    /// The certificate authorities that may issue the server's certificate, in PEM, instead of
+    /// those that the system trusts.
     #[must_use]
     pub fn authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authorities = Some(pem.into());
@@ -120,9 +122,9 @@ impl PostgresOptions {
     /// The schema of the tables, instead of the one that the server finds in its `search_path`. The
     /// name is taken as it is, upper and lower case included.
     ///
-    /// The statements name it, so that neither a setting of the session nor a connection pooler can
-    /// lead to other tables. A `search_path` in the URL's `options` does the same, and must not name
-    /// another schema.
+    /// The statements name it, so that neither a setting of the session nor a connection pooler
+    /// can lead to other tables. A `search_path` in the URL's `options` does the same, and must
+    /// not name another schema.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
@@ -198,9 +200,9 @@ impl PostgresOptions {
 
 /// The isolation level of transactions.
 ///
-/// The store behaves alike under all of them, since a change is one statement. *Read committed* costs
-/// the least; under the others the server aborts one of two transactions that conflict, and the store
-/// sends the statement again.
+/// The store behaves alike under all of them, since a change is one statement. *Read committed*
+/// costs the least; under the others the server aborts one of two transactions that conflict, and
+/// the store sends the statement again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isolation {

@@ -1,7 +1,7 @@
 //! The `options` of a connection URL: settings that the server applies when a connection starts.
 //!
-//! A connection pooler may drop them. So `search_path`, on which the tables depend, is not sent: the
-//! statements name its schema. The other settings are verified on each new connection.
+//! A connection pooler may drop them. So `search_path`, on which the tables depend, is not sent:
+//! the statements name its schema. The other settings are verified on each new connection.
 
 /// Settings that each connection is to start with.
 #[derive(Debug, Default)]

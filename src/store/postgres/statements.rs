@@ -1,8 +1,8 @@
 //! The text of every statement that the store sends, apart from `BEGIN`, `SET LOCAL` and `COMMIT`.
 //!
 //! The statements use the part of SQL that is common to databases which speak the protocol of
-//! PostgreSQL: no sequence, trigger, foreign key or explicit lock, each definition by itself, and no
-//! statement that changes a table twice, except one that no manager needs.
+//! PostgreSQL: no sequence, trigger, foreign key or explicit lock, each definition by itself, and
+//! no statement that changes a table twice, except one that no manager needs.
 
 use std::sync::Arc;
 

@@ -11,8 +11,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresError;
 
-/// A connector that accepts a certificate for the name of the host, issued by one of `authorities` (in
-/// PEM), or, without them, by one that the system trusts.
+/// A connector that accepts a certificate for the name of the host, issued by one of
+/// `authorities` (in PEM), or, without them, by one that the system trusts.
 pub(super) fn connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, PostgresError> {
     let failed = |error: rustls::Error| PostgresError::Tls(Box::new(error));
     let roots = match authorities {

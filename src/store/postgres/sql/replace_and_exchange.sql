@@ -1,5 +1,5 @@
--- Replaces a record, deletes keys and inserts others, more or fewer. Without a row: the record is not
--- at that revision, and nothing was changed.
+-- Replaces a record, deletes keys and inserts others, more or fewer. Without a row: the record is
+-- not at that revision, and nothing was changed.
 --
 -- No key is both deleted and inserted. The insertion reads the result of the deletion, since their
 -- order would be undefined otherwise.

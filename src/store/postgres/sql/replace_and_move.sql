@@ -1,5 +1,5 @@
--- Replaces a record, and as many keys by others: a renamed user. Without a row: the record is not at
--- that revision, and nothing was changed.
+-- Replaces a record, and as many keys by others: a renamed user. Without a row: the record is not
+-- at that revision, and nothing was changed.
 --
 -- Each key is updated, in one pass over the index. Some databases reject a statement that
 -- changes a table twice.

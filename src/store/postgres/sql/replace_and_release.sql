@@ -1,5 +1,5 @@
--- Replaces a record, and deletes some of its keys. Without a row: the record is not at that revision,
--- and nothing was changed.
+-- Replaces a record, and deletes some of its keys. Without a row: the record is not at that
+-- revision, and nothing was changed.
 WITH changed AS (
     UPDATE credential_users
     SET user_name = $3, revision = $4, credentials = $5, changed = current_timestamp, record = $6
