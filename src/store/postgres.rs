@@ -93,11 +93,9 @@ mod url;
 ///   (`ignore_startup_parameters`).
 /// - Name the [schema](PostgresOptions::schema). The session's `search_path` may be one that
 ///   another client set.
-/// - `ALTER ROLE git SET statement_timeout = '10s'` limits reads too, and then
-///   [`statement_timeout(None)`](PostgresOptions::statement_timeout) spares changes the
-///   transaction. PgBouncer does not pass on the request by which the store [cancels a late
-///   read](PostgresOptions::answer_timeout), so without this limit the server goes on working on
-///   it.
+/// - With `ALTER ROLE git SET statement_timeout = '10s'` and
+///   [`statement_timeout(None)`](PostgresOptions::statement_timeout), changes need no transaction
+///   for their settings, and the limit holds for reads, too.
 /// - PgBouncer must lead to the primary. A connection of the store outlives a failover behind it,
 ///   and is not asked again whether it accepts writes.
 ///
@@ -167,7 +165,7 @@ impl PostgresStore {
     /// level](PostgresOptions::isolation), the [statement
     /// timeout](PostgresOptions::statement_timeout) and the [answer
     /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect,
-    /// which the pool does. A read whose answer is late is not cancelled.
+    /// which the pool does.
     ///
     /// # Errors
     ///

@@ -223,16 +223,20 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
     });
 }
 
-/// The server would wait for the lock, and then for the next one.
+/// While a table is locked, the server would keep all reads waiting that were given up.
 #[test]
-fn a_read_that_is_given_up_is_cancelled() {
+fn reads_are_limited_after_one_that_was_not_answered() {
     let Some(server) = shared() else { return };
     wait(async {
-        let space = server.space().await;
-        let client = space.client().await;
-        for dropped in [true, false] {
-            let patience = if dropped { PATIENCE } else { Duration::from_millis(500) };
-            let iam = manager(&space, &PostgresOptions::new().answer_timeout(patience)).await;
+        for dropped in [false, true] {
+            let space = server.space().await;
+            let proxy = Proxy::start(space.port()).await;
+            let client = space.client().await;
+            let patience = if dropped { PATIENCE } else { Duration::from_secs(4) };
+            let options = PostgresOptions::new()
+                .answer_timeout(patience)
+                .statement_timeout(Duration::from_millis(100));
+            let iam = manager(&space.via(proxy.port()), &options).await;
             client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
             if dropped {
                 let reading = tokio::spawn({
@@ -247,9 +251,16 @@ fn a_read_that_is_given_up_is_cancelled() {
                 assert!(matches!(cause(&error), PostgresError::Unanswered), "{error:?}");
             }
             // The lock is still held.
-            wait_for(&space, &client, 0).await;
+            for _ in 0..2 {
+                let error = reading(&iam).await;
+                assert!(matches!(cause(&error), PostgresError::TimedOut), "{error:?}");
+            }
             client.batch_execute("COMMIT").await.unwrap();
-            iam.user(&name("anika")).await.unwrap();
+            proxy.take_transactions();
+            for expected in [2, 0] {
+                iam.user(&name("anika")).await.unwrap();
+                assert_eq!(proxy.take_transactions().len(), expected);
+            }
         }
     });
 }

@@ -3,13 +3,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
 
-use super::{
-    PostgresError,
-    connections::{Canceller, Connections},
-    statements::Schema,
-    tls,
-    url::ConnectionUrl,
-};
+use super::{PostgresError, connections::Connections, statements::Schema, tls, url::ConnectionUrl};
 
 const NAME: &str = "service-specific-credentials";
 
@@ -82,10 +76,12 @@ impl PostgresOptions {
     /// [`PostgresError::TimedOut`]. What it waits for in order to make a change durable, such as a
     /// standby, is not counted.
     ///
-    /// It is a setting of the change's transaction. `None` makes none: the `statement_timeout` of
-    /// the role, the database or the server applies, and, without an
-    /// [isolation](Self::isolation), the change is a single statement, which costs the server
-    /// less.
+    /// It is a setting of the change's transaction. A read is a single statement without settings,
+    /// which costs the server less; but after a statement that was not
+    /// [answered](Self::answer_timeout), reads are limited as changes are until one succeeds.
+    ///
+    /// `None` sets no limit: the `statement_timeout` of the role, the database or the server
+    /// applies. Without an [isolation](Self::isolation), a change is a single statement, too.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.statement_timeout = timeout.into();
@@ -94,8 +90,7 @@ impl PostgresOptions {
 
     /// How long to wait for the answer to a statement, instead of 15 seconds: longer than the
     /// [server](Self::statement_timeout) may take. After that the connection is closed:
-    /// [`PostgresError::Unanswered`]. Whether a change was made is not known then. A read is
-    /// cancelled: the store asks the server to stop its work.
+    /// [`PostgresError::Unanswered`]. Whether a change was made is not known then.
     #[must_use]
     pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;
@@ -152,10 +147,10 @@ impl PostgresOptions {
         let all = one.saturating_mul(hosts.saturating_add(1));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let authorities = self.authorities.as_deref();
-        let tls = is_encrypted.then(|| tls::connector(authorities)).transpose()?;
-        let manager = match &tls {
-            Some(tls) => Manager::from_config(url.config, tls.clone(), recycling),
-            None => Manager::from_config(url.config, NoTls, recycling),
+        let manager = if is_encrypted {
+            Manager::from_config(url.config, tls::connector(authorities)?, recycling)
+        } else {
+            Manager::from_config(url.config, NoTls, recycling)
         };
         let pool = Pool::builder(manager)
             .runtime(Runtime::Tokio1)
@@ -170,7 +165,6 @@ impl PostgresOptions {
         };
         let mut connections = Connections::new(pool, schema, self);
         connections.startup = Arc::new(url.startup);
-        connections.canceller = Some(Canceller { tls, timeout: all });
         Ok(connections)
     }
 
