@@ -78,16 +78,16 @@ fn programs() -> Option<PathBuf> {
     versions.into_iter().find(|folder| folder.join("initdb").exists())
 }
 
-/// The user and group that the server runs as: PostgreSQL refuses to be run by root.
-fn user() -> Option<(u32, u32)> {
+/// The name, user and group that the server runs as: PostgreSQL rejects root.
+fn user() -> Option<(&'static str, u32, u32)> {
     if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
         return None;
     }
     let users = fs::read_to_string("/etc/passwd").unwrap();
-    let find = |wanted: &str| {
+    let find = |wanted: &'static str| {
         let line = users.lines().find(|line| line.split(':').next() == Some(wanted))?;
         let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+        Some((wanted, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     Some(find("postgres").or_else(|| find("nobody")).unwrap())
 }
@@ -105,7 +105,7 @@ pub(crate) struct Server {
 /// Makes and starts servers.
 pub(crate) struct Installation {
     programs: PathBuf,
-    user: Option<(u32, u32)>,
+    user: Option<(&'static str, u32, u32)>,
 }
 
 impl Installation {
@@ -122,18 +122,18 @@ impl Installation {
     }
 
     fn command(&self, program: &str) -> Command {
-        self.unprivileged(&self.programs.join(program))
-    }
-
-    /// A program that runs as the user of the server.
-    pub(crate) fn unprivileged(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new(self.programs.join(program));
         // The messages that are waited for are English.
         command.env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
-        if let Some((user, group)) = self.user {
+        if let Some((_, user, group)) = self.user {
             command.uid(user).gid(group);
         }
         command
+    }
+
+    /// The user that a server must run as, if this process is root.
+    pub(crate) fn user_name(&self) -> Option<&'static str> {
+        self.user.map(|(name, _, _)| name)
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
@@ -150,7 +150,7 @@ impl Installation {
         let number = NEXT.fetch_add(1, Relaxed);
         let folder = parent.join(format!("ssc-postgres-{}-{number}", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        if let Some((user, group)) = self.user {
+        if let Some((_, user, group)) = self.user {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
         folder
@@ -162,7 +162,7 @@ impl Installation {
         fs::write(&path, content).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(&path, mode).unwrap();
-        if let Some((user, group)) = self.user {
+        if let Some((_, user, group)) = self.user {
             chown(&path, Some(user), Some(group)).unwrap();
         }
         path
@@ -379,8 +379,8 @@ impl Space {
         Self { route, ..self.clone() }
     }
 
-    /// The same schema, for stores whose sessions have another default isolation level. Not behind
-    /// a pooler, which accepts no such setting.
+    /// The same schema, for stores whose sessions have another default isolation level. Not
+    /// behind a pooler, which accepts no such setting.
     pub(crate) fn isolated(&self, level: Isolation) -> Self {
         Self { isolation: Some(level), ..self.clone() }
     }

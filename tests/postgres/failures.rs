@@ -13,14 +13,14 @@ use tokio_postgres::NoTls;
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    database::{Installation, PATIENCE, Space, shared, until, wait, wait_for},
+    database::{PATIENCE, Space, shared, wait, wait_for},
     proxy::Proxy,
 };
 
-const PASSWORD: &str = "hunter2";
+pub(crate) const PASSWORD: &str = "hunter2";
 
 /// What an error says, in every way it can be made to.
-fn said(error: &dyn StdError) -> String {
+pub(crate) fn said(error: &dyn StdError) -> String {
     let mut said = format!("{error} {error:?} {error:#?}");
     let mut next = error.source();
     while let Some(cause) = next {
@@ -30,7 +30,7 @@ fn said(error: &dyn StdError) -> String {
     said
 }
 
-async fn refused(url: &str, options: &PostgresOptions) -> PostgresError {
+pub(crate) async fn refused(url: &str, options: &PostgresOptions) -> PostgresError {
     let error = PostgresStore::connect_with(options, url).await.unwrap_err();
     assert!(!said(&error).contains(PASSWORD), "{error:?}");
     error
@@ -55,25 +55,6 @@ async fn reading(iam: &Manager) -> StoreError {
         Error::Store(error) => error,
         error => panic!("{error:?}"),
     }
-}
-
-#[test]
-fn urls_that_are_none_are_not_repeated() {
-    wait(async {
-        for url in [
-            "",
-            "hunter2",
-            "postgres://",
-            "postgres://user:hunter2@host:port/x",
-            "postgres://user:hunter2@localhost/x?sslmode=hunter2",
-            "postgres://user:hunter2@localhost/x?hunter2=1",
-            "host=localhost password=a hunter2",
-        ] {
-            let error = refused(url, &PostgresOptions::new()).await;
-            assert!(matches!(error, PostgresError::Url { .. }), "{url}: {error:?}");
-            assert!(!error.is_retryable());
-        }
-    });
 }
 
 #[test]
@@ -137,9 +118,12 @@ fn whom_the_server_does_not_let_in_learns_why() {
         assert!(error.is_retryable());
 
         // This server has no certificate.
-        let error = refused(&url("stranger:hunter2", "postgres?sslmode=require"), &options).await;
-        assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
-        assert!(!error.is_retryable());
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let url = url("stranger:hunter2", &format!("postgres?sslmode={mode}"));
+            let error = refused(&url, &options).await;
+            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
+            assert!(!error.is_retryable());
+        }
         PostgresStore::connect(&url("stranger:hunter2", "postgres?sslmode=prefer")).await.unwrap();
 
         let rich = manager(&space, &options).await;
@@ -239,16 +223,20 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
     });
 }
 
-/// The server would wait for the lock, and then for the next one.
+/// While a table is locked, the server would keep all reads waiting that were given up.
 #[test]
-fn a_read_that_is_given_up_is_cancelled() {
+fn reads_are_limited_after_one_that_was_not_answered() {
     let Some(server) = shared() else { return };
     wait(async {
-        let space = server.space().await;
-        let client = space.client().await;
-        for dropped in [true, false] {
-            let patience = if dropped { PATIENCE } else { Duration::from_millis(500) };
-            let iam = manager(&space, &PostgresOptions::new().answer_timeout(patience)).await;
+        for dropped in [false, true] {
+            let space = server.space().await;
+            let proxy = Proxy::start(space.port()).await;
+            let client = space.client().await;
+            let patience = if dropped { PATIENCE } else { Duration::from_secs(4) };
+            let options = PostgresOptions::new()
+                .answer_timeout(patience)
+                .statement_timeout(Duration::from_millis(100));
+            let iam = manager(&space.via(proxy.port()), &options).await;
             client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
             if dropped {
                 let reading = tokio::spawn({
@@ -263,9 +251,16 @@ fn a_read_that_is_given_up_is_cancelled() {
                 assert!(matches!(cause(&error), PostgresError::Unanswered), "{error:?}");
             }
             // The lock is still held.
-            wait_for(&space, &client, 0).await;
+            for _ in 0..2 {
+                let error = reading(&iam).await;
+                assert!(matches!(cause(&error), PostgresError::TimedOut), "{error:?}");
+            }
             client.batch_execute("COMMIT").await.unwrap();
-            iam.user(&name("anika")).await.unwrap();
+            proxy.take_transactions();
+            for expected in [2, 0] {
+                iam.user(&name("anika")).await.unwrap();
+                assert_eq!(proxy.take_transactions().len(), expected);
+            }
         }
     });
 }
@@ -514,61 +509,5 @@ fn damage_is_reported() {
         let error = reading(&AsyncCredentialManager::new(name(ACCOUNT), fresh)).await;
         let PostgresError::Server { code, .. } = cause(&error) else { panic!("{error:?}") };
         assert_eq!(code, "42703");
-    });
-}
-
-/// A server whose certificate an authority of the test's own vouches for.
-#[test]
-fn certificates_are_verified() {
-    let Some(installation) = Installation::find() else { return };
-    let authority = rcgen::KeyPair::generate().unwrap();
-    let mut parameters = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root = parameters.self_signed(&authority).unwrap();
-    let issuer = rcgen::Issuer::new(parameters, authority);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let own = own.signed_by(&key, &issuer).unwrap();
-
-    let server = installation.server(&["fsync=off"]);
-    installation.put(&server.data(), "server.crt", &own.pem());
-    installation.put(&server.data(), "server.key", &key.serialize_pem());
-    wait(async {
-        let client = server.client().await;
-        client.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
-        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        drop(client);
-        until("certificates to be there", async || {
-            let client = server.client().await;
-            client.query_one("SHOW ssl", &[]).await.unwrap().get::<_, &str>(0) == "on"
-        })
-        .await;
-        let url = |host: &str, mode: &str| {
-            let port = server.port();
-            format!("postgres://postgres@{host}:{port}/postgres?hostaddr=127.0.0.1&sslmode={mode}")
-        };
-        let trusting = PostgresOptions::new().authorities(root.pem());
-        for mode in ["require", "prefer"] {
-            let store = PostgresStore::connect_with(&trusting, &url("localhost", mode)).await;
-            let store = store.unwrap();
-            store.migrate().await.unwrap();
-            let client = server.client().await;
-            let encrypted = "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
-                WHERE application_name = 'service-specific-credentials'";
-            assert!(client.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
-            drop(store);
-
-            // An authority that nobody named, and another host.
-            let strict = PostgresOptions::new();
-            let error = refused(&url("localhost", mode), &strict).await;
-            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
-            let error = refused(&url("db.example.com", mode), &trusting).await;
-            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
-            assert!(!error.is_retryable());
-        }
-        PostgresStore::connect(&url("localhost", "disable")).await.unwrap();
-        let none = PostgresOptions::new().authorities("no certificate");
-        let error = refused(&url("localhost", "require"), &none).await;
-        assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
     });
 }

@@ -25,6 +25,9 @@ mod database;
 mod emulator;
 mod failover;
 mod failures;
+#[path = "postgres/migrations.rs"]
+mod migrations;
+#[path = "postgres/pgbouncer.rs"]
 mod pgbouncer;
 mod poolers;
 mod programs;
@@ -32,6 +35,8 @@ mod programs;
 mod proxy;
 mod races;
 mod statements;
+#[path = "postgres/urls.rs"]
+mod urls;
 
 use database::{Server, Space, runtime, shared};
 use service_specific_credentials::{

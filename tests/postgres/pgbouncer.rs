@@ -27,6 +27,7 @@ pub(crate) struct PgBouncer {
     folder: PathBuf,
     port: u16,
     child: Child,
+    log: Arc<Mutex<String>>,
     /// The guardian waits for its end.
     _guarded: ChildStdin,
 }
@@ -98,13 +99,17 @@ impl PgBouncer {
                 },
             );
             let path = installation.put(&folder, "pgbouncer.ini", &configuration);
-            let mut command = installation.unprivileged(&program.path);
-            command.arg(path).stdout(Stdio::null()).stderr(Stdio::piped());
+            let mut command = Command::new(&program.path);
+            // It becomes that user by itself, who need not be able to read where the program is.
+            if let Some(user) = installation.user_name() {
+                command.args(["-u", user]);
+            }
+            command.arg(path).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap();
             let log = Arc::new(Mutex::new(String::new()));
             if follow(&mut child, &log, "process up") {
                 let guarded = guard(&folder, child.id(), "KILL");
-                return Some(Self { folder, port, child, _guarded: guarded });
+                return Some(Self { folder, port, child, log, _guarded: guarded });
             }
             child.wait().unwrap();
             let log = log.lock().unwrap();
@@ -120,6 +125,9 @@ impl PgBouncer {
 
 impl Drop for PgBouncer {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log.lock().unwrap());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(Path::new(&self.folder));

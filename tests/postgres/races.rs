@@ -1,12 +1,18 @@
 //! What holds while many connections are at work.
 
-use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    ops::Bound,
+    sync::{Arc, Mutex},
+};
 
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, UserName,
+    AsyncCredentialManager, Error, MemoryStore, UserName,
     store::{
-        AsyncStore as _, Key, Listing, PostgresError, PostgresOptions, PostgresStore, ScanRange,
+        AsyncStore, Change, Commit, Immediate, Key, Listing, PostgresOptions, PostgresStore, Range,
+        StoreError, UserRecord,
     },
+    testing::SeededEntropy,
 };
 use tokio::sync::Barrier;
 
@@ -14,13 +20,14 @@ use crate::{
     LEVELS, Place,
     common::{ACCOUNT, CODECOMMIT, name},
     database::{Space, shared, wait, wait_for},
+    migrations::concurrent_migrations,
 };
 
 const CALLERS: usize = 16;
 
 /// The races that are also run through a connection pooler.
 pub(crate) const RACES: [fn(&Place<'_>); 5] =
-    [creates_for_one_user, crossing_renames, cancelled_rename, migrations, stale_change];
+    [creates_for_one_user, crossing_renames, cancelled_rename, concurrent_migrations, stale_change];
 
 fn manager(store: PostgresStore) -> AsyncCredentialManager<PostgresStore> {
     AsyncCredentialManager::new(name(ACCOUNT), store)
@@ -165,82 +172,6 @@ fn cancelled_rename(place: &Place<'_>) {
     });
 }
 
-#[test]
-fn many_processes_migrate_at_once() {
-    let Some(server) = shared() else { return };
-    migrations(&Place::direct(server));
-}
-
-fn migrations(place: &Place<'_>) {
-    wait(async {
-        for _ in 0..10 {
-            let space = place.space(LEVELS[0]).await;
-            let mut stores = Vec::new();
-            for _ in 0..CALLERS {
-                let options = PostgresOptions::new().max_connections(1);
-                let store = PostgresStore::connect_with(&options, &space.url()).await.unwrap();
-                stores.push(store);
-            }
-            let barrier = Arc::new(Barrier::new(CALLERS));
-            let migrations: Vec<_> = stores
-                .iter()
-                .map(|store| {
-                    let (store, barrier) = (store.clone(), Arc::clone(&barrier));
-                    tokio::spawn(async move {
-                        barrier.wait().await;
-                        store.migrate().await
-                    })
-                })
-                .collect();
-            for migration in migrations {
-                migration.await.unwrap().unwrap();
-            }
-            let rows = space.client().await;
-            let rows = rows.query("SELECT version FROM credential_schema", &[]).await.unwrap();
-            assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [1]);
-            manager(stores.swap_remove(3)).register_user(&name("anika")).await.unwrap();
-            assert_eq!(space.check().await.len(), 1);
-        }
-    });
-}
-
-#[test]
-fn a_migration_that_stopped_in_the_middle_is_finished() {
-    let Some(server) = shared() else { return };
-    wait(async {
-        let space = server.space().await;
-        let store = space.store(&PostgresOptions::new()).await;
-        let client = space.client().await;
-        client.batch_execute("DROP TABLE credential_keys").await.unwrap();
-        client.batch_execute("DELETE FROM credential_schema").await.unwrap();
-        store.migrate().await.unwrap();
-        manager(store.clone()).register_user(&name("anika")).await.unwrap();
-        // Done again, it takes nothing away.
-        store.migrate().await.unwrap();
-        assert_eq!(space.check().await.len(), 1);
-    });
-}
-
-#[test]
-fn the_schema_of_a_later_release_is_refused_and_left_alone() {
-    let Some(server) = shared() else { return };
-    wait(async {
-        let space = server.space().await;
-        let store = space.store(&PostgresOptions::new()).await;
-        let client = space.client().await;
-        let later = "INSERT INTO credential_schema VALUES (2, now())";
-        client.batch_execute(later).await.unwrap();
-        client.batch_execute("DROP TABLE credential_keys").await.unwrap();
-        let refused = store.migrate().await.unwrap_err();
-        assert!(matches!(refused, PostgresError::LaterSchema(2)), "{refused:?}");
-        assert!(!refused.is_retryable());
-        let refused = PostgresStore::connect(&space.url()).await.unwrap_err();
-        assert_eq!(refused.to_string(), "the schema has version 2, which a later release made");
-        let made = "SELECT to_regclass('credential_keys') IS NULL";
-        assert!(client.query_one(made, &[]).await.unwrap().get::<_, bool>(0));
-    });
-}
-
 /// A change that begins before another one is finished, and is let go on after it.
 #[test]
 fn a_change_that_waited_for_another_is_stale() {
@@ -285,7 +216,34 @@ fn stale_change(place: &Place<'_>) {
     });
 }
 
-/// A registration with an id that somebody has is no other's change.
+/// Two stores on one database are one.
+#[test]
+fn what_one_store_made_another_sees() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let store = space.store(&PostgresOptions::new()).await;
+        let other = space.store(&PostgresOptions::new()).await;
+        let (one, two) = (manager(store), manager(other.clone()));
+        let anika: UserName = name("anika");
+        one.register_user(&anika).await.unwrap();
+        let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
+        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(who.user_name(), &anika);
+        one.delete(&anika, issued.id()).await.unwrap();
+        assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
+        let listing = Listing::Holders { service: None };
+        let range = ScanRange::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
+        assert!(other.scan(&range).await.unwrap().is_empty());
+        let removed = two.remove_user(&anika).await;
+        removed.unwrap();
+        assert!(matches!(one.remove_user(&anika).await, Err(Error::NoSuchUser { .. })));
+        assert!(space.check().await.is_empty());
+    });
+}
+
+/// A registration whose user id is held is not a change of the user that holds it.
 #[test]
 fn a_registration_that_was_made_is_not_made_again_under_another_name() {
     let Some(server) = shared() else { return };
@@ -312,29 +270,62 @@ fn a_registration_that_was_made_is_not_made_again_under_another_name() {
     });
 }
 
-/// Two stores on one database are one.
+/// Keeps the changes that are made in it.
+#[derive(Debug)]
+struct Recorder {
+    store: Immediate<MemoryStore>,
+    changes: Mutex<Vec<Change>>,
+}
+
+impl AsyncStore for Recorder {
+    async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        self.store.find(key).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+        self.changes.lock().unwrap().push(change.clone());
+        self.store.commit(change).await
+    }
+
+    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        self.store.scan(range).await
+    }
+}
+
+/// The registration of a user whose id comes from this source.
+async fn registration(user: &str, entropy: SeededEntropy) -> Change {
+    let store = Immediate::new(MemoryStore::new());
+    let recorder = Arc::new(Recorder { store, changes: Mutex::default() });
+    let builder = AsyncCredentialManager::builder(name(ACCOUNT), Arc::clone(&recorder));
+    builder.entropy(entropy).build_async().register_user(&name(user)).await.unwrap();
+    let changes = recorder.changes.lock().unwrap();
+    changes[0].clone()
+}
+
 #[test]
-fn what_one_store_made_another_sees() {
+fn a_registration_with_an_id_that_is_held_is_key_taken() {
     let Some(server) = shared() else { return };
     wait(async {
-        let space = server.space().await;
-        let store = space.store(&PostgresOptions::new()).await;
-        let other = space.store(&PostgresOptions::new()).await;
-        let (one, two) = (manager(store), manager(other.clone()));
-        let anika: UserName = name("anika");
-        one.register_user(&anika).await.unwrap();
-        let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
-        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(who.user_name(), &anika);
-        one.delete(&anika, issued.id()).await.unwrap();
-        assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
-        let listing = Listing::Holders { service: None };
-        let range = ScanRange::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
-        assert!(other.scan(&range).await.unwrap().is_empty());
-        let removed = two.remove_user(&anika).await;
-        removed.unwrap();
-        assert!(matches!(one.remove_user(&anika).await, Err(Error::NoSuchUser { .. })));
-        assert!(space.check().await.is_empty());
+        let anika = registration("anika", SeededEntropy::new(7)).await;
+        let bo = registration("bo", SeededEntropy::new(7)).await;
+        assert_eq!(anika.after().unwrap().id(), bo.after().unwrap().id());
+        for level in LEVELS {
+            let space = server.space().await.isolated(level);
+            let store = space.store(&PostgresOptions::new().isolation(level)).await;
+            assert_eq!(store.commit(&anika).await.unwrap(), Commit::Applied);
+            assert_eq!(store.commit(&bo).await.unwrap(), Commit::KeyTaken);
+            let records = space.check().await;
+            assert_eq!(records.len(), 1);
+            assert_eq!(records[0].encode(), anika.after().unwrap().encode());
+
+            // The same id at the same time: one of the two waits for the other.
+            let space = server.space().await.isolated(level);
+            let store = space.store(&PostgresOptions::new().isolation(level)).await;
+            let (one, two) = tokio::join!(store.commit(&anika), store.commit(&bo));
+            let mut outcomes = [one.unwrap(), two.unwrap()];
+            outcomes.sort_by_key(|outcome| *outcome != Commit::Applied);
+            assert_eq!(outcomes, [Commit::Applied, Commit::KeyTaken]);
+            assert_eq!(space.check().await.len(), 1);
+        }
     });
 }

@@ -1,17 +1,19 @@
 //! The pool, and how statements are sent over its connections.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
-use tokio::{
-    runtime::Handle,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{
-    Error, NoTls, Row,
+    Error, Row,
     types::{ToSql, Type},
 };
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     PostgresError, PostgresOptions,
@@ -47,8 +49,10 @@ pub(super) struct Connections {
     /// Begins the transaction of a change, with the settings of the options. Without settings, the
     /// statement is a transaction by itself.
     begin: Option<Arc<str>>,
-    /// How to cancel what the server is at work on.
-    pub(super) canceller: Option<Canceller>,
+    /// Whether a statement was not answered, and no read has succeeded since. Then reads are sent
+    /// with the settings of changes: while a table is locked, reads that are given up would
+    /// occupy one process of the server after the other.
+    unanswered: Arc<AtomicBool>,
     /// What each new connection is expected to have been set up with.
     pub(super) startup: Arc<StartupSettings>,
 }
@@ -62,7 +66,7 @@ impl Connections {
             schema,
             answer_timeout: options.answer_timeout,
             begin: options.begin().map(Into::into),
-            canceller: None,
+            unanswered: Arc::default(),
             startup: Arc::default(),
         }
     }
@@ -138,8 +142,7 @@ impl Connections {
         let connection =
             connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
         let is_new = Object::metrics(&connection).recycle_count == 0;
-        let canceller = self.canceller.as_ref().filter(|_| purpose == Purpose::Read);
-        let mut in_use = InUse { connection: None, canceller: canceller.cloned() };
+        let mut in_use = InUse { connection: None, unanswered: &self.unanswered };
         let connection = in_use.connection.insert(connection);
         let mut sent = false;
         let answer = timeout(self.answer_timeout, async {
@@ -149,14 +152,15 @@ impl Connections {
             let prepared = connection.prepare_cached(statement).await;
             let prepared = prepared.map_err(|error| Failure::of_statement(&error, false))?;
             sent = true;
-            let begin = self.begin.as_ref().filter(|_| purpose == Purpose::Change);
+            let limited = purpose == Purpose::Change || self.unanswered.load(Relaxed);
+            let begin = self.begin.as_ref().filter(|_| limited);
             let Some(begin) = begin else {
                 let rows = connection.query(&prepared, parameters).await;
                 return rows.map_err(|error| Failure::of_statement(&error, true));
             };
             // The order in which these are polled first is the order in which they are sent. All
             // are sent before the first answer arrives: it is one round trip.
-            let (transaction, rows, committed) = tokio::join!(
+            let (begun, rows, committed) = tokio::join!(
                 biased;
                 connection.batch_execute(begin),
                 connection.query(&prepared, parameters),
@@ -174,6 +178,9 @@ impl Connections {
             self.pool.retain(|_, _| false);
         } else {
             in_use.give_back();
+        }
+        if answer.is_ok() && purpose == Purpose::Read {
+            self.unanswered.store(false, Relaxed);
         }
         answer
     }
@@ -215,53 +222,24 @@ fn outcome(
 
 /// A connection while a statement is sent over it. Unless it is given back it is closed: if the
 /// future is dropped before the answer arrives, the server is still at work on the statement.
-struct InUse {
+struct InUse<'a> {
     connection: Option<Object>,
-    /// Present if the statement is a read. A change is never cancelled: a server that is cancelled
-    /// while it waits for a synchronous standby acknowledges what no standby has.
-    canceller: Option<Canceller>,
+    unanswered: &'a AtomicBool,
 }
 
-impl InUse {
+impl InUse<'_> {
     /// Returns the connection to the pool. All answers have arrived.
     fn give_back(mut self) {
         drop(self.connection.take());
     }
 }
 
-impl Drop for InUse {
+impl Drop for InUse<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take().map(Object::take) else { return };
-        if let Some(canceller) = self.canceller.take()
-            && !connection.is_closed()
-        {
-            canceller.cancel(connection);
+        if !connection.is_closed() {
+            self.unanswered.store(true, Relaxed);
         }
-    }
-}
-
-/// Asks the server to stop its work for a connection, over another connection.
-#[derive(Clone)]
-pub(super) struct Canceller {
-    pub(super) tls: Option<MakeRustlsConnect>,
-    pub(super) timeout: Duration,
-}
-
-impl Canceller {
-    /// Closes the connection after the request, which is best effort: if it is lost, the server
-    /// finishes its work.
-    fn cancel(self, connection: ClientWrapper) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        runtime.spawn(async move {
-            let token = connection.cancel_token();
-            let request = async {
-                match self.tls {
-                    Some(tls) => token.cancel_query(tls).await,
-                    None => token.cancel_query(NoTls).await,
-                }
-            };
-            let _ = timeout(self.timeout, request).await;
-        });
     }
 }
 

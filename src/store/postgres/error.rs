@@ -93,8 +93,8 @@ pub enum PostgresError {
     #[error("other migrations got in the way")]
     MigrationContended,
     /// The server takes no changes: it is a standby, for one. A connection to such a server is
-    /// refused; one that there was before may lead to one later. Where there are several, it is the
-    /// last that says so. Try again, once there is a primary.
+    /// refused; one that there was before may lead to one later. Where there are several, it is
+    /// the last that says so. Try again, once there is a primary.
     #[error("the server is read-only")]
     ReadOnly,
     /// The user lacks a privilege.

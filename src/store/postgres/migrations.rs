@@ -1,9 +1,9 @@
 //! Creates the tables and brings them up to date.
 //!
-//! A migration is a list of definitions, each of which has no effect if its table exists, and a row
-//! that records the migration as finished. Any number of processes may run the migrations at the
-//! same time, and an interrupted run is continued by the next. No lock is taken, and no definition
-//! shares a transaction with another statement.
+//! A migration is a list of definitions, each of which has no effect if its table exists, and a
+//! row that records the migration as finished. Any number of processes may run the migrations at
+//! the same time, and an interrupted run is continued by the next. No lock is taken, and no
+//! definition shares a transaction with another statement.
 
 use tokio_postgres::types::ToSql;
 
@@ -84,9 +84,9 @@ async fn define(connections: &Connections, definition: &str) -> Result<(), Postg
     settle(connections, definition, &[]).await
 }
 
-/// Sends a statement until this or a concurrent migration has carried it out. `IF NOT EXISTS` does
-/// not prevent two sessions from creating the same table; the second one then fails in one of
-/// several ways.
+/// Sends a statement until this or a concurrent migration has carried it out. `IF NOT EXISTS`
+/// does not prevent two sessions from creating the same table; the second one then fails in one
+/// of several ways.
 async fn settle(
     connections: &Connections,
     statement: &str,

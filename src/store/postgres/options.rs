@@ -3,13 +3,7 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
 
-use super::{
-    PostgresError,
-    connections::{Canceller, Connections},
-    statements::Schema,
-    tls,
-    url::ConnectionUrl,
-};
+use super::{PostgresError, connections::Connections, statements::Schema, tls, url::ConnectionUrl};
 
 const NAME: &str = "service-specific-credentials";
 
@@ -48,14 +42,14 @@ impl PostgresOptions {
         Self::default()
     }
 
-    /// How many connections the store has open at most, instead of 16. At least one.
+    /// The maximum number of open connections, instead of 16. It is at least one.
     #[must_use]
     pub const fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = if connections == 0 { 1 } else { connections };
         self
     }
 
-    /// How long to wait for one of them to be free, instead of 5 seconds. After that:
+    /// How long to wait for a connection of the pool, instead of 5 seconds. After that:
     /// [`PostgresError::PoolFull`].
     #[must_use]
     pub const fn pool_wait(mut self, wait: Duration) -> Self {
@@ -63,12 +57,13 @@ impl PostgresOptions {
         self
     }
 
-    /// How long a host may take to let the store connect, instead of 5 seconds; what the URL says
-    /// (`connect_timeout`) comes first. After that the next host of the URL is tried.
+    /// How long to wait until a host accepts a connection, instead of 5 seconds. A
+    /// `connect_timeout` in the URL takes precedence. After that the next host of the URL is
+    /// tried.
     ///
-    /// To open a connection, with all that the server asks then, may take this long for each host
-    /// of the URL, and once more. After that: [`PostgresError::Unreachable`]. A host that lets the
-    /// store connect and then says nothing may use up all of it, and so may the addresses of one
+    /// To open a connection, including authentication, may take this long for each host of the
+    /// URL, and once more. After that: [`PostgresError::Unreachable`]. A host that accepts the
+    /// connection and then sends nothing may use up all of it, and so may the addresses of one
     /// name: then the next host is not tried.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
@@ -81,9 +76,12 @@ impl PostgresOptions {
     /// [`PostgresError::TimedOut`]. What it waits for in order to make a change durable, such as a
     /// standby, is not counted.
     ///
-    /// It is a setting of the change's transaction. `None` makes none: the `statement_timeout` of
-    /// the role, the database or the server applies, and, without an [isolation](Self::isolation),
-    /// the change is a single statement, which costs the server less.
+    /// It is a setting of the change's transaction. A read is a single statement without settings,
+    /// which costs the server less; but after a statement that was not
+    /// [answered](Self::answer_timeout), reads are limited as changes are until one succeeds.
+    ///
+    /// `None` sets no limit: the `statement_timeout` of the role, the database or the server
+    /// applies. Without an [isolation](Self::isolation), a change is a single statement, too.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.statement_timeout = timeout.into();
@@ -92,8 +90,7 @@ impl PostgresOptions {
 
     /// How long to wait for the answer to a statement, instead of 15 seconds: longer than the
     /// [server](Self::statement_timeout) may take. After that the connection is closed:
-    /// [`PostgresError::Unanswered`]. Whether a change was made is not known then. A read is
-    /// cancelled: the store asks the server to stop its work.
+    /// [`PostgresError::Unanswered`]. Whether a change was made is not known then.
     #[must_use]
     pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;
@@ -109,8 +106,8 @@ impl PostgresOptions {
         self
     }
 
-    /// Which authorities may vouch for the server's certificate, in PEM, instead of those that the
-    /// system trusts.
+    /// The certificate authorities that may issue the server's certificate, in PEM, instead of
+    /// those that the system trusts.
     #[must_use]
     pub fn authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authorities = Some(pem.into());
@@ -120,9 +117,9 @@ impl PostgresOptions {
     /// The schema of the tables, instead of the one that the server finds in its `search_path`. The
     /// name is taken as it is, upper and lower case included.
     ///
-    /// The statements name it, so that neither a setting of the session nor a connection pooler can
-    /// lead to other tables. A `search_path` in the URL's `options` does the same, and must not
-    /// name another schema.
+    /// The statements name it, so that neither a setting of the session nor a connection pooler
+    /// can lead to other tables. A `search_path` in the URL's `options` does the same, and must
+    /// not name another schema.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
@@ -150,10 +147,10 @@ impl PostgresOptions {
         let all = one.saturating_mul(hosts.saturating_add(1));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let authorities = self.authorities.as_deref();
-        let tls = is_encrypted.then(|| tls::connector(authorities)).transpose()?;
-        let manager = match &tls {
-            Some(tls) => Manager::from_config(url.config, tls.clone(), recycling),
-            None => Manager::from_config(url.config, NoTls, recycling),
+        let manager = if is_encrypted {
+            Manager::from_config(url.config, tls::connector(authorities)?, recycling)
+        } else {
+            Manager::from_config(url.config, NoTls, recycling)
         };
         let pool = Pool::builder(manager)
             .runtime(Runtime::Tokio1)
@@ -168,7 +165,6 @@ impl PostgresOptions {
         };
         let mut connections = Connections::new(pool, schema, self);
         connections.startup = Arc::new(url.startup);
-        connections.canceller = Some(Canceller { tls, timeout: all });
         Ok(connections)
     }
 
@@ -178,8 +174,8 @@ impl PostgresOptions {
 
     /// What begins a transaction with the settings, if there are any.
     pub(super) fn begin(&self) -> Option<String> {
-        let level = self.isolation.map(Isolation::level);
-        // None at all would be no limit.
+        let level = self.isolation.map(|isolation| isolation.level());
+        // Zero would be no limit.
         let timeout = self.statement_timeout.map(|timeout| timeout.as_millis().max(1));
         if level.is_none() && timeout.is_none() {
             return None;
@@ -196,19 +192,19 @@ impl PostgresOptions {
     }
 }
 
-/// How far transactions are kept apart.
+/// The isolation level of transactions.
 ///
-/// The store does the same under all of them, and promises the same: a change is one statement. The
-/// lowest costs the least; under the others the server gives up what crosses with another
-/// transaction, and the store starts over.
+/// The store behaves alike under all of them, since a change is one statement. *Read committed*
+/// costs the least; under the others the server aborts one of two transactions that conflict, and
+/// the store sends the statement again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// What PostgreSQL does unless it is told otherwise.
+    /// `READ COMMITTED`, the default of PostgreSQL.
     ReadCommitted,
-    /// What some distributed databases always do.
+    /// `REPEATABLE READ`, the only level of some distributed databases.
     RepeatableRead,
-    /// What other distributed databases do unless they are told otherwise.
+    /// `SERIALIZABLE`, the default of other distributed databases.
     Serializable,
 }
 
@@ -229,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_host_has_its_time() {
+    fn a_connection_may_take_the_timeout_of_each_host_and_one_more() {
         let options = PostgresOptions::new().connect_timeout(Duration::from_secs(3));
         for (url, seconds) in [
             ("postgres://one/x?sslmode=disable", 6),
@@ -242,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn no_statement_has_all_the_time_of_the_world() {
+    fn a_statement_timeout_is_at_least_a_millisecond() {
         let options = PostgresOptions::new().statement_timeout(Duration::from_micros(10));
         assert_eq!(options.begin().unwrap(), "BEGIN; SET LOCAL statement_timeout = 1");
     }

@@ -46,7 +46,7 @@ impl ConnectionUrl {
             match parameter {
                 "sslmode=verify-ca" | "sslmode=verify-full" => kept.push("sslmode=require"),
                 _ => {
-                    let parsed = part(&format!("h?{parameter}"))
+                    let parsed = part("u", &format!("h?{parameter}"))
                         .map_err(|()| unknown(parameter, index, query))?;
                     match parsed.get_options() {
                         Some(text) => options = Some(text.to_owned()),
@@ -55,8 +55,12 @@ impl ConnectionUrl {
                 }
             }
         }
-        let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-        let config = part(&format!("{user}{address}?{}", kept.join("&")));
+        let address = format!("{address}?{}", kept.join("&"));
+        // Without a user, there is no `@` in the URL.
+        let config = match user {
+            Some(user) => part(user, &address),
+            None => parse(&address),
+        };
         // Each part was parsed before.
         let mut config = config.map_err(|()| invalid("its parts do not fit together"))?;
         let hosts = count_hosts(&config)?;
@@ -79,10 +83,15 @@ impl ConnectionUrl {
     }
 }
 
-/// Parses a URL, without its scheme. What the client says about an error is dropped: it may repeat
-/// a part of the password.
-fn part(text: &str) -> Result<Config, ()> {
+/// Parses what follows the scheme. What the client says about an error is dropped: it may repeat a
+/// part of the password.
+fn parse(text: &str) -> Result<Config, ()> {
     format!("postgres://{text}").parse().map_err(drop)
+}
+
+/// Parses a part of a URL in place of all that follows the user, which ends at the first `@`.
+fn part(user: &str, text: &str) -> Result<Config, ()> {
+    parse(&format!("{user}@{text}"))
 }
 
 /// Parses what precedes the parameters.
@@ -93,15 +102,14 @@ fn check_address(user: Option<&str>, address: &str) -> Result<(), PostgresError>
     };
     for (index, host) in hosts.split(',').enumerate() {
         let named = || invalid(format!("host {} or its port is not valid", index + 1));
-        part(host).map_err(|()| named())?;
+        part("u", host).map_err(|()| named())?;
     }
     if let Some(database) = database {
-        part(&format!("h/{database}"))
+        part("u", &format!("h/{database}"))
             .map_err(|()| invalid("the name of the database is not valid UTF-8"))?;
     }
     if let Some(user) = user {
-        part(&format!("{user}@h"))
-            .map_err(|()| invalid("the name of the user is not valid UTF-8"))?;
+        part(user, "h").map_err(|()| invalid("the name of the user is not valid UTF-8"))?;
     }
     Ok(())
 }

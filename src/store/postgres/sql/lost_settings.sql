@@ -1,5 +1,5 @@
--- Which of the settings do not come from the session or its start. Those with a prefix may be of the
--- client's own making, and are in no table.
+-- Of the settings named, those that were not set by this session or when it started. A setting with
+-- a prefix may be unknown to the server, and is then not in the catalogue.
 SELECT wanted.name
 FROM unnest($1::text[]) AS wanted (name)
 LEFT JOIN pg_catalog.pg_settings AS known ON lower(known.name) = wanted.name
