@@ -230,7 +230,7 @@ impl PostgresStore {
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];
             // The id is held by a user of this name or of another one.
-            return self.0.write(&statements.register, &parameters, Commit::KeyTaken).await;
+            return self.0.write(&statements.register, &parameters, CommitOutcome::KeyTaken).await;
         };
         let (id, from) = state(before);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =

@@ -25,9 +25,7 @@ mod database;
 mod emulator;
 mod failover;
 mod failures;
-#[path = "postgres/migrations.rs"]
 mod migrations;
-#[path = "postgres/pgbouncer.rs"]
 mod pgbouncer;
 mod poolers;
 mod programs;
@@ -35,7 +33,6 @@ mod programs;
 mod proxy;
 mod races;
 mod statements;
-#[path = "postgres/urls.rs"]
 mod urls;
 
 use database::{Server, Space, runtime, shared};

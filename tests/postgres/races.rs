@@ -9,8 +9,8 @@ use std::{
 use service_specific_credentials::{
     AsyncCredentialManager, Error, MemoryStore, UserName,
     store::{
-        AsyncStore, Change, Commit, Immediate, Key, Listing, PostgresOptions, PostgresStore, Range,
-        StoreError, UserRecord,
+        AsyncStore, Change, CommitOutcome, Key, Listing, PostgresOptions, PostgresStore, ScanRange,
+        StoreError, SyncAdapter, UserRecord,
     },
     testing::SeededEntropy,
 };
@@ -273,7 +273,7 @@ fn a_registration_that_was_made_is_not_made_again_under_another_name() {
 /// Keeps the changes that are made in it.
 #[derive(Debug)]
 struct Recorder {
-    store: Immediate<MemoryStore>,
+    store: SyncAdapter<MemoryStore>,
     changes: Mutex<Vec<Change>>,
 }
 
@@ -282,19 +282,19 @@ impl AsyncStore for Recorder {
         self.store.find(key).await
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.changes.lock().unwrap().push(change.clone());
         self.store.commit(change).await
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.store.scan(range).await
     }
 }
 
 /// The registration of a user whose id comes from this source.
 async fn registration(user: &str, entropy: SeededEntropy) -> Change {
-    let store = Immediate::new(MemoryStore::new());
+    let store = SyncAdapter::new(MemoryStore::new());
     let recorder = Arc::new(Recorder { store, changes: Mutex::default() });
     let builder = AsyncCredentialManager::builder(name(ACCOUNT), Arc::clone(&recorder));
     builder.entropy(entropy).build_async().register_user(&name(user)).await.unwrap();
@@ -312,8 +312,8 @@ fn a_registration_with_an_id_that_is_held_is_key_taken() {
         for level in LEVELS {
             let space = server.space().await.isolated(level);
             let store = space.store(&PostgresOptions::new().isolation(level)).await;
-            assert_eq!(store.commit(&anika).await.unwrap(), Commit::Applied);
-            assert_eq!(store.commit(&bo).await.unwrap(), Commit::KeyTaken);
+            assert_eq!(store.commit(&anika).await.unwrap(), CommitOutcome::Applied);
+            assert_eq!(store.commit(&bo).await.unwrap(), CommitOutcome::KeyTaken);
             let records = space.check().await;
             assert_eq!(records.len(), 1);
             assert_eq!(records[0].encode(), anika.after().unwrap().encode());
@@ -323,8 +323,8 @@ fn a_registration_with_an_id_that_is_held_is_key_taken() {
             let store = space.store(&PostgresOptions::new().isolation(level)).await;
             let (one, two) = tokio::join!(store.commit(&anika), store.commit(&bo));
             let mut outcomes = [one.unwrap(), two.unwrap()];
-            outcomes.sort_by_key(|outcome| *outcome != Commit::Applied);
-            assert_eq!(outcomes, [Commit::Applied, Commit::KeyTaken]);
+            outcomes.sort_by_key(|outcome| *outcome != CommitOutcome::Applied);
+            assert_eq!(outcomes, [CommitOutcome::Applied, CommitOutcome::KeyTaken]);
             assert_eq!(space.check().await.len(), 1);
         }
     });

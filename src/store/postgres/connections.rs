@@ -160,13 +160,13 @@ impl Connections {
             };
             // The order in which these are polled first is the order in which they are sent. All
             // are sent before the first answer arrives: it is one round trip.
-            let (begun, rows, committed) = tokio::join!(
+            let (started, rows, committed) = tokio::join!(
                 biased;
                 connection.batch_execute(begin),
                 connection.query(&prepared, parameters),
                 connection.batch_execute("COMMIT"),
             );
-            outcome(transaction, rows, committed)
+            outcome(started, rows, committed)
         });
         let answer = match answer.await {
             Ok(answer) => answer,
