@@ -1,5 +1,5 @@
-//! One event per operation, as `guides/events.md` documents. An event does not contain the text that was
-//! sent as a service user name: it may be a password in the wrong field.
+//! One event per operation, as `guides/events.md` documents. An event does not contain the text
+//! that was sent as a service user name: it may be a password in the wrong field.
 
 #[cfg(feature = "tracing")]
 use super::authentication::identity::Identity;

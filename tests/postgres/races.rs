@@ -308,7 +308,7 @@ fn a_registration_with_an_id_that_is_held_is_key_taken() {
     wait(async {
         let anika = registration("anika", SeededEntropy::new(7)).await;
         let bo = registration("bo", SeededEntropy::new(7)).await;
-        assert_eq!(anika.after().unwrap().id(), bo.after().unwrap().id());
+        assert_eq!(anika.record().unwrap().id(), bo.record().unwrap().id());
         for level in LEVELS {
             let space = server.space().await.isolated(level);
             let store = space.store(&PostgresOptions::new().isolation(level)).await;
@@ -316,7 +316,7 @@ fn a_registration_with_an_id_that_is_held_is_key_taken() {
             assert_eq!(store.commit(&bo).await.unwrap(), CommitOutcome::KeyTaken);
             let records = space.check().await;
             assert_eq!(records.len(), 1);
-            assert_eq!(records[0].encode(), anika.after().unwrap().encode());
+            assert_eq!(records[0].encode(), anika.record().unwrap().encode());
 
             // The same id at the same time: one of the two waits for the other.
             let space = server.space().await.isolated(level);

@@ -63,7 +63,8 @@ fn a_backup_made_during_writes_holds_one_moment() {
             assert!(RedbStore::check_integrity(&path).unwrap());
             let copy = open(&path);
             for (writer, number, issued) in &known {
-                let (name, password) = (issued.name().as_str(), issued.secret().expose());
+                let (name, password) =
+                    (issued.service_user_name().as_str(), issued.secret().expose());
                 copy.authenticate(&codecommit, name, password).unwrap();
                 // Each writer's users are there without a gap: it is one moment.
                 let user: UserName = super::name(&format!("u{writer}-{number:06}"));
