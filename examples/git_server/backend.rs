@@ -1,8 +1,8 @@
 //! Hands a request to `git http-backend`, and its answer to the client.
 //!
-//! `git http-backend` is a CGI program: the request's head comes to it as environment variables, the
-//! body as its input, and its output is a head and a body. Both bodies stream: whatever is pushed or
-//! cloned, no more than a few pieces of it are in this process at a time.
+//! `git http-backend` is a CGI program: the request's head comes to it as environment variables,
+//! the body as its input, and its output is a head and a body. Both bodies stream: whatever is
+//! pushed or cloned, no more than a few pieces of it are in this process at a time.
 
 use std::{
     io, net::SocketAddr, os::unix::process::CommandExt as _, path::Path, process::Stdio, sync::Arc,
@@ -16,7 +16,7 @@ use axum::{
 };
 use futures_util::{TryStreamExt as _, stream};
 use rustix::process::{Pid, Signal, kill_process_group};
-use service_specific_credentials::Authenticated;
+use service_specific_credentials::Identity;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -44,8 +44,8 @@ impl Processes {
         Self(Arc::new(Semaphore::new(limit.into())))
     }
 
-    /// `None` if all are taken. Nobody waits for one: that would keep a connection, too, for what may
-    /// be held by clients that take forever.
+    /// `None` if all are taken. Nobody waits for one: that would keep a connection, too, for what
+    /// may be held by clients that take forever.
     pub(crate) fn place(&self) -> Option<Place> {
         Arc::clone(&self.0).try_acquire_owned().ok().map(Arc::new)
     }
@@ -79,7 +79,7 @@ pub(crate) fn check() -> io::Result<()> {
 pub(crate) async fn run(
     repository: &Path,
     endpoint: Endpoint,
-    who: &Authenticated,
+    who: &Identity,
     client: SocketAddr,
     request: Request,
     place: Place,

@@ -1,9 +1,9 @@
 //! A Git server that lets people in by service-specific credentials.
 //!
 //! It speaks Git's smart HTTP protocol: `git clone`, `fetch` and `push` work with the user name and
-//! the password of a credential for the one service that `--service` names. This file decides who is
-//! let in, `repository` what a name in a URL stands for, and `backend` hands the request to Git's
-//! own `git http-backend`.
+//! the password of a credential for the one service that `--service` names. This file decides who
+//! is let in, `repository` what a name in a URL stands for, and `backend` hands the request to
+//! Git's own `git http-backend`.
 //!
 //! ```console
 //! $ cargo run --example credentials -- --store redb:credentials.redb user add anika
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Whoever is let in may read and write every repository. Who may do what in which of them is a
-//! question for [`Authenticated::user_id`], and for hooks, which find it in `REMOTE_USER_ID`. The
+//! question for [`Identity::user_id`], and for hooks, which find it in `REMOTE_USER_ID`. The
 //! server speaks HTTP: put a proxy in front of it that speaks TLS before passwords cross a network.
 
 use std::{
@@ -36,8 +36,10 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Parser;
 use service_specific_credentials::{
-    AccountId, Alphabet, AsyncCredentialManager, Authenticated, AuthenticationError,
-    CredentialKind, Policy, ServiceName, query::Dialect, store::AnyStore,
+    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, CredentialKind, Identity,
+    Policy, ServiceName,
+    query::Dialect,
+    store::{DynAsyncStore, RedbStore},
 };
 use tokio::{
     net::TcpListener,
@@ -61,8 +63,8 @@ use iam::Iam;
 use repository::{Endpoint, Repositories};
 use store::StoreUrl;
 
-/// How many seconds a server that is to end waits for what is under way. Enough for most clones: but
-/// a client that sends half a request, or reads no answer, could keep it up forever.
+/// How many seconds a server that is to end waits for what is under way. Enough for most clones:
+/// but a client that sends half a request, or reads no answer, could keep it up forever.
 const PATIENCE: u64 = 60;
 
 /// A Git server that lets people in by service-specific credentials
@@ -76,8 +78,8 @@ struct Options {
     /// Make a repository when somebody pushes to one that is not there
     #[arg(long)]
     create: bool,
-    /// Where the credentials are: `memory`, `redb:PATH` or `postgres:URL`; `postgres` alone takes the
-    /// URL from `DATABASE_URL`
+    /// Where the credentials are: `memory`, `redb:PATH` of an existing file or `postgres:URL`;
+    /// `postgres` alone takes the URL from `DATABASE_URL`
     #[arg(long, value_name = "STORE")]
     store: StoreUrl,
     /// Where to listen; port 0 takes one that is free
@@ -109,7 +111,7 @@ struct Options {
 /// What every request needs.
 #[derive(Debug)]
 struct Server {
-    manager: AsyncCredentialManager<AnyStore>,
+    manager: AsyncCredentialManager<DynAsyncStore>,
     service: ServiceName,
     /// The `WWW-Authenticate` of a refusal.
     challenge: HeaderValue,
@@ -134,7 +136,10 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     backend::check()?;
     let repositories = Repositories::open(&repositories, options.create)
         .map_err(|error| format!("{}: {error}", repositories.display()))?;
-    let opened = store.open().await.map_err(|error| format!("{store}: {}", explain(&error)))?;
+    let opened = store
+        .open(RedbStore::open)
+        .await
+        .map_err(|error| format!("{store}: {}", explain(&error)))?;
     let manager = AsyncCredentialManager::builder(options.account, opened);
     let manager = manager.policy(policy).build_async();
 
@@ -245,7 +250,7 @@ async fn answer(
         Err(Denied::NotPresented) => {
             return server.unauthorized("a user name and a password are needed\n".to_owned());
         }
-        Err(Denied::NotAdmitted(AuthenticationError::Refused(refusal))) => {
+        Err(Denied::NotAdmitted(AuthenticationError::Denied(refusal))) => {
             // The reason is for this log alone: a stranger is told nothing but no.
             log(format_args!("{client}: refused: {}", refusal.reason()));
             return server.unauthorized(format!("{refusal}\n"));
@@ -281,7 +286,7 @@ enum Denied {
 }
 
 impl Server {
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Authenticated, Denied> {
+    async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Denied> {
         let presented = basic(headers).ok_or(Denied::NotPresented)?;
         let (name, password) = presented.split_once(':').ok_or(Denied::NotPresented)?;
         self.manager.authenticate(&self.service, name, password).await.map_err(Denied::NotAdmitted)

@@ -2,8 +2,8 @@
 //!
 //! Nobody's signature is checked, so whoever reaches the port is an administrator. That is why
 //! [`bind`] takes loopback addresses only, and why [`guard`] refuses what a web page has sent: with
-//! an `Origin`; with a `Sec-Fetch-Site` or a `Referer`, where it sends no `Origin`, as an image and a
-//! link do; or, where a page has pointed a name of its own to this machine, with that name as the
+//! an `Origin`; with a `Sec-Fetch-Site` or a `Referer`, where it sends no `Origin`, as an image and
+//! a link do; or, where a page has pointed a name of its own to this machine, with that name as the
 //! `Host`. No AWS client sends any of the three.
 
 use std::{
@@ -30,14 +30,14 @@ use axum::{
 use service_specific_credentials::{
     AsyncCredentialManager, UserName,
     query::{self, Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
-    store::AnyStore,
+    store::DynAsyncStore,
 };
 use tokio::net::TcpListener;
 
 /// What the API is served with.
 #[derive(Clone, Debug)]
 pub(crate) struct Iam {
-    pub(crate) manager: AsyncCredentialManager<AnyStore>,
+    pub(crate) manager: AsyncCredentialManager<DynAsyncStore>,
     /// The user that requests without a user name stand for.
     pub(crate) caller: Option<UserName>,
     pub(crate) dialect: Dialect,
@@ -60,13 +60,14 @@ async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
     let Iam { manager, caller, dialect } = &*iam;
     let answer =
         query::handle_async(manager, &request, caller.as_ref(), *dialect, RequestId::random());
-    answer.await.map(Body::from)
+    answer.await.map(Body::new)
 }
 
 /// Reads a body, keeping no more of it than a request may have.
 ///
-/// Of a longer one some more is read and dropped: a client that is still writing when the connection
-/// is closed sees that, and not the refusal. For the same reason bodies are read that nobody needs.
+/// Of a longer one some more is read and dropped: a client that is still writing when the
+/// connection is closed sees that, and not the refusal. For the same reason bodies are read that
+/// nobody needs.
 async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     const READ: usize = 16 * MAX_BYTES;
 
@@ -106,7 +107,7 @@ pub(crate) async fn refuse_after(body: Body, refusal: &ErrorResponse) -> Respons
 
 /// A refusal, as a response with a request id of its own.
 pub(crate) fn refuse(refusal: &ErrorResponse) -> Response {
-    refusal.response(RequestId::random()).map(Body::from)
+    refusal.response(RequestId::random()).map(Body::new)
 }
 
 /// Listens on a loopback address, or, insecurely, on any.
@@ -152,8 +153,8 @@ fn admit(uri: &Uri, headers: &HeaderMap, own: IpAddr) -> Result<(), &'static str
     }
 }
 
-/// Whether this is the address that the server listens on or one of this machine alone. The port may
-/// be another, for somebody forwards one.
+/// Whether this is the address that the server listens on or one of this machine alone. The port
+/// may be another, for somebody forwards one.
 fn is_local(host: &Authority, own: IpAddr) -> bool {
     let name = host.host();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);

@@ -9,7 +9,15 @@ pub use self::{
     error::PostgresError,
     options::{Isolation, PostgresOptions},
 };
-use super::{AsyncStore, Change, Commit, DecodeError, Key, Range, StoreError, UserRecord};
+use crate::{
+    record::{UserRecord, codec::DecodeError, key::Key},
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
+};
 
 mod connections;
 mod error;
@@ -201,28 +209,28 @@ impl PostgresStore {
         rows.iter().map(record).collect()
     }
 
-    async fn make(&self, change: &Change) -> Result<Commit, PostgresError> {
+    async fn make(&self, change: &Change) -> Result<CommitOutcome, PostgresError> {
         let statements = &self.0.statements;
         let encode = |key: Key<'_>| key.encode();
         let released: Vec<_> = change.released().map(encode).collect();
         let claimed: Vec<_> = change.claimed().map(encode).collect();
-        let Some(after) = change.after() else {
-            let Some(before) = change.before() else { return Ok(Commit::Applied) };
+        let Some(after) = change.record() else {
+            let Some(before) = change.previous() else { return Ok(CommitOutcome::Applied) };
             let (id, revision) = state(before);
             return self
                 .0
-                .write(&statements.remove, &[&id, &revision, &released], Commit::Stale)
+                .write(&statements.remove, &[&id, &revision, &released], CommitOutcome::Stale)
                 .await;
         };
         let (id, revision) = state(after);
         let (name, record) = (after.name().as_str(), after.encode());
         let credentials = i32::try_from(after.credential_count()).unwrap_or(i32::MAX);
-        let Some(before) = change.before() else {
+        let Some(before) = change.previous() else {
             let account = after.account().to_string();
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];
             // The id is held by a user of this name or of another one.
-            return self.0.write(&statements.register, &parameters, Commit::KeyTaken).await;
+            return self.0.write(&statements.register, &parameters, CommitOutcome::KeyTaken).await;
         };
         let (id, from) = state(before);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
@@ -246,7 +254,7 @@ impl PostgresStore {
                 }
             }
         };
-        self.0.write(statement, &parameters, Commit::Stale).await
+        self.0.write(statement, &parameters, CommitOutcome::Stale).await
     }
 }
 
@@ -271,11 +279,11 @@ impl AsyncStore for PostgresStore {
         Ok(found.into_iter().next())
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.make(change).await.map_err(StoreError::new)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let (start, end) = range.encode();
         let start = match start {
             // The next key in order is this one with a zero byte appended.

@@ -18,7 +18,7 @@ use std::{
 
 use service_specific_credentials::{
     CredentialManager, MemoryStore, Policy,
-    store::{Change, Commit, Key, Range, Store, StoreError, UserRecord},
+    store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -61,10 +61,11 @@ impl Drop for Folder {
     }
 }
 
-/// The program of an example, built if it is not.
+/// The program of an example, which is built if necessary, in the profile of the tests.
 pub(crate) fn example(name: &str) -> PathBuf {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--message-format=json", "--example", name])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
@@ -110,7 +111,7 @@ pub(crate) enum Asked<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Does {
     What,
-    Nothing(Commit),
+    Nothing(CommitOutcome),
     Fail,
     /// It commits, and fails.
     FailAfterwards,
@@ -134,7 +135,7 @@ impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
         self.read(Asked::Find, || self.inner.find(key).unwrap())
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let failure = || Err(StoreError::new("the disk is on fire"));
         match (self.hook)(Asked::Commit(change)) {
             Does::What => self.inner.commit(change),
@@ -144,7 +145,7 @@ impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
         }
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.read(Asked::Scan, || self.inner.scan(range).unwrap())
     }
 }

@@ -31,8 +31,8 @@ use std::{
 };
 
 use service_specific_credentials::store::{
-    AsyncStore as _, Change, Commit, Isolation, Key, PostgresOptions, PostgresStore, Range, Store,
-    StoreError, UserRecord,
+    AsyncStore as _, Change, CommitOutcome, Isolation, Key, PostgresOptions, PostgresStore,
+    ScanRange, Store, StoreError, UserRecord,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls};
@@ -480,11 +480,11 @@ impl Store for Blocking {
         wait(self.0.find(key))
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         wait(self.0.commit(change))
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         wait(self.0.scan(range))
     }
 }

@@ -118,7 +118,7 @@ impl Scene {
     }
 
     async fn opens(&self, issued: &IssuedCredential) -> bool {
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         self.direct.authenticate(&name(CODECOMMIT), login, secret).await.is_ok()
     }
 

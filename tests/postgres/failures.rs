@@ -472,7 +472,7 @@ fn a_connection_that_lost_its_statements_is_not_used_again() {
         let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
         assert!(matches!(cause(&source), PostgresError::StatementsLost), "{source:?}");
         assert!(cause(&source).is_retryable());
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
         let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
 

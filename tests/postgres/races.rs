@@ -1,16 +1,12 @@
 //! What holds while many connections are at work.
 
-use std::{
-    num::NonZeroUsize,
-    ops::Bound,
-    sync::{Arc, Mutex},
-};
+use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, MemoryStore, UserName,
+    AsyncCredentialManager, CredentialManager, Error, MemoryStore, UserName,
     store::{
-        AsyncStore, Change, Commit, Immediate, Key, Listing, PostgresOptions, PostgresStore, Range,
-        StoreError, UserRecord,
+        AsyncStore as _, Change, CommitOutcome, Key, Listing, PostgresOptions, PostgresStore,
+        ScanRange, Store as _,
     },
     testing::SeededEntropy,
 };
@@ -228,13 +224,13 @@ fn what_one_store_made_another_sees() {
         let anika: UserName = name("anika");
         one.register_user(&anika).await.unwrap();
         let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
         assert_eq!(who.user_name(), &anika);
         one.delete(&anika, issued.id()).await.unwrap();
         assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
-        let listing = Listing::Members { service: None };
-        let range = Range::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
+        let listing = Listing::Holders { service: None };
+        let range = ScanRange::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
         assert!(other.scan(&range).await.unwrap().is_empty());
         let removed = two.remove_user(&anika).await;
         removed.unwrap();
@@ -270,61 +266,38 @@ fn a_registration_that_was_made_is_not_made_again_under_another_name() {
     });
 }
 
-/// Keeps the changes that are made in it.
-#[derive(Debug)]
-struct Recorder {
-    store: Immediate<MemoryStore>,
-    changes: Mutex<Vec<Change>>,
-}
-
-impl AsyncStore for Recorder {
-    async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        self.store.find(key).await
-    }
-
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
-        self.changes.lock().unwrap().push(change.clone());
-        self.store.commit(change).await
-    }
-
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        self.store.scan(range).await
-    }
-}
-
 /// The registration of a user whose id comes from this source.
-async fn registration(user: &str, entropy: SeededEntropy) -> Change {
-    let store = Immediate::new(MemoryStore::new());
-    let recorder = Arc::new(Recorder { store, changes: Mutex::default() });
-    let builder = AsyncCredentialManager::builder(name(ACCOUNT), Arc::clone(&recorder));
-    builder.entropy(entropy).build_async().register_user(&name(user)).await.unwrap();
-    let changes = recorder.changes.lock().unwrap();
-    changes[0].clone()
+fn registration(user: &UserName, entropy: SeededEntropy) -> Change {
+    let (account, store) = (name(ACCOUNT), MemoryStore::new());
+    let manager = CredentialManager::builder(account, store.clone()).entropy(entropy).build();
+    manager.register_user(user).unwrap();
+    let record = store.find(&Key::User { account, name: user }).unwrap().unwrap();
+    Change::Register { record }
 }
 
 #[test]
 fn a_registration_with_an_id_that_is_held_is_key_taken() {
     let Some(server) = shared() else { return };
     wait(async {
-        let anika = registration("anika", SeededEntropy::new(7)).await;
-        let bo = registration("bo", SeededEntropy::new(7)).await;
-        assert_eq!(anika.after().unwrap().id(), bo.after().unwrap().id());
+        let anika = registration(&name("anika"), SeededEntropy::new(7));
+        let bo = registration(&name("bo"), SeededEntropy::new(7));
+        assert_eq!(anika.record().unwrap().id(), bo.record().unwrap().id());
         for level in LEVELS {
             let space = server.space().await.isolated(level);
             let store = space.store(&PostgresOptions::new().isolation(level)).await;
-            assert_eq!(store.commit(&anika).await.unwrap(), Commit::Applied);
-            assert_eq!(store.commit(&bo).await.unwrap(), Commit::KeyTaken);
+            assert_eq!(store.commit(&anika).await.unwrap(), CommitOutcome::Applied);
+            assert_eq!(store.commit(&bo).await.unwrap(), CommitOutcome::KeyTaken);
             let records = space.check().await;
             assert_eq!(records.len(), 1);
-            assert_eq!(records[0].encode(), anika.after().unwrap().encode());
+            assert_eq!(records[0].encode(), anika.record().unwrap().encode());
 
             // The same id at the same time: one of the two waits for the other.
             let space = server.space().await.isolated(level);
             let store = space.store(&PostgresOptions::new().isolation(level)).await;
             let (one, two) = tokio::join!(store.commit(&anika), store.commit(&bo));
             let mut outcomes = [one.unwrap(), two.unwrap()];
-            outcomes.sort_by_key(|outcome| *outcome != Commit::Applied);
-            assert_eq!(outcomes, [Commit::Applied, Commit::KeyTaken]);
+            outcomes.sort_by_key(|outcome| *outcome != CommitOutcome::Applied);
+            assert_eq!(outcomes, [CommitOutcome::Applied, CommitOutcome::KeyTaken]);
             assert_eq!(space.check().await.len(), 1);
         }
     });

@@ -7,8 +7,8 @@ use std::{
 
 use serde_json::Value;
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, ListRequest, MaxItems, ServiceName, UserName,
-    store::{Isolation, Listing, PostgresOptions, PostgresStore, Range},
+    AsyncCredentialManager, Error, ListRequest, ListUsersRequest, MaxItems, ServiceName, UserName,
+    store::{Isolation, Listing, PostgresOptions, PostgresStore, ScanRange},
 };
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -158,7 +158,7 @@ fn operations_take_as_many_round_trips_as_they_must() {
         let space = server.space().await;
         let (iam, proxy) = observed(&space).await;
         let (codecommit, anika): (ServiceName, UserName) = (name(CODECOMMIT), name("anika"));
-        let page = ListRequest::new().all_users(true).max_items(MaxItems::new(10).unwrap());
+        let page = ListRequest::all_users().max_items(MaxItems::new(10).unwrap());
         let mut sent = Vec::new();
         let _migrating = proxy.take();
         // Once, for the statements to be prepared, and once more to be counted.
@@ -176,18 +176,24 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("register", 2, &mut sent);
             let issued = iam.create(&anika, &codecommit).await.unwrap();
             count("create", 2, &mut sent);
-            let login = issued.name().as_str();
+            let login = issued.service_user_name().as_str();
             iam.authenticate(&codecommit, login, issued.secret().expose()).await.unwrap();
             count("authenticate", 1, &mut sent);
+            let unknown = "nobody+1-at-123456789012";
+            iam.authenticate(&codecommit, unknown, "nothing").await.unwrap_err();
+            count("authenticate an unknown name", 1, &mut sent);
             iam.authenticate(&codecommit, "nobody", "nothing").await.unwrap_err();
-            count("authenticate a stranger", 1, &mut sent);
+            count("authenticate text that is no service user name", 0, &mut sent);
             let _ = iam.reset(&anika, issued.id()).await.unwrap();
             count("reset", 2, &mut sent);
             iam.list(&anika).await.unwrap();
             count("list", 1, &mut sent);
             iam.list_page(&page).await.unwrap();
             count("a page of all users", 1, &mut sent);
-            let more = iam.users(None, MaxItems::new(10).unwrap()).await.unwrap();
+            let more = iam
+                .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(10).unwrap()))
+                .await
+                .unwrap();
             assert_eq!(more.items.len(), 1);
             count("a page of users", 1, &mut sent);
             iam.rename_user(&anika, &name("beate")).await.unwrap();
@@ -344,7 +350,7 @@ struct Plan {
 }
 
 impl Plan {
-    async fn of(client: &Client, range: &Range<'_>) -> Self {
+    async fn of(client: &Client, range: &ScanRange<'_>) -> Self {
         let (start, end) = range.encode();
         let (Bound::Included(start), Bound::Excluded(end)) = (start, end) else { unreachable!() };
         let hex = |bytes: Vec<u8>| {
@@ -440,15 +446,15 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
         let middle: UserName = name("user0000500");
         let limit = NonZeroUsize::new(100).unwrap();
         let listings = [
-            Listing::Members { service: Some(&codecommit) },
-            Listing::Members { service: None },
+            Listing::Holders { service: Some(&codecommit) },
+            Listing::Holders { service: None },
             Listing::Users,
         ];
-        let ranges: Vec<Range<'_>> = listings
+        let ranges: Vec<ScanRange<'_>> = listings
             .iter()
             .flat_map(|listing| {
                 [Bound::Unbounded, Bound::Included(&middle)]
-                    .map(|start| Range::new(account, *listing, start, limit))
+                    .map(|start| ScanRange::new(account, *listing, start, limit))
             })
             .collect();
         let modes = ["force_generic_plan", "force_custom_plan"];
@@ -482,7 +488,7 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
             assert!(owners.iter().all(|pages| *pages < 60), "{pages:?}");
             assert!(users.iter().all(|pages| *pages < 500), "{pages:?}");
         }
-        let found = iam.list_page(&ListRequest::new().all_users(true)).await.unwrap();
+        let found = iam.list_page(&ListRequest::all_users()).await.unwrap();
         assert_eq!(found.items.len(), 10);
     });
 }

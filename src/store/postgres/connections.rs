@@ -21,7 +21,7 @@ use super::{
     startup::StartupSettings,
     statements::{Schema, Statements, qualify},
 };
-use crate::store::Commit;
+use crate::store::change::CommitOutcome;
 
 /// How many times a statement is sent that conflicts with other transactions.
 const ATTEMPTS: u32 = 64;
@@ -108,20 +108,20 @@ impl Connections {
         &self,
         statement: &str,
         parameters: &[&(dyn ToSql + Sync)],
-        otherwise: Commit,
-    ) -> Result<Commit, PostgresError> {
+        otherwise: CommitOutcome,
+    ) -> Result<CommitOutcome, PostgresError> {
         let mut attempt = 0;
         loop {
             let failure = match self.attempt(Purpose::Change, statement, parameters).await {
                 Ok(rows) if rows.is_empty() => return Ok(otherwise),
-                Ok(_) => return Ok(Commit::Applied),
+                Ok(_) => return Ok(CommitOutcome::Applied),
                 Err(failure) => failure,
             };
             attempt += 1;
             match failure.kind {
                 // Only the index has a unique constraint that no statement checks beforehand. The
                 // statement got as far as the index, so the revision was the expected one.
-                Kind::Taken => return Ok(Commit::KeyTaken),
+                Kind::Taken => return Ok(CommitOutcome::KeyTaken),
                 Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
                 _ if failure.perhaps_done => {
                     return Err(PostgresError::Unknown(Box::new(failure.error)));
@@ -218,7 +218,8 @@ impl Query<'_> {
         self.execute(&prepared).await
     }
 
-    /// In a transaction that `begin` begins. Preparing is part of it, since it waits for locks, too.
+    /// In a transaction that `begin` begins. Preparing is part of it, since it waits for locks,
+    /// too.
     ///
     /// Messages are sent in the order in which their futures are polled first. If the statement was
     /// prepared before, all are sent before the first answer arrives: that is one round trip.

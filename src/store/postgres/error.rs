@@ -4,6 +4,7 @@ use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::DecodeError;
+use crate::causes::Causes;
 
 /// Why a [`PostgresStore`](super::PostgresStore) failed.
 ///
@@ -211,7 +212,7 @@ impl Failure {
                     perhaps_done: sent,
                 }
             } else {
-                let error = PostgresError::Client(text(error));
+                let error = PostgresError::Client(Causes(error).to_string());
                 Self { error, kind: Kind::Broken, perhaps_done: sent }
             };
         };
@@ -323,7 +324,7 @@ impl PostgresError {
         }
         let message = error.to_string();
         if message.starts_with("error performing TLS") {
-            return Self::Tls(text(error).into());
+            return Self::Tls(Causes(error).to_string().into());
         }
         if let Some(error) = cause::<io::Error>(error) {
             // The client of the database says so itself, after it asked. No system does.
@@ -335,7 +336,7 @@ impl PostgresError {
         if error.is_closed() || message.starts_with("timeout") {
             return Self::Unreachable(io::ErrorKind::ConnectionAborted.into());
         }
-        let text = text(error);
+        let text = Causes(error).to_string();
         // A password is asked for and there is none, or the server is none that knows it.
         if message.starts_with("authentication") || text.contains("password") {
             return Self::WrongCredentials;
@@ -348,22 +349,10 @@ impl PostgresError {
 
     /// A column of an answer could not be read.
     pub(super) fn of_column(error: &tokio_postgres::Error) -> Self {
-        Self::Client(text(error))
+        Self::Client(Causes(error).to_string())
     }
 }
 
 fn cause<T: StdError + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
     error.source()?.downcast_ref()
-}
-
-/// What an error says, and what its causes say.
-fn text(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
