@@ -1,10 +1,6 @@
 //! What holds while many connections are at work.
 
-use std::{
-    num::NonZeroUsize,
-    ops::Bound,
-    sync::{Arc, Mutex},
-};
+use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use service_specific_credentials::{
     AsyncCredentialManager, Error, MemoryStore, UserName,

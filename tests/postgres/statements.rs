@@ -244,8 +244,8 @@ fn a_change_carries_its_settings_and_a_read_has_none() {
             (options.clone(), Some("BEGIN; SET LOCAL statement_timeout = 10000")),
             (options.clone().statement_timeout(None), None),
             (
-                serializable.clone().statement_timeout(Duration::from_millis(7)),
-                Some("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL statement_timeout = 7"),
+                serializable.clone().statement_timeout(Duration::from_secs(77)),
+                Some("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL statement_timeout = 77000"),
             ),
             (serializable.statement_timeout(None), Some("BEGIN ISOLATION LEVEL SERIALIZABLE")),
             (
@@ -275,8 +275,10 @@ fn a_change_and_its_settings_are_one_round_trip() {
     wait(async {
         let space = server.space().await;
         let (iam, proxy) = observed(&space).await;
-        proxy.hold_transactions();
+        // This prepares the statement.
         iam.register_user(&name("anika")).await.unwrap();
+        proxy.hold_transactions();
+        iam.register_user(&name("beate")).await.unwrap();
         assert_eq!(proxy.take_transactions().last().unwrap(), "COMMIT");
     });
 }

@@ -11,7 +11,7 @@ use std::{
 use deadpool_postgres::{ClientWrapper, Object, Pool};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::{
-    Error, Row,
+    Row, Statement,
     types::{ToSql, Type},
 };
 
@@ -144,7 +144,9 @@ impl Connections {
         let is_new = Object::metrics(&connection).recycle_count == 0;
         let mut in_use = InUse { connection: None, unanswered: &self.unanswered };
         let connection = in_use.connection.insert(connection);
-        let mut sent = false;
+        let limited = purpose == Purpose::Change || self.unanswered.load(Relaxed);
+        let begin = self.begin.as_deref().filter(|_| limited);
+        let query = Query { connection, statement, parameters, sent: AtomicBool::new(false) };
         let answer = timeout(self.answer_timeout, async {
             if is_new {
                 self.verify_settings(connection).await?;
@@ -170,7 +172,7 @@ impl Connections {
         });
         let answer = match answer.await {
             Ok(answer) => answer,
-            Err(_) => Err(Failure::unanswered(sent)),
+            Err(_) => Err(Failure::unanswered(query.sent.into_inner())),
         };
         if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
             // What broke this connection may have broken the idle ones, which is not noticed before
@@ -203,21 +205,58 @@ impl Connections {
     }
 }
 
-/// The outcome of a statement that was sent between `BEGIN` and `COMMIT`.
-fn outcome(
-    begun: Result<(), Error>,
-    rows: Result<Vec<Row>, Error>,
-    committed: Result<(), Error>,
-) -> Result<Vec<Row>, Failure> {
-    let rows = rows.map_err(|error| Failure::of_statement(&error, true));
-    if let Err(error) = begun {
-        // Without a transaction, the statement is one by itself, and may have been carried out.
-        let perhaps_done = rows.as_ref().err().is_none_or(|failure| failure.perhaps_done);
-        return Err(Failure { perhaps_done, ..Failure::of_statement(&error, true) });
+/// A statement that is sent over a connection.
+struct Query<'a> {
+    connection: &'a ClientWrapper,
+    statement: &'a str,
+    parameters: &'a [&'a (dyn ToSql + Sync)],
+    /// Whether it was sent, rather than only prepared.
+    sent: AtomicBool,
+}
+
+impl Query<'_> {
+    async fn prepare(&self) -> Result<Statement, Failure> {
+        let prepared = self.connection.prepare_cached(self.statement).await;
+        prepared.map_err(|error| Failure::of_statement(&error, false))
     }
-    let rows = rows?;
-    committed.map_err(|error| Failure::of_statement(&error, true))?;
-    Ok(rows)
+
+    async fn execute(&self, prepared: &Statement) -> Result<Vec<Row>, Failure> {
+        self.sent.store(true, Relaxed);
+        let rows = self.connection.query(prepared, self.parameters).await;
+        rows.map_err(|error| Failure::of_statement(&error, true))
+    }
+
+    /// As a transaction by itself.
+    async fn send(&self) -> Result<Vec<Row>, Failure> {
+        let prepared = self.prepare().await?;
+        self.execute(&prepared).await
+    }
+
+    /// In a transaction that `begin` begins. Preparing is part of it, since it waits for locks,
+    /// too.
+    ///
+    /// Messages are sent in the order in which their futures are polled first. If the statement was
+    /// prepared before, all are sent before the first answer arrives: that is one round trip.
+    async fn send_in_transaction(&self, begin: &str) -> Result<Vec<Row>, Failure> {
+        let execution = async {
+            let commit = self.connection.batch_execute("COMMIT");
+            match self.prepare().await {
+                Ok(prepared) => tokio::join!(biased; self.execute(&prepared), commit),
+                // This ends the transaction, which is aborted.
+                Err(failure) => (Err(failure), commit.await),
+            }
+        };
+        let begun = self.connection.batch_execute(begin);
+        let (begun, (rows, committed)) = tokio::join!(biased; begun, execution);
+        if let Err(error) = begun {
+            // Without a transaction, the statement is one by itself, and may have been carried out.
+            let perhaps_done = rows.err().is_none_or(|failure| failure.perhaps_done);
+            return Err(Failure { perhaps_done, ..Failure::of_statement(&error, true) });
+        }
+        let rows = rows?;
+        committed.map_err(|error| Failure::of_statement(&error, true))?;
+        Ok(rows)
+    }
 }
 
 /// A connection while a statement is sent over it. Unless it is given back it is closed: if the
