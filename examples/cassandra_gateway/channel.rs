@@ -131,8 +131,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         }
         let mut payload = Zeroizing::new(vec![0; length]);
         self.stream.read_exact(&mut payload).await?;
-        let _crc = self.stream.read_u32_le().await?;
-        if payload.is_empty() && payload_crc(&payload) == 1 {
+        if payload_crc(&payload) != self.stream.read_u32_le().await? {
             return Err(self.malformed("the CRC of a frame's payload is wrong"));
         }
         Ok(payload)

@@ -120,7 +120,7 @@ impl Header {
             return fail("neither compression nor a custom payload is supported");
         }
         match length {
-            Ok(length) if length <= limit * 2 => Ok(Self { version, stream, opcode, length }),
+            Ok(length) if length <= limit => Ok(Self { version, stream, opcode, length }),
             _ => fail(&format!("the message is longer than {limit} bytes")),
         }
     }

@@ -89,6 +89,7 @@ impl Handshake {
         match self.manager.authenticate(&self.service, name, password).await {
             Ok(identity) => Ok(identity),
             Err(AuthenticationError::Denied(denial)) => {
+                self.throttle.record(client.ip(), name);
                 // The reason is for this log alone.
                 log(format_args!("{client}: denied: {}", denial.reason()));
                 Err(request.fail(code::BAD_CREDENTIALS, &denial.to_string()))
@@ -96,8 +97,7 @@ impl Handshake {
             // Not a denial: the password may be right, and a driver tries again.
             Err(AuthenticationError::Unavailable(error)) => {
                 log(format_args!("{client}: cannot authenticate: {}", explain(&error)));
-                Err(request
-                    .fail(code::BAD_CREDENTIALS, "credentials are unavailable, try again later"))
+                Err(request.fail(code::OVERLOADED, "credentials are unavailable, try again later"))
             }
         }
     }
@@ -153,7 +153,7 @@ fn check(startup: &Envelope) -> Result<(), Failure> {
     let value = |name: &str| {
         options.iter().find(|(option, _)| option.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     };
-    if value("COMPRESSIONS").is_some() {
+    if value("COMPRESSION").is_some() {
         return fail("compression is not supported");
     }
     match value("CQL_VERSION") {
@@ -172,6 +172,6 @@ fn options(mut body: &[u8]) -> Option<Vec<(&str, &str)>> {
 fn plain(token: &[u8]) -> Option<(&str, &str)> {
     let mut parts = std::str::from_utf8(token).ok()?.split('\0');
     let (identity, name, password) = (parts.next()?, parts.next()?, parts.next()?);
-    let allowed = parts.next().is_none_or(|_| true) && (identity.is_empty() || identity == name);
+    let allowed = parts.next().is_none() && (identity.is_empty() || identity == name);
     allowed.then_some((name, password))
 }

@@ -23,7 +23,7 @@ use std::{
 use clap::Parser;
 use service_specific_credentials::{
     AccountId, AsyncCredentialManager, AuthenticationError, CredentialKind, DenialReason, Identity,
-    Policy, ServiceName, query::Dialect, store::RedbStore,
+    Policy, ServiceName, query::Dialect,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -216,8 +216,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         upstream,
         versions,
         recheck: Duration::from_secs(options.recheck.get().into()),
-        login_timeout: Duration::from_secs(u64::from(options.login_timeout.get()) * 100),
-        connections: Arc::new(Semaphore::new(usize::from(options.connections.get()) + 1)),
+        login_timeout: Duration::from_secs(options.login_timeout.get().into()),
+        connections: Arc::new(Semaphore::new(usize::from(options.connections.get()))),
     });
     // Connections last for days: none is waited for, and drivers connect again.
     tokio::select! {
@@ -344,7 +344,7 @@ impl Gateway {
             sleep(pause).await;
             match self.handshake.manager.recheck(&identity).await {
                 Ok(present) => identity = present,
-                Err(AuthenticationError::Denied(_)) => {}
+                Err(AuthenticationError::Denied(denial)) => return denial.reason(),
                 // It may still be valid, and a store that fails must not disconnect everyone.
                 Err(AuthenticationError::Unavailable(error)) => {
                     let id = identity.credential_id();

@@ -132,14 +132,7 @@ impl Upstream {
         let stream = connecting.await.map_err(io::Error::from)??;
         prepare(&stream)?;
         let mut channel = Channel::client(stream, LIMIT, TIMEOUT);
-        channel
-            .write(&Envelope {
-                version: startup.version,
-                stream: 0,
-                opcode: opcode::STARTUP,
-                body: startup.body.iter().copied().chain([0]).collect::<Vec<_>>().into(),
-            })
-            .await?;
+        channel.write(startup).await?;
         let mut response = receive(&mut channel).await?;
         channel.start(startup.version);
         if response.opcode == opcode::AUTHENTICATE {

@@ -19,9 +19,9 @@ const NAMES: u32 = 10;
 /// How many addresses and user names are remembered at a time.
 const REMEMBERED: usize = 1 << 14;
 
-/// Counts failed logins by the *generic cell rate algorithm*: each failure moves a date ahead by its
-/// share of a minute, and no login is tried while that would move the date more than a minute ahead
-/// of now.
+/// Counts failed logins by the *generic cell rate algorithm*: each failure moves a date ahead by
+/// its share of a minute, and no login is tried while that would move the date more than a minute
+/// ahead of now.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     /// The share of one failure in a minute.

@@ -64,8 +64,9 @@ impl Drop for Folder {
 /// The program of an example, which is built if necessary, in the profile of the tests.
 pub(crate) fn example(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // `cargo test` sets these for a test. Build scripts that read them, such as that of `ring`, would
-    // run again, and everything that depends on them would be built again, now and the next time.
+    // `cargo test` sets these for a test. Build scripts that read them, such as that of `ring`,
+    // would run again, and everything that depends on them would be built again, now and the next
+    // time.
     let is_set_for_a_test =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in std::env::vars_os() {

@@ -3,10 +3,10 @@
 use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, MemoryStore, UserName,
+    AsyncCredentialManager, CredentialManager, Error, MemoryStore, UserName,
     store::{
-        AsyncStore, Change, CommitOutcome, Key, Listing, PostgresOptions, PostgresStore, ScanRange,
-        StoreError, SyncAdapter, UserRecord,
+        AsyncStore as _, Change, CommitOutcome, Key, Listing, PostgresOptions, PostgresStore,
+        ScanRange, Store as _,
     },
     testing::SeededEntropy,
 };
@@ -266,44 +266,21 @@ fn a_registration_that_was_made_is_not_made_again_under_another_name() {
     });
 }
 
-/// Keeps the changes that are made in it.
-#[derive(Debug)]
-struct Recorder {
-    store: SyncAdapter<MemoryStore>,
-    changes: Mutex<Vec<Change>>,
-}
-
-impl AsyncStore for Recorder {
-    async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        self.store.find(key).await
-    }
-
-    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        self.changes.lock().unwrap().push(change.clone());
-        self.store.commit(change).await
-    }
-
-    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        self.store.scan(range).await
-    }
-}
-
 /// The registration of a user whose id comes from this source.
-async fn registration(user: &str, entropy: SeededEntropy) -> Change {
-    let store = SyncAdapter::new(MemoryStore::new());
-    let recorder = Arc::new(Recorder { store, changes: Mutex::default() });
-    let builder = AsyncCredentialManager::builder(name(ACCOUNT), Arc::clone(&recorder));
-    builder.entropy(entropy).build_async().register_user(&name(user)).await.unwrap();
-    let changes = recorder.changes.lock().unwrap();
-    changes[0].clone()
+fn registration(user: &UserName, entropy: SeededEntropy) -> Change {
+    let (account, store) = (name(ACCOUNT), MemoryStore::new());
+    let manager = CredentialManager::builder(account, store.clone()).entropy(entropy).build();
+    manager.register_user(user).unwrap();
+    let record = store.find(&Key::User { account, name: user }).unwrap().unwrap();
+    Change::Register { record }
 }
 
 #[test]
 fn a_registration_with_an_id_that_is_held_is_key_taken() {
     let Some(server) = shared() else { return };
     wait(async {
-        let anika = registration("anika", SeededEntropy::new(7)).await;
-        let bo = registration("bo", SeededEntropy::new(7)).await;
+        let anika = registration(&name("anika"), SeededEntropy::new(7));
+        let bo = registration(&name("bo"), SeededEntropy::new(7));
         assert_eq!(anika.record().unwrap().id(), bo.record().unwrap().id());
         for level in LEVELS {
             let space = server.space().await.isolated(level);

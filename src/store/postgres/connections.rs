@@ -151,24 +151,10 @@ impl Connections {
             if is_new {
                 self.verify_settings(connection).await?;
             }
-            let prepared = connection.prepare_cached(statement).await;
-            let prepared = prepared.map_err(|error| Failure::of_statement(&error, false))?;
-            sent = true;
-            let limited = purpose == Purpose::Change || self.unanswered.load(Relaxed);
-            let begin = self.begin.as_ref().filter(|_| limited);
-            let Some(begin) = begin else {
-                let rows = connection.query(&prepared, parameters).await;
-                return rows.map_err(|error| Failure::of_statement(&error, true));
-            };
-            // The order in which these are polled first is the order in which they are sent. All
-            // are sent before the first answer arrives: it is one round trip.
-            let (started, rows, committed) = tokio::join!(
-                biased;
-                connection.batch_execute(begin),
-                connection.query(&prepared, parameters),
-                connection.batch_execute("COMMIT"),
-            );
-            outcome(started, rows, committed)
+            match begin {
+                Some(begin) => query.send_in_transaction(begin).await,
+                None => query.send().await,
+            }
         });
         let answer = match answer.await {
             Ok(answer) => answer,

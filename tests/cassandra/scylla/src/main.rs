@@ -1,5 +1,5 @@
-//! Logs in to a Cassandra with the driver `scylla`: `HOST:PORT USER SESSIONS [CERTIFICATE]`, and the
-//! password in `PASSWORD`. All sessions are open at a time, and each runs a query.
+//! Logs in to a Cassandra with the driver `scylla`: `HOST:PORT USER SESSIONS [CERTIFICATE]`, and
+//! the password in `PASSWORD`. All sessions are open at a time, and each runs a query.
 
 use std::{env, error::Error, sync::Arc};
 
