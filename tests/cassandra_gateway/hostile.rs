@@ -237,7 +237,7 @@ fn a_token_has_the_length_that_it_says() {
 fn a_frame_of_version_5_that_is_damaged_is_rejected() {
     let attacked = Attacked::new("frame", &[]);
     let issued = &attacked.issued;
-    let token = format!("\0{}\0{}", issued.name(), issued.secret().expose());
+    let token = format!("\0{}\0{}", issued.service_user_name(), issued.secret().expose());
     let login = envelope(5, STREAM, AUTH_RESPONSE, &bytes(token.as_bytes()));
     let whole = frame(&login);
     // One bit anywhere: in the length, in either checksum, in the password.
@@ -283,7 +283,8 @@ fn a_frame_of_version_5_that_is_damaged_is_rejected() {
 #[test]
 fn requests_in_the_frame_of_the_password_are_answered_in_their_turn() {
     let attacked = Attacked::new("pipelined", &[]);
-    let token = format!("\0{}\0{}", attacked.issued.name(), attacked.issued.secret().expose());
+    let token =
+        format!("\0{}\0{}", attacked.issued.service_user_name(), attacked.issued.secret().expose());
     for version in 3..=5 {
         let mut client = attacked.started(version);
         let requests = [

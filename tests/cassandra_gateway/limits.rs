@@ -20,7 +20,10 @@ fn connections_above_the_limit_are_told_so_and_take_the_place_of_those_that_end(
         let error = gateway.log_in_as(version, &issued).map(drop).unwrap_err();
         assert_eq!(error, (OVERLOADED, "too many connections, try again later".to_owned()));
         // A password is looked at first.
-        let error = gateway.log_in(version, issued.name().as_str(), "wrong").map(drop).unwrap_err();
+        let error = gateway
+            .log_in(version, issued.service_user_name().as_str(), "wrong")
+            .map(drop)
+            .unwrap_err();
         assert_eq!(error.0, BAD_CREDENTIALS);
     }
     assert!(sessions.iter_mut().all(crate::world::Client::works));
@@ -55,7 +58,7 @@ fn failed_logins_are_limited_by_address_and_user_name() {
     for _ in 0..20 {
         gateway.log_in_as(4, anika).map(drop).unwrap();
     }
-    let user = anika.name().as_str();
+    let user = anika.service_user_name().as_str();
     assert_eq!(fail(user), denied);
     for user in [user, &user.to_uppercase()] {
         assert_eq!(fail(user), throttled);

@@ -41,7 +41,7 @@ fn a_client_logs_in_in_every_version_and_its_first_requests_are_answered() {
         client.start();
         // Asked between the two messages of the login, it is answered, too.
         assert_eq!(client.ask(OPTIONS, &[]), supported);
-        let token = format!("\0{}\0{}", issued.name(), issued.secret().expose());
+        let token = format!("\0{}\0{}", issued.service_user_name(), issued.secret().expose());
         client.authenticate(token.as_bytes()).unwrap();
         assert_eq!(client.ask(OPTIONS, &[]), supported);
         assert_eq!(client.ask(REGISTER, &[]).opcode, READY);
@@ -120,7 +120,7 @@ fn every_invalid_credential_is_denied_with_one_message() {
 
     let gateway = world.serve(&["--failed-logins", "1000"]);
     let denied = || Err((BAD_CREDENTIALS, DENIED.to_owned()));
-    let (user, password) = (valid.name().as_str(), valid.secret().expose());
+    let (user, password) = (valid.service_user_name().as_str(), valid.secret().expose());
     for version in 3..=5 {
         for issued in [&inactive, &reset, &deleted, &expired, &of_git, &foreign] {
             assert_eq!(gateway.log_in_as(version, issued).map(drop), denied());
@@ -195,11 +195,15 @@ fn a_password_that_is_reset_between_two_sessions_is_denied_and_the_new_one_is_no
             element(&xml, what).to_owned()
         };
         let password = reset("ServicePassword");
-        let mut session = gateway.log_in(version, issued.name().as_str(), &password).unwrap();
+        let mut session =
+            gateway.log_in(version, issued.service_user_name().as_str(), &password).unwrap();
         let renewed = reset("ServicePassword");
-        let denied = gateway.log_in(version, issued.name().as_str(), &password).map(drop);
+        let denied =
+            gateway.log_in(version, issued.service_user_name().as_str(), &password).map(drop);
         assert_eq!(denied, Err((BAD_CREDENTIALS, DENIED.to_owned())));
-        assert!(gateway.log_in(version, issued.name().as_str(), &renewed).unwrap().works());
+        assert!(
+            gateway.log_in(version, issued.service_user_name().as_str(), &renewed).unwrap().works()
+        );
         // The old session is closed by a recheck, which is not due yet.
         assert!(session.works());
     }
@@ -229,10 +233,15 @@ fn a_user_name_may_have_every_allowed_character_and_a_password_both_alphabets() 
     let gateway = world.serve(&[]);
     for issued in &all {
         for version in 3..=5 {
-            assert!(gateway.log_in_as(version, issued).unwrap().works(), "{}", issued.name());
+            assert!(
+                gateway.log_in_as(version, issued).unwrap().works(),
+                "{}",
+                issued.service_user_name()
+            );
         }
         // Names are the same in either case.
-        let (shouted, password) = (issued.name().as_str().to_uppercase(), issued.secret());
+        let (shouted, password) =
+            (issued.service_user_name().as_str().to_uppercase(), issued.secret());
         gateway.log_in(4, &shouted, password.expose()).map(drop).unwrap();
     }
 }
@@ -343,14 +352,14 @@ fn write_a_store_for_the_drivers() {
     let second = iam.create(&user(&second), &cassandra).unwrap();
 
     let of = |issued: &IssuedCredential, valid: bool| {
-        serde_json::json!([issued.name().as_str(), issued.secret().expose(), valid])
+        serde_json::json!([issued.service_user_name().as_str(), issued.secret().expose(), valid])
     };
     let cases = serde_json::json!({
         "valid": of(&valid, true),
         "some characters": of(&first, true),
         "the other characters": of(&second, true),
-        "wrong": [valid.name().as_str(), "wrong", false],
-        "of another user": [valid.name().as_str(), first.secret().expose(), false],
+        "wrong": [valid.service_user_name().as_str(), "wrong", false],
+        "of another user": [valid.service_user_name().as_str(), first.secret().expose(), false],
         "unknown": ["nobody+1-at-123456789012", valid.secret().expose(), false],
         "inactive": of(&inactive, false),
         "expired": of(&expired, false),

@@ -106,7 +106,7 @@ fn before(script: Script, test: &str) -> (World, Upstream, crate::world::Gateway
         // The one with which the gateway has found out that it is trusted.
         drop(upstream.next());
     }
-    let login = [issued.name().as_str(), issued.secret().expose()].map(str::to_owned);
+    let login = [issued.service_user_name().as_str(), issued.secret().expose()].map(str::to_owned);
     (world, upstream, gateway, login)
 }
 
@@ -310,7 +310,8 @@ fn a_gateway_logs_in_to_an_upstream_that_asks_for_a_password() {
     let (user, gateway) = (first.anika(), second.anika());
     let upstream = second.serve(&[]);
     let address = upstream.address.to_string();
-    let options = ["--upstream", &*address, "--upstream-user", gateway.name().as_str()];
+    let options =
+        ["--upstream", &*address, "--upstream-user", gateway.service_user_name().as_str()];
 
     let complaint = first.fails(&options);
     assert!(complaint.contains("UPSTREAM_PASSWORD"), "{complaint}");

@@ -31,7 +31,7 @@ fn a_connection_is_closed_after_its_credential_was_disabled_reset_or_deleted() {
     let known = second.anika();
     let upstream = second.serve(&[]);
     let address = upstream.address.to_string();
-    let options = ["--upstream", &*address, "--upstream-user", known.name().as_str()];
+    let options = ["--upstream", &*address, "--upstream-user", known.service_user_name().as_str()];
     let without = ["--recheck", "1"];
     let with = [&without[..], &options].concat();
     for options in [&without[..], &with] {
@@ -49,7 +49,9 @@ fn a_connection_is_closed_after_its_credential_was_disabled_reset_or_deleted() {
         let xml = call("ResetServiceSpecificCredential", one_id, &[]);
         let mut current = password(&xml);
         for version in 3..=5 {
-            let log_in = |password: &str| gateway.log_in(version, one.name().as_str(), password);
+            let log_in = |password: &str| {
+                gateway.log_in(version, one.service_user_name().as_str(), password)
+            };
 
             let mut disabled = log_in(&current).unwrap();
             let mut idle = log_in(&current).unwrap();
@@ -67,8 +69,9 @@ fn a_connection_is_closed_after_its_credential_was_disabled_reset_or_deleted() {
             assert!(renewed.works() && kept.works());
         }
         let xml = call("ResetServiceSpecificCredential", two_id, &[]);
-        let mut renewed = gateway.log_in(4, one.name().as_str(), &current).unwrap();
-        let mut deleted = gateway.log_in(4, two.name().as_str(), &password(&xml)).unwrap();
+        let mut renewed = gateway.log_in(4, one.service_user_name().as_str(), &current).unwrap();
+        let mut deleted =
+            gateway.log_in(4, two.service_user_name().as_str(), &password(&xml)).unwrap();
         if options == with {
             call("DeleteServiceSpecificCredential", two_id, &[]);
             assert_eq!(deleted.receive(), None);

@@ -47,12 +47,12 @@ fn a_client_logs_in_over_tls_and_its_requests_go_on_to_the_upstream() {
     let mut command = world.command();
     command
         .args(["--cert", &cert, "--key", &key, "--upstream", &upstream.address.to_string()])
-        .args(["--upstream-user", known.name().as_str()])
+        .args(["--upstream-user", known.service_user_name().as_str()])
         .env("UPSTREAM_PASSWORD", known.secret().expose());
     let gateway = world.start(&mut command);
     for tls in [&TLS12, &TLS13] {
         for version in 3..=5 {
-            let (user, password) = (issued.name().as_str(), issued.secret().expose());
+            let (user, password) = (issued.service_user_name().as_str(), issued.secret().expose());
             let client = connect(&gateway, &cert, tls, version);
             assert!(client.log_in(user, password).unwrap().works());
             let client = connect(&gateway, &cert, tls, version);
@@ -85,7 +85,7 @@ fn clients_with_and_without_tls_do_not_understand_each_others_gateway() {
     assert_eq!(idle.receive(), None);
     world.wait_for_log("no login in time");
     let client = connect(&gateway, &cert, &TLS12, 5);
-    let (user, password) = (issued.name().as_str(), issued.secret().expose());
+    let (user, password) = (issued.service_user_name().as_str(), issued.secret().expose());
     assert!(client.log_in(user, password).unwrap().works());
     drop(gateway);
 

@@ -187,7 +187,7 @@ impl Gateway {
         version: u8,
         issued: &IssuedCredential,
     ) -> Result<Client<TcpStream>, (i32, String)> {
-        self.log_in(version, issued.name().as_str(), issued.secret().expose())
+        self.log_in(version, issued.service_user_name().as_str(), issued.secret().expose())
     }
 }
 
