@@ -23,7 +23,7 @@ use std::{
 use clap::Parser;
 use service_specific_credentials::{
     AccountId, AsyncCredentialManager, AuthenticationError, CredentialKind, DenialReason, Identity,
-    Policy, ServiceName, query::Dialect,
+    Policy, ServiceName, query::Dialect, store::RedbStore,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
