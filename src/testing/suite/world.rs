@@ -11,7 +11,7 @@ use std::{
 use crate::{
     AccountId, CredentialId, Numbering, Policy, PolicyBuilder, Secret, ServiceName, UserId,
     UserName,
-    record::Draft,
+    record::{Draft, StoredCredential},
     service_user_name::GeneratedName,
     store::{Change, Key, UserRecord},
     testing::SeededEntropy,
@@ -180,6 +180,13 @@ pub(super) fn delete(before: &Arc<UserRecord>) -> Change {
 pub(super) fn delete_last(before: &Arc<UserRecord>) -> Change {
     let id = before.credentials().last().unwrap().id();
     replace(before, before.delete(id).unwrap())
+}
+
+/// Deletes, in one change, the user's credentials at some services.
+pub(super) fn empty(before: &Arc<UserRecord>, services: &[ServiceName]) -> Change {
+    let held = before.credentials().iter().filter(|held| services.contains(held.service()));
+    let delete = |record: UserRecord, id| record.delete(id).unwrap();
+    replace(before, held.map(StoredCredential::id).fold(UserRecord::clone(before), delete))
 }
 
 pub(super) fn remove(before: &Arc<UserRecord>) -> Change {
