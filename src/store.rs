@@ -8,6 +8,8 @@ use crate::record::listing_prefix;
 pub use crate::record::{DecodeError, Key, Revision, UserRecord};
 pub use asynchronous::{AnyStore, AsyncStore, Immediate};
 pub use copy::{CopyError, copy_users};
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::{DynamoDbError, DynamoDbOptions, DynamoDbStore};
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use postgres::{Isolation, PostgresError, PostgresOptions, PostgresStore};
@@ -16,6 +18,8 @@ pub use redb::{AsyncRedbStore, OpenError, RedbError, RedbOptions, RedbStore};
 
 mod asynchronous;
 mod copy;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -1,0 +1,248 @@
+//! How a change becomes one request, and what its response means.
+
+use aws_sdk_dynamodb::{
+    error::SdkError,
+    operation::{put_item::PutItemError, transact_write_items::TransactWriteItemsError},
+    types::{CancellationReason, Delete, Put, TransactWriteItem},
+};
+
+use super::{
+    DynamoDbError,
+    error::Failure,
+    items::{
+        ABSENT, AT_REVISION, ChangeId, OF_USER, PrimaryKey, State, key_item, record_item, revision,
+        user_id,
+    },
+    requests::{Attempted, Requests, invalid},
+};
+use crate::{
+    UserId,
+    record::{Key, UserRecord},
+    store::{Change, Commit},
+};
+
+/// How many items a transaction writes at most.
+pub(super) const MAX_ITEMS: usize = 100;
+
+/// What DynamoDB did with a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Applied,
+    /// The condition on the record failed.
+    RecordDiffers,
+    /// Conditions on keys failed: of one that is claimed, or only of those that are released.
+    KeysDiffer {
+        claimed: bool,
+    },
+}
+
+impl Requests {
+    pub(super) async fn commit(&self, change: &Change) -> Result<Commit, DynamoDbError> {
+        let id = ChangeId::random()?;
+        match (change.before(), change.after()) {
+            (Some(before), Some(after)) if moves_no_key(change) => {
+                self.replace(before, after, id).await
+            }
+            (before, Some(after)) => {
+                let record = put_record(&self.table(), before, after, id)?;
+                self.transact(change, record, after.id(), id).await
+            }
+            (Some(before), None) => {
+                let record = delete_record(&self.table(), before)?;
+                self.transact(change, record, before.id(), id).await
+            }
+            (None, None) => Ok(Commit::Applied),
+        }
+    }
+
+    /// A change that neither releases nor claims a key: one conditional put, at half the cost of a
+    /// transaction.
+    async fn replace(
+        &self,
+        before: &UserRecord,
+        after: &UserRecord,
+        id: ChangeId,
+    ) -> Result<Commit, DynamoDbError> {
+        let request = self
+            .client
+            .put_item()
+            .table_name(self.table())
+            .set_item(Some(record_item(after, id)))
+            .condition_expression(AT_REVISION)
+            .expression_attribute_values(":revision", revision(before));
+        let put = self.attempt(|| async {
+            match request.clone().send().await {
+                Ok(_) => Ok(Verdict::Applied),
+                Err(error) => match error.as_service_error() {
+                    Some(PutItemError::ConditionalCheckFailedException(_)) => {
+                        Ok(Verdict::RecordDiffers)
+                    }
+                    _ => Err(Failure::of(error)),
+                },
+            }
+        });
+        match put.await {
+            Attempted { result: Ok(Verdict::Applied), .. } => Ok(Commit::Applied),
+            Attempted { result: Ok(_), perhaps_done: false } => Ok(Commit::Stale),
+            // An earlier attempt may be what the last one met.
+            Attempted { result: Ok(_), perhaps_done: true } => {
+                match self.state(after.id()).await? {
+                    Some(state) if state.change == id => Ok(Commit::Applied),
+                    // Another change was applied to the revision, and no two can be.
+                    Some(state)
+                        if state.revision > before.revision().count()
+                            && state.revision <= after.revision().count() =>
+                    {
+                        Ok(Commit::Stale)
+                    }
+                    // Whichever it was, others followed.
+                    _ => Err(DynamoDbError::Unknown(Box::new(DynamoDbError::Contended))),
+                }
+            }
+            Attempted { result: Err(error), perhaps_done } => Err(unsure(error, perhaps_done)),
+        }
+    }
+
+    /// A change of several items.
+    async fn transact(
+        &self,
+        change: &Change,
+        record: TransactWriteItem,
+        user: UserId,
+        id: ChangeId,
+    ) -> Result<Commit, DynamoDbError> {
+        let table = self.table();
+        let mut items = vec![record];
+        for key in change.claimed() {
+            items.push(put_key(&table, &key, user)?);
+        }
+        let releases_from = items.len();
+        for key in change.released() {
+            items.push(delete_key(&table, &key, user)?);
+        }
+        if items.len() > MAX_ITEMS {
+            return Err(DynamoDbError::TooManyItems { items: items.len() });
+        }
+        let request = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items))
+            // A repetition of a transaction that was carried out is answered as it was, and does
+            // nothing.
+            .client_request_token(id.token());
+        let written = self.attempt(|| async {
+            match request.clone().send().await {
+                Ok(_) => Ok(Verdict::Applied),
+                Err(SdkError::ServiceError(response)) => match response.err() {
+                    TransactWriteItemsError::TransactionCanceledException(cancelled) => {
+                        verdict(cancelled.cancellation_reasons(), releases_from)
+                    }
+                    _ => Err(Failure::of(SdkError::ServiceError(response))),
+                },
+                Err(error) => Err(Failure::of(error)),
+            }
+        });
+        let Attempted { result, perhaps_done } = written.await;
+        match (result, change.before()) {
+            (Ok(Verdict::Applied), _) => Ok(Commit::Applied),
+            (Err(error), _) => Err(unsure(error, perhaps_done)),
+            (Ok(Verdict::RecordDiffers), Some(_)) => Ok(Commit::Stale),
+            (Ok(_), None) => taken(perhaps_done),
+            // Which conditions were tried once one had failed is not documented. So whether the
+            // record was at its revision is asked for: no revision ever comes back.
+            (Ok(Verdict::KeysDiffer { claimed }), Some(before)) => {
+                let state = self.state(user).await?;
+                let count = before.revision().count();
+                match state.filter(|state| state.revision == count) {
+                    None => Ok(Commit::Stale),
+                    Some(_) if claimed => taken(perhaps_done),
+                    Some(_) => Err(unsure(DynamoDbError::Index, perhaps_done)),
+                }
+            }
+        }
+    }
+
+    async fn state(&self, user: UserId) -> Result<Option<State>, DynamoDbError> {
+        let item = self.get(PrimaryKey::record(user)).await?;
+        item.as_ref().map(State::of).transpose()
+    }
+}
+
+fn moves_no_key(change: &Change) -> bool {
+    change.claimed().next().is_none() && change.released().next().is_none()
+}
+
+/// A claimed key is held. An earlier attempt that is still under way may yet find it free.
+fn taken(perhaps_done: bool) -> Result<Commit, DynamoDbError> {
+    if perhaps_done {
+        Err(DynamoDbError::Unknown(Box::new(DynamoDbError::Contended)))
+    } else {
+        Ok(Commit::KeyTaken)
+    }
+}
+
+fn unsure(error: DynamoDbError, perhaps_done: bool) -> DynamoDbError {
+    if perhaps_done { DynamoDbError::Unknown(Box::new(error)) } else { error }
+}
+
+/// What the reasons of a cancelled transaction mean: one for each of its items, in their order.
+fn verdict(reasons: &[CancellationReason], releases_from: usize) -> Result<Verdict, Failure> {
+    let is = |reason: &CancellationReason, code: &str| reason.code() == Some(code);
+    let (record, keys) = reasons.split_first().ok_or_else(|| Failure::of_cancellation(reasons))?;
+    if is(record, "ConditionalCheckFailed") {
+        return Ok(Verdict::RecordDiffers);
+    }
+    let others = reasons.iter().filter(|reason| !is(reason, "None"));
+    if !others.clone().all(|reason| is(reason, "ConditionalCheckFailed")) || others.count() == 0 {
+        return Err(Failure::of_cancellation(reasons));
+    }
+    let claims = keys.iter().take(releases_from - 1);
+    let claimed = claims.into_iter().any(|reason| is(reason, "ConditionalCheckFailed"));
+    Ok(Verdict::KeysDiffer { claimed })
+}
+
+fn put_record(
+    table: &str,
+    before: Option<&UserRecord>,
+    after: &UserRecord,
+    id: ChangeId,
+) -> Result<TransactWriteItem, DynamoDbError> {
+    let put = Put::builder().table_name(table).set_item(Some(record_item(after, id)));
+    let put = match before {
+        None => put.condition_expression(ABSENT),
+        Some(before) => put
+            .condition_expression(AT_REVISION)
+            .expression_attribute_values(":revision", revision(before)),
+    };
+    Ok(TransactWriteItem::builder().put(put.build().map_err(invalid)?).build())
+}
+
+fn delete_record(table: &str, before: &UserRecord) -> Result<TransactWriteItem, DynamoDbError> {
+    let delete = Delete::builder()
+        .table_name(table)
+        .set_key(Some(PrimaryKey::record(before.id()).into_item()))
+        .condition_expression(AT_REVISION)
+        .expression_attribute_values(":revision", revision(before));
+    Ok(TransactWriteItem::builder().delete(delete.build().map_err(invalid)?).build())
+}
+
+fn put_key(table: &str, key: &Key<'_>, user: UserId) -> Result<TransactWriteItem, DynamoDbError> {
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(key_item(key, user)))
+        .condition_expression(ABSENT);
+    Ok(TransactWriteItem::builder().put(put.build().map_err(invalid)?).build())
+}
+
+fn delete_key(
+    table: &str,
+    key: &Key<'_>,
+    user: UserId,
+) -> Result<TransactWriteItem, DynamoDbError> {
+    let delete = Delete::builder()
+        .table_name(table)
+        .set_key(Some(PrimaryKey::key(key).into_item()))
+        .condition_expression(OF_USER)
+        .expression_attribute_values(":user_id", user_id(user));
+    Ok(TransactWriteItem::builder().delete(delete.build().map_err(invalid)?).build())
+}
