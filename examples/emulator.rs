@@ -82,7 +82,8 @@ struct Options {
     #[arg(long, value_enum, default_value = "documented")]
     dialect: DialectName,
     /// Where to keep everything: `memory`, `redb:PATH` for a file, or `postgres:URL` for a database
-    /// that several of these share; `postgres` alone takes the URL from `DATABASE_URL`.
+    /// that several of these share; `postgres` alone takes the URL from `DATABASE_URL`. Built with the
+    /// feature `dynamodb`: also `dynamodb:TABLE`.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     store: StoreUrl,
     /// The IAM user that requests without a user name stand for.

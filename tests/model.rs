@@ -16,6 +16,9 @@ mod common;
 #[cfg(unix)]
 #[path = "common/postgres.rs"]
 mod database;
+#[cfg(all(unix, feature = "dynamodb"))]
+#[path = "common/dynamodb.rs"]
+mod local;
 #[path = "model/machine.rs"]
 mod machine;
 #[path = "model/reference.rs"]
@@ -175,6 +178,16 @@ fn random_operations_in_a_database_do_what_the_model_does() {
         // Each case has tables of its own.
         random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
     }
+}
+
+#[cfg(all(unix, feature = "dynamodb"))]
+#[test]
+fn random_operations_in_a_table_do_what_the_model_does() {
+    use local::{Blocking, shared, wait};
+
+    let Some(server) = shared() else { return };
+    // Each case has a table of its own.
+    random(12, || wait(async { Blocking(server.table().await.store()) }));
 }
 
 #[test]

@@ -61,10 +61,13 @@ impl Drop for Folder {
     }
 }
 
-/// The program of an example, built if it is not.
+/// The program of an example, built if it is not, with the store features of this build.
 pub(crate) fn example(name: &str) -> PathBuf {
+    let features: &[&str] =
+        if cfg!(feature = "dynamodb") { &["--features", "dynamodb"] } else { &[] };
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--message-format=json", "--example", name])
+        .args(features)
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
