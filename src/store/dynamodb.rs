@@ -22,9 +22,9 @@ mod table;
 /// Keeps everything in a table of Amazon DynamoDB, which any number of processes on any number of
 /// machines share.
 ///
-/// No process and no machine takes all writes, and nobody operates a server. A change is one request:
-/// a transaction (`TransactWriteItems`), or, if it neither releases nor claims a key, one conditional
-/// `PutItem`. Every read is strongly consistent.
+/// No process and no machine takes all writes, and nobody operates a server. A change is one
+/// request: a transaction (`TransactWriteItems`), or, if it neither releases nor claims a key, one
+/// conditional `PutItem`. Every read is strongly consistent.
 ///
 /// The tests run against DynamoDB Local, which Amazon distributes for tests. **The managed service
 /// was not available for testing.** What this page says of its limits, its isolation and its prices
@@ -49,43 +49,48 @@ mod table;
 ///
 /// | item | `pk` | `sk` | other attributes |
 /// |---|---|---|---|
-/// | record of a user | byte 1, user id | byte 0 | `record`, `revision`, `change_id`, `account`, `user_name`, `credentials` |
-/// | look-up key: [`Credential`](Key::Credential), [`ServiceUser`](Key::ServiceUser) | byte 2, [encoded](Key::encode) key | byte 0 | `user_id` |
-/// | listing key: [`User`](Key::User), [`Member`](Key::Member) | byte 3, encoded key without the name, shard | name in lower case | `user_id` |
+/// | record of a user | byte 1, user id | byte 0 | see below |
+/// | look-up key | byte 2, [encoded](Key::encode) key | byte 0 | `user_id` |
+/// | listing key | byte 3, encoded key without the name, shard | name in lower case | `user_id` |
 /// | format of the table | byte 0 | byte 0 | `format`: 1 |
 ///
-/// - *One item per record*, with the [encoded](UserRecord::encode) record and its revision. A change
-///   is conditional on the revision. `change_id` is random and tells whether a repeated attempt met
-///   its own effect. `account`, `user_name` and `credentials` (how many) are for people who look at
-///   the table, and are not read.
-/// - *One item per key*, written on the condition that it does not exist. It holds the user id alone,
-///   so that it stays small and does not change while the key is held. A secondary index could not
-///   take its place: it is updated later than the table, and cannot enforce that a key is unique.
+/// [`Key::Credential`] and [`Key::ServiceUser`] are look-up keys. [`Key::User`] and [`Key::Member`]
+/// are listing keys, and are looked up by the same items.
+///
+/// - *One item per record*, with the [encoded](UserRecord::encode) record in `record`, and its
+///   `revision`. A change is conditional on the revision. `change_id` is random, and tells whether
+///   a repeated attempt met its own effect. `account`, `user_name` and `credentials` (how many) are
+///   for people who look at the table, and are not read.
+/// - *One item per key*, written on the condition that it does not exist. It holds the user id
+///   alone, so that it stays small and does not change while the key is held. A secondary index
+///   could not take its place: it is updated later than the table, and cannot enforce that a key is
+///   unique.
 /// - *Listings in eight shards.* DynamoDB writes at most 1,000 units a second to one partition. An
 ///   ordered listing in one partition would limit an account to 500 registrations a second. So each
-///   listing of an account is divided among eight partitions by the first byte of the SHA-256 of the
-///   name, modulo 8; a scan reads them side by side and merges them.
+///   listing of an account is divided among eight partitions by the first byte of the SHA-256 of
+///   the name, modulo 8; a scan reads them side by side and merges them.
 ///
 /// # Consistency
 ///
 /// Once [`commit`](AsyncStore::commit) has returned *applied*, every read shows the change.
 /// DynamoDB's `GetItem` may show the items of a transaction *in flight* one after the other. So
 /// [`find`](AsyncStore::find) reads the record, and confirms that a key is missing, by
-/// `TransactGetItems`, which conflicts with a transaction in flight and is then sent again. Finds by
-/// different keys never show a part of a change. (Only a key that is claimed at that moment takes a
-/// third read.)
+/// `TransactGetItems`, which conflicts with a transaction in flight and is then sent again. Finds
+/// by different keys never show a part of a change. (Only a key that is claimed at that moment
+/// takes a third read.)
 ///
 /// A [`scan`](AsyncStore::scan) cannot do so: `Query` has no transactional form. While a change of
-/// several items is in flight, and has not been reported as applied, a scan may miss a user who gains
-/// a key by it, or return the user's record as it was before, even after a find has shown the change.
+/// several items is in flight, and has not been reported as applied, a scan may miss a user who
+/// gains a key by it, or return the user's record as it was before, even after a find has shown the
+/// change.
 ///
 /// # Failures
 ///
-/// A [`StoreError`] holds a [`DynamoDbError`]. Conflicts with other transactions, limits of the rate,
-/// statuses of 500 and higher, lost connections and timeouts are [retried](DynamoDbOptions::attempts)
-/// after random pauses. A repeated transaction carries the same client request token, and DynamoDB
-/// carries it out once. The retries of the SDK are turned off: the store has to know whether an earlier
-/// attempt may have been carried out.
+/// A [`StoreError`] holds a [`DynamoDbError`]. Conflicts with other transactions, limits of the
+/// rate, statuses of 500 and higher, lost connections and timeouts are
+/// [retried](DynamoDbOptions::attempts) after random pauses. A repeated transaction carries the
+/// same client request token, and DynamoDB carries it out once. The retries of the SDK are turned
+/// off: the store has to know whether an earlier attempt may have been carried out.
 ///
 /// The outcome is [unknown](DynamoDbError::Unknown) if
 ///
@@ -93,8 +98,8 @@ mod table;
 ///   status of 500 or higher;
 /// - the response to an earlier attempt was lost like this, and the last one found a claimed key
 ///   taken;
-/// - the response to an earlier attempt of a `PutItem` was lost like this, and further changes to the
-///   record have been applied since.
+/// - the response to an earlier attempt of a `PutItem` was lost like this, and further changes to
+///   the record have been applied since.
 ///
 /// A change that was unknown has been applied, or never will be, once a later change of the same
 /// record has been applied.
@@ -103,13 +108,13 @@ mod table;
 ///
 /// A transaction writes at most 100 items: the record, and each key that is released or claimed. A
 /// larger change is rejected before anything is sent ([`DynamoDbError::TooManyItems`]). Removing a
-/// user together with all credentials releases the most: `2 + S * (2 * C + 1)` keys, for credentials
-/// at `S` services with `C` at each. It fits for up to 19 services of two credentials each; the
-/// default [policy](crate::Policy) has 6. An item has at most 400 KB: a record of well over 1,000
-/// credentials.
+/// user together with all credentials releases the most: `2 + S * (2 * C + 1)` keys, for
+/// credentials at `S` services with `C` at each. It fits for up to 19 services of two credentials
+/// each; the default [policy](crate::Policy) has 6. An item has at most 400 KB: a record of well
+/// over 1,000 credentials.
 ///
-/// One partition of DynamoDB serves 3,000 read units and 1,000 write units a second. One user can be
-/// authenticated about 1,500 times a second, and changed by 500 transactions or 1,000 puts.
+/// One partition of DynamoDB serves 3,000 read units and 1,000 write units a second. One user can
+/// be authenticated about 1,500 times a second, and changed by 500 transactions or 1,000 puts.
 ///
 /// # Cost
 ///
@@ -121,22 +126,25 @@ mod table;
 /// | authenticate, look up or list one user | `GetItem`, `TransactGetItems` | 1 + 2 | |
 /// | the same for a name that does not exist | `GetItem`, `TransactGetItems` | 1 + 2 | |
 /// | register a user | look-up, transaction of 2 items | 3 | 4 |
-/// | create a credential | look-up, transaction of 3 items; 4 for the first one at a service, 5 for the first of all | 3 | 6; 8; 10 |
+/// | create or delete a credential | look-up, transaction of 3 to 5 items | 3 | 6 to 10 |
 /// | reset a credential, set its status | look-up, `PutItem` | 3 | 1 |
-/// | delete a credential | look-up, transaction, as for its creation | 3 | 6; 8; 10 |
-/// | rename a user with credentials at `S` services | look-up, transaction of `5 + 2 * S` items (3 without credentials) | 3 | `10 + 4 * S` (6) |
+/// | rename a user | look-up, transaction of 3, or `5 + 2 * S` items | 3 | 6, or `10 + 4 * S` |
 /// | remove a user without credentials | look-up, transaction of 2 items | 3 | 4 |
-/// | a page of 100 users, and one more that tells whether there is a next page | 8 `Query`, 2 `BatchGetItem` | 8 + 101 | |
+/// | a page of 100 users | 8 `Query`, 2 `BatchGetItem` | 8 + 101 | |
 ///
-/// The first request of a look-up returns an item of a few bytes. A change that turns out to be stale,
-/// or whose keys are taken, costs as much as one that is applied.
+/// Creating a credential writes 3 items, 4 if it is the user's first one at its service, and 5 if
+/// it is the first one of all; so does deleting the last one. `S` is at how many services a user
+/// has credentials. A page reads one record more, which tells whether there is a next page.
+///
+/// The first request of a look-up returns an item of a few bytes. A change that turns out to be
+/// stale costs as much as one that is applied; one whose keys are taken costs one RU more.
 ///
 /// # Credentials, region and endpoint
 ///
-/// [`connect`](Self::connect) takes them from the standard environment, as the other programs of AWS
-/// do: environment variables (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_DYNAMODB` and so on),
-/// the shared configuration files, the roles of containers and instances. For anything else, pass a
-/// client to [`from_client`](Self::from_client).
+/// [`connect`](Self::connect) takes them from the standard environment, as the other programs of
+/// AWS do: environment variables (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_DYNAMODB` and so
+/// on), the shared configuration files, the roles of containers and instances. For anything else,
+/// pass a client to [`from_client`](Self::from_client).
 ///
 /// # Permissions
 ///
@@ -164,9 +172,9 @@ mod table;
 ///
 /// # Rust version
 ///
-/// The other features build with the crate's `rust-version`. The AWS SDK raises its own several times
-/// a year: this feature builds with Rust 1.90 and the versions of the SDK that Cargo resolves for it,
-/// and the newest SDK needs a later Rust.
+/// The other features build with the crate's `rust-version`. The AWS SDK raises its own several
+/// times a year: this feature builds with Rust 1.90 and the versions of the SDK that Cargo resolves
+/// for it, and the newest SDK needs a later Rust.
 #[derive(Clone)]
 pub struct DynamoDbStore(Requests);
 
@@ -216,8 +224,8 @@ impl DynamoDbStore {
 
     /// Creates the table unless it exists, and sets it up: billed by request, and protected against
     /// deletion. Waits until it is active. A table that has been created by other means, with the
-    /// keys of the [layout](#layout-of-the-table), is set up as well. Any number of processes may call
-    /// this at once.
+    /// keys of the [layout](#layout-of-the-table), is set up as well. Any number of processes may
+    /// call this at once.
     ///
     /// Point-in-time recovery is left to you: it is billed by size.
     ///
@@ -228,8 +236,8 @@ impl DynamoDbStore {
         self.0.create_table().await
     }
 
-    /// Checks that the table exists, is active, has the keys and the format that this release knows,
-    /// and permits transactions.
+    /// Checks that the table exists, is active, has the keys and the format that this release
+    /// knows, and permits transactions.
     ///
     /// # Errors
     ///
@@ -242,8 +250,8 @@ impl DynamoDbStore {
 }
 
 impl Requests {
-    /// Reads the key, then the record. A record that does not hold the key has released it since the
-    /// key was read, and at one moment between, no record held it.
+    /// Reads the key, then the record. A record that does not hold the key has released it since
+    /// the key was read, and at one moment between, no record held it.
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, DynamoDbError> {
         let place = PrimaryKey::key(key);
         let held = match self.get(place.clone()).await? {

@@ -52,8 +52,8 @@ impl Scene {
         Self { table, proxy, cut, direct, user }
     }
 
-    /// Does `work` again and again, cut at one byte after the other, until it is not cut. Has what it
-    /// returned judged each time. Returns how often it was applied, and how often unknown.
+    /// Does `work` again and again, cut at one byte after the other, until it is not cut. Has what
+    /// it returned judged each time. Returns how often it was applied, and how often unknown.
     async fn cut_everywhere<T>(
         &self,
         direction: Direction,

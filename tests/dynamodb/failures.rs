@@ -1,5 +1,5 @@
-//! Failures of DynamoDB, and of the connection to it: which are retried, what is reported of a change
-//! that met them, and that it was applied once or not at all.
+//! Failures of DynamoDB, and of the connection to it: which are retried, what is reported of a
+//! change that met them, and that it was applied once or not at all.
 
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 

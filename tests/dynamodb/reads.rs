@@ -1,5 +1,5 @@
-//! What reads return while changes are in flight. DynamoDB Local applies a transaction at once; what
-//! the managed service may show of one in flight is made up for by the gateway.
+//! What reads return while changes are in flight. DynamoDB Local applies a transaction at once;
+//! what the managed service may show of one in flight is made up for by the gateway.
 
 use std::{num::NonZeroUsize, ops::Bound};
 

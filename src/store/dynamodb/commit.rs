@@ -81,25 +81,21 @@ impl Requests {
                 },
             }
         });
-        match put.await {
-            Attempted { result: Ok(Verdict::Applied), .. } => Ok(Commit::Applied),
-            Attempted { result: Ok(_), perhaps_done: false } => Ok(Commit::Stale),
-            // An earlier attempt may be what the last one met.
-            Attempted { result: Ok(_), perhaps_done: true } => {
-                match self.state(after.id()).await? {
-                    Some(state) if state.change == id => Ok(Commit::Applied),
-                    // Another change was applied to the revision, and no two can be.
-                    Some(state)
-                        if state.revision > before.revision().count()
-                            && state.revision <= after.revision().count() =>
-                    {
-                        Ok(Commit::Stale)
-                    }
-                    // Whichever it was, others followed.
-                    _ => Err(DynamoDbError::Unknown(Box::new(DynamoDbError::Contended))),
-                }
-            }
-            Attempted { result: Err(error), perhaps_done } => Err(unsure(error, perhaps_done)),
+        let Attempted { result, doubt } = put.await;
+        let doubt = match (result, doubt) {
+            (Ok(Verdict::Applied), _) => return Ok(Commit::Applied),
+            (Ok(_), None) => return Ok(Commit::Stale),
+            (Ok(_), Some(doubt)) => doubt,
+            (Err(failure), doubt) => return Err(unsure(failure, doubt)),
+        };
+        // The record that the last attempt met may be the one that an earlier attempt wrote.
+        let (from, to) = (before.revision().count(), after.revision().count());
+        match self.state(after.id()).await {
+            Ok(Some(state)) if state.change == id => Ok(Commit::Applied),
+            // Another change was applied to the revision, and no two can be.
+            Ok(Some(state)) if from < state.revision && state.revision <= to => Ok(Commit::Stale),
+            // Whichever it was, others followed; or the record cannot be read.
+            _ => Err(DynamoDbError::Unknown(Box::new(doubt))),
         }
     }
 
@@ -142,23 +138,22 @@ impl Requests {
                 Err(error) => Err(Failure::of(error)),
             }
         });
-        let Attempted { result, perhaps_done } = written.await;
+        let Attempted { result, doubt } = written.await;
         match (result, change.before()) {
             (Ok(Verdict::Applied), _) => Ok(Commit::Applied),
-            (Err(error), _) => Err(unsure(error, perhaps_done)),
+            (Err(failure), _) => Err(unsure(failure, doubt)),
             (Ok(Verdict::RecordDiffers), Some(_)) => Ok(Commit::Stale),
-            (Ok(_), None) => taken(perhaps_done),
+            (Ok(_), None) => settle(Ok(Commit::KeyTaken), doubt),
             // Which conditions were tried once one had failed is not documented. So whether the
             // record was at its revision is asked for: no revision ever comes back.
-            (Ok(Verdict::KeysDiffer { claimed }), Some(before)) => {
-                let state = self.state(user).await?;
-                let count = before.revision().count();
-                match state.filter(|state| state.revision == count) {
-                    None => Ok(Commit::Stale),
-                    Some(_) if claimed => taken(perhaps_done),
-                    Some(_) => Err(unsure(DynamoDbError::Index, perhaps_done)),
+            (Ok(Verdict::KeysDiffer { claimed }), Some(before)) => match self.state(user).await {
+                Ok(Some(state)) if state.revision == before.revision().count() => {
+                    let taken = Ok(Commit::KeyTaken);
+                    settle(if claimed { taken } else { Err(DynamoDbError::Index) }, doubt)
                 }
-            }
+                Ok(_) => Ok(Commit::Stale),
+                Err(error) => settle(Err(error), doubt),
+            },
         }
     }
 
@@ -172,17 +167,22 @@ fn moves_no_key(change: &Change) -> bool {
     change.claimed().next().is_none() && change.released().next().is_none()
 }
 
-/// A claimed key is held. An earlier attempt that is still under way may yet find it free.
-fn taken(perhaps_done: bool) -> Result<Commit, DynamoDbError> {
-    if perhaps_done {
-        Err(DynamoDbError::Unknown(Box::new(DynamoDbError::Contended)))
-    } else {
-        Ok(Commit::KeyTaken)
-    }
+/// The outcome of a change that found the record at its revision, and was not applied. An earlier
+/// attempt that is still under way may yet be.
+fn settle(
+    outcome: Result<Commit, DynamoDbError>,
+    doubt: Option<DynamoDbError>,
+) -> Result<Commit, DynamoDbError> {
+    doubt.map_or(outcome, |doubt| Err(DynamoDbError::Unknown(Box::new(doubt))))
 }
 
-fn unsure(error: DynamoDbError, perhaps_done: bool) -> DynamoDbError {
-    if perhaps_done { DynamoDbError::Unknown(Box::new(error)) } else { error }
+/// Why a change failed: because its outcome is not known, if that is so.
+fn unsure(last: Failure, doubt: Option<DynamoDbError>) -> DynamoDbError {
+    match doubt {
+        _ if last.perhaps_done => DynamoDbError::Unknown(Box::new(last.error)),
+        Some(doubt) => DynamoDbError::Unknown(Box::new(doubt)),
+        None => last.error,
+    }
 }
 
 /// What the reasons of a cancelled transaction mean: one for each of its items, in their order.

@@ -11,8 +11,8 @@ use crate::record::DecodeError;
 /// Why a [`DynamoDbStore`](super::DynamoDbStore) failed.
 ///
 /// A [`StoreError`](crate::store::StoreError) of the store holds one of these: see
-/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. It never contains a secret; it
-/// may name the table, the endpoint, and the identity that AWS reports.
+/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. It never contains a secret;
+/// it may name the table, the endpoint, and the identity that AWS reports.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DynamoDbError {
@@ -81,8 +81,8 @@ pub enum DynamoDbError {
     /// `3 + S * (2 * C + 1)` within 100, for `S` services and `C` credentials per service.
     #[error(
         "the change writes {items} items, and a transaction at most {max}: limit the policy's \
-         services (S) and credentials per service (C) so that 3 + S * (2 * C + 1) is at most {max}, \
-         or delete credentials one by one",
+         services (S) and credentials per service (C) so that 3 + S * (2 * C + 1) is at most \
+         {max}, or delete credentials one by one",
         max = super::commit::MAX_ITEMS
     )]
     #[non_exhaustive]

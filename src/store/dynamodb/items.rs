@@ -1,6 +1,7 @@
 //! The layout of the table: which items there are, and what they hold.
 //!
-//! The first byte of a partition key says of which kind the item is, so that no two kinds ever meet.
+//! The first byte of a partition key says of which kind the item is, so that no two kinds ever
+//! meet.
 //!
 //! | item | partition key `pk` | sort key `sk` | holds |
 //! |---|---|---|---|
@@ -27,8 +28,8 @@ use crate::{
 /// The layout that this release writes.
 pub(super) const FORMAT: u64 = 1;
 
-/// Among how many partitions a listing of an account is divided. A part of the layout: another number
-/// is another format.
+/// Among how many partitions a listing of an account is divided. A part of the layout: another
+/// number is another format.
 pub(super) const SHARDS: u8 = 8;
 
 pub(super) const PARTITION: &str = "pk";

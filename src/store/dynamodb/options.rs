@@ -23,9 +23,9 @@ impl DynamoDbOptions {
     /// How often a request is sent at most, instead of 10 times; at least once.
     ///
     /// It is sent again after a conflict with another transaction, a limit of the rate, a status of
-    /// 500 or higher, a lost connection, or no response in time. The pause before the second attempt
-    /// is a random time of up to 20 ms. The limit doubles with each attempt, up to one second: at
-    /// most 4.3 seconds before the tenth, half of that on average.
+    /// 500 or higher, a lost connection, or no response in time. The pause before the second
+    /// attempt is a random time of up to 20 ms. The limit doubles with each attempt, up to one
+    /// second: at most 4.3 seconds before the tenth, half of that on average.
     #[must_use]
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = if attempts == 0 { 1 } else { attempts };

@@ -30,12 +30,12 @@ pub(super) struct Requests {
     attempts: u32,
 }
 
-/// The result of a request that was sent as often as it took.
+/// What became of a request that was sent as often as it took.
 pub(super) struct Attempted<T> {
-    pub(super) result: Result<T, DynamoDbError>,
-    /// Whether an attempt before the last one, or one that failed, may have been carried out, or still
-    /// may be.
-    pub(super) perhaps_done: bool,
+    /// The result of the last attempt.
+    pub(super) result: Result<T, Failure>,
+    /// Why it is not known whether an earlier attempt was carried out, if it is not.
+    pub(super) doubt: Option<DynamoDbError>,
 }
 
 /// A page of one shard of a listing.
@@ -46,8 +46,8 @@ pub(super) struct Page {
 }
 
 impl Requests {
-    /// Uses the client with its HTTP connections and its credentials, and without its own retries: a
-    /// write has to know whether an earlier attempt may have been carried out.
+    /// Uses the client with its HTTP connections and its credentials, and without its own retries:
+    /// a write has to know whether an earlier attempt may have been carried out.
     pub(super) fn new(options: &DynamoDbOptions, client: &Client, table: &str) -> Self {
         let config = client.config();
         let mut timeouts =
@@ -73,21 +73,31 @@ impl Requests {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let mut perhaps_done = false;
+        let mut doubt = None;
         let (start, mut attempt) = (Instant::now(), 1);
         loop {
-            let failure = match send().await {
-                Ok(output) => return Attempted { result: Ok(output), perhaps_done },
-                Err(failure) => failure,
-            };
-            perhaps_done |= failure.perhaps_done;
-            let again = attempt < self.attempts && start.elapsed() < WINDOW;
-            if !failure.transient || !again {
-                return Attempted { result: Err(failure.error), perhaps_done };
+            let result = send().await;
+            match result {
+                Err(Failure { error, transient: true, perhaps_done })
+                    if attempt < self.attempts && start.elapsed() < WINDOW =>
+                {
+                    if perhaps_done {
+                        doubt = Some(error);
+                    }
+                }
+                result => return Attempted { result, doubt },
             }
             pause(attempt).await;
             attempt += 1;
         }
+    }
+
+    /// As [`attempt`](Self::attempt), for a request that may be carried out any number of times.
+    pub(super) async fn repeat<T, F>(&self, send: impl FnMut() -> F) -> Result<T, DynamoDbError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.attempt(send).await.result.map_err(|failure| failure.error)
     }
 
     /// Reads an item as it is once each change that was reported as applied has been.
@@ -98,21 +108,21 @@ impl Requests {
             .table_name(self.table())
             .set_key(Some(key.into_item()))
             .consistent_read(true);
-        let read = self.attempt(|| async { request.clone().send().await.map_err(Failure::of) });
-        Ok(read.await.result?.item)
+        let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+        Ok(read.await?.item)
     }
 
     /// Reads an item while no transaction is changing it.
     ///
     /// `GetItem` shows the items of one transaction as it changes them, some earlier than others.
-    /// `TransactGetItems` conflicts with it instead, and is sent again. So an item that is read like
-    /// this is never older than another item of its transaction that was read before.
+    /// `TransactGetItems` conflicts with it instead, and is sent again. So an item that is read
+    /// like this is never older than another item of its transaction that was read before.
     pub(super) async fn get_settled(&self, key: PrimaryKey) -> Result<Option<Item>, DynamoDbError> {
         let get = Get::builder().table_name(self.table()).set_key(Some(key.into_item())).build();
         let get = get.map_err(invalid)?;
         let get = TransactGetItem::builder().get(get).build();
         let request = self.client.transact_get_items().transact_items(get);
-        let read = self.attempt(|| async {
+        let read = self.repeat(|| async {
             request.clone().send().await.map_err(|error| match &error {
                 SdkError::ServiceError(response) => match response.err() {
                     TransactGetItemsError::TransactionCanceledException(cancelled) => {
@@ -123,7 +133,7 @@ impl Requests {
                 _ => Failure::of(error),
             })
         });
-        let read = read.await.result?.responses.unwrap_or_default();
+        let read = read.await?.responses.unwrap_or_default();
         Ok(read
             .into_iter()
             .next()
@@ -157,13 +167,13 @@ impl Requests {
         if let Bound::Included(start) | Bound::Excluded(start) = start {
             request = request.expression_attribute_values(":sk", binary(start.clone()));
         }
-        let read = self.attempt(|| async { request.clone().send().await.map_err(Failure::of) });
-        let read = read.await.result?;
+        let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+        let read = read.await?;
         Ok(Page { items: read.items.unwrap_or_default(), next: read.last_evaluated_key })
     }
 
-    /// Reads up to [`BATCH`] items, each of them once, in any order. Those that are not there are left
-    /// out.
+    /// Reads up to [`BATCH`] items, each of them once, in any order. Those that are not there are
+    /// left out.
     pub(super) async fn batch_get(
         &self,
         keys: impl IntoIterator<Item = PrimaryKey>,
@@ -175,8 +185,8 @@ impl Requests {
             let keys = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true);
             let keys = keys.build().map_err(invalid)?;
             let request = self.client.batch_get_item().request_items(self.table(), keys);
-            let read = self.attempt(|| async { request.clone().send().await.map_err(Failure::of) });
-            let read = read.await.result?;
+            let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+            let read = read.await?;
             let found = read.responses.into_iter().flatten().flat_map(|(_, items)| items);
             let before = items.len();
             items.extend(found);

@@ -73,8 +73,8 @@ impl<'a> Merge<'a> {
             entries: VecDeque::new(),
             rest: Some(Rest::All),
         };
-        // The names of a page are divided at random. With so much beyond its share, one of 5,000 pages
-        // of 100 reads a shard a second time.
+        // The names of a page are divided at random. With so much beyond its share, one of 5,000
+        // pages of 100 reads a shard a second time.
         let share = range.limit() / usize::from(SHARDS);
         let share = share + share / 8 + 16;
         Self {
@@ -100,8 +100,8 @@ impl<'a> Merge<'a> {
         Ok(entries)
     }
 
-    /// Reads the next page of each shard of which nothing is left, so that the lowest name of all is
-    /// among those that have been read.
+    /// Reads the next page of each shard of which nothing is left, so that the lowest name of all
+    /// is among those that have been read.
     async fn read(&mut self) -> Result<(), DynamoDbError> {
         while self.shards.iter().any(Shard::is_unread) {
             let Self { requests, start, page, shards } = self;

@@ -59,7 +59,7 @@ impl Requests {
                 .attribute_definitions(attribute.build().map_err(invalid)?)
                 .key_schema(key.build().map_err(invalid)?);
         }
-        let created = self.attempt(|| async {
+        let created = self.repeat(|| async {
             match request.clone().send().await {
                 Ok(_) => Ok(()),
                 Err(error) => match error.as_service_error() {
@@ -68,14 +68,13 @@ impl Requests {
                 },
             }
         });
-        created.await.result
+        created.await
     }
 
     async fn describe(&self) -> Result<(), DynamoDbError> {
         let request = self.client.describe_table().table_name(self.table());
-        let described =
-            self.attempt(|| async { request.clone().send().await.map_err(Failure::of) });
-        let table = described.await.result?.table.ok_or(DynamoDbError::TableMissing)?;
+        let described = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+        let table = described.await?.table.ok_or(DynamoDbError::TableMissing)?;
         check_description(&table)
     }
 
@@ -94,7 +93,7 @@ impl Requests {
             .table_name(self.table())
             .set_item(Some(items::format_item()))
             .condition_expression(ABSENT);
-        let put = self.attempt(|| async {
+        let put = self.repeat(|| async {
             match request.clone().send().await {
                 Ok(_) => Ok(()),
                 Err(error) => match error.as_service_error() {
@@ -104,7 +103,7 @@ impl Requests {
                 },
             }
         });
-        put.await.result?;
+        put.await?;
         self.check_format().await
     }
 }
