@@ -249,7 +249,7 @@ impl Failure {
         let found =
             failed.clone().find(|(code, _)| *code == "TransactionConflict" || throttled(code));
         match found.or_else(|| failed.next()) {
-            Some(("TransactionConflict", _)) => Self::postponed(DynamoDbError::Contended),
+            None | Some(("TransactionConflict", _)) => Self::postponed(DynamoDbError::Contended),
             Some((code, _)) if throttled(code) => {
                 Self::postponed(DynamoDbError::Throttled { code: code.to_owned() })
             }
@@ -257,7 +257,6 @@ impl Failure {
                 code: code.to_owned(),
                 message: message.to_owned(),
             }),
-            None => Self::postponed(DynamoDbError::Contended),
         }
     }
 }

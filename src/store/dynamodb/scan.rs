@@ -75,12 +75,12 @@ impl<'a> Merge<'a> {
         };
         // The names of a page are divided at random. With so much beyond its share, one of 5,000
         // pages of 100 reads a shard a second time.
-        let share = range.limit() / usize::from(SHARDS);
-        let share = share + share / 8 + 16;
+        let average = range.limit() / usize::from(SHARDS);
+        let page = average + average / 8 + 16;
         Self {
             requests,
             start: items::start(range),
-            page: share.min(range.limit()),
+            page: page.min(range.limit()),
             shards: (0..SHARDS).map(shard).collect(),
         }
     }
