@@ -69,13 +69,13 @@ async fn copy(from: &impl AsyncStore, to: &(impl AsyncStore + Clone), issued: &[
 fn users_move_from_a_file_to_a_table_and_back() {
     let Some(server) = shared() else { return };
     let folder = Folder::new("dynamodb-file");
-    let file = RedbStore::open(folder.file("first.redb")).unwrap();
+    let file = RedbStore::create(folder.file("first.redb")).unwrap();
     let issued = fill(&file);
     wait(async {
         let table = server.table().await;
         copy(&file.into_async(), &table.store(), &issued).await;
         assert_eq!(table.check().await.len(), USERS, "the other account was not asked for");
-        let back = RedbStore::open(folder.file("second.redb")).unwrap();
+        let back = RedbStore::create(folder.file("second.redb")).unwrap();
         copy(&table.store(), &back.into_async(), &issued).await;
     });
 }
@@ -84,7 +84,7 @@ fn users_move_from_a_file_to_a_table_and_back() {
 fn users_move_from_a_database_to_a_table_and_back() {
     let (Some(server), Some(database)) = (shared(), postgres::shared()) else { return };
     let folder = Folder::new("dynamodb-database");
-    let file = RedbStore::open(folder.file("first.redb")).unwrap();
+    let file = RedbStore::create(folder.file("first.redb")).unwrap();
     let issued = fill(&file);
     wait(async {
         let options = PostgresOptions::new();
