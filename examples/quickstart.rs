@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         first.service_user_name().as_str(),
         password,
     ) {
-        Ok(who) => {
-            println!("accepted         {} is {}", first.service_user_name(), who.user_name())
+        Ok(identity) => {
+            println!("accepted         {} is {}", first.service_user_name(), identity.user_name());
         }
         Err(AuthenticationError::Denied(denial)) => {
             println!("denied           {denial} (for the log: {})", denial.reason());

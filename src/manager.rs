@@ -311,6 +311,39 @@ impl<S: Store> CredentialManager<S> {
     ) -> Result<Identity, AuthenticationError> {
         poll_ready(self.0.authenticate_api_key(service, secret))
     }
+
+    /// Verifies that a credential that authenticated earlier still does, for a server whose
+    /// connections last and that does not retain passwords.
+    ///
+    /// It does if it exists, is active, and has the same secret as then. A renamed user is returned
+    /// with the new name.
+    ///
+    /// ```
+    /// use service_specific_credentials::{CredentialManager, MemoryStore};
+    ///
+    /// let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+    /// let anika = "anika".parse()?;
+    /// let cassandra = "cassandra.amazonaws.com".parse()?;
+    /// iam.register_user(&anika)?;
+    /// let issued = iam.create(&anika, &cassandra)?;
+    ///
+    /// let name = issued.service_user_name().as_str();
+    /// let connected = iam.authenticate(&cassandra, name, issued.secret().expose())?;
+    /// let connected = iam.recheck(&connected)?;
+    /// iam.reset(&anika, issued.id())?;
+    /// assert!(iam.recheck(&connected).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Denied`](AuthenticationError::Denied): the credential no longer authenticates. The
+    ///   [reason](crate::DenialReason) is `UnknownName` if it was deleted or is of another account,
+    ///   `WrongSecret` if it was reset, `Inactive`, `Expired`, or `UnsupportedService`
+    /// - [`Unavailable`](AuthenticationError::Unavailable): the store failed. This is not a denial
+    pub fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.recheck(earlier))
+    }
 }
 
 /// Users.

@@ -8,7 +8,8 @@
 //! ```console
 //! $ cargo run --example credentials -- --store redb:credentials.redb user add anika
 //! $ cargo run --example credentials -- --store redb:credentials.redb create anika
-//! $ cargo run --example git_server -- --store redb:credentials.redb --repositories repositories --create
+//! $ cargo run --example git_server -- --store redb:credentials.redb --repositories repositories \
+//!     --create
 //! ```
 //!
 //! Whoever is let in may read and write every repository. Who may do what in which of them is a

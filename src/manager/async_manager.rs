@@ -321,6 +321,15 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate_api_key(Scope::Account(self.account), service, secret).await
     }
+
+    /// Verifies that a credential that authenticated earlier still does.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::recheck`](crate::CredentialManager::recheck).
+    pub async fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        self.shared.recheck(Scope::Account(self.account), earlier).await
+    }
 }
 
 /// Users.

@@ -10,6 +10,7 @@ use crate::{
     credential::{CredentialKind, Status},
     manager::{shared::Shared, trace},
     names::{account_id::AccountId, service_name::ServiceName, service_user_name::account_of},
+    record::{key::Key, stored_credential::StoredCredential},
     secret::{
         MAX_PRESENTED,
         api_key::{AliasBuffer, decode_alias},
@@ -53,6 +54,22 @@ pub(crate) enum Outcome {
     Unavailable(StoreError),
 }
 
+impl Outcome {
+    /// Denies a credential whose secret does not match, and one that is not active.
+    fn of(identity: Identity, verified: bool, now: impl FnOnce() -> Timestamp) -> Self {
+        let reason = if verified {
+            match identity.stored().status(now) {
+                Status::Active => return Self::Authenticated(identity),
+                Status::Inactive => DenialReason::Inactive,
+                Status::Expired => DenialReason::Expired,
+            }
+        } else {
+            DenialReason::WrongSecret
+        };
+        Self::Denied { reason, identity: Some(identity) }
+    }
+}
+
 impl From<DenialReason> for Outcome {
     fn from(reason: DenialReason) -> Self {
         Self::Denied { reason, identity: None }
@@ -93,16 +110,8 @@ impl<'a> Attempt<'a> {
         let Some(identity) = found else {
             return DenialReason::UnknownName.into();
         };
-        let reason = if !verified || identity.stored().kind() != self.kind {
-            DenialReason::WrongSecret
-        } else {
-            match identity.stored().status(now) {
-                Status::Active => return Outcome::Authenticated(identity),
-                Status::Inactive => DenialReason::Inactive,
-                Status::Expired => DenialReason::Expired,
-            }
-        };
-        Outcome::Denied { reason, identity: Some(identity) }
+        let verified = verified && identity.stored().kind() == self.kind;
+        Outcome::of(identity, verified, now)
     }
 }
 
@@ -123,7 +132,7 @@ impl<S: AsyncStore> Shared<S> {
             let name = Some(name);
             self.attempt(&Attempt { scope, service, kind, name, secret: password }).await
         };
-        trace::authentication(scope, service, &outcome);
+        trace::authentication("authenticate", scope, service, &outcome);
         outcome.into()
     }
 
@@ -143,8 +152,44 @@ impl<S: AsyncStore> Shared<S> {
         } else {
             DenialReason::UnsupportedService.into()
         };
-        trace::authentication(scope, service, &outcome);
+        trace::authentication("authenticate", scope, service, &outcome);
         outcome.into()
+    }
+
+    pub(super) async fn recheck(
+        &self,
+        scope: Scope,
+        earlier: &Identity,
+    ) -> Result<Identity, AuthenticationError> {
+        let outcome = self.find_again(scope, earlier).await;
+        trace::authentication("recheck", scope, earlier.stored().service(), &outcome);
+        outcome.into()
+    }
+
+    /// Finds a credential by its id: a service user name is reused once its credential is deleted.
+    async fn find_again(&self, scope: Scope, earlier: &Identity) -> Outcome {
+        let stored = earlier.stored();
+        if self.policy.kind(stored.service()) != Some(stored.kind()) {
+            return DenialReason::UnsupportedService.into();
+        }
+        let account = match scope {
+            Scope::Account(account) => account,
+            Scope::AllAccounts => earlier.account(),
+        };
+        let found = match self.store.find(&Key::Credential { account, id: stored.id() }).await {
+            Ok(found) => found,
+            Err(error) => return Outcome::Unavailable(error),
+        };
+        let found = found.filter(|record| record.id() == earlier.user_id()).and_then(|record| {
+            let held = record.credentials().iter();
+            let position = held.map(StoredCredential::id).position(|id| id == stored.id())?;
+            Some(Identity::new(record, position))
+        });
+        let Some(identity) = found else {
+            return DenialReason::UnknownName.into();
+        };
+        let unchanged = identity.stored().digest().matches(stored.digest());
+        Outcome::of(identity, unchanged, || self.now())
     }
 
     async fn attempt(&self, attempt: &Attempt<'_>) -> Outcome {

@@ -84,6 +84,15 @@ impl<S: Store> Authenticator<S> {
     ) -> Result<Identity, AuthenticationError> {
         poll_ready(self.0.authenticate_api_key(service, secret))
     }
+
+    /// Verifies that a credential that authenticated earlier still does.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::recheck`](crate::CredentialManager::recheck).
+    pub fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.recheck(earlier))
+    }
 }
 
 impl<S> Clone for Authenticator<S> {
@@ -138,6 +147,15 @@ impl<S: AsyncStore> AsyncAuthenticator<S> {
         secret: &str,
     ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate_api_key(Scope::AllAccounts, service, secret).await
+    }
+
+    /// Verifies that a credential that authenticated earlier still does.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::recheck`](crate::CredentialManager::recheck).
+    pub async fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        self.shared.recheck(Scope::AllAccounts, earlier).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! One event per operation, as `guides/events.md` documents. An event does not contain the text that was
-//! sent as a service user name: it may be a password in the wrong field.
+//! One event per operation, as `guides/events.md` documents. An event does not contain the text
+//! that was sent as a service user name: it may be a password in the wrong field.
 
 #[cfg(feature = "tracing")]
 use super::authentication::identity::Identity;
@@ -89,7 +89,12 @@ pub(super) fn operation<T>(
 }
 
 #[cfg(feature = "tracing")]
-pub(super) fn authentication(scope: Scope, service: &ServiceName, outcome: &Outcome) {
+pub(super) fn authentication(
+    operation: &'static str,
+    scope: Scope,
+    service: &ServiceName,
+    outcome: &Outcome,
+) {
     let (identity, name, reason, cause) = match outcome {
         Outcome::Authenticated(identity) => (Some(identity), "ok", None, None),
         Outcome::Denied { reason, identity } => {
@@ -103,7 +108,7 @@ pub(super) fn authentication(scope: Scope, service: &ServiceName, outcome: &Outc
     };
     emit!(
         cause,
-        operation = "authenticate",
+        operation,
         account = account.map(tracing::field::display),
         user = identity.map(Identity::user_name).map(tracing::field::display),
         %service,
@@ -137,4 +142,4 @@ pub(super) const fn operation<T>(
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(super) const fn authentication(_: Scope, _: &ServiceName, _: &Outcome) {}
+pub(super) const fn authentication(_: &'static str, _: Scope, _: &ServiceName, _: &Outcome) {}

@@ -69,11 +69,12 @@ pub struct InvalidServiceUserName(pub(crate) Constraint);
 
 invalid_value!(InvalidServiceUserName, "service user name", parameter "serviceUserName");
 
-/// A service user name that this crate generates: inline up to [`INLINE`] bytes, which most names fit,
-/// because authentication reads it and a heap allocation is another cache miss; otherwise on the heap.
+/// A service user name that this crate generates: inline up to [`INLINE`] bytes, which most names
+/// fit, because authentication reads it and a heap allocation is another cache miss; otherwise on
+/// the heap.
 ///
-/// Unused bytes are initialized, so that moving the name into a record carries no stale bytes of the
-/// stack along.
+/// Unused bytes are initialized, so that moving the name into a record carries no stale bytes of
+/// the stack along.
 #[derive(Clone)]
 pub(crate) struct GeneratedName {
     /// Empty if the name is inline.

@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 
 /// The body of a response: XML in UTF-8. It may contain a secret that is stored nowhere else.
 ///
-/// `Debug` shows its length only. Its buffer is zeroized on drop. These conversions copy nothing and
-/// zeroize the buffer once it is sent:
+/// `Debug` shows its length only. Its buffer is zeroized on drop. These conversions copy nothing
+/// and zeroize the buffer once it is sent:
 ///
 /// - As a [`Body`] of one frame: hyper takes it as it is, axum by
 ///   `response.map(axum::body::Body::new)`.

@@ -12,8 +12,8 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// The credentials of one user: inline up to two, the default limit at one service, and otherwise in
-/// a heap allocation of their exact size.
+/// The credentials of one user: inline up to two, the default limit at one service, and otherwise
+/// in a heap allocation of their exact size.
 ///
 /// Unused inline slots are initialized. A vector that leaves its spare capacity uninitialized
 /// (`SmallVec`, for example) carries stale bytes of the stack into the record when it is moved, and

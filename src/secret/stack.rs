@@ -1,7 +1,7 @@
 //! Overwrites the stack that a computation with a secret has used.
 //!
-//! A computation leaves copies of its input in places of the stack that only the compiler knows. They
-//! stay until another call happens to overwrite them.
+//! A computation leaves copies of its input in places of the stack that only the compiler knows.
+//! They stay until another call happens to overwrite them.
 
 /// The number of overwritten bytes. A release build leaves traces of a hashed secret less than 512
 /// bytes deep (measured: none remain with 512, some with 256).

@@ -54,7 +54,7 @@ mod url;
 /// | `sslmode` | |
 /// |---|---|
 /// | `disable` | not encrypted |
-/// | `prefer`, the default | encrypted if the server can. An attacker between the two can pretend that it cannot |
+/// | `prefer`, the default | encrypted if the server can; an attacker in between can deny it |
 /// | `verify-full`, `verify-ca`, `require` | encrypted, or the connection fails |
 ///
 /// An encrypted connection always verifies the server's certificate: it must be for the host that
@@ -84,7 +84,7 @@ mod url;
 /// | `pool_mode` | |
 /// |---|---|
 /// | `session` | supported; tested with 1.18 |
-/// | `transaction` | supported from 1.21 on, with `max_prepared_statements` above 0; tested with 1.24 |
+/// | `transaction` | from 1.21 on, with `max_prepared_statements` above 0; tested with 1.24 |
 /// | `statement` | not supported |
 ///
 /// ```ini

@@ -63,7 +63,18 @@ impl Drop for Folder {
 
 /// The program of an example, which is built if necessary, in the profile of the tests.
 pub(crate) fn example(name: &str) -> PathBuf {
-    let built = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    // `cargo test` sets these for a test. Build scripts that read them, such as that of `ring`,
+    // would run again, and everything that depends on them would be built again, now and the next
+    // time.
+    let is_set_for_a_test =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_set_for_a_test) {
+            cargo.env_remove(name);
+        }
+    }
+    let built = cargo
         .args(["build", "--quiet", "--message-format=json", "--example", name])
         .args((!cfg!(debug_assertions)).then_some("--release"))
         .stderr(Stdio::inherit())

@@ -8,13 +8,6 @@
 //! `SSC_DAMAGE_BITS` sets how many bits of each block are flipped, one at a time. The position of
 //! the bits comes from a seed, so each run tries the same damage.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -102,8 +95,8 @@ fn write_stores(folder: &Path) {
             let second = iam.create(&user, &name(service)).unwrap();
             iam.delete(&user, first.id()).unwrap();
             let reset = iam.reset(&user, second.id()).unwrap();
-            passwords +=
-                &format!("{service} {} {}\n", reset.service_user_name(), reset.secret().expose());
+            let (name, password) = (reset.service_user_name(), reset.secret().expose());
+            passwords.extend([service, " ", name.as_str(), " ", password, "\n"]);
         }
     }
     fs::copy(&path, folder.join("crashed.redb")).unwrap();
@@ -149,7 +142,7 @@ fn read_all(iam: &Iam, passwords: &str) -> Vec<Result<String, String>> {
             let limit = NonZeroUsize::new(limit).unwrap();
             let scanned = store.scan(&ScanRange::new(account, listing, Bound::Unbounded, limit));
             read.push(scanned.map_err(|error| error.to_string()).map(|records| {
-                records.iter().map(|record| format!("{:?}", record.encode())).collect()
+                format!("{:?}", records.iter().map(|record| record.encode()).collect::<Vec<_>>())
             }));
         }
     }
@@ -324,7 +317,7 @@ fn examine_file(file: &str) {
     const CHILDREN: usize = 2;
     let folder = Folder::new(&format!("damage-{file}"));
     write_stores(&folder.0);
-    let len = fs::metadata(folder.file(file)).unwrap().len() as usize;
+    let len = fs::read(folder.file(file)).unwrap().len();
     let all = Damage::all(len, bits());
     let findings: Vec<_> = thread::scope(|scope| {
         let threads: Vec<_> = (0..CHILDREN)

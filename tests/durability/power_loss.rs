@@ -10,13 +10,6 @@
 //! `SSC_POWER_LOSS_RUNS` sets how many losses of power are tried. Each run prints its seed when it
 //! fails. The seed decides everything but how the callers take turns.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,

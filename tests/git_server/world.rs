@@ -1,6 +1,5 @@
 //! A Git server that runs, and a `git` that nobody has configured.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
 
 use std::{

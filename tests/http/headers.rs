@@ -1,13 +1,6 @@
 //! `http`, from request headers to an identity or a response: over a sync and an async store, for
 //! one account and for all. The parser of the header has its tests beside it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     error::Error as _,
     sync::{Arc, Mutex},

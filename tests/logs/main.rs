@@ -8,6 +8,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
@@ -216,14 +217,14 @@ fn nothing_is_logged_of_a_secret_by_the_client_or_the_server_of_a_database() {
     let store = database::wait(async { server.space().await.store(&PostgresOptions::new()).await });
     let (iam, clock) = manager(database::Blocking(store), 3);
     let hunt = live(&iam, &clock);
-    let (client, served) = (log(), server.log());
+    let (client, logged) = (log(), server.log());
     // Both log what is looked up, and it can be found there.
     let statements = |line: &&str| line.contains("tokio_postgres::query: executing statement");
     let executed: Vec<&str> = client.lines().filter(statements).collect();
     assert!(executed.iter().any(|line| looked_up().found_in(line)), "{executed:?}");
-    assert!(served.contains("parameters: $1 = '\\x") && looked_up().found_in(&served));
+    assert!(logged.contains("parameters: $1 = '\\x") && looked_up().found_in(&logged));
     check(&hunt);
-    assert_eq!(served.lines().find(|line| hunt.found_in(line)), None);
+    assert_eq!(logged.lines().find(|line| hunt.found_in(line)), None);
 
     // And what it says when it fails.
     server.crash();

@@ -1,10 +1,10 @@
-//! No secret stays in memory once it is handed over: not whole, not twelve bytes of it, as text or as
-//! the bytes that the text encodes.
+//! No secret stays in memory once it is handed over: not whole, not twelve bytes of it, as text or
+//! as the bytes that the text encodes.
 //!
-//! A child (this very program) works on a `MemoryStore` and a `RedbStore`. It is searched from outside,
-//! through `/proc`, while it waits for the next line: so what is searched for is not in what is
-//! searched. The same is done to the emulator. What an optimizer leaves on the stack counts, so this is
-//! worth most in a release build:
+//! A child (this very program) works on a `MemoryStore` and a `RedbStore`. It is searched from
+//! outside, through `/proc`, while it waits for the next line: so what is searched for is not in
+//! what is searched. The same is done to the emulator. What an optimizer leaves on the stack
+//! counts, so this is worth most in a release build:
 //!
 //! ```console
 //! $ cargo test --release --test memory
@@ -15,6 +15,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::large_stack_arrays,
     reason = "a test fails by panicking"
 )]
 
@@ -135,8 +136,9 @@ fn planted_secrets_are_found() {
     }
 }
 
-/// What is not initialized in a record is what was on the stack where it was made, and stays as long as
-/// the record does. So each operation is done where the stack has just been filled with a secret.
+/// What is not initialized in a record is what was on the stack where it was made, and stays as
+/// long as the record does. So each operation is done where the stack has just been filled with a
+/// secret.
 fn records() {
     let mut subject = Subject::start("memory-records");
     let secret = random_secret();
@@ -262,9 +264,9 @@ fn library() {
 /// Has an emulator make secrets, over a connection that stays in use, some that stay idle, and some
 /// that are closed, and searches it 200 requests later.
 ///
-/// Secrets are presented to it, too, but over no connection that stays idle: what a client has sent is
-/// in the buffer that the HTTP server reads into, until the connection is closed or enough is read
-/// after it.
+/// Secrets are presented to it, too, but over no connection that stays idle: what a client has sent
+/// is in the buffer that the HTTP server reads into, until the connection is closed or enough is
+/// read after it.
 fn emulator(store: &str) {
     const USERS: usize = 30;
     const MORE: usize = 200;

@@ -22,8 +22,8 @@ const PAGE: usize = 4096;
 const CHUNK: usize = 256 * PAGE;
 const FILTER_BITS: u32 = 22;
 
-/// Secrets to search for: every [`WINDOW`] of each, as text, as the bytes that the text encodes, and
-/// as SHA-256 reads the text, in big-endian words.
+/// Secrets to search for: every [`WINDOW`] of each, as text, as the bytes that the text encodes,
+/// and as SHA-256 reads the text, in big-endian words.
 pub(crate) struct Needles {
     windows: HashMap<[u8; WINDOW], String>,
     /// One bit for each hash of the first bytes of a window. Most of memory is passed over by it.

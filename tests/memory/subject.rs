@@ -1,8 +1,8 @@
 //! The process that is searched: it works on stores as it is told to, line by line, and keeps no
 //! secret longer than it must.
 //!
-//! Lines are read and secrets are written without a buffer in between, and every operation runs deep
-//! down the stack, so that waiting for the next line overwrites nothing of what it left there.
+//! Lines are read and secrets are written without a buffer in between, and every operation runs
+//! deep down the stack, so that waiting for the next line overwrites nothing of what it left there.
 
 use std::{
     fs::File,
@@ -179,7 +179,8 @@ fn fill_stack(secret: &str) {
     black_box(&mut room);
 }
 
-/// Takes free blocks of every size that a record or a list of keys has, overwrites them, and frees them.
+/// Takes free blocks of every size that a record or a list of keys has, overwrites them, and frees
+/// them.
 fn overwrite_what_is_free() {
     let sizes = (1..=256).map(|size| size * 16).flat_map(|size| [size; 200]);
     let blocks: Vec<Vec<u8>> = sizes.map(|size| vec![1; size]).collect();
@@ -192,7 +193,8 @@ fn plant(place: &str, form: &str, secret: &str) {
         "text" => secret.as_bytes().to_vec(),
         "decoded" => decode(secret),
         "words" => words(secret),
-        // As little of it as is to be found, of a number of bytes that no part of memory is aligned to.
+        // As little of it as is to be found, of a number of bytes that no part of memory is aligned
+        // to.
         _ => secret.as_bytes()[5..17].to_vec(),
     });
     match place {

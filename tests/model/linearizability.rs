@@ -7,14 +7,6 @@
 //!
 //! `PROPTEST_CASES` sets how many random sets are run. Without it a few are, always the same.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{collections::BTreeSet, panic::resume_unwind, sync::atomic::AtomicU64, thread};
 
 use crate::common::{Does, Told, dawn, manager};

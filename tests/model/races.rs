@@ -1,12 +1,5 @@
 //! What holds while many threads work on one store, and what holds afterwards.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     panic::resume_unwind,

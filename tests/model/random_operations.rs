@@ -3,15 +3,6 @@
 //!
 //! `PROPTEST_CASES` sets how many random sequences are run. Without it a few are, always the same.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "a test fails by panicking"
-)]
-
 #[cfg(unix)]
 use crate::common::Folder;
 use crate::machine::{

@@ -8,13 +8,6 @@
 //!
 //! `SSC_FAILOVER_ROUNDS` sets how often. Without it, once.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::BTreeMap,
     sync::{

@@ -1,8 +1,8 @@
-//! PgBouncers of the tests' own: each listens on a free port of the loopback interface, and ends
+//! `PgBouncers` of the tests' own: each listens on a free port of the loopback interface, and ends
 //! with the test that started it.
 //!
-//! Session mode is tested with any PgBouncer: that on the `PATH`, or where Debian puts it. For
-//! transaction mode, PgBouncer has to keep track of prepared statements, as it does from 1.21 on:
+//! Session mode is tested with any `PgBouncer`: that on the `PATH`, or where Debian puts it. For
+//! transaction mode, `PgBouncer` has to keep track of prepared statements, as it does from 1.21 on:
 //! `SSC_PGBOUNCER` names the program of such a one. Where there is none, a test says that it was
 //! skipped, and passes. If `SSC_PGBOUNCER` is set, it fails.
 

@@ -112,7 +112,8 @@ fn certificates_are_verified() {
             let store = store.unwrap();
             store.migrate().await.unwrap();
             let client = server.client().await;
-            let encrypted = "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
+            let encrypted = "SELECT bool_or(ssl) \
+                FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
                 WHERE application_name = 'service-specific-credentials'";
             assert!(client.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
             drop(store);

@@ -1,12 +1,5 @@
 //! The example tool for a person at a terminal, as a program.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     ffi::OsStr,
     fs::{self, File},

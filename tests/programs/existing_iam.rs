@@ -2,13 +2,6 @@
 //! policies of its own. AWS clients ask it in `tests/clients`.
 
 #![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{path::PathBuf, process::Command, sync::LazyLock};
 
 use crate::client::{Answer, Client};

@@ -1,12 +1,5 @@
 //! Two accounts of one store: nothing of one is seen, changed or authenticated by the other.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use service_specific_credentials::{
     AccountId, AuthenticationError, Authenticator, CredentialManager, DenialReason, Error,
     Identity, IssuedCredential, ListRequest, ListUsersRequest, MaxItems, MemoryStore, Policy,

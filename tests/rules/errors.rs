@@ -1,7 +1,5 @@
 //! What is refused, with which words, in which order, and that a refusal changes nothing.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
-
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},

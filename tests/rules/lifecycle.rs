@@ -1,15 +1,13 @@
 //! The life of credentials and users when nothing goes wrong, rule by rule.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
-
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
     AccountId, AuthenticationError, Authenticator, Clock, CreateOptions, Credential, CredentialId,
-    CredentialKind, CredentialManager, DenialReason, Error, ErrorCode, IssuedCredential, Lifetime,
-    ListRequest, ListUsersRequest, MaxItems, MemoryStore, Numbering, Policy, ServiceName, Status,
-    UserName,
+    CredentialKind, CredentialManager, DenialReason, Error, ErrorCode, Identity, IssuedCredential,
+    Lifetime, ListRequest, ListUsersRequest, MaxItems, MemoryStore, Numbering, Policy, ServiceName,
+    Status, UserName,
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -707,4 +705,89 @@ fn clones_share_one_store() {
     let issued = create(&iam.clone(), "anika");
     assert!(opens(&iam, &issued));
     assert_eq!(ids(&iam.clone().list(&anika).unwrap()), [issued.id()]);
+}
+
+#[test]
+fn a_recheck_fails_once_the_credential_no_longer_authenticates() {
+    let (iam, clock, anika) = anika(Policy::default());
+    let cassandra = name(CASSANDRA);
+    let authenticator = iam.authenticator();
+    // By every front that can recheck, and twice over, since a recheck returns an identity, too.
+    let recheck = |earlier: &Identity| {
+        let once = iam.recheck(earlier);
+        let rechecked =
+            [once.and_then(|again| iam.recheck(&again)), authenticator.recheck(earlier)];
+        let [first, second] = rechecked.map(|result| result.map_err(refusal));
+        let of = |who: &Identity| (who.user_id(), who.credential_id().clone());
+        assert_eq!(first.as_ref().map(of), second.as_ref().map(of));
+        first.map(|who| who.user_name().to_string())
+    };
+    let log_in = |issued: &IssuedCredential| {
+        let (service, secret) = (issued.credential().service(), issued.secret().expose());
+        match issued.kind() {
+            CredentialKind::Password => {
+                iam.authenticate(service, issued.service_user_name().as_str(), secret)
+            }
+            CredentialKind::ApiKey => iam.authenticate_api_key(service, secret),
+        }
+        .unwrap()
+    };
+
+    for service in [&cassandra, &bedrock()] {
+        let issued = iam
+            .create_with_options(&anika, service, &CreateOptions::new().lifetime(days(1)))
+            .unwrap();
+        let other = iam.create(&anika, service).unwrap();
+        let (connected, other) = (log_in(&issued), log_in(&other));
+        assert_eq!(recheck(&connected), Ok("anika".to_owned()));
+
+        iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
+        assert_eq!(recheck(&connected), Err(DenialReason::Inactive));
+        iam.set_status(&anika, issued.id(), Status::Active).unwrap();
+        iam.rename_user(&anika, &name("bo")).unwrap();
+        assert_eq!(recheck(&connected), Ok("bo".to_owned()));
+        iam.rename_user(&name("bo"), &anika).unwrap();
+
+        let reset = iam.reset(&anika, issued.id()).unwrap();
+        assert_eq!(recheck(&connected), Err(DenialReason::WrongSecret));
+        let connected = log_in(&reset);
+        assert_eq!(recheck(&connected), Ok("anika".to_owned()));
+
+        clock.advance(Duration::DAY - MILLISECOND);
+        assert_eq!(recheck(&connected), Ok("anika".to_owned()));
+        clock.advance(MILLISECOND);
+        assert_eq!(recheck(&connected), Err(DenialReason::Expired));
+
+        iam.delete(&anika, issued.id()).unwrap();
+        assert_eq!(recheck(&connected), Err(DenialReason::UnknownName));
+        // Another credential takes the service user name, and is not the one that authenticated.
+        let next = iam.create(&anika, service).unwrap();
+        assert_eq!(next.service_user_name(), issued.service_user_name());
+        assert_eq!(recheck(&connected), Err(DenialReason::UnknownName));
+        assert_eq!(recheck(&other), Ok("anika".to_owned()));
+
+        iam.remove_user_with_credentials(&anika).unwrap();
+        iam.register_user(&anika).unwrap();
+        assert_eq!(recheck(&other), Err(DenialReason::UnknownName));
+    }
+}
+
+#[test]
+fn a_recheck_keeps_to_the_account_and_the_policy_of_its_manager() {
+    let store = Arc::new(MemoryStore::new());
+    let (iam, _) = manager(Arc::clone(&store), Policy::default());
+    let anika = name("anika");
+    iam.register_user(&anika).unwrap();
+    let issued = iam.create(&anika, &codecommit()).unwrap();
+    let (alias, password) = (issued.service_user_name().as_str(), issued.secret().expose());
+    let connected = iam.authenticate(&codecommit(), alias, password).unwrap();
+    let elsewhere = iam.for_account(name("000000000001"));
+    elsewhere.register_user(&anika).unwrap();
+    let foreign = elsewhere.recheck(&connected);
+    assert_eq!(refusal(foreign.unwrap_err()), DenialReason::UnknownName);
+
+    let without = Policy::builder().without_service(&codecommit()).build().unwrap();
+    let without = CredentialManager::builder(iam.account(), store).policy(without).build();
+    let unsupported = without.recheck(&connected);
+    assert_eq!(refusal(unsupported.unwrap_err()), DenialReason::UnsupportedService);
 }

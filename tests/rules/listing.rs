@@ -1,13 +1,5 @@
 //! Listings in pages: every item once, in order, and markers good for their own query alone.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "a test fails by panicking"
-)]
-
 use std::{collections::BTreeSet, sync::Arc};
 
 use proptest::{

@@ -2,12 +2,6 @@
 //!
 //! The values are in `tests/vectors`, one file a type.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a helper of tests may fail as a test does"
-)]
-
 use std::{
     error::Error,
     fmt::{Debug, Display},
@@ -26,10 +20,13 @@ use service_specific_credentials::{
     Lifetime, Marker, MaxItems, ServiceName, ServiceUserName, Status, UserName,
 };
 
+/// The output formats of a name.
+trait Format: Display + Debug + Serialize {}
+
+impl<T: Display + Debug + Serialize> Format for T {}
+
 /// A type of names, and what is documented of it.
-trait Name:
-    FromStr<Err: Copy + Into<InvalidParameter> + Error> + Display + Debug + Serialize + DeserializeOwned
-{
+trait Name: FromStr<Err: Copy + Into<InvalidParameter> + Error> + Format + DeserializeOwned {
     const PARAMETER: &str;
     /// Its pattern, its fewest and its most characters.
     const SHAPE: Option<(&str, usize, usize)>;

@@ -1,8 +1,6 @@
 //! What a policy says, which policies there can be, and what becomes of credentials whose policy
 //! has changed.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests may fail as a test does")]
-
 use std::sync::Arc;
 
 use base64::{

@@ -1,13 +1,6 @@
 //! Generators of random bytes that repeat themselves: no record is damaged, no user is overwritten,
 //! and the error says why.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{
     collections::BTreeMap,
     sync::{
@@ -92,7 +85,7 @@ fn opens(iam: &Iam, issued: &IssuedCredential) -> bool {
     opened.is_ok_and(|who| who.credential_id() == issued.id())
 }
 
-/// What a story has seen so far.
+/// What a history has seen so far.
 struct Story {
     iam: Iam,
     /// The last secret of each credential.
@@ -168,49 +161,53 @@ impl Story {
 /// Every operation, with a generator that repeats itself.
 fn tell(store: &Arc<dyn Store>, unit: Unit, period: usize) {
     let iam = manager(store, Repeating { unit, period, place: AtomicUsize::new(0) });
-    let mut story = Story { iam, issued: Vec::new(), made: 0, failed: 0 };
+    let mut history = Story { iam, issued: Vec::new(), made: 0, failed: 0 };
     let [codecommit, bedrock] = [CODECOMMIT, BEDROCK].map(name::<ServiceName>);
     let users: [UserName; 5] = ["anika", "bo", "carl", "dora", "eve"].map(name);
-    users.iter().for_each(|user| story.registers(user));
-    assert!(story.made >= 1 && story.failed >= 1, "{} {}", story.made, story.failed);
+    for user in &users {
+        history.registers(user);
+    }
+    assert!(history.made >= 1 && history.failed >= 1, "{} {}", history.made, history.failed);
     // Those who could not be registered come from another generator.
     let sound = manager(store, SeededEntropy::new(7));
-    users.iter().for_each(|user| drop(sound.ensure_user(user).unwrap()));
+    for user in &users {
+        sound.ensure_user(user).unwrap();
+    }
 
-    let before = (story.made, story.failed);
+    let before = (history.made, history.failed);
     for user in &users {
         for service in [&codecommit, &codecommit, &bedrock] {
-            story.creates(user, service);
+            history.creates(user, service);
         }
     }
-    assert!(story.made > before.0 && story.failed > before.1);
-    let before = (story.made, story.failed);
-    for place in (0..story.issued.len()).cycle().take(3 * story.issued.len()) {
-        story.resets(place);
+    assert!(history.made > before.0 && history.failed > before.1);
+    let before = (history.made, history.failed);
+    for place in (0..history.issued.len()).cycle().take(3 * history.issued.len()) {
+        history.resets(place);
     }
-    assert_ne!((story.made, story.failed), before);
+    assert_ne!((history.made, history.failed), before);
 
     // What draws nothing goes on as ever.
-    let failed = story.failed;
-    let first = story.issued.remove(0);
+    let failed = history.failed;
+    let first = history.issued.remove(0);
     let (user, id) = (first.credential().user_name().clone(), first.id().clone());
-    story.does(&user, |iam| iam.set_status(&user, &id, Status::Inactive)).unwrap();
-    story.does(&user, |iam| iam.set_status(&user, &id, Status::Active)).unwrap();
-    story.does(&user, |iam| iam.delete(&user, &id)).unwrap();
-    story.does(&user, |iam| iam.ensure_user(&user)).unwrap();
-    story.iam.rename_user(&user, &name("frida")).unwrap();
-    story.iam.rename_user(&name("frida"), &user).unwrap();
-    story.does(&user, |iam| iam.remove_user_with_credentials(&user)).unwrap();
-    story.issued.retain(|issued| *issued.credential().user_name() != user);
-    story.check_secrets();
-    assert_eq!(story.failed, failed);
-    story.registers(&user);
-    story.creates(&users[4], &bedrock);
+    history.does(&user, |iam| iam.set_status(&user, &id, Status::Inactive)).unwrap();
+    history.does(&user, |iam| iam.set_status(&user, &id, Status::Active)).unwrap();
+    history.does(&user, |iam| iam.delete(&user, &id)).unwrap();
+    history.does(&user, |iam| iam.ensure_user(&user)).unwrap();
+    history.iam.rename_user(&user, &name("frida")).unwrap();
+    history.iam.rename_user(&name("frida"), &user).unwrap();
+    history.does(&user, |iam| iam.remove_user_with_credentials(&user)).unwrap();
+    history.issued.retain(|issued| *issued.credential().user_name() != user);
+    history.check_secrets();
+    assert_eq!(history.failed, failed);
+    history.registers(&user);
+    history.creates(&users[4], &bedrock);
     sound.ensure_user(&user).unwrap();
     for user in &users {
         sound.remove_user_with_credentials(user).unwrap();
     }
-    assert_eq!(state(&story.iam), State::new());
+    assert_eq!(state(&history.iam), State::new());
 }
 
 /// Each kind of generator.

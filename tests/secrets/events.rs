@@ -1,7 +1,5 @@
 //! The events that operations emit through `tracing`.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
-
 use std::{
     cell::RefCell,
     collections::BTreeSet,
@@ -164,9 +162,13 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     let wrong = event(here, &known, &refused("wrong-secret"));
     assert_logs(&wrong, || authenticate(alias, "guess").unwrap_err());
     assert_logs(&wrong, || door.authenticate(&codecommit(), alias, "guess").unwrap_err());
+    let connected = authenticate(alias, password).unwrap();
+    let rechecked = |event: &str| event.replace("authenticate", "recheck");
+    assert_logs(&rechecked(&accepted), || iam.recheck(&connected).unwrap());
     iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
     let inactive = event(here, &known, &refused("inactive"));
     assert_logs(&inactive, || authenticate(alias, password).unwrap_err());
+    assert_logs(&rechecked(&inactive), || iam.recheck(&connected).unwrap_err());
     let unknown = |account, reason: &str| event(account, " SERVICE", &refused(reason));
     assert_logs(&unknown(here, "unknown-name"), || authenticate(password, password).unwrap_err());
     assert_logs(&unknown("", "unknown-name"), || anywhere(password).unwrap_err());

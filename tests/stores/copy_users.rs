@@ -1,7 +1,5 @@
 //! Copying users from store to store.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::{
     future::Future as _,
     pin::pin,

@@ -4,13 +4,6 @@
 //! Each kind of key is altered in the tables of a file and of a database, and a memory store lies
 //! about each. Every operation is then tried.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 #[cfg(unix)]
 mod lies;
 mod tables;

@@ -1,7 +1,5 @@
 //! Keys as bytes, and keys in hash tables: equal for equal keys alone.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},

@@ -1,7 +1,5 @@
 //! The memory store against the contract of stores, by changes and ranges as managers make them.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use std::{
     collections::{BTreeSet, HashSet},
     ops::Bound,

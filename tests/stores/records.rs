@@ -4,8 +4,6 @@
 //! with the secrets that were issued, and then its bytes. A sample is never changed. A new one is
 //! added to [`SAMPLES`], which writes it.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashSet},

@@ -1,13 +1,5 @@
 //! A store in a file: what it keeps, which files it opens, and how it recovers.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{fs, path::Path, process::Command};
 
 use redb::{Database, TableDefinition};

@@ -1,7 +1,5 @@
 //! The suite for stores: what passes it, and what it catches.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},

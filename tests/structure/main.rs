@@ -96,21 +96,20 @@ fn expand<'t>(text: &'t str, prefix: Vec<String>, paths: &mut Vec<Vec<String>>) 
         return rest.get(rest.chars().next().map_or(0, char::len_utf8)..).unwrap();
     }
     path.push(name.to_owned());
-    match rest.strip_prefix("::") {
-        Some(rest) => expand(rest, path, paths),
-        None => {
-            if let Some(renamed) = rest.trim_start().strip_prefix("as ") {
-                rest = renamed.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
-            }
-            paths.push(path);
-            rest
+    if let Some(rest) = rest.strip_prefix("::") {
+        expand(rest, path, paths)
+    } else {
+        if let Some(renamed) = rest.trim_start().strip_prefix("as ") {
+            rest = renamed.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
         }
+        paths.push(path);
+        rest
     }
 }
 
 /// The modules that each module uses, by whole paths. The module of an item is the longest prefix
 /// of its path that is a module.
-fn dependencies() -> BTreeMap<Vec<String>, BTreeSet<Vec<String>>> {
+fn dependencies() -> Dependencies {
     let files = files("src");
     let modules: BTreeSet<_> = files.iter().map(|path| module(path)).collect();
     let mut dependencies = BTreeMap::new();
@@ -151,28 +150,30 @@ fn dependencies_between_modules_point_one_way() {
     assert!(wrong.is_empty(), "these modules depend on later ones: {wrong:?}");
 }
 
+type Dependencies = BTreeMap<Vec<String>, BTreeSet<Vec<String>>>;
+
+/// Searches depth first for a module that is reached again on one path.
+fn visit<'d>(
+    module: &'d Vec<String>,
+    dependencies: &'d Dependencies,
+    path: &mut Vec<&'d Vec<String>>,
+    done: &mut BTreeSet<&'d Vec<String>>,
+) {
+    if done.contains(module) {
+        return;
+    }
+    assert!(!path.contains(&module), "a cycle: {path:?} leads to {module:?}");
+    path.push(module);
+    for used in dependencies.get(module).into_iter().flatten() {
+        visit(used, dependencies, path, done);
+    }
+    path.pop();
+    done.insert(module);
+}
+
 #[test]
 fn modules_form_no_cycle() {
-    let dependencies = dependencies();
-    // A depth-first search finds a module that is reached again on one path.
-    fn visit<'d>(
-        module: &'d Vec<String>,
-        dependencies: &'d BTreeMap<Vec<String>, BTreeSet<Vec<String>>>,
-        path: &mut Vec<&'d Vec<String>>,
-        done: &mut BTreeSet<&'d Vec<String>>,
-    ) {
-        if done.contains(module) {
-            return;
-        }
-        assert!(!path.contains(&module), "a cycle: {path:?} leads to {module:?}");
-        path.push(module);
-        for used in dependencies.get(module).into_iter().flatten() {
-            visit(used, dependencies, path, done);
-        }
-        path.pop();
-        done.insert(module);
-    }
-    let mut done = BTreeSet::new();
+    let (dependencies, mut done) = (dependencies(), BTreeSet::new());
     for module in dependencies.keys() {
         visit(module, &dependencies, &mut Vec::new(), &mut done);
     }

@@ -1,8 +1,6 @@
 //! Reading and answering takes time and memory linear in what a stranger sends, however it is
 //! shaped.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{
     fmt::Write as _,
     thread,

@@ -1,13 +1,6 @@
 //! Any bytes give a value or a refusal, never a panic: what the fuzz targets run, on seeds, on
 //! mutations of them and on arbitrary bytes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::{fs, path::Path};
 
 use proptest::{

@@ -64,7 +64,7 @@ fn split(options: &str) -> Vec<Argument> {
     let mut arguments = Vec::new();
     let mut rest = options.chars().peekable();
     loop {
-        while rest.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        while rest.next_if(char::is_ascii_whitespace).is_some() {}
         let (mut raw, mut text) = (String::new(), String::new());
         while let Some(c) = rest.next_if(|c| !c.is_ascii_whitespace()) {
             raw.push(c);

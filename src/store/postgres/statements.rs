@@ -21,7 +21,10 @@ macro_rules! statements {
             /// Without a schema, the server looks the tables up in its `search_path`.
             pub(super) fn new(schema: Option<&Schema>) -> Self {
                 Self {
-                    $($name: qualify(include_str!(concat!("sql/", stringify!($name), ".sql")), schema)),+
+                    $($name: qualify(
+                        include_str!(concat!("sql/", stringify!($name), ".sql")),
+                        schema,
+                    )),+
                 }
             }
         }
@@ -91,7 +94,8 @@ mod tests {
 
     #[test]
     fn tables_are_qualified_and_constraints_are_not() {
-        let sql = "UPDATE credential_keys SET key = 1 WHERE (credential_keys.key=credential_users)\n\
+        let sql = "UPDATE credential_keys SET key = 1 \
+            WHERE (credential_keys.key=credential_users)\n\
                    CONSTRAINT credential_keys_primary_key";
         assert_eq!(qualify(sql, None), sql);
         assert_eq!(

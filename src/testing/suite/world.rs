@@ -114,7 +114,7 @@ impl World {
     ) -> UserRecord {
         let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
         let new =
-            NewCredential { id: &id, service: at, created: now(), lifetime: None, random: &random };
+            NewCredential { id, service: at, created: now(), lifetime: None, random: &random };
         before.create(&new, name, &self.policy).unwrap().0
     }
 

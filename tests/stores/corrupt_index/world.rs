@@ -117,6 +117,9 @@ enum Seen {
     Identity(Identity),
 }
 
+/// The call of an operation.
+type Call<'a, S> = Box<dyn Fn(&CredentialManager<&Watched<S>>) -> Result<Seen, Failure> + 'a>;
+
 /// An operation on one user, or on all of an account.
 struct Operation<'a, S> {
     what: String,
@@ -124,7 +127,7 @@ struct Operation<'a, S> {
     user: Option<UserName>,
     /// The credential that it is about.
     id: Option<CredentialId>,
-    run: Box<dyn Fn(&CredentialManager<&Watched<S>>) -> Result<Seen, Failure> + 'a>,
+    run: Call<'a, S>,
 }
 
 enum Failure {
@@ -175,9 +178,9 @@ pub(crate) fn try_everything<S: Store>(people: &People, store: S) -> Found {
             Ok(seen) => check_seen(people, &operation, &seen),
             Err(failure) => {
                 let error = failure.store_error().map(StoreError::get_ref);
-                let corrupt = error.is_some_and(|error| error.is::<CorruptIndex>());
+                let corrupt = matches!(error, Some(error) if error.is::<CorruptIndex>());
                 // A store finds out by itself that there is no record any more.
-                let told = error.map(|error| error.to_string());
+                let told = error.map(ToString::to_string);
                 assert!(
                     corrupt
                         || told.as_deref().is_none_or(|told| {

@@ -204,3 +204,27 @@ fn a_store_that_is_checked_on_opening_does_not_open_if_index_and_records_disagre
     assert!(matches!(error, OpenError::Damaged(_)), "{error:?}");
     assert!(matches!(options.create(&path), Err(OpenError::Damaged(_))));
 }
+
+/// Neither does a backup change the file that it copies.
+#[test]
+fn compacting_never_makes_a_file_larger() {
+    let folder = Folder::new("compact-small");
+    for users in [0, 1, 2, 5, 10, 50, 200] {
+        let path = folder.file(&format!("{users}.redb"));
+        let iam = create(&path);
+        for number in 0..users {
+            iam.register_user(&name(&format!("user{number}"))).unwrap();
+        }
+        let before = fs::read(&path).unwrap();
+        iam.store().backup(folder.file(&format!("{users}.copy"))).unwrap();
+        assert!(fs::read(&path).unwrap() == before);
+        drop(iam);
+        let mut len = fs::metadata(&path).unwrap().len();
+        for _ in 0..3 {
+            let _ = RedbStore::compact(&path).unwrap();
+            let compacted = fs::metadata(&path).unwrap().len();
+            assert!(compacted <= len, "{users} users: {len} bytes, {compacted} then");
+            len = compacted;
+        }
+    }
+}

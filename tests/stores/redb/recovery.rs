@@ -234,13 +234,18 @@ impl Caller {
 }
 
 fn check_all(iam: &Iam, callers: &[Caller]) {
-    callers.iter().for_each(|caller| caller.check(iam));
+    for caller in callers {
+        caller.check(iam);
+    }
     let users = iam
         .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap()))
         .unwrap()
         .items;
     let expected = callers.iter().flat_map(|caller| caller.users.keys());
-    assert_eq!(users.iter().map(|user| user.name()).collect::<BTreeSet<_>>(), expected.collect());
+    assert_eq!(
+        users.iter().map(service_specific_credentials::User::name).collect::<BTreeSet<_>>(),
+        expected.collect()
+    );
 }
 
 /// Rounds of filling the storage, failing, freeing space and continuing, with the same store.
@@ -290,13 +295,15 @@ fn fill_and_free(rounds: usize, options: &RedbOptions, callers: usize) {
                             &ListUsersRequest::new().max_items(MaxItems::default()),
                         ))
                         .unwrap(),
-                )
+                );
             }
             2 => drop(iam.ensure_user(&name("next")).unwrap()),
             _ => drop(executor().block_on(tasks.ensure_user(&name("next"))).unwrap()),
         }
         let _ = iam.remove_user(&name("next"));
-        callers.iter_mut().for_each(|caller| caller.resolve(&iam));
+        for caller in &mut callers {
+            caller.resolve(&iam);
+        }
         check_all(&iam, &callers);
         // A write succeeds.
         iam.register_user(&name("after")).unwrap();

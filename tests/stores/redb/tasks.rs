@@ -283,7 +283,7 @@ fn a_waker_may_drop_the_last_handle() {
     let (done, waits) = mpsc::channel();
     let (opener, open) = mpsc::channel();
     let last = store.clone();
-    let waker = Woken::waker(move || {
+    let task = Woken::waker(move || {
         begun.send(()).unwrap();
         opened(&open);
         drop(last);
@@ -292,10 +292,10 @@ fn a_waker_may_drop_the_last_handle() {
     {
         let (tasks, anika) = (asynchronous(&store), name("anika"));
         let mut registering = Box::pin(tasks.register_user(&anika));
-        assert!(registering.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        assert!(registering.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
         wakes.recv_timeout(PATIENCE).unwrap();
     }
-    drop((waker, store));
+    drop((task, store));
     opener.send(()).unwrap();
     waits.recv_timeout(PATIENCE).unwrap();
     gate.until_closed();
