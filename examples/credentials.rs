@@ -53,7 +53,8 @@ A password is printed once, alone on standard output, when it is made; everythin
 it goes to standard error. With --json it is the field `password` of one object.")]
 struct Options {
     /// Where the credentials are: `redb:PATH`, of which only `user add` makes a file that is not
-    /// there, or `postgres:URL`; `postgres` alone takes the URL from `DATABASE_URL`
+    /// there, or `postgres:URL`; `postgres` alone takes the URL from `DATABASE_URL`. Built with the
+    /// feature `dynamodb`: also `dynamodb:TABLE`
     #[arg(long, value_name = "STORE", global = true)]
     store: Option<StoreUrl>,
     /// The account

@@ -86,7 +86,7 @@ struct Options {
     dialect: DialectName,
     /// Where to keep everything: `memory`, `redb:PATH` for a file, created if missing, or
     /// `postgres:URL` for a database that several of these share; `postgres` alone takes the URL
-    /// from `DATABASE_URL`.
+    /// from `DATABASE_URL`. Built with the feature `dynamodb`: also `dynamodb:TABLE`.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     store: StoreUrl,
     /// The IAM user that requests without a user name stand for.

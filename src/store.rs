@@ -2,6 +2,8 @@
 
 use std::{fmt, future::Future, sync::Arc};
 
+#[cfg(feature = "dynamodb")]
+pub use self::dynamodb::{DynamoDbError, DynamoDbOptions, DynamoDbStore};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Isolation, PostgresError, PostgresOptions, PostgresStore};
 #[cfg(feature = "redb")]
@@ -27,6 +29,8 @@ pub use crate::{
 pub(crate) mod change;
 pub(crate) mod copy_users;
 pub(crate) mod dyn_async_store;
+#[cfg(feature = "dynamodb")]
+pub(crate) mod dynamodb;
 pub(crate) mod memory;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;

@@ -80,7 +80,8 @@ struct Options {
     #[arg(long)]
     create: bool,
     /// Where the credentials are: `memory`, `redb:PATH` of an existing file or `postgres:URL`;
-    /// `postgres` alone takes the URL from `DATABASE_URL`
+    /// `postgres` alone takes the URL from `DATABASE_URL`. Built with the feature `dynamodb`: also
+    /// `dynamodb:TABLE`
     #[arg(long, value_name = "STORE")]
     store: StoreUrl,
     /// Where to listen; port 0 takes one that is free

@@ -3,6 +3,8 @@
 
 use std::{convert::Infallible, error::Error, fmt, path::PathBuf, str::FromStr};
 
+#[cfg(feature = "dynamodb")]
+use service_specific_credentials::store::DynamoDbStore;
 use service_specific_credentials::{
     MemoryStore,
     store::{DynAsyncStore, OpenError, PostgresStore, RedbStore, SyncAdapter},
@@ -10,12 +12,15 @@ use service_specific_credentials::{
 
 /// The value of `--store`: `memory`, `redb:` and the path of a file, or the URL of a PostgreSQL
 /// database, also after another `postgres:`. Without a URL it is that of `DATABASE_URL`, where it
-/// can hold a password that a command line would show to everybody on the machine.
+/// can hold a password that a command line would show to everybody on the machine. With
+/// the feature `dynamodb`, also `dynamodb:` and the name of a table of Amazon DynamoDB.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     Memory,
     Redb(PathBuf),
     Postgres(String),
+    #[cfg(feature = "dynamodb")]
+    DynamoDb(String),
     /// None of these, and why not. Told when it is to be opened: what reads a command line repeats
     /// what it cannot read, and that may be a password.
     Unknown(&'static str),
@@ -37,7 +42,13 @@ impl FromStr for StoreUrl {
                 Self::Postgres(format!("postgres:{rest}"))
             }
             ("postgres", url) => Self::Postgres(url.to_owned()),
-            _ => Self::Unknown("a store is `memory`, `redb:PATH` or `postgres:URL`"),
+            #[cfg(feature = "dynamodb")]
+            ("dynamodb", table) if !table.is_empty() => Self::DynamoDb(table.to_owned()),
+            #[cfg(not(feature = "dynamodb"))]
+            ("dynamodb", _) => Self::Unknown("`dynamodb` needs a build with `--features dynamodb`"),
+            _ => Self::Unknown(
+                "a store is `memory`, `redb:PATH`, `postgres:URL` or `dynamodb:TABLE`",
+            ),
         })
     }
 }
@@ -49,6 +60,8 @@ impl fmt::Display for StoreUrl {
             Self::Redb(path) => write!(f, "redb:{}", path.display()),
             // There may be a password in the URL.
             Self::Postgres(_) => f.write_str("postgres"),
+            #[cfg(feature = "dynamodb")]
+            Self::DynamoDb(table) => write!(f, "dynamodb:{table}"),
             Self::Unknown(_) => f.write_str("--store"),
         }
     }
@@ -83,6 +96,12 @@ impl StoreUrl {
             Self::Postgres(url) => {
                 let store = PostgresStore::connect(&url).await.map_err(NotOpened::other)?;
                 store.migrate().await.map_err(NotOpened::other)?;
+                Ok(DynAsyncStore::new(store))
+            }
+            #[cfg(feature = "dynamodb")]
+            Self::DynamoDb(table) => {
+                let store = DynamoDbStore::connect(&table).await.map_err(NotOpened::other)?;
+                store.create_table().await.map_err(NotOpened::other)?;
                 Ok(DynAsyncStore::new(store))
             }
         }

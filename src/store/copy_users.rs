@@ -43,7 +43,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 /// let new = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
 /// let (from, to) = (SyncAdapter::new(old.store()), SyncAdapter::new(new.store()));
 /// assert_eq!(wait(store::copy_users(&from, &to, "123456789012".parse()?))?, 1);
-/// new.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
+/// new.authenticate(&codecommit, issued.service_user_name().as_str(), issued.secret().expose())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -7,7 +7,7 @@
     reason = "a suite of tests: it fails by panicking, and writes its own names"
 )]
 
-use std::fmt;
+use std::{fmt, num::NonZeroUsize};
 
 use self::{
     drive::{Context, inside, wait},
@@ -72,6 +72,7 @@ mod world;
 #[derive(Default)]
 pub struct Suite<'a> {
     context: Option<Box<Context<'a>>>,
+    keys_per_change: Option<NonZeroUsize>,
 }
 
 impl<'a> Suite<'a> {
@@ -95,6 +96,17 @@ impl<'a> Suite<'a> {
     #[must_use]
     pub fn within(mut self, context: impl Fn(&mut dyn FnMut()) + Send + Sync + 'a) -> Self {
         self.context = Some(Box::new(context));
+        self
+    }
+
+    /// The largest number of keys that one change may release and claim, for a store that documents
+    /// such a limit: at least 23, so that 10 credentials at one service fit. By default, there is
+    /// none.
+    ///
+    /// The largest record is then built, and taken apart, by several changes.
+    #[must_use]
+    pub const fn keys_per_change(mut self, keys: NonZeroUsize) -> Self {
+        self.keys_per_change = Some(keys);
         self
     }
 
@@ -126,7 +138,7 @@ impl<'a> Suite<'a> {
             let (store, _guard) = wait(builder())?;
             // Bound last, so that it is dropped before its guard.
             let store = store;
-            obligation.try_on(&Subject::new(&store, context))
+            obligation.try_on(&Subject::new(&store, context, self.keys_per_change))
         })
         .map_err(|Fault(what)| Violation { obligation, what })
     }

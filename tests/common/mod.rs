@@ -61,8 +61,11 @@ impl Drop for Folder {
     }
 }
 
-/// The program of an example, which is built if necessary, in the profile of the tests.
+/// The program of an example, which is built if necessary, in the profile of the tests
+/// and with their features of stores.
 pub(crate) fn example(name: &str) -> PathBuf {
+    let features: &[&str] =
+        if cfg!(feature = "dynamodb") { &["--features", "dynamodb"] } else { &[] };
     let mut cargo = Command::new(env!("CARGO"));
     // `cargo test` sets these for a test. Build scripts that read them, such as that of `ring`,
     // would run again, and everything that depends on them would be built again, now and the next
@@ -77,6 +80,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
     let built = cargo
         .args(["build", "--quiet", "--message-format=json", "--example", name])
         .args((!cfg!(debug_assertions)).then_some("--release"))
+        .args(features)
         .stderr(Stdio::inherit())
         .output()
         .unwrap();

@@ -37,6 +37,7 @@ pub(crate) struct Proxy {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an instruction of its own")]
 struct State {
     /// How many connections there were.
     connections: usize,

@@ -15,6 +15,9 @@ mod common;
 mod database;
 mod history;
 mod linearizability;
+#[cfg(all(unix, feature = "dynamodb"))]
+#[path = "../common/dynamodb.rs"]
+mod local;
 mod machine;
 mod races;
 mod random_operations;

@@ -160,6 +160,16 @@ fn random_operations_in_a_database_do_what_the_model_does() {
     }
 }
 
+#[cfg(all(unix, feature = "dynamodb"))]
+#[test]
+fn random_operations_in_a_table_do_what_the_model_does() {
+    use crate::local::{Blocking, shared, wait};
+
+    let Some(server) = shared() else { return };
+    // Each case has a table of its own.
+    random(12, || wait(async { Blocking(server.table().await.store()) }));
+}
+
 #[test]
 fn names_of_two_users_that_are_the_same_text_are_told_apart() {
     let [numbered, bare] = both_policies(

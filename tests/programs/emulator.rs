@@ -195,7 +195,7 @@ fn what_cannot_be_started_says_so_in_one_line() {
     // What may be a password is not repeated.
     for store in ["redb:", "disk", "postgre://anika:hunter2@localhost/anika"] {
         let said = fails(&["--listen", "127.0.0.1:0", "--store", store]);
-        let why = "a store is `memory`, `redb:PATH` or `postgres:URL`";
+        let why = "a store is `memory`, `redb:PATH`, `postgres:URL` or `dynamodb:TABLE`";
         assert_eq!(said, format!("emulator: --store: {why}\n"));
     }
     for wrong in [

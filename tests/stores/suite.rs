@@ -564,7 +564,7 @@ fn a_memory_store_passes_behind_pointers() {
 fn a_violation_says_what_was_expected_and_seen() {
     let build = async || (SyncAdapter::new(Naive::new(F::AnswersKeyTakenFirst)), ());
     let violation = Suite::new().check(StaleTakesPrecedence, build).unwrap_err();
-    assert_eq!(violation.obligation().name(), "stale wins over key taken");
+    assert_eq!(violation.obligation().name(), "stale takes precedence over key taken");
     let expected = "must be answered Stale and was answered KeyTaken";
     assert!(violation.what().ends_with(expected), "{violation}");
     let panic = catch_unwind(|| Suite::test_all(build)).unwrap_err();

@@ -232,9 +232,9 @@ impl Query<'_> {
                 Err(failure) => (Err(failure), commit.await),
             }
         };
-        let begun = self.connection.batch_execute(begin);
-        let (begun, (rows, committed)) = tokio::join!(biased; begun, execution);
-        if let Err(error) = begun {
+        let start = self.connection.batch_execute(begin);
+        let (transaction, (rows, committed)) = tokio::join!(biased; start, execution);
+        if let Err(error) = transaction {
             // Without a transaction, the statement is one by itself, and may have been carried out.
             let perhaps_done = rows.err().is_none_or(|failure| failure.perhaps_done);
             return Err(Failure { perhaps_done, ..Failure::of_statement(&error, true) });

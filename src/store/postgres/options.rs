@@ -174,7 +174,7 @@ impl PostgresOptions {
 
     /// What begins a transaction with the settings, if there are any.
     pub(super) fn begin(&self) -> Option<String> {
-        let level = self.isolation.map(|isolation| isolation.level());
+        let level = self.isolation.map(Isolation::level);
         // Zero would be no limit.
         let timeout = self.statement_timeout.map(|timeout| timeout.as_millis().max(1));
         if level.is_none() && timeout.is_none() {

@@ -1,9 +1,11 @@
 //! What is found by which key.
 
+use std::sync::Arc;
+
 use super::{
     subject::{Checked, Subject, ensure},
     world::{
-        GIT, GIT_COM, MAIL, World, after, credential, delete, keys, remove, rename, service, user,
+        GIT, GIT_COM, MAIL, World, after, credential, delete, empty, remove, rename, service, user,
     },
 };
 use crate::{
@@ -214,27 +216,48 @@ pub(super) fn services_are_isolated<S: AsyncStore>(subject: &Subject<'_, S>) -> 
 /// Not all of the keys are looked up: a store that keeps bytes reads the whole record for each.
 pub(super) fn largest_record<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     const SAMPLE: usize = 211;
+    const EACH: usize = 10;
     let services: Vec<ServiceName> =
         (0..100).map(|place| service(&format!("{place:03}{}", ".example".repeat(15)))).collect();
     let name = "x".repeat(64);
     let world = World::with(services.iter().cloned());
+    // The keys of a user and of a member, and for each service those of its credentials and its
+    // own.
+    let at_once = subject
+        .keys_per_change()
+        .map_or(services.len(), |keys| (keys.get().saturating_sub(2) / (2 * EACH + 1)).max(1));
     let first = world.register(&name);
-    let full = world.fill(after(&first), &services, 10);
-    let reset = world.reset(after(&full));
-    let deleted = delete(after(&reset));
-    let gone = remove(after(&deleted));
-
     subject.applies([&first])?;
-    for change in [&full, &reset, &deleted] {
-        subject.applies([change])?;
-        let record = after(change);
+    let mut full = Arc::clone(after(&first));
+    for services in services.chunks(at_once) {
+        let filled = world.fill(&full, services, EACH);
+        subject.applies([&filled])?;
+        full = Arc::clone(after(&filled));
+    }
+
+    let holds = |record: &Arc<UserRecord>| {
         let last = record.keys().last();
         let mut sample = record.keys().step_by(SAMPLE).chain(last);
         sample.try_for_each(|key| subject.finds(&key, record))?;
         let listing = Listing::Holders { service: services.last() };
-        subject.lists(world.account, listing, &[record])?;
+        subject.lists(world.account, listing, &[record])
+    };
+    holds(&full)?;
+    let reset = world.reset(&full);
+    let deleted = delete(after(&reset));
+    for change in [&reset, &deleted] {
+        subject.applies([change])?;
+        holds(after(change))?;
     }
-    subject.applies([&gone])?;
-    keys(&full).step_by(SAMPLE).try_for_each(|key| subject.finds_nothing(&key))?;
+
+    let mut left = Arc::clone(after(&deleted));
+    // The last of them go with the user.
+    for services in services.chunks(at_once).rev().skip(1) {
+        let emptied = empty(&left, services);
+        subject.applies([&emptied])?;
+        left = Arc::clone(after(&emptied));
+    }
+    subject.applies([&remove(&left)])?;
+    full.keys().step_by(SAMPLE).try_for_each(|key| subject.finds_nothing(&key))?;
     subject.lists(world.account, Listing::Holders { service: services.first() }, &[])
 }

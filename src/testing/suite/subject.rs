@@ -42,11 +42,21 @@ pub(super) const ALL: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 pub(super) struct Subject<'a, S> {
     store: &'a S,
     context: Option<&'a Context<'a>>,
+    keys_per_change: Option<NonZeroUsize>,
 }
 
 impl<'a, S: AsyncStore> Subject<'a, S> {
-    pub(super) const fn new(store: &'a S, context: Option<&'a Context<'a>>) -> Self {
-        Self { store, context }
+    pub(super) const fn new(
+        store: &'a S,
+        context: Option<&'a Context<'a>>,
+        keys_per_change: Option<NonZeroUsize>,
+    ) -> Self {
+        Self { store, context, keys_per_change }
+    }
+
+    /// How many keys a change may release and claim, if there is a limit.
+    pub(super) const fn keys_per_change(&self) -> Option<NonZeroUsize> {
+        self.keys_per_change
     }
 
     pub(super) const fn store(&self) -> &S {

@@ -14,7 +14,7 @@ use crate::{
         service_user_name::GeneratedName, user_name::UserName,
     },
     policy::{Numbering, Policy, builder::PolicyBuilder},
-    record::{UserRecord, issue::NewCredential, key::Key},
+    record::{UserRecord, issue::NewCredential, key::Key, stored_credential::StoredCredential},
     secret::random_bytes,
     store::change::Change,
     testing::SeededEntropy,
@@ -191,6 +191,13 @@ pub(super) fn delete(before: &Arc<UserRecord>) -> Change {
 pub(super) fn delete_last(before: &Arc<UserRecord>) -> Change {
     let id = before.credentials().last().unwrap().id();
     replace(before, before.delete(id).unwrap())
+}
+
+/// Deletes, in one change, the user's credentials at some services.
+pub(super) fn empty(before: &Arc<UserRecord>, services: &[ServiceName]) -> Change {
+    let held = before.credentials().iter().filter(|held| services.contains(held.service()));
+    let delete = |record: UserRecord, id| record.delete(id).unwrap();
+    replace(before, held.map(StoredCredential::id).fold(UserRecord::clone(before), delete))
 }
 
 pub(super) fn remove(before: &Arc<UserRecord>) -> Change {
