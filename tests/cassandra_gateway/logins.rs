@@ -1,11 +1,6 @@
 //! Who logs in and who does not, in each version of the protocol.
 
-use std::{
-    fs::{self, File},
-    os::unix::fs::FileExt as _,
-    path::PathBuf,
-    thread,
-};
+use std::{fs, path::PathBuf, thread};
 
 use service_specific_credentials::{
     Alphabet, CreateOptions, CredentialManager, IssuedCredential, Lifetime, Policy, ServiceName,
@@ -16,11 +11,24 @@ use crate::{
     common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name},
     database::Installation,
     world::{
-        BAD_CREDENTIALS, BATCH, Client, DENIED, EXECUTE, INVALID, OPTIONS, OVERLOADED, PREPARE,
-        PROTOCOL, QUERY, READY, REGISTER, RESULT, SUPPORTED, World, bytes, element, query, string,
-        write_certificate,
+        AUTHENTICATE, BAD_CREDENTIALS, BATCH, Client, DENIED, EXECUTE, INVALID, OPTIONS,
+        OVERLOADED, PREPARE, PROTOCOL, QUERY, READY, REGISTER, RESULT, STARTUP, SUPPORTED, World,
+        bytes, element, query, startup, string, write_certificate,
     },
 };
+
+/// The Rust driver `scylla` requests 4.0.0.
+#[test]
+fn a_client_may_request_any_version_of_cql_from_3_on() {
+    let world = World::new("cql-versions");
+    let gateway = world.serve(&[]);
+    for version in 3..=5 {
+        for cql in ["3.0.0", "3.4.7", "3.99.0", "4.0.0", "10.0.0"] {
+            let response = gateway.connect(version).ask(STARTUP, &startup(&[("CQL_VERSION", cql)]));
+            assert_eq!(response.opcode, AUTHENTICATE, "{cql}: {response:?}");
+        }
+    }
+}
 
 #[test]
 fn a_client_logs_in_in_every_version_and_its_first_requests_are_answered() {
@@ -329,6 +337,8 @@ fn an_unavailable_store_is_no_denial_and_closes_no_session() {
 #[test]
 #[cfg(target_os = "linux")]
 fn no_password_stays_in_the_memory_of_the_gateway() {
+    use std::{fs::File, os::unix::fs::FileExt as _};
+
     let world = World::new("memory");
     let issued = world.anika();
     let mut gateway = world.serve(&[]);
