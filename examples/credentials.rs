@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, CreateOptions,
     Credential, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential, Lifetime,
-    ListRequest, ListUsersRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User,
+    ListRequest, ListUsersRequest, Policy, Resolution, ServiceName, Status, SystemClock, User,
     UserName,
     store::{DynAsyncStore, RedbStore},
 };
@@ -210,14 +210,10 @@ impl fmt::Display for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
-            Error::OutcomeUnknown { id: Some(id), .. } => Self::Store(format!(
-                "{}. Make another credential, and then delete {id} if `list` shows it",
-                explain(&error)
-            )),
             Error::Store(_) | Error::OutcomeUnknown { .. } | Error::Entropy(_) => {
                 Self::Store(explain(&error))
             }
-            Error::UserHasCredentials => Self::Refused(
+            Error::UserHasCredentials { .. } => Self::Refused(
                 "the user has credentials: delete them first, or use --with-credentials".to_owned(),
             ),
             _ => Self::Refused(explain(&error)),
@@ -257,14 +253,14 @@ async fn run(options: Options) -> Result<(), Failure> {
         Command::User(command) => tool.user(command).await,
         Command::Create { user, at, days, password } => {
             let iam = tool.manager(Some(&at.service), &password)?;
-            let issued = match days {
+            let created = match days {
                 Some(age) => {
                     iam.create_with_options(&user, &at.service, &CreateOptions::new().lifetime(age))
-                        .await?
+                        .await
                 }
-                None => iam.create(&user, &at.service).await?,
+                None => iam.create(&user, &at.service).await,
             };
-            tool.hand_over("created", &issued)
+            tool.hand_over("created", &resolved(&iam, created).await?)
         }
         Command::List { user, service } => {
             let request = user.map_or_else(ListRequest::all_users, ListRequest::of);
@@ -371,20 +367,9 @@ impl Tool {
                 )
             }
             UserCommand::List => {
-                let (mut users, mut marker) = (Vec::new(), None);
-                loop {
-                    let page = iam
-                        .list_users_page(
-                            &ListUsersRequest::new()
-                                .marker(marker.clone())
-                                .max_items(MaxItems::default()),
-                        )
-                        .await?;
-                    users.extend(page.items);
-                    marker = page.next;
-                    if marker.is_none() {
-                        break;
-                    }
+                let (mut users, mut pager) = (Vec::new(), iam.users(ListUsersRequest::new()));
+                while let Some(page) = pager.next_page().await? {
+                    users.extend(page);
                 }
                 let now = SystemClock.now();
                 let row = |user: &User| {
@@ -407,14 +392,9 @@ impl Tool {
         if let Some(service) = service {
             request = request.service(service);
         }
-        let mut credentials = Vec::new();
-        loop {
-            let page = iam.list_page(&request).await?;
-            credentials.extend(page.items);
-            match page.next {
-                Some(marker) => request = request.marker(marker),
-                None => break,
-            }
+        let (mut credentials, mut pager) = (Vec::new(), iam.credentials(request));
+        while let Some(page) = pager.next_page().await? {
+            credentials.extend(page);
         }
         let now = SystemClock.now();
         let heads = ["USER", "NAME", "SERVICE", "STATUS", "CREATED", "EXPIRES", "ID"];
@@ -442,8 +422,8 @@ impl Tool {
             let name = found.service_user_name();
             confirm(sure, &format!("Reset {name}? Its present password stops working at once."))?;
         }
-        let issued = iam.reset(user, id).await?;
-        self.hand_over("reset", &issued)
+        let issued = iam.reset(user, id).await;
+        self.hand_over("reset", &resolved(&iam, issued).await?)
     }
 
     async fn delete(&self, One { user, id }: &One, sure: &Sure) -> Result<(), Failure> {
@@ -520,6 +500,28 @@ impl Tool {
         out.flush()?;
         Ok(())
     }
+}
+
+/// Resolves an unknown outcome of a create or a reset at once, while its error is at hand.
+async fn resolved(
+    iam: &AsyncCredentialManager<DynAsyncStore>,
+    result: Result<IssuedCredential, Error>,
+) -> Result<IssuedCredential, Failure> {
+    let Err(Error::OutcomeUnknown { credential: Some(unknown), source, .. }) = result else {
+        return Ok(result?);
+    };
+    let id = unknown.id();
+    let outcome = match iam.resolve(&unknown).await {
+        Ok(Resolution::Absent) => "nothing was created".to_owned(),
+        Ok(Resolution::Exists(_)) => format!("{id} was not reset, and its password is valid"),
+        Ok(Resolution::Deleted(_)) => format!("the password of {id} was lost: it was deleted"),
+        Err(error) => format!(
+            "whether {id} has a password that nobody knows is unknown ({}): delete it if `list` \
+             shows it",
+            explain(&error)
+        ),
+    };
+    Err(Failure::Store(format!("{}; {outcome}", explain(&source))))
 }
 
 /// A credential and its password as one object.

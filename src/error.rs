@@ -1,5 +1,6 @@
 use std::fmt;
 
+use self::unknown_credential::UnknownCredential;
 use crate::{
     constraint::InvalidParameter,
     credential::{InvalidStatus, Status},
@@ -9,7 +10,7 @@ use crate::{
         account_id::InvalidAccountId,
         credential_id::{CredentialId, InvalidCredentialId},
         service_name::{InvalidServiceName, ServiceName},
-        service_user_name::InvalidServiceUserName,
+        service_user_name::{InvalidServiceUserName, ServiceUserName},
         user_name::{InvalidUserName, UserName},
     },
     paging::{InvalidMarker, InvalidMaxItems},
@@ -18,6 +19,8 @@ use crate::{
     user::InvalidUserId,
 };
 
+pub(crate) mod unknown_credential;
+
 /// An operation failed.
 ///
 /// - Most variants: the input is invalid, or conflicts with the state. Nothing was changed; the
@@ -25,10 +28,14 @@ use crate::{
 /// - [`Contended`](Self::Contended): nothing was changed; retry.
 /// - [`Entropy`](Self::Entropy), [`Store`](Self::Store): a dependency failed; nothing was changed.
 /// - [`OutcomeUnknown`](Self::OutcomeUnknown): the store failed during a change, which was applied
-///   or was not. Check before retrying.
+///   or was not. [`resolve`](crate::CredentialManager::resolve) finds out.
 ///
-/// Messages that begin with a capital letter are those of the API (*recorded* or *reported*). No
-/// message contains a secret, or anything that the store or the generator reported: that is the
+/// [`kind`](Self::kind) has fewer cases, for callers that branch; [`code`](Self::code) is the AWS
+/// error code. `Display` is for people: it names the user, the service and the credential.
+/// Messages that begin with a capital letter are those of the AWS API (*recorded* or *reported*);
+/// where that names too little, `Display` has our own words, and
+/// `query::ErrorResponse` the message of the API. No message contains a secret,
+/// or anything that the store or the generator reported: that is the
 /// [`source`](std::error::Error::source), for logs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -62,7 +69,7 @@ pub enum Error {
     },
 
     /// The marker belongs to another query, or is not a marker.
-    #[error("Invalid Marker.")]
+    #[error("the marker belongs to another listing, or is not a marker")]
     MarkerMismatch,
 
     /// The account has no such credential.
@@ -71,6 +78,16 @@ pub enum Error {
     NoSuchCredential {
         /// The id in the request.
         id: CredentialId,
+    },
+
+    /// The account has no credential of that service user name at the service.
+    #[error("no credential at {service} has the service user name {name}")]
+    #[non_exhaustive]
+    NoSuchServiceUser {
+        /// The service.
+        service: ServiceName,
+        /// The service user name.
+        name: ServiceUserName,
     },
 
     /// The credential belongs to another user.
@@ -92,17 +109,25 @@ pub enum Error {
     },
 
     /// The credential has expired. It can only be deleted.
-    #[error("service specific credential {id} has expired")]
+    #[error("the credential {id} of user {user} at {service} has expired and can only be deleted")]
     #[non_exhaustive]
     CredentialExpired {
+        /// The user.
+        user: UserName,
+        /// The service of the credential.
+        service: ServiceName,
         /// The id in the request.
         id: CredentialId,
     },
 
     /// The user has as many credentials at the service as the policy allows.
-    #[error("Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: {limit}")]
+    #[error("user {user} has as many credentials at {service} as the policy allows: {limit}")]
     #[non_exhaustive]
     LimitExceeded {
+        /// The user.
+        user: UserName,
+        /// The service.
+        service: ServiceName,
         /// The limit of the policy.
         limit: usize,
     },
@@ -116,12 +141,20 @@ pub enum Error {
     },
 
     /// The user still has credentials.
-    #[error("Cannot delete entity, must remove referenced objects first.")]
-    UserHasCredentials,
+    #[error("user {user} still has credentials")]
+    #[non_exhaustive]
+    UserHasCredentials {
+        /// The user.
+        user: UserName,
+    },
 
     /// The operation lost 64 attempts to other changes of the same user. Nothing was changed.
-    #[error("other changes to the user came first 64 times in a row")]
-    Contended,
+    #[error("other changes of user {user} came first 64 times in a row")]
+    #[non_exhaustive]
+    Contended {
+        /// The user.
+        user: UserName,
+    },
 
     /// The generator of random bytes failed, or [repeats itself](crate::RepeatedEntropy). Nothing
     /// was changed.
@@ -135,16 +168,15 @@ pub enum Error {
 
     /// The store failed during a change, which was applied or was not.
     ///
-    /// After a create or a reset, create another credential and then delete the one that is named
-    /// here, if it exists: its secret is lost. (At the limit, delete first.) The order matters,
-    /// because an unknown change may still be applied until a later change of the same user has
-    /// returned, which fences it. Repeat any other operation as it was; that the user then exists,
-    /// or no longer exists, may be its own first success.
+    /// If it is a change of a credential, [`resolve`](crate::CredentialManager::resolve) tells
+    /// whether the credential exists, and deletes it if its secret was lost. Repeat a change of a
+    /// user as it was; that the user then exists, or no longer exists, may be its own first
+    /// success.
     #[error("the store failed, and the outcome is unknown")]
     #[non_exhaustive]
     OutcomeUnknown {
         /// The credential that the operation creates or changes, if it is one.
-        id: Option<CredentialId>,
+        credential: Option<UnknownCredential>,
         /// The error of the store.
         source: StoreError,
     },
@@ -163,17 +195,86 @@ impl Error {
             | Self::CredentialExpired { .. } => ErrorCode::InvalidInput,
             Self::NoSuchUser { .. }
             | Self::NoSuchCredential { .. }
+            | Self::NoSuchServiceUser { .. }
             | Self::CredentialOfAnotherUser { .. } => ErrorCode::NoSuchEntity,
             Self::ServiceNotSupported { .. } => ErrorCode::NotSupportedService,
             Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
             Self::UserExists { .. } => ErrorCode::EntityAlreadyExists,
-            Self::UserHasCredentials => ErrorCode::DeleteConflict,
-            Self::Contended => ErrorCode::ConcurrentModification,
+            Self::UserHasCredentials { .. } => ErrorCode::DeleteConflict,
+            Self::Contended { .. } => ErrorCode::ConcurrentModification,
             Self::Entropy(_) | Self::Store(_) | Self::OutcomeUnknown { .. } => {
                 ErrorCode::ServiceFailure
             }
         }
     }
+
+    /// The kind of the error.
+    #[must_use]
+    pub const fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidParameter(_)
+            | Self::AllUsersWithUserName
+            | Self::UserNameMissing
+            | Self::MarkerMismatch
+            | Self::StatusNotSettable { .. } => ErrorKind::InvalidInput,
+            Self::NoSuchUser { .. }
+            | Self::ServiceNotSupported { .. }
+            | Self::NoSuchCredential { .. }
+            | Self::NoSuchServiceUser { .. }
+            | Self::CredentialOfAnotherUser { .. } => ErrorKind::NotFound,
+            Self::CredentialExpired { .. }
+            | Self::UserExists { .. }
+            | Self::UserHasCredentials { .. } => ErrorKind::Conflict,
+            Self::LimitExceeded { .. } => ErrorKind::Limit,
+            Self::Contended { .. } => ErrorKind::Contended,
+            Self::Entropy(_) | Self::Store(_) => ErrorKind::Unavailable,
+            Self::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
+        }
+    }
+
+    /// Whether nothing was changed and the same call may succeed later, without a change of its
+    /// input or of the state: the operation was [contended](ErrorKind::Contended), or a dependency
+    /// is [unavailable](ErrorKind::Unavailable). An
+    /// [unknown outcome](ErrorKind::OutcomeUnknown) is resolved first.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Contended | ErrorKind::Unavailable)
+    }
+}
+
+/// The kind of an [`Error`]: what a caller can do about it.
+///
+/// ```
+/// use service_specific_credentials::{CredentialManager, ErrorKind, MemoryStore};
+///
+/// let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+/// let error = iam.list(&"anika".parse()?).unwrap_err();
+/// let status = match error.kind() {
+///     ErrorKind::InvalidInput => 400,
+///     ErrorKind::NotFound => 404,
+///     ErrorKind::Conflict | ErrorKind::Limit | ErrorKind::Contended => 409,
+///     _ => 503,
+/// };
+/// assert_eq!((status, error.is_retryable()), (404, false));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The input is invalid, whatever the state.
+    InvalidInput,
+    /// The user, the credential or the service does not exist.
+    NotFound,
+    /// The input conflicts with the state: a user of that name exists, for example.
+    Conflict,
+    /// The user has as many credentials as the policy allows.
+    Limit,
+    /// The operation lost its attempts to other changes. Nothing was changed; retry.
+    Contended,
+    /// The store or the generator of random bytes failed. Nothing was changed; retry later.
+    Unavailable,
+    /// The store failed during a change, which was applied or was not.
+    OutcomeUnknown,
 }
 
 impl From<UnsupportedService> for Error {
@@ -269,5 +370,185 @@ impl ErrorCode {
 impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lifetime::Lifetime;
+
+    /// The number of variants.
+    const VARIANTS: usize = 18;
+
+    /// The position of a variant. Adding a variant breaks this match: add a row to the table too.
+    fn position(error: &Error) -> usize {
+        match error {
+            Error::InvalidParameter(_) => 0,
+            Error::AllUsersWithUserName => 1,
+            Error::UserNameMissing => 2,
+            Error::NoSuchUser { .. } => 3,
+            Error::ServiceNotSupported { .. } => 4,
+            Error::MarkerMismatch => 5,
+            Error::NoSuchCredential { .. } => 6,
+            Error::CredentialOfAnotherUser { .. } => 7,
+            Error::StatusNotSettable { .. } => 8,
+            Error::CredentialExpired { .. } => 9,
+            Error::LimitExceeded { .. } => 10,
+            Error::UserExists { .. } => 11,
+            Error::UserHasCredentials { .. } => 12,
+            Error::Contended { .. } => 13,
+            Error::Entropy(_) => 14,
+            Error::Store(_) => 15,
+            Error::OutcomeUnknown { .. } => 16,
+            Error::NoSuchServiceUser { .. } => 17,
+        }
+    }
+
+    #[test]
+    fn every_variant_has_a_kind_a_code_and_a_message_for_people() {
+        let user = || "anika".parse::<UserName>().unwrap();
+        let service = || "git.example.com".parse::<ServiceName>().unwrap();
+        let id = || "ACCA12345ABCDEXAMPLE".parse::<CredentialId>().unwrap();
+        let source = || StoreError::new("10.0.0.7 is down");
+        let table = [
+            (
+                Lifetime::days(0).unwrap_err().into(),
+                ErrorKind::InvalidInput,
+                "ValidationError",
+                false,
+                "credential age in days must have value greater than or equal to 1",
+            ),
+            (
+                Error::AllUsersWithUserName,
+                ErrorKind::InvalidInput,
+                "InvalidInput",
+                false,
+                "Cannot list credentials for all users if a username is given",
+            ),
+            (
+                Error::UserNameMissing,
+                ErrorKind::InvalidInput,
+                "ValidationError",
+                false,
+                "Must specify userName when calling with non-User credentials",
+            ),
+            (
+                Error::NoSuchUser { user: user() },
+                ErrorKind::NotFound,
+                "NoSuchEntity",
+                false,
+                "The user with name anika cannot be found.",
+            ),
+            (
+                Error::ServiceNotSupported { service: service() },
+                ErrorKind::NotFound,
+                "NotSupportedService",
+                false,
+                "No such service git.example.com is supported for Service Specific Credentials",
+            ),
+            (
+                Error::MarkerMismatch,
+                ErrorKind::InvalidInput,
+                "ValidationError",
+                false,
+                "the marker belongs to another listing, or is not a marker",
+            ),
+            (
+                Error::NoSuchCredential { id: id() },
+                ErrorKind::NotFound,
+                "NoSuchEntity",
+                false,
+                "No such credential ACCA12345ABCDEXAMPLE exists",
+            ),
+            (
+                Error::CredentialOfAnotherUser { user: user(), id: id() },
+                ErrorKind::NotFound,
+                "NoSuchEntity",
+                false,
+                "User anika does not have a service specific credential with id \
+                 ACCA12345ABCDEXAMPLE",
+            ),
+            (
+                Error::StatusNotSettable { status: Status::Expired },
+                ErrorKind::InvalidInput,
+                "InvalidInput",
+                false,
+                "Operation does not support status Expired",
+            ),
+            (
+                Error::CredentialExpired { user: user(), service: service(), id: id() },
+                ErrorKind::Conflict,
+                "InvalidInput",
+                false,
+                "the credential ACCA12345ABCDEXAMPLE of user anika at git.example.com has expired \
+                 and can only be deleted",
+            ),
+            (
+                Error::LimitExceeded { user: user(), service: service(), limit: 2 },
+                ErrorKind::Limit,
+                "LimitExceeded",
+                false,
+                "user anika has as many credentials at git.example.com as the policy allows: 2",
+            ),
+            (
+                Error::UserExists { user: user() },
+                ErrorKind::Conflict,
+                "EntityAlreadyExists",
+                false,
+                "User with name anika already exists.",
+            ),
+            (
+                Error::UserHasCredentials { user: user() },
+                ErrorKind::Conflict,
+                "DeleteConflict",
+                false,
+                "user anika still has credentials",
+            ),
+            (
+                Error::Contended { user: user() },
+                ErrorKind::Contended,
+                "ConcurrentModification",
+                true,
+                "other changes of user anika came first 64 times in a row",
+            ),
+            (
+                EntropyError::new("the device is gone").into(),
+                ErrorKind::Unavailable,
+                "ServiceFailure",
+                true,
+                "the entropy source failed",
+            ),
+            (source().into(), ErrorKind::Unavailable, "ServiceFailure", true, "the store failed"),
+            (
+                Error::OutcomeUnknown { credential: None, source: source() },
+                ErrorKind::OutcomeUnknown,
+                "ServiceFailure",
+                false,
+                "the store failed, and the outcome is unknown",
+            ),
+            (
+                Error::NoSuchServiceUser {
+                    service: service(),
+                    name: "anika+1-at-123456789012".parse().unwrap(),
+                },
+                ErrorKind::NotFound,
+                "NoSuchEntity",
+                false,
+                "no credential at git.example.com has the service user name \
+                 anika+1-at-123456789012",
+            ),
+        ];
+        for (position_in_table, (error, kind, code, is_retryable, message)) in
+            table.iter().enumerate()
+        {
+            assert_eq!(position(error), position_in_table, "each variant once: {error:?}");
+            assert_eq!(error.kind(), *kind, "{error:?}");
+            assert_eq!(error.code().as_str(), *code, "{error:?}");
+            assert_eq!(error.is_retryable(), *is_retryable, "{error:?}");
+            assert_eq!(error.to_string(), *message);
+            assert!(!error.to_string().contains("10.0.0.7"), "what the store reports is for logs");
+        }
+        assert_eq!(table.len(), VARIANTS);
     }
 }

@@ -30,7 +30,7 @@ pub use clock::{Clock, SystemClock};
 pub use constraint::{Constraint, InvalidParameter};
 pub use credential::{Credential, CredentialKind, InvalidStatus, IssuedCredential, Status};
 pub use entropy::{Entropy, EntropyError, RepeatedEntropy, RngEntropy, SystemEntropy};
-pub use error::{Error, ErrorCode};
+pub use error::{Error, ErrorCode, ErrorKind, unknown_credential::UnknownCredential};
 pub use lifetime::{InvalidLifetime, Lifetime};
 pub use manager::{
     CredentialManager,
@@ -43,6 +43,8 @@ pub use manager::{
     builder::CredentialManagerBuilder,
     create_options::CreateOptions,
     list_request::{ListRequest, ListUsersRequest},
+    pager::{Items, Listable, Pager},
+    resolve::Resolution,
 };
 pub use names::{
     account_id::{AccountId, InvalidAccountId},
@@ -59,3 +61,7 @@ pub use policy::{
 pub use secret::{Alphabet, Secret};
 pub use store::MemoryStore;
 pub use user::{InvalidUserId, User, UserId};
+
+/// The crate `time`, whose types the API uses.
+#[doc(no_inline)]
+pub use ::time;

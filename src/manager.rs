@@ -2,7 +2,7 @@
 //!
 //! [`CredentialManager`] is the sync front. Its steps are written once, for async stores, in
 //! `manager/async_manager.rs`; `manager/retry.rs` has the loop that every change goes through, and
-//! `manager/operation/` what each operation decides. Tests: `tests/rules/`, `tests/concurrency/`.
+//! `manager/operation/` what each operation decides. Tests: `tests/rules/`, `tests/model/`.
 
 use self::{
     async_manager::AsyncCredentialManager,
@@ -11,13 +11,15 @@ use self::{
     builder::CredentialManagerBuilder,
     create_options::CreateOptions,
     list_request::{ListRequest, ListUsersRequest},
+    pager::Items,
+    resolve::Resolution,
 };
 use crate::{
     credential::{Credential, IssuedCredential, Status},
-    error::Error,
+    error::{Error, unknown_credential::UnknownCredential},
     names::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
-        user_name::UserName,
+        service_user_name::ServiceUserName, user_name::UserName,
     },
     paging::Page,
     policy::Policy,
@@ -38,6 +40,8 @@ mod listing;
 mod marker;
 mod operation;
 mod ownership;
+pub(crate) mod pager;
+pub(crate) mod resolve;
 mod retry;
 mod shared;
 pub(crate) mod trace;
@@ -68,7 +72,7 @@ pub(crate) mod trace;
 /// let password = issued.secret().expose(); // the only time it is available
 ///
 /// let options = CreateOptions::new().lifetime(Lifetime::days(90)?);
-/// iam.create_with_options(&anika, &codecommit, &options)?;
+/// let _second = iam.create_with_options(&anika, &codecommit, &options)?;
 /// assert_eq!(iam.create(&anika, &codecommit).unwrap_err().code(), ErrorCode::LimitExceeded);
 ///
 /// let identity = iam.authenticate(&codecommit, "anika+1-at-123456789012", password)?;
@@ -218,6 +222,126 @@ impl<S: Store> CredentialManager<S> {
         poll_ready(self.0.delete(user, id))
     }
 
+    /// Makes the credential of this id inactive, whichever user of the account has it: for an id
+    /// that has leaked. Returns the credential, whose
+    /// [`user_name`](Credential::user_name) is the user to inform. Disabling an inactive
+    /// credential succeeds.
+    ///
+    /// ```
+    /// use service_specific_credentials::{CredentialManager, MemoryStore};
+    ///
+    /// let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+    /// let (anika, git) = ("anika".parse()?, "codecommit.amazonaws.com".parse()?);
+    /// iam.register_user(&anika)?;
+    /// let issued = iam.create(&anika, &git)?;
+    ///
+    /// let found_in_a_log = issued.id().as_str(); // ACCA…
+    /// let disabled = iam.disable(&found_in_a_log.parse()?)?;
+    /// assert_eq!(disabled.user_name(), &anika);
+    ///
+    /// // The same by service user name.
+    /// let leaked = issued.service_user_name();
+    /// iam.disable(iam.credential_by_name(&git, leaked)?.id())?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// In this order:
+    /// - [`NoSuchCredential`](Error::NoSuchCredential)
+    /// - [`CredentialExpired`](Error::CredentialExpired)
+    /// - those of every operation, see [`Error`]
+    pub fn disable(&self, id: &CredentialId) -> Result<Credential, Error> {
+        poll_ready(self.0.disable(id))
+    }
+
+    /// Makes all active credentials of a user inactive, atomically. Returns those that were active.
+    ///
+    /// # Errors
+    ///
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - those of every operation, see [`Error`]
+    pub fn disable_all(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
+        poll_ready(self.0.disable_all(user))
+    }
+
+    /// Resolves an [unknown outcome](Error::OutcomeUnknown) of a change of a credential: tells
+    /// whether the credential exists, and deletes it if its secret was lost.
+    ///
+    /// The call first fences the unknown change: it makes a change of the same user, after which
+    /// the unknown one has been applied or never will be. A secret was lost if a create or a reset
+    /// was applied whose result did not reach the caller. Afterwards repeat the operation, if its
+    /// result is still wanted.
+    ///
+    /// ```
+    /// use service_specific_credentials::{
+    ///     CredentialManager, CredentialId, Error, IssuedCredential, Resolution, ServiceName,
+    ///     UserName, store::Store,
+    /// };
+    ///
+    /// fn create<S: Store>(
+    ///     iam: &CredentialManager<S>,
+    ///     user: &UserName,
+    ///     service: &ServiceName,
+    /// ) -> Result<IssuedCredential, Error> {
+    ///     match iam.create(user, service) {
+    ///         Err(Error::OutcomeUnknown { credential: Some(unknown), .. }) => {
+    ///             let resolution = iam.resolve(&unknown)?;
+    ///             assert!(!matches!(resolution, Resolution::Exists(_)));
+    ///             iam.create(user, service)
+    ///         }
+    ///         result => result,
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`NoSuchCredential`](Error::NoSuchCredential) if the unknown change was made in another
+    ///   account
+    /// - those of every operation, see [`Error`]. If the outcome of this call is itself unknown,
+    ///   the error contains what to resolve, as before: repeat the call
+    pub fn resolve(&self, unknown: &UnknownCredential) -> Result<Resolution, Error> {
+        poll_ready(self.0.resolve(unknown))
+    }
+
+    /// Fences the changes of a user whose outcome is unknown and whose error is lost, for example
+    /// because the process ended: once this has returned, they have been applied or never will be.
+    /// Returns the user's credentials after that.
+    ///
+    /// # Errors
+    ///
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - those of every operation, see [`Error`]
+    pub fn fence(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
+        poll_ready(self.0.fence(user))
+    }
+
+    /// A credential by id, whichever user of the account has it.
+    ///
+    /// # Errors
+    ///
+    /// - [`NoSuchCredential`](Error::NoSuchCredential)
+    /// - those of every operation, see [`Error`]
+    pub fn credential(&self, id: &CredentialId) -> Result<Credential, Error> {
+        poll_ready(self.0.credential(id))
+    }
+
+    /// A credential by its service and its service user name or alias, whichever user of the
+    /// account has it. The policy need not support the service.
+    ///
+    /// # Errors
+    ///
+    /// - [`NoSuchServiceUser`](Error::NoSuchServiceUser)
+    /// - those of every operation, see [`Error`]
+    pub fn credential_by_name(
+        &self,
+        service: &ServiceName,
+        name: &ServiceUserName,
+    ) -> Result<Credential, Error> {
+        poll_ready(self.0.credential_by_name(service, name))
+    }
+
     /// The credentials of a user, in the order of creation, then of id. Empty if there are none.
     ///
     /// # Errors
@@ -250,20 +374,7 @@ impl<S: Store> CredentialManager<S> {
     /// created or deleted meanwhile. In a listing of all users, the credentials of a user who is
     /// renamed meanwhile may be missed or repeated.
     ///
-    /// ```
-    /// # use service_specific_credentials::{CredentialManager, MemoryStore, ListRequest};
-    /// # let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
-    /// let mut request = ListRequest::all_users();
-    /// loop {
-    ///     let page = iam.list_page(&request)?;
-    ///     for credential in page.items {
-    ///         println!("{credential:?}");
-    ///     }
-    ///     let Some(marker) = page.next else { break };
-    ///     request = request.marker(marker);
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// [`credentials`](Self::credentials) iterates over all pages.
     ///
     /// # Errors
     ///
@@ -274,6 +385,27 @@ impl<S: Store> CredentialManager<S> {
     /// - those of every operation, see [`Error`]
     pub fn list_page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
         poll_ready(self.0.list_page(request))
+    }
+
+    /// Iterates over credentials, of one user or of all, from the page of `request` to the last.
+    ///
+    /// ```
+    /// # use service_specific_credentials::{CredentialManager, MemoryStore};
+    /// use service_specific_credentials::ListRequest;
+    ///
+    /// # let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+    /// for credential in iam.credentials(ListRequest::all_users()) {
+    ///     let credential = credential?;
+    ///     println!("{} of {}", credential.id(), credential.user_name());
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list_page`](Self::list_page), as an item, after which the iterator ends.
+    pub fn credentials(&self, request: ListRequest) -> Items<S, ListRequest> {
+        Items::new(self, request)
     }
 
     /// Authenticates a service user name and a password. Both are untrusted input. Allocates
@@ -385,6 +517,16 @@ impl<S: Store> CredentialManager<S> {
     /// - those of every operation, see [`Error`]
     pub fn list_users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {
         poll_ready(self.0.list_users_page(request))
+    }
+
+    /// Iterates over the users of the account, from the page of `request` to the last.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list_users_page`](Self::list_users_page), as an item, after which the iterator
+    /// ends.
+    pub fn users(&self, request: ListUsersRequest) -> Items<S, ListUsersRequest> {
+        Items::new(self, request)
     }
 
     /// Renames a user, or changes the spelling of the name. Credentials keep their service user

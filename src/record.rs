@@ -180,6 +180,12 @@ impl UserRecord {
         }
     }
 
+    /// All of the record's credentials without their digests.
+    pub(crate) fn describe_all(&self, now: Timestamp) -> Vec<Credential> {
+        let held = self.credentials.iter();
+        held.map(|held| self.describe(held, held.status(|| now))).collect()
+    }
+
     /// The position of the credential of this service and service user name.
     pub(crate) fn position_of(&self, service: &ServiceName, name: &str) -> Option<usize> {
         self.credentials.iter().position(|credential| credential.is_named(service, name))
@@ -215,9 +221,17 @@ impl UserRecord {
         Self { name, ..self.with_credentials(self.credentials.clone()) }
     }
 
+    /// The next revision without a change: a fence.
+    pub(crate) fn touch(&self) -> Self {
+        self.with_credentials(self.credentials.clone())
+    }
+
     /// A user with credentials cannot be removed.
     pub(crate) fn check_removable(&self) -> Result<(), Error> {
-        if self.credentials.is_empty() { Ok(()) } else { Err(Error::UserHasCredentials) }
+        if self.credentials.is_empty() {
+            return Ok(());
+        }
+        Err(Error::UserHasCredentials { user: self.name.clone() })
     }
 
     /// Deletes a credential, expired or not.

@@ -10,7 +10,7 @@ pub use self::postgres::{Isolation, PostgresError, PostgresOptions, PostgresStor
 pub use self::redb::{AsyncRedbStore, OpenError, RedbError, RedbHealth, RedbOptions, RedbStore};
 pub use self::{
     change::{Change, CommitOutcome},
-    copy_users::{CopyError, copy_users},
+    copy_users::{CopyError, CopyProgress, CopyUsers, copy_users},
     dyn_async_store::DynAsyncStore,
     memory::MemoryStore,
     scan_range::ScanRange,
@@ -69,6 +69,21 @@ pub(crate) mod verified;
 ///   later change is a fence: after it the unknown change has been applied or never will be.
 ///
 /// There are no default methods: each of the three needs the implementor's attention.
+///
+/// An [`AsyncStore`] is not a `Store`:
+///
+/// ```compile_fail,E0277
+/// use service_specific_credentials::{CredentialManager, MemoryStore, store::SyncAdapter};
+///
+/// let store = SyncAdapter::new(MemoryStore::new());
+/// let iam = CredentialManager::new("123456789012".parse().unwrap(), store);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a `Store`",
+    label = "not a `Store`",
+    note = "an `AsyncStore` belongs in an `AsyncCredentialManager` or an `AsyncAuthenticator`",
+    note = "a store that is chosen at run time is a `Box<dyn Store>` or an `Arc<dyn Store>`"
+)]
 pub trait Store: fmt::Debug + Send + Sync {
     /// Finds the record that holds `key`.
     ///
@@ -123,6 +138,21 @@ forward!(&S, Box<S>, Arc<S>);
 ///   outcome is unknown, as after an error. No other change is affected.
 ///
 /// The trait depends on no runtime.
+///
+/// A [`Store`] is not an `AsyncStore`; a [`SyncAdapter`] is:
+///
+/// ```compile_fail,E0277
+/// use service_specific_credentials::{AsyncCredentialManager, MemoryStore};
+///
+/// let iam = AsyncCredentialManager::new("123456789012".parse().unwrap(), MemoryStore::new());
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an `AsyncStore`",
+    label = "not an `AsyncStore`",
+    note = "`SyncAdapter::new(store)` makes a `Store` in memory an `AsyncStore`, and \
+            `RedbStore::into_async` a `RedbStore`",
+    note = "a store that is chosen at run time is a `DynAsyncStore`: `DynAsyncStore::new(store)`"
+)]
 pub trait AsyncStore: fmt::Debug + Send + Sync {
     /// See [`Store::find`].
     ///

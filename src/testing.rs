@@ -1,4 +1,5 @@
-//! For tests: a conformance suite for stores, a fixed clock, and seeded entropy.
+//! For tests: a conformance suite for stores, a store that fails on demand, a fixed clock, and
+//! seeded entropy.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,8 +11,10 @@ use crate::{
     entropy::{Entropy, EntropyError, RngEntropy},
 };
 
+pub use failing_store::{FailingStore, Fault, InjectedFault, When};
 pub use suite::{Obligation, Suite, Violation};
 
+mod failing_store;
 mod suite;
 
 /// A clock that returns the time it is set to.

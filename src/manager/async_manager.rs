@@ -12,21 +12,25 @@ use super::{
     operation::{
         create::Create,
         delete::Delete,
+        disable::{Disable, DisableAll},
+        fence::Fence,
         register::{IfExists, Register},
         remove::Remove,
         rename::Rename,
         reset::Reset,
         set_status::SetStatus,
     },
+    pager::Pager,
+    resolve::Resolution,
     shared::Shared,
     trace::{self, Subject},
 };
 use crate::{
     credential::{Credential, IssuedCredential, Status},
-    error::Error,
+    error::{Error, unknown_credential::UnknownCredential},
     names::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
-        user_name::UserName,
+        service_user_name::ServiceUserName, user_name::UserName,
     },
     paging::Page,
     policy::Policy,
@@ -43,11 +47,10 @@ use crate::{
 /// # Dropping a future
 ///
 /// A future may be dropped at any point. Before its commit nothing has changed. If it is dropped
-/// during the commit, the outcome is unknown, as after [`Error::OutcomeUnknown`]: a credential that
-/// was being created may exist, with a secret that is lost. The change may be applied a little
-/// later, until a later change of the same user has returned. Make such a change (for example,
-/// create another credential), [list](Self::list) the user's credentials, and delete the one whose
-/// secret is lost. Repeat a reset. Repeat other operations as they were.
+/// during the commit, the outcome is unknown, and so is the error that would name it: a credential
+/// that was being created may exist, with a secret that is lost. [`fence`](Self::fence) returns the
+/// user's credentials once that is settled. A server whose clients disconnect runs changes in
+/// tasks of their own, which are not dropped.
 ///
 /// ```
 /// use service_specific_credentials::{AsyncCredentialManager, MemoryStore, store::SyncAdapter};
@@ -155,7 +158,9 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         };
         let id = match &result {
             Ok(issued) => Some(issued.id()),
-            Err(Error::OutcomeUnknown { id, .. }) => id.as_ref(),
+            Err(Error::OutcomeUnknown { credential, .. }) => {
+                credential.as_ref().map(UnknownCredential::id)
+            }
             Err(_) => None,
         };
         let subject = Subject { service: Some(service), id, ..Subject::user(user) };
@@ -210,13 +215,123 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         result.map(drop)
     }
 
+    /// Makes the credential of this id inactive, whichever user of the account has it: for an id
+    /// that has leaked.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::disable`](crate::CredentialManager::disable).
+    pub async fn disable(&self, id: &CredentialId) -> Result<Credential, Error> {
+        let result = self.run(&mut Disable { id, now: self.shared.now() }).await;
+        self.trace("disable", Subject::found(id, &result), &result);
+        result
+    }
+
+    /// Makes all active credentials of a user inactive, atomically. Returns those that were active.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::disable_all`](crate::CredentialManager::disable_all).
+    pub async fn disable_all(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
+        let result = self.run(&mut DisableAll { user, now: self.shared.now() }).await;
+        self.trace("disable_all", Subject::user(user), &result);
+        result
+    }
+
+    /// Resolves an [unknown outcome](Error::OutcomeUnknown) of a change of a credential: tells
+    /// whether the credential exists, and deletes it if its secret was lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::resolve`](crate::CredentialManager::resolve).
+    pub async fn resolve(&self, unknown: &UnknownCredential) -> Result<Resolution, Error> {
+        let result = self.settle(unknown).await;
+        let service = match &result {
+            Ok(Resolution::Exists(credential) | Resolution::Deleted(credential)) => {
+                Some(credential.service())
+            }
+            Ok(Resolution::Absent) | Err(_) => None,
+        };
+        let subject = Subject::credential(unknown.user_name(), unknown.id(), service);
+        self.trace("resolve", subject, &result);
+        result
+    }
+
+    /// Fences the changes of a user whose outcome is unknown and whose error is lost, for example
+    /// because a future was dropped: once this has returned, they have been applied or never will
+    /// be. Returns the user's credentials after that.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::fence`](crate::CredentialManager::fence).
+    pub async fn fence(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
+        let result = self.run(&mut Fence { user, now: self.shared.now() }).await;
+        self.trace("fence", Subject::user(user), &result);
+        result
+    }
+
+    /// A credential by id, whichever user of the account has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::credential`](crate::CredentialManager::credential).
+    pub async fn credential(&self, id: &CredentialId) -> Result<Credential, Error> {
+        let result = self.find_credential(id).await;
+        self.trace("credential", Subject::found(id, &result), &result);
+        result
+    }
+
+    async fn find_credential(&self, id: &CredentialId) -> Result<Credential, Error> {
+        let key = Key::Credential { account: self.account, id };
+        let missing = || Error::NoSuchCredential { id: id.clone() };
+        let record = self.shared.store.find(&key).await?.ok_or_else(missing)?;
+        let held = record.get(id)?;
+        Ok(record.describe(held, held.status(|| self.shared.now())))
+    }
+
+    /// A credential by its service and its service user name or alias, whichever user of the
+    /// account has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::credential_by_name`](crate::CredentialManager::credential_by_name).
+    pub async fn credential_by_name(
+        &self,
+        service: &ServiceName,
+        name: &ServiceUserName,
+    ) -> Result<Credential, Error> {
+        let result = self.find_named(service, name).await;
+        let subject = match &result {
+            Ok(credential) => Subject::found(credential.id(), &result),
+            Err(_) => Subject { service: Some(service), ..Subject::default() },
+        };
+        self.trace("credential_by_name", subject, &result);
+        result
+    }
+
+    async fn find_named(
+        &self,
+        service: &ServiceName,
+        name: &ServiceUserName,
+    ) -> Result<Credential, Error> {
+        let found = self.shared.store.find_named(self.account, service, name.as_str()).await?;
+        let found = found.as_ref().and_then(|(record, position)| {
+            let held = record.credentials().get(*position)?;
+            Some(record.describe(held, held.status(|| self.shared.now())))
+        });
+        found.ok_or_else(|| Error::NoSuchServiceUser {
+            service: service.clone(),
+            name: name.clone(),
+        })
+    }
+
     /// The credentials of a user, in the order of creation, then of id.
     ///
     /// # Errors
     ///
     /// As [`CredentialManager::list`](crate::CredentialManager::list).
     pub async fn list(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
-        let result = self.credentials(user, None).await;
+        let result = self.credentials_of(user, None).await;
         self.trace("list", Subject::user(user), &result);
         result
     }
@@ -231,7 +346,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         user: &UserName,
         service: &ServiceName,
     ) -> Result<Vec<Credential>, Error> {
-        let result = self.credentials(user, Some(service)).await;
+        let result = self.credentials_of(user, Some(service)).await;
         let subject = Subject { service: Some(service), ..Subject::user(user) };
         self.trace("list", subject, &result);
         result
@@ -251,6 +366,11 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         };
         self.trace("list_page", subject, &result);
         result
+    }
+
+    /// Pages through credentials, of one user or of all, from the page of `request` to the last.
+    pub fn credentials(&self, request: ListRequest) -> Pager<S, ListRequest> {
+        Pager::new(self.clone(), request)
     }
 
     async fn page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
@@ -273,7 +393,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         Ok(pager.finish())
     }
 
-    async fn credentials(
+    async fn credentials_of(
         &self,
         user: &UserName,
         service: Option<&ServiceName>,
@@ -386,6 +506,11 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         let result = self.users_page(request).await;
         self.trace("list_users_page", Subject::default(), &result);
         result
+    }
+
+    /// Pages through the users of the account, from the page of `request` to the last.
+    pub fn users(&self, request: ListUsersRequest) -> Pager<S, ListUsersRequest> {
+        Pager::new(self.clone(), request)
     }
 
     async fn users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {

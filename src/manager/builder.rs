@@ -48,22 +48,28 @@ impl<S> CredentialManagerBuilder<S> {
     }
 }
 
-impl<S: Store> CredentialManagerBuilder<S> {
+// The bounds are on the methods, so that the compiler names the adapter to use if `S` is a store of
+// the other kind.
+impl<S> CredentialManagerBuilder<S> {
     /// Builds the manager.
     #[must_use]
-    pub fn build(self) -> CredentialManager<S> {
+    pub fn build(self) -> CredentialManager<S>
+    where
+        S: Store,
+    {
         let Shared { store: Verified(store), policy, clock, entropy } = self.shared;
         let store = Verified(SyncAdapter::new(store));
         let shared = Shared { store, policy, clock, entropy };
         let (account, shared) = (self.account, Arc::new(shared));
         CredentialManager(AsyncCredentialManager { account, shared })
     }
-}
 
-impl<S: AsyncStore> CredentialManagerBuilder<S> {
     /// Builds the manager over an async store.
     #[must_use]
-    pub fn build_async(self) -> AsyncCredentialManager<S> {
+    pub fn build_async(self) -> AsyncCredentialManager<S>
+    where
+        S: AsyncStore,
+    {
         AsyncCredentialManager { account: self.account, shared: Arc::new(self.shared) }
     }
 }

@@ -5,13 +5,16 @@ use std::{future::Future, sync::Arc};
 use crate::{
     entropy::{EntropyError, RepeatedEntropy},
     error::Error,
-    names::{credential_id::CredentialId, user_name::UserName},
-    record::UserRecord,
+    names::{account_id::AccountId, credential_id::CredentialId, user_name::UserName},
+    record::{UserRecord, key::Key},
+    secret::digest::Digest,
     store::{AsyncStore, change::Change, verified::Verified},
 };
 
 pub(crate) mod create;
 pub(crate) mod delete;
+pub(crate) mod disable;
+pub(crate) mod fence;
 pub(crate) mod register;
 pub(crate) mod remove;
 pub(crate) mod rename;
@@ -23,11 +26,16 @@ pub(super) trait Operation: Send + Sync {
     /// The result of the operation once its change is applied.
     type Output: Send;
 
-    /// The name of the user.
-    fn user(&self) -> &UserName;
+    /// What the record is found by.
+    fn target(&self) -> Target<'_>;
 
     /// The credential that is created or changed, for [`Error::OutcomeUnknown`].
     fn credential(&self) -> Option<&CredentialId> {
+        None
+    }
+
+    /// The digest of the secret in `output`, which is lost if the outcome is unknown.
+    fn issued(_output: &Self::Output) -> Option<Digest> {
         None
     }
 
@@ -41,6 +49,23 @@ pub(super) trait Operation: Send + Sync {
         _store: &Verified<S>,
     ) -> impl Future<Output = Result<(), Error>> + Send {
         async { Ok(()) }
+    }
+}
+
+/// What an operation finds a record by.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    User(&'a UserName),
+    /// One of the credentials in the record.
+    Credential(&'a CredentialId),
+}
+
+impl<'a> Target<'a> {
+    pub(super) const fn key(self, account: AccountId) -> Key<'a> {
+        match self {
+            Self::User(name) => Key::User { account, name },
+            Self::Credential(id) => Key::Credential { account, id },
+        }
     }
 }
 

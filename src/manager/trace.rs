@@ -5,6 +5,7 @@
 use super::authentication::identity::Identity;
 use super::authentication::{Outcome, Scope};
 use crate::{
+    credential::Credential,
     error::Error,
     names::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
@@ -26,6 +27,17 @@ pub(super) struct Subject<'a> {
 impl<'a> Subject<'a> {
     pub(super) fn user(user: &'a UserName) -> Self {
         Self { user: Some(user), ..Self::default() }
+    }
+
+    /// A credential that is looked up by its id, whose user and service are known once it is found.
+    pub(super) fn found(id: &'a CredentialId, result: &'a Result<Credential, Error>) -> Self {
+        let found = result.as_ref().ok();
+        Self {
+            user: found.map(Credential::user_name),
+            service: found.map(Credential::service),
+            id: Some(id),
+            new_name: None,
+        }
     }
 
     /// A credential, whose service is known once it is found.

@@ -68,7 +68,7 @@ impl ErrorResponse {
         };
         let status = StatusCode::from_u16(code.http_status());
         let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Self::new(status, code.as_str(), error.to_string())
+        Self::new(status, code.as_str(), message(error))
     }
 
     /// The error of a request: it quotes the service name in the spelling of the request.
@@ -117,6 +117,26 @@ impl ErrorResponse {
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, POST"));
         }
         response
+    }
+}
+
+/// The message of the API, where [`Error`] prints a longer one for people.
+fn message(error: &Error) -> String {
+    match error {
+        Error::MarkerMismatch => "Invalid Marker.".to_owned(),
+        Error::CredentialExpired { id, .. } => {
+            format!("service specific credential {id} has expired")
+        }
+        Error::LimitExceeded { limit, .. } => {
+            format!("Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: {limit}")
+        }
+        Error::UserHasCredentials { .. } => {
+            "Cannot delete entity, must remove referenced objects first.".to_owned()
+        }
+        Error::Contended { .. } => {
+            "other changes to the user came first 64 times in a row".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

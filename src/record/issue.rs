@@ -73,7 +73,7 @@ impl UserRecord {
         if kind != credential.kind {
             return Err(Error::ServiceNotSupported { service: service.clone() });
         }
-        credential.check_unexpired(now)?;
+        self.check_unexpired(credential, now)?;
         let (secret, digest) = self.new_secret(service, &credential.name, random, policy)?;
         let credential = StoredCredential { digest, ..credential.clone() };
         let status = credential.status(|| now);

@@ -113,6 +113,12 @@ pub(crate) fn listing_prefix(account: AccountId, listing: Listing<'_>) -> Vec<u8
     }
 }
 
+/// The start of the encoded keys of all accounts after this one, or of all accounts.
+#[cfg(any(feature = "postgres", feature = "redb"))]
+pub(crate) fn accounts_after(account: Option<AccountId>) -> Vec<u8> {
+    account.map_or(0, |account| account.number() + 1).to_be_bytes().to_vec()
+}
+
 fn encode(account: AccountId, kind: u8, service: Option<&str>, name: &str) -> Vec<u8> {
     let mut key = Vec::with_capacity(10 + service.map_or(0, str::len) + name.len());
     key.extend(account.number().to_be_bytes());

@@ -9,6 +9,10 @@ impl UserRecord {
     pub(super) fn check_limit(&self, service: &ServiceName, policy: &Policy) -> Result<(), Error> {
         let limit = policy.credentials_per_service();
         let held = self.credentials.iter().filter(|held| held.service == *service).count();
-        if held >= limit { Err(Error::LimitExceeded { limit }) } else { Ok(()) }
+        if held < limit {
+            return Ok(());
+        }
+        let (user, service) = (self.name.clone(), service.clone());
+        Err(Error::LimitExceeded { user, service, limit })
     }
 }

@@ -15,16 +15,25 @@ impl StoredCredential {
             _ => Status::Inactive,
         }
     }
-
-    pub(super) fn check_unexpired(&self, now: Timestamp) -> Result<(), Error> {
-        match self.status(|| now) {
-            Status::Expired => Err(Error::CredentialExpired { id: self.id.clone() }),
-            Status::Active | Status::Inactive => Ok(()),
-        }
-    }
 }
 
 impl UserRecord {
+    /// Fails if one of the record's credentials has expired.
+    pub(super) fn check_unexpired(
+        &self,
+        held: &StoredCredential,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        match held.status(|| now) {
+            Status::Expired => Err(Error::CredentialExpired {
+                user: self.name.clone(),
+                service: held.service.clone(),
+                id: held.id.clone(),
+            }),
+            Status::Active | Status::Inactive => Ok(()),
+        }
+    }
+
     /// Sets the status of a credential. `None` if it already has that status.
     pub(crate) fn set_status(
         &self,
@@ -38,8 +47,16 @@ impl UserRecord {
             Status::Inactive => false,
             Status::Expired => return Err(Error::StatusNotSettable { status }),
         };
-        credential.check_unexpired(now)?;
+        self.check_unexpired(&credential, now)?;
         let previous = std::mem::replace(&mut credential.active, active);
         Ok((previous != active).then(|| self.replace(&credential)))
+    }
+    /// Makes all active credentials inactive. Expired ones stay as they are.
+    pub(crate) fn disable_all(&self, now: Timestamp) -> Self {
+        let disabled = self.credentials.iter().cloned().map(|mut held| {
+            held.active &= held.status(|| now) == Status::Expired;
+            held
+        });
+        self.with_credentials(disabled.collect())
     }
 }

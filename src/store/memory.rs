@@ -14,6 +14,7 @@ use slab::Slab;
 
 use self::listings::Listings;
 use crate::{
+    names::account_id::AccountId,
     record::{UserRecord, key::Key},
     store::{
         Store,
@@ -132,6 +133,14 @@ impl MemoryStore {
             records: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
         }))
+    }
+}
+
+impl MemoryStore {
+    /// The accounts that have users, in order.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<AccountId> {
+        read(&self.0.listings).accounts()
     }
 }
 

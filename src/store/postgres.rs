@@ -10,7 +10,12 @@ pub use self::{
     options::{Isolation, PostgresOptions},
 };
 use crate::{
-    record::{UserRecord, codec::DecodeError, key::Key},
+    names::account_id::AccountId,
+    record::{
+        UserRecord,
+        codec::DecodeError,
+        key::{Key, accounts_after},
+    },
     store::{
         AsyncStore,
         change::{Change, CommitOutcome},
@@ -198,6 +203,25 @@ impl PostgresStore {
     /// - Otherwise what the server reports.
     pub async fn migrate(&self) -> Result<(), PostgresError> {
         migrations::migrate(&self.0).await
+    }
+
+    /// The accounts that have users, in order: for [`CopyUsers`](super::CopyUsers). Costs one round
+    /// trip per account.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](AsyncStore::find).
+    pub async fn accounts(&self) -> Result<Vec<AccountId>, StoreError> {
+        let mut accounts: Vec<AccountId> = Vec::new();
+        loop {
+            let start = accounts_after(accounts.last().copied());
+            // After the keys of every account.
+            let (end, limit) = (vec![u8::MAX], 1_i64);
+            let found = self.read(&self.0.statements.scan, &[&start, &end, &limit]).await;
+            let found = found.map_err(StoreError::new)?;
+            let Some(record) = found.first() else { return Ok(accounts) };
+            accounts.push(record.account());
+        }
     }
 
     async fn read(

@@ -8,8 +8,12 @@ use self::{
     overlay::Overlay,
     writer::Writer,
 };
-use crate::record::{UserRecord, key::Key};
 use crate::{
+    names::account_id::AccountId,
+    record::{
+        UserRecord,
+        key::{Key, accounts_after},
+    },
     store::{
         AsyncStore, Store,
         change::{Change, CommitOutcome},
@@ -131,6 +135,22 @@ impl RedbStore {
         Ok(Self(Arc::new(Writer::start(connection)?)))
     }
 
+    /// The accounts that have users, in order: for [`CopyUsers`](super::CopyUsers). Costs one
+    /// lookup per account.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn accounts(&self) -> Result<Vec<AccountId>, StoreError> {
+        let mut accounts = Vec::new();
+        loop {
+            let start = accounts_after(accounts.last().copied());
+            let found = self.0.read(|snapshot| snapshot.first_from(&start));
+            let Some(record) = found.map_err(StoreError::new)? else { return Ok(accounts) };
+            accounts.push(record.account());
+        }
+    }
+
     /// The same store for an [`AsyncCredentialManager`](crate::AsyncCredentialManager), on any
     /// runtime. Reads are brief and access the file on the thread of the caller. Commits, and reads
     /// that wait until the database is reopened, do not block it.
@@ -222,6 +242,23 @@ impl Store for RedbStore {
 /// A change is written even if its future is dropped, once the future was polled.
 #[derive(Clone, Debug)]
 pub struct AsyncRedbStore(RedbStore);
+
+impl AsyncRedbStore {
+    /// The accounts that have users: see [`RedbStore::accounts`].
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub async fn accounts(&self) -> Result<Vec<AccountId>, StoreError> {
+        let mut accounts = Vec::new();
+        loop {
+            let start = accounts_after(accounts.last().copied());
+            let found = self.0.0.read_async(|snapshot| snapshot.first_from(&start)).await;
+            let Some(record) = found.map_err(StoreError::new)? else { return Ok(accounts) };
+            accounts.push(record.account());
+        }
+    }
+}
 
 impl AsyncStore for AsyncRedbStore {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {

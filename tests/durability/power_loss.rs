@@ -26,7 +26,8 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use service_specific_credentials::{
     AsyncCredentialManager, AuthenticationError, Credential, CredentialId, CredentialManager,
-    CredentialManagerBuilder, Error, IssuedCredential, ServiceName, Status, UserName,
+    CredentialManagerBuilder, Error, IssuedCredential, Resolution, ServiceName, Status,
+    UnknownCredential, UserName,
     store::{
         AsyncRedbStore, AsyncStore, Change, CommitOutcome, Key, Listing, OpenError, RedbError,
         RedbHealth, RedbOptions, RedbStore, ScanRange, Store, StoreError, UserRecord,
@@ -198,7 +199,9 @@ impl Caller {
                 let answer = iam.create(&user, &service);
                 let (id, password) = match &answer {
                     Ok(issued) => (Some(issued.id()), Some(issued.secret().expose().to_owned())),
-                    Err(Error::OutcomeUnknown { id, .. }) => (id.as_ref(), None),
+                    Err(Error::OutcomeUnknown { credential, .. }) => {
+                        (credential.as_ref().map(UnknownCredential::id), None)
+                    }
                     Err(_) => (None, None),
                 };
                 if let Some(id) = id {
@@ -541,14 +544,18 @@ fn a_create_that_could_not_be_written_names_the_credential_it_may_have_left() {
             assert!(created.is_ok());
             break;
         }
-        let Err(Error::OutcomeUnknown { id: Some(id), source, .. }) = created else {
+        let Err(Error::OutcomeUnknown { credential: Some(unknown), source, .. }) = created else {
             panic!("{left}: {created:?}")
         };
         assert!(matches!(cause(&source), RedbError::Unknown(_)), "{left}: {source:?}");
         disk.mend();
         let listed = iam.list(&anika).unwrap();
         left_one[listed.len()] = true;
-        assert_eq!(iam.delete(&anika, &id).is_ok(), listed.len() == 1, "{left}");
+        let resolution = iam.resolve(&unknown).unwrap();
+        match resolution {
+            Resolution::Deleted(credential) => assert_eq!(credential, listed[0], "{left}"),
+            resolution => assert_eq!((resolution, listed.len()), (Resolution::Absent, 0), "{left}"),
+        }
         assert_eq!(iam.list(&anika).unwrap(), []);
     }
     assert_eq!(left_one, [true; 2], "failing early leaves none, failing late leaves it");

@@ -447,8 +447,10 @@ fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
         let revision = scene.revision().await;
         scene.gateway.befall("PutItem", vec![Fate::SilencedAfter; 2]);
         let reset = scene.iam.reset(&scene.user, scene.issued.id()).await;
-        let Err(Error::OutcomeUnknown { id, source, .. }) = reset else { panic!("{reset:?}") };
-        assert_eq!(id.as_ref(), Some(scene.issued.id()));
+        let Err(Error::OutcomeUnknown { credential, source, .. }) = reset else {
+            panic!("{reset:?}")
+        };
+        assert_eq!(credential.unwrap().id(), scene.issued.id());
         let DynamoDbError::Unknown(why) = cause(&source) else { panic!("{source:?}") };
         assert!(matches!(**why, DynamoDbError::TimedOut), "{why:?}");
         assert!(!cause(&source).is_retryable() && why.is_retryable());

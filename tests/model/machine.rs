@@ -5,9 +5,10 @@ use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 use service_specific_credentials::{
     AuthenticationError, Authenticator, CreateOptions, Credential, CredentialId, CredentialKind,
     CredentialManager, DenialReason, Error, Identity, IssuedCredential, Lifetime, ListRequest,
-    ListUsersRequest, Marker, MaxItems, Page, Policy, ServiceName, Status, User, UserId, UserName,
+    ListUsersRequest, Marker, MaxItems, Page, Policy, Resolution, ServiceName, Status, User,
+    UserId, UserName,
     store::Store,
-    testing::{FixedClock, SeededEntropy},
+    testing::{FailingStore, Fault, FixedClock, SeededEntropy, When},
 };
 use time::{Duration, OffsetDateTime};
 
@@ -34,6 +35,13 @@ pub(crate) enum Command {
     Reset(At, &'static str, Pick),
     SetStatus(At, &'static str, Pick, Status),
     Delete(At, &'static str, Pick),
+    /// By the id alone.
+    Disable(At, &'static str, Pick),
+    DisableAll(At, &'static str),
+    /// A create whose outcome is unknown, and is then resolved.
+    CreateUnknown(At, &'static str, &'static str, Fault),
+    /// A reset whose outcome is unknown, and is then resolved.
+    ResetUnknown(At, &'static str, Pick, Fault),
     List(At, &'static str),
     ListForService(At, &'static str, &'static str),
     /// All pages of this size.
@@ -87,9 +95,11 @@ struct Bookmark {
     marker: Marker,
 }
 
+type Manager<S> = CredentialManager<FailingStore<S>>;
+
 struct Machine<S> {
-    managers: [CredentialManager<S>; 2],
-    door: Authenticator<S>,
+    managers: [Manager<S>; 2],
+    door: Authenticator<FailingStore<S>>,
     clock: Arc<FixedClock>,
     model: Model,
     issued: Vec<Issued>,
@@ -102,7 +112,7 @@ pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> V
     let start = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382);
     let clock = Arc::new(FixedClock::new(start));
     let model = Model::new(milliseconds(start), policy.numbering());
-    let first = CredentialManager::builder(ACCOUNTS[0].parse().unwrap(), store)
+    let first = CredentialManager::builder(ACCOUNTS[0].parse().unwrap(), FailingStore::new(store))
         .policy(policy)
         .clock(Arc::clone(&clock))
         .entropy(SeededEntropy::new(7))
@@ -231,6 +241,54 @@ impl<S: Store> Machine<S> {
                 let expected = self.model.delete(at, user, id.as_str());
                 agree(command, real, &expected);
             }
+            Command::Disable(at, user, pick) => {
+                let id = self.pick(at, user, pick);
+                let real = self.managers[at].disable(&id);
+                let expected = self.model.disable(at, id.as_str());
+                agree(command, real, &expected);
+            }
+            Command::DisableAll(at, user) => {
+                let real = self.managers[at].disable_all(&name(user));
+                let expected = self.model.disable_all(at, user);
+                agree(command, real.map(seen), &expected);
+            }
+            Command::CreateUnknown(at, user, service, fault) => {
+                let drawn = Drawn { id: String::new(), secret: String::new() };
+                let expected = self.model.clone().create(at, user, service, None, Some(drawn));
+                let create =
+                    |iam: &CredentialManager<_>| iam.create(&name(user), &self::service(service));
+                match (self.unknown(at, fault, create), expected) {
+                    (Ok(Resolution::Absent), Ok(_)) => assert_eq!(fault, Fault::CommitBefore),
+                    (Ok(Resolution::Deleted(credential)), Ok(expected)) => {
+                        assert_eq!(fault, Fault::CommitAfter);
+                        let id = credential.id().to_string();
+                        assert_eq!(Seen::from(credential), Seen { id, ..expected });
+                    }
+                    (real, expected) => {
+                        assert_eq!(real.map(drop).map_err(Refused::from), expected.map(drop));
+                    }
+                }
+            }
+            Command::ResetUnknown(at, user, pick, fault) => {
+                let id = self.pick(at, user, pick);
+                let drawn = Drawn { id: String::new(), secret: String::new() };
+                let expected = self.model.clone().reset(at, user, id.as_str(), Some(drawn));
+                let reset = |iam: &CredentialManager<_>| iam.reset(&name(user), &id);
+                match (self.unknown(at, fault, reset), expected) {
+                    (Ok(Resolution::Exists(credential)), Ok(expected)) => {
+                        assert_eq!(fault, Fault::CommitBefore);
+                        assert_eq!(Seen::from(credential), expected);
+                    }
+                    (Ok(Resolution::Deleted(credential)), Ok(expected)) => {
+                        assert_eq!(fault, Fault::CommitAfter);
+                        assert_eq!(Seen::from(credential), expected);
+                        self.model.delete(at, user, id.as_str()).unwrap();
+                    }
+                    (real, expected) => {
+                        assert_eq!(real.map(drop).map_err(Refused::from), expected.map(drop));
+                    }
+                }
+            }
             Command::Advance(by) => {
                 self.clock.advance(Duration::milliseconds(by));
                 self.model.now += by;
@@ -290,6 +348,26 @@ impl<S: Store> Machine<S> {
             _ => unreachable!("{command:?} changes something"),
         }
         None
+    }
+
+    /// Makes one commit fail, and resolves the unknown outcome. Returns the error of an operation
+    /// that is refused before it commits.
+    fn unknown(
+        &self,
+        at: At,
+        fault: Fault,
+        operation: impl FnOnce(&Manager<S>) -> Result<IssuedCredential, Error>,
+    ) -> Result<Resolution, Error> {
+        let iam = &self.managers[at];
+        iam.store().fail(fault, When::Once);
+        let error = operation(iam).unwrap_err();
+        iam.store().recover();
+        match error {
+            Error::OutcomeUnknown { credential, .. } => {
+                Ok(iam.resolve(&credential.unwrap()).unwrap())
+            }
+            error => Err(error),
+        }
     }
 
     fn create(
@@ -428,9 +506,27 @@ impl<S: Store> Machine<S> {
         }
     }
 
+    /// Compares what is found by lookup and by iteration with the listing.
+    fn compare_lookups(&self, at: At) {
+        let (manager, query) =
+            (&self.managers[at], Query { at, user: None, service: None, days: None });
+        let request = ListRequest::all_users().max_items(max(2));
+        let credentials: Vec<_> = manager.credentials(request).map(Result::unwrap).collect();
+        for credential in &credentials {
+            assert_eq!(manager.credential(credential.id()).unwrap(), *credential);
+            let (service, name) = (credential.service(), credential.service_user_name());
+            assert_eq!(manager.credential_by_name(service, name).unwrap(), *credential);
+        }
+        assert_eq!(seen(credentials), self.model.listing(&query).unwrap());
+        let users = manager.users(ListUsersRequest::new().max_items(max(2)));
+        let users: Vec<_> = users.map(|user| SeenUser::from(user.unwrap())).collect();
+        assert_eq!(users, self.model.users(at));
+    }
+
     /// Compares everything that there is to see.
     fn compare(&self) {
         for (at, manager) in self.managers.iter().enumerate() {
+            self.compare_lookups(at);
             self.users(at, 1000);
             self.page(&Query { at, user: None, service: None, days: None }, 1000, None);
             for Issued { at: of, service, name, secret, .. } in &self.issued {

@@ -389,7 +389,7 @@ fn random_changes_by_many_threads_leave_everything_in_order() {
                             match stage.act(&mut rng) {
                                 Ok(()) => {}
                                 Err(
-                                    Error::Contended
+                                    Error::Contended { .. }
                                     | Error::Store(_)
                                     | Error::Entropy(_)
                                     | Error::OutcomeUnknown { .. }

@@ -18,6 +18,7 @@ use proptest::{
 use service_specific_credentials::{
     MemoryStore, Policy, Status,
     store::{RedbStore, Store},
+    testing::Fault,
 };
 
 /// Chosen to collide: in case, and in the service user names made of them.
@@ -94,6 +95,7 @@ fn command() -> impl Strategy<Value = Command> {
         ][..],
     );
     let size = || 1..4_u32;
+    let fault = || select(&[Fault::CommitBefore, Fault::CommitAfter][..]);
     let moved = select(&[0, 1, -1, DAY - 1, DAY, 2 * DAY, -DAY][..]);
     prop_oneof![
         2 => (at(), name()).prop_map(|(at, name)| Register(at, name)),
@@ -110,6 +112,12 @@ fn command() -> impl Strategy<Value = Command> {
         3 => (at(), name(), pick(), status())
             .prop_map(|(at, name, pick, status)| SetStatus(at, name, pick, status)),
         4 => (at(), name(), pick()).prop_map(|(at, name, pick)| Delete(at, name, pick)),
+        2 => (at(), name(), pick()).prop_map(|(at, name, pick)| Disable(at, name, pick)),
+        1 => (at(), name()).prop_map(|(at, name)| DisableAll(at, name)),
+        3 => (at(), name(), service(), fault())
+            .prop_map(|(at, name, service, fault)| CreateUnknown(at, name, service, fault)),
+        2 => (at(), name(), pick(), fault())
+            .prop_map(|(at, name, pick, fault)| ResetUnknown(at, name, pick, fault)),
         1 => (at(), name()).prop_map(|(at, name)| List(at, name)),
         1 => (at(), name(), service())
             .prop_map(|(at, name, service)| ListForService(at, name, service)),

@@ -107,7 +107,7 @@ impl From<Error> for Refused {
         match error {
             Error::NoSuchUser { user, .. } => Self::NoSuchUser(user.into()),
             Error::UserExists { user, .. } => Self::UserExists(user.into()),
-            Error::UserHasCredentials => Self::UserHasCredentials,
+            Error::UserHasCredentials { .. } => Self::UserHasCredentials,
             Error::ServiceNotSupported { service, .. } => Self::ServiceNotSupported(service.into()),
             Error::NoSuchCredential { id, .. } => Self::NoSuchCredential(id.into()),
             Error::CredentialOfAnotherUser { user, id, .. } => {
@@ -395,6 +395,27 @@ impl Model {
         }
         held.active = status == Status::Active;
         Ok(())
+    }
+
+    /// A credential by id, whoever has it.
+    pub(crate) fn credential(&self, at: At, id: &str) -> Result<Seen, Refused> {
+        let all = self.listing(&Query { at, user: None, service: None, days: None })?;
+        let found = all.into_iter().find(|seen| seen.id == id);
+        found.ok_or_else(|| Refused::NoSuchCredential(id.to_owned()))
+    }
+
+    pub(crate) fn disable(&mut self, at: At, id: &str) -> Result<Seen, Refused> {
+        let user = self.credential(at, id)?.user_name;
+        self.set_status(at, &user, id, Status::Inactive)?;
+        self.credential(at, id)
+    }
+
+    pub(crate) fn disable_all(&mut self, at: At, name: &str) -> Result<Vec<Seen>, Refused> {
+        let query = Query { at, user: None, service: None, days: None };
+        let user = self.users[self.find(at, name)?].name.clone();
+        let mut active = self.listing(&query)?;
+        active.retain(|seen| seen.user_name == user && seen.status == Status::Active);
+        active.iter().map(|seen| self.disable(at, &seen.id)).collect()
     }
 
     pub(crate) fn delete(&mut self, at: At, name: &str, id: &str) -> Result<(), Refused> {

@@ -139,9 +139,9 @@ impl Scene {
                     assert!(self.opens(&issued).await);
                 }
                 (Told::NotMade, _) => assert!(listed.is_empty()),
-                (_, Err(Error::OutcomeUnknown { id, .. })) => {
-                    let id = id.unwrap();
-                    assert!(listed.iter().all(|credential| *credential.id() == id));
+                (_, Err(Error::OutcomeUnknown { credential, .. })) => {
+                    let unknown = credential.unwrap();
+                    assert!(listed.iter().all(|credential| credential.id() == unknown.id()));
                     assert!(listed.len() < 2);
                 }
                 _ => unreachable!(),
@@ -171,8 +171,8 @@ impl Scene {
                         old = Some(issued);
                     }
                     (Told::NotMade, _) => assert!(still_opens || old.is_none()),
-                    (_, Err(Error::OutcomeUnknown { id: named, .. })) => {
-                        assert_eq!(named.as_ref(), Some(&id));
+                    (_, Err(Error::OutcomeUnknown { credential: named, .. })) => {
+                        assert_eq!(*named.unwrap().id(), id);
                         // The new secret is lost, and with it the old one if the change was made.
                         old = old.take().filter(|_| still_opens);
                     }

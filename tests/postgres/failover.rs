@@ -81,8 +81,8 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
                     notes.held.insert(issued.id().clone(), Some(issued));
                     Ok(())
                 }
-                Err(Error::OutcomeUnknown { id, source, .. }) => {
-                    notes.doubtful.push(id.unwrap());
+                Err(Error::OutcomeUnknown { credential, source, .. }) => {
+                    notes.doubtful.push(credential.unwrap().id().clone());
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -109,8 +109,8 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
                     notes.void.extend(notes.held.insert(id.clone(), Some(issued)).flatten());
                     Ok(())
                 }
-                Err(Error::OutcomeUnknown { id: named, source, .. }) => {
-                    assert_eq!(named.as_ref(), Some(id));
+                Err(Error::OutcomeUnknown { credential: named, source, .. }) => {
+                    assert_eq!(named.unwrap().id(), id);
                     // It is there, with the old secret or with one that nobody has.
                     notes.held.insert(id.clone(), None);
                     Err(source)

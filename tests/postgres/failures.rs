@@ -310,8 +310,8 @@ fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
         wait_for(&space, &client, 1).await;
         proxy.be_silent();
         let error = resetting.await.unwrap().unwrap_err();
-        let Error::OutcomeUnknown { id, source, .. } = error else { panic!("{error:?}") };
-        assert_eq!(id.as_ref(), Some(issued.id()));
+        let Error::OutcomeUnknown { credential, source, .. } = error else { panic!("{error:?}") };
+        assert_eq!(credential.unwrap().id(), issued.id());
         let PostgresError::Unknown(why) = cause(&source) else { panic!("{source:?}") };
         assert!(matches!(**why, PostgresError::Unanswered), "{why:?}");
         assert!(!cause(&source).is_retryable() && why.is_retryable());
@@ -338,7 +338,9 @@ fn a_server_that_goes_down_in_the_middle_leaves_the_outcome_unknown() {
             WHERE pg_backend_pid() = ANY (pg_blocking_pids(waiting.pid))";
         client.query(end, &[]).await.unwrap();
         let error = creating.await.unwrap().unwrap_err();
-        let Error::OutcomeUnknown { id: Some(_), source, .. } = error else { panic!("{error:?}") };
+        let Error::OutcomeUnknown { credential: Some(_), source, .. } = error else {
+            panic!("{error:?}")
+        };
         let PostgresError::Unknown(why) = cause(&source) else { panic!("{source:?}") };
         assert!(matches!(**why, PostgresError::ConnectionLost), "{why:?}");
         client.batch_execute("COMMIT").await.unwrap();

@@ -198,7 +198,7 @@ fn stale_change(place: &Place<'_>) {
                 // The record and its column differ from now on: it is stale however often it is
                 // looked up.
                 match reset.await.unwrap() {
-                    Err(Error::Contended) => assert!(made, "{level:?}"),
+                    Err(Error::Contended { .. }) => assert!(made, "{level:?}"),
                     Ok(_) => assert!(!made, "{level:?}"),
                     Err(error) => panic!("{level:?}: {error:?}"),
                 }

@@ -305,7 +305,7 @@ fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
     desk.does("create anika");
     desk.refuses(
         "create anika",
-        "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2",
+        "user anika has as many credentials at codecommit.amazonaws.com as the policy allows: 2",
     );
     desk.refuses("create jane", "The user with name jane cannot be found.");
     let unknown = "ACCA7DMBL7IBDT3HXW6NI";
@@ -369,7 +369,7 @@ fn an_expired_credential_says_so() {
     assert!(listed.contains("Expired") && listed.matches("years ago").count() == 2, "{listed}");
     let done = desk.verify(FIRST, issued.secret().expose());
     assert_eq!((done.code, done.err.contains("(expired)")), (1, true));
-    let reset = format!("service specific credential {} has expired", issued.id());
+    let reset = format!("the credential {} of user", issued.id());
     desk.refuses(&format!("reset anika {}", issued.id()), &reset);
 }
 

@@ -250,12 +250,13 @@ fn a_third_credential_is_refused() {
     for _ in 0..2 {
         refused!(world, iam.create(&anika, &codecommit()), Error::LimitExceeded { .. },
             409 "LimitExceeded",
-            "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2");
+            "user anika has as many credentials at codecommit.amazonaws.com as the policy allows: \
+             2");
     }
     let _key = iam.create(&anika, &name(BEDROCK)).unwrap();
     refused!(world, iam.create(&anika, &name(BEDROCK)), Error::LimitExceeded { limit: 2, .. },
         409 "LimitExceeded",
-        "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2");
+        "user anika has as many credentials at bedrock.amazonaws.com as the policy allows: 2");
 }
 
 #[test]
@@ -280,7 +281,8 @@ fn an_expired_credential_is_neither_set_nor_reset() {
         iam.reset(&anika, id).map(drop),
     ] {
         refused!(world, result, Error::CredentialExpired { .. }, 400 "InvalidInput",
-            format!("service specific credential {id} has expired"));
+            format!("the credential {id} of user anika at cassandra.amazonaws.com has expired and \
+                     can only be deleted"));
     }
     iam.delete(&anika, id).unwrap();
 }
@@ -314,7 +316,8 @@ fn a_marker_of_another_query_is_refused() {
         other.list_page(&of_anika.clone().marker(marker.clone())),
         other.list_page(&of_all.marker(all)),
     ] {
-        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError", "Invalid Marker.");
+        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError",
+            "the marker belongs to another listing, or is not a marker");
     }
     for result in [
         world.iam.list_users_page(&ListUsersRequest::new().marker(marker.clone()).max_items(one)),
@@ -323,7 +326,8 @@ fn a_marker_of_another_query_is_refused() {
         ),
         other.list_users_page(&ListUsersRequest::new().marker(users.clone()).max_items(one)),
     ] {
-        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError", "Invalid Marker.");
+        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError",
+            "the marker belongs to another listing, or is not a marker");
     }
     // The same query, with another spelling and page size.
     let again = ListRequest::of(name("ANIKA")).marker(marker);
@@ -335,8 +339,9 @@ fn a_user_who_has_credentials_is_not_removed() {
     let world = World::new(MemoryStore::new());
     let [anika, bo, _] = users();
     for user in [&anika, &bo] {
-        refused!(world, world.iam.remove_user(user), Error::UserHasCredentials,
-            409 "DeleteConflict", "Cannot delete entity, must remove referenced objects first.");
+        refused!(world, world.iam.remove_user(user), Error::UserHasCredentials { .. },
+            409 "DeleteConflict",
+            format!("user {} still has credentials", user.as_str().to_ascii_lowercase()));
     }
 }
 
@@ -645,7 +650,8 @@ fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
             assert_eq!(error.to_string(), "the store failed, and the outcome is unknown");
             let source = std::error::Error::source(&error).unwrap().to_string();
             assert_eq!(source, "the disk is on fire");
-            let Error::OutcomeUnknown { id, .. } = error else { unreachable!("{error:?}") };
+            let Error::OutcomeUnknown { credential, .. } = error else { unreachable!("{error:?}") };
+            let id = credential.map(|credential| credential.id().clone());
             assert_eq!(world.dump() == before, does == Does::Fail, "{what}");
             match named {
                 Named::Nothing => assert_eq!(id, None, "{what}"),
@@ -679,7 +685,7 @@ fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
             order(Orders { commit: Does::Nothing(answer), ..OBEY });
             let error = operation(&world).unwrap_err();
             assert_eq!(order(OBEY), 64, "{what}");
-            assert!(matches!(error, Error::Contended), "{what}: {error:?}");
+            assert!(matches!(error, Error::Contended { .. }), "{what}: {error:?}");
             assert_eq!(error.code().as_str(), "ConcurrentModification");
             assert_eq!(error.code().http_status(), 409);
             assert_eq!(world.dump(), before, "{what}");

@@ -14,9 +14,12 @@ mod accounts;
 mod common;
 #[path = "../common/postgres.rs"]
 mod database;
+mod disable;
 mod errors;
+mod iteration;
 mod lifecycle;
 mod listing;
 mod names;
 mod policy;
 mod repeated_entropy;
+mod resolve;

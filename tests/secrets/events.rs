@@ -259,7 +259,9 @@ fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_ow
         let (error, lines) = logged(|| iam.create(&anika, &codecommit()).unwrap_err());
         let at = " user=anika service=codecommit.amazonaws.com";
         let named = match error {
-            Error::OutcomeUnknown { id, .. } => format!(" id={}", id.unwrap()),
+            Error::OutcomeUnknown { credential, .. } => {
+                format!(" id={}", credential.unwrap().id())
+            }
             _ => String::new(),
         };
         assert_eq!(named.is_empty(), outcome == "unavailable");
@@ -391,6 +393,11 @@ fn every_operation_field_and_outcome_is_documented() {
         iam.set_status(&anika, id, Status::Inactive).unwrap();
         iam.set_status(&anika, id, Status::Expired).unwrap_err();
         drop(iam.reset(&anika, id).unwrap());
+        iam.credential(id).unwrap();
+        iam.credential_by_name(&codecommit(), issued.service_user_name()).unwrap();
+        iam.disable(id).unwrap();
+        iam.disable_all(&anika).unwrap();
+        iam.fence(&anika).unwrap();
         iam.delete(&anika, id).unwrap();
         iam.remove_user(&anika).unwrap_err();
         iam.remove_user_with_credentials(&anika).unwrap();
@@ -437,6 +444,6 @@ fn every_operation_field_and_outcome_is_documented() {
     for operation in &operations {
         assert!(document.contains(&format!("`{operation}`")), "{operation}");
     }
-    assert_eq!(operations.len(), 14);
+    assert_eq!(operations.len(), 19);
     assert!(document.contains(&format!("`{TARGET}`")));
 }

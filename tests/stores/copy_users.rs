@@ -1,17 +1,20 @@
 //! Copying users from store to store.
 
 use std::{
+    collections::BTreeMap,
     future::Future as _,
     pin::pin,
+    sync::Mutex,
     task::{Context, Poll, Waker},
 };
 
 use service_specific_credentials::{
-    CredentialManager, MemoryStore,
-    store::{self, CopyError, SyncAdapter},
+    AccountId, CredentialManager, MemoryStore, UserName,
+    store::{self, CopyError, CopyProgress, CopyUsers, RedbStore, Store, SyncAdapter},
+    testing::{FailingStore, Fault, When},
 };
 
-use crate::common::{ACCOUNT, CODECOMMIT, name};
+use crate::common::{ACCOUNT, CODECOMMIT, Folder, name};
 
 /// Copies the users of a store into another one that never waits.
 fn copy(from: &MemoryStore, to: &MemoryStore) -> Result<usize, CopyError> {
@@ -48,4 +51,104 @@ fn a_copy_that_is_made_again_goes_on_and_overwrites_nothing() {
     }
     assert!(copy(&old, &new).is_err());
     assert_eq!(there.list(&name("anika")).unwrap(), []);
+}
+
+const ACCOUNTS: [&str; 3] = ["000000000000", ACCOUNT, "999999999999"];
+const USERS: usize = 250;
+
+fn user(number: usize) -> UserName {
+    name(&format!("User-{number:03}"))
+}
+
+/// A store with users in three accounts, each of whom has a credential.
+fn populate(store: &impl Store) {
+    for account in ACCOUNTS {
+        let iam = CredentialManager::new(name(account), store);
+        for number in 0..USERS {
+            iam.register_user(&user(number)).unwrap();
+            let _issued = iam.create(&user(number), &name(CODECOMMIT)).unwrap();
+        }
+    }
+}
+
+/// All that a listing shows of the three accounts.
+fn dump(store: &impl Store) -> Vec<String> {
+    let of = |account| {
+        let iam = CredentialManager::new(name(account), store);
+        let users: Vec<_> = iam.users(Default::default()).map(Result::unwrap).collect();
+        let all = service_specific_credentials::ListRequest::all_users();
+        let credentials: Vec<_> = iam.credentials(all).map(Result::unwrap).collect();
+        format!("{users:?} {credentials:?}")
+    };
+    ACCOUNTS.map(of).to_vec()
+}
+
+#[test]
+fn all_accounts_are_copied_and_progress_is_reported() {
+    let from = MemoryStore::new();
+    assert_eq!(from.accounts(), []);
+    populate(&from);
+    let accounts = ACCOUNTS.map(name::<AccountId>);
+    assert_eq!(from.accounts(), accounts);
+
+    let folder = Folder::new("copy-users");
+    let file = RedbStore::create(folder.file("store.redb")).unwrap();
+    assert_eq!(file.accounts().unwrap(), []);
+    for concurrency in [1, 16, 1000] {
+        let to = MemoryStore::new();
+        let seen = Mutex::new(BTreeMap::<AccountId, Vec<CopyProgress>>::new());
+        let copy = CopyUsers::new(from.accounts())
+            .concurrency(concurrency.try_into().unwrap())
+            .progress(|progress| {
+                seen.lock().unwrap().entry(progress.account()).or_default().push(*progress);
+            });
+        assert_eq!(copy.run(&from, &to).unwrap(), 3 * USERS);
+        assert_eq!(dump(&to), dump(&from));
+        for progress in seen.lock().unwrap().values() {
+            let mut totals: Vec<_> = progress.iter().map(CopyProgress::total).collect();
+            totals.sort_unstable();
+            assert_eq!(totals, (1..=USERS).collect::<Vec<_>>());
+        }
+        assert_eq!(copy.run(&from, &to).unwrap(), 0);
+        let present: usize =
+            seen.lock().unwrap().values().flatten().map(|it| it.present()).max().unwrap();
+        assert_eq!(present, USERS);
+    }
+    assert_eq!(CopyUsers::new(from.accounts()).run(&from, &file).unwrap(), 3 * USERS);
+    assert_eq!(file.accounts().unwrap(), accounts);
+    assert_eq!(dump(&file), dump(&from));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let (file, back) = (file.into_async(), SyncAdapter::new(MemoryStore::new()));
+        let accounts = file.accounts().await.unwrap();
+        let copy = CopyUsers::new(accounts);
+        assert_eq!(copy.run_async(&file, &back).await.unwrap(), 3 * USERS);
+        assert_eq!(dump(back.get_ref()), dump(&from));
+    });
+}
+
+#[test]
+fn an_interrupted_copy_is_repeated() {
+    let (from, to) = (FailingStore::new(MemoryStore::new()), FailingStore::new(MemoryStore::new()));
+    populate(from.get_ref());
+    let copy = CopyUsers::new(ACCOUNTS.map(name));
+    for (store, fault) in [
+        (&from, Fault::Read),
+        (&to, Fault::Read),
+        (&to, Fault::CommitBefore),
+        (&to, Fault::CommitAfter),
+    ] {
+        // At most 150 calls apart, so that each attempt gets ahead.
+        let every = if fault == Fault::Read { 3 } else { 150 };
+        store.fail(fault, When::EveryNth(every.try_into().unwrap()));
+        let error = copy.run(&from, &to).unwrap_err();
+        match error {
+            CopyError::Read(_) => assert!(std::ptr::eq(store, &from)),
+            CopyError::Write(_) => assert!(std::ptr::eq(store, &to)),
+            error => panic!("{error}"),
+        }
+        store.recover();
+    }
+    copy.run(&from, &to).unwrap();
+    assert_eq!(dump(to.get_ref()), dump(from.get_ref()));
 }

@@ -16,6 +16,7 @@ mod copy_users;
 mod corrupt_index;
 #[path = "../common/postgres.rs"]
 mod database;
+mod failing;
 mod keys;
 mod memory;
 mod records;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{Decision, Operation, Redraws, existing, is_repeated};
+use super::{Decision, Operation, Redraws, Target, existing, is_repeated};
 use crate::{
     credential::IssuedCredential,
     entropy::EntropyError,
@@ -14,7 +14,7 @@ use crate::{
         user_name::UserName,
     },
     record::{UserRecord, issue::NewCredential, key::Key},
-    secret::random_bytes,
+    secret::{digest::Digest, random_bytes},
     store::{AsyncStore, verified::Verified},
     timestamp::Timestamp,
 };
@@ -79,12 +79,16 @@ impl<'a, S> Create<'a, S> {
 impl<S: AsyncStore> Operation for Create<'_, S> {
     type Output = IssuedCredential;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn credential(&self) -> Option<&CredentialId> {
         Some(&self.id)
+    }
+
+    fn issued(output: &IssuedCredential) -> Option<Digest> {
+        Some(output.secret().digest())
     }
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Decision, Operation, existing};
+use super::{Decision, Operation, Target, existing};
 use crate::{
     error::Error,
     names::{credential_id::CredentialId, service_name::ServiceName, user_name::UserName},
@@ -16,8 +16,8 @@ pub(crate) struct Delete<'a> {
 impl Operation for Delete<'_> {
     type Output = ServiceName;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn credential(&self) -> Option<&CredentialId> {

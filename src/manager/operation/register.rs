@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Decision, Operation};
+use super::{Decision, Operation, Target};
 use crate::{
     entropy::{Entropy, EntropyError, RepeatedEntropy},
     error::Error,
@@ -44,8 +44,8 @@ impl<'a> Register<'a> {
 impl Operation for Register<'_> {
     type Output = User;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<User>, Error> {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Decision, Operation, existing};
+use super::{Decision, Operation, Target, existing};
 use crate::{
     credential::Credential, error::Error, names::user_name::UserName, record::UserRecord,
     store::change::Change, timestamp::Timestamp,
@@ -16,8 +16,8 @@ pub(crate) struct Remove<'a> {
 impl Operation for Remove<'_> {
     type Output = Vec<Credential>;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
@@ -25,11 +25,7 @@ impl Operation for Remove<'_> {
         if !self.with_credentials {
             previous.check_removable()?;
         }
-        let removed = previous
-            .credentials()
-            .iter()
-            .map(|held| previous.describe(held, held.status(|| self.now)))
-            .collect();
+        let removed = previous.describe_all(self.now);
         Ok(Decision::Commit(Change::Remove { previous }, removed))
     }
 }

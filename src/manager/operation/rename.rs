@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Decision, Operation, existing};
+use super::{Decision, Operation, Target, existing};
 use crate::{
     error::Error,
     names::user_name::UserName,
@@ -18,8 +18,8 @@ pub(crate) struct Rename<'a> {
 impl Operation for Rename<'_> {
     type Output = User;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<User>, Error> {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{Decision, Operation, Redraws, existing, is_repeated};
+use super::{Decision, Operation, Redraws, Target, existing, is_repeated};
 use crate::{
     credential::IssuedCredential,
     entropy::EntropyError,
@@ -10,7 +10,7 @@ use crate::{
     manager::shared::Shared,
     names::{credential_id::CredentialId, user_name::UserName},
     record::UserRecord,
-    secret::random_bytes,
+    secret::{digest::Digest, random_bytes},
     timestamp::Timestamp,
 };
 
@@ -39,12 +39,16 @@ impl<'a, S> Reset<'a, S> {
 impl<S: Send + Sync> Operation for Reset<'_, S> {
     type Output = IssuedCredential;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn credential(&self) -> Option<&CredentialId> {
         Some(self.id)
+    }
+
+    fn issued(output: &IssuedCredential) -> Option<Digest> {
+        Some(output.secret().digest())
     }
 
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Decision, Operation, existing};
+use super::{Decision, Operation, Target, existing};
 use crate::{
     credential::Status,
     error::Error,
@@ -20,8 +20,8 @@ pub(crate) struct SetStatus<'a> {
 impl Operation for SetStatus<'_> {
     type Output = ServiceName;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn credential(&self) -> Option<&CredentialId> {

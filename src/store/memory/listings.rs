@@ -50,6 +50,12 @@ impl Listings {
         }
     }
 
+    /// The accounts that have users, in order.
+    pub(super) fn accounts(&self) -> Vec<AccountId> {
+        let users = self.0.keys().filter(|(_, listing)| *listing == OwnedListing::Users);
+        users.map(|(account, _)| *account).collect()
+    }
+
     /// The slots of the records in `range`.
     pub(super) fn scan(&self, range: &ScanRange<'_>) -> impl Iterator<Item = Slot> {
         self.0

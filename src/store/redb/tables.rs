@@ -184,6 +184,16 @@ impl Snapshot {
         })
     }
 
+    /// The first record with a key at or after `start`.
+    pub(super) fn first_from(&self, start: &[u8]) -> Result<Option<Arc<UserRecord>>, RedbError> {
+        self.tables.call(|tables| {
+            let mut rows = tables.index.range(start..).map_err(redb::Error::from)?;
+            let Some(row) = rows.next() else { return Ok(None) };
+            let (_, id) = row.map_err(redb::Error::from)?;
+            tables.record(id.value()).map(Some)
+        })
+    }
+
     /// Returns whether the index holds exactly the keys of the records, each with the id of its
     /// record, and every record is stored under its own id.
     pub(super) fn is_consistent(&self) -> Result<bool, RedbError> {

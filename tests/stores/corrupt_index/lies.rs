@@ -275,6 +275,7 @@ fn a_copy_reads_and_writes_no_corrupt_index() {
     let users = CredentialManager::new(name(ACCOUNT), &honest)
         .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()));
     assert_eq!(users.unwrap().items, []);
+    People::register(&honest);
     match copy(&honest, &lying, name(ACCOUNT)) {
         Err(CopyError::Write(error)) if check(&error) => {}
         result => panic!("{result:?}"),

@@ -342,7 +342,7 @@ fn a_panic_while_a_batch_is_written_reaches_no_caller() {
         } else {
             iam.register_user(&ben).unwrap_err()
         };
-        assert!(matches!(error, Error::OutcomeUnknown { id: None, .. }), "{error:?}");
+        assert!(matches!(error, Error::OutcomeUnknown { credential: None, .. }), "{error:?}");
         let RedbError::Unknown(first) = source(&error) else { panic!("{error:?}") };
         assert!(matches!(**first, RedbError::Panicked), "{error:?}");
         assert!(matches!(store.health(), RedbHealth::Closed(_)));
