@@ -121,7 +121,7 @@ pub enum Error {
     },
 
     /// The user has as many credentials at the service as the policy allows.
-    #[error("user {user} has as many credentials at {service} as the policy allows: {limit}")]
+    #[error("user {user} has reached the limit of {limit} credentials at {service}")]
     #[non_exhaustive]
     LimitExceeded {
         /// The user.
@@ -489,7 +489,7 @@ mod tests {
                 ErrorKind::Limit,
                 "LimitExceeded",
                 false,
-                "user anika has as many credentials at git.example.com as the policy allows: 2",
+                "user anika has reached the limit of 2 credentials at git.example.com",
             ),
             (
                 Error::UserExists { user: user() },

@@ -305,7 +305,7 @@ fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
     desk.does("create anika");
     desk.refuses(
         "create anika",
-        "user anika has as many credentials at codecommit.amazonaws.com as the policy allows: 2",
+        "user anika has reached the limit of 2 credentials at codecommit.amazonaws.com",
     );
     desk.refuses("create jane", "The user with name jane cannot be found.");
     let unknown = "ACCA7DMBL7IBDT3HXW6NI";

@@ -250,13 +250,12 @@ fn a_third_credential_is_refused() {
     for _ in 0..2 {
         refused!(world, iam.create(&anika, &codecommit()), Error::LimitExceeded { .. },
             409 "LimitExceeded",
-            "user anika has as many credentials at codecommit.amazonaws.com as the policy allows: \
-             2");
+            "user anika has reached the limit of 2 credentials at codecommit.amazonaws.com");
     }
     let _key = iam.create(&anika, &name(BEDROCK)).unwrap();
     refused!(world, iam.create(&anika, &name(BEDROCK)), Error::LimitExceeded { limit: 2, .. },
         409 "LimitExceeded",
-        "user anika has as many credentials at bedrock.amazonaws.com as the policy allows: 2");
+        "user anika has reached the limit of 2 credentials at bedrock.amazonaws.com");
 }
 
 #[test]
