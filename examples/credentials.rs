@@ -32,6 +32,8 @@ use service_specific_credentials::{
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+#[path = "support/copy.rs"]
+mod copy;
 #[path = "support/explain.rs"]
 mod explain;
 #[path = "support/store.rs"]
@@ -39,6 +41,7 @@ mod store;
 #[path = "support/words.rs"]
 mod words;
 
+use copy::Copied;
 use explain::explain;
 use store::{NotOpened, StoreUrl};
 use words::relative;
@@ -120,6 +123,19 @@ enum Command {
         one: One,
         #[command(flatten)]
         sure: Sure,
+    },
+    /// Copy the users of one store to another, with all credentials, before moving there. Stop what
+    /// writes to either store first. Repeat a copy that was interrupted; it goes on
+    Copy {
+        /// The store to copy from
+        #[arg(long, value_name = "STORE")]
+        from: StoreUrl,
+        /// The store to copy to. A file that does not exist is created
+        #[arg(long, value_name = "STORE")]
+        to: StoreUrl,
+        /// Copy this account only. Default: all, if the store can list them. May be repeated
+        #[arg(long, value_name = "ID")]
+        only: Vec<AccountId>,
     },
     /// Read a password from standard input, and say whether it opens the service
     Verify {
@@ -246,6 +262,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), Failure> {
+    if let Command::Copy { from, to, only } = options.command {
+        return copy_users(&from, &to, only, options.json).await;
+    }
     let makes = matches!(options.command, Command::User(UserCommand::Add { .. }));
     let store = open(options.store, makes).await?;
     let tool = Tool { store, account: options.account, json: options.json };
@@ -275,7 +294,37 @@ async fn run(options: Options) -> Result<(), Failure> {
         Command::Reset { one, password, sure } => tool.reset(&one, &password, &sure).await,
         Command::Delete { one, sure } => tool.delete(&one, &sure).await,
         Command::Verify { name, at } => tool.verify(&name, &at.service).await,
+        Command::Copy { .. } => Ok(()), // done above, without `--store`
     }
+}
+
+async fn copy_users(
+    from: &StoreUrl,
+    to: &StoreUrl,
+    only: Vec<AccountId>,
+    json: bool,
+) -> Result<(), Failure> {
+    if from == to || [from, to].contains(&&StoreUrl::Memory) {
+        return Err(Failure::Usage("--from and --to are two stores that last".to_owned()));
+    }
+    let opened = from.open_listed(RedbStore::open).await;
+    let (source, accounts) = opened.map_err(|error| not_opened(from, &error))?;
+    let accounts = match accounts {
+        _ if !only.is_empty() => only,
+        Some(accounts) => accounts,
+        None => return Err(Failure::Usage(format!("{from} lists no accounts: use --only"))),
+    };
+    let target = to.open(RedbStore::create).await.map_err(|error| not_opened(to, &error))?;
+    let Copied { copied, present } =
+        copy::copy(&source, &target, &accounts).await.map_err(Failure::Store)?;
+    say(
+        json,
+        || json!({ "copied": copied, "present": present, "accounts": accounts.len() }),
+        || {
+            let again = if present == 0 { String::new() } else { format!(", {present} before") };
+            format!("copied users: {copied}{again}; accounts: {}", accounts.len())
+        },
+    )
 }
 
 /// Opens the store. A mistyped path is told from an empty store, unless a file is wanted.
@@ -291,7 +340,11 @@ async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<DynAsyncStore, Fa
         Some(choice) => choice,
     };
     let open_file = if makes { RedbStore::create } else { RedbStore::open };
-    choice.open(open_file).await.map_err(|error| match &error {
+    choice.open(open_file).await.map_err(|error| not_opened(&choice, &error))
+}
+
+fn not_opened(choice: &StoreUrl, error: &NotOpened) -> Failure {
+    match error {
         NotOpened::Held => Failure::Store(format!(
             "{choice} is held by another process: stop it, or, if it is a server with an admin \
              address, make the change there"
@@ -300,8 +353,8 @@ async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<DynAsyncStore, Fa
         NotOpened::Missing => {
             Failure::Store(format!("{choice} does not exist: `user add` makes it"))
         }
-        NotOpened::Other(_) => Failure::Store(format!("{choice}: {}", explain(&error))),
-    })
+        NotOpened::Other(_) => Failure::Store(format!("{choice}: {}", explain(error))),
+    }
 }
 
 struct Tool {
@@ -491,15 +544,23 @@ impl Tool {
         json: impl FnOnce() -> Value,
         text: impl FnOnce() -> String,
     ) -> Result<(), Failure> {
-        let mut out = io::stdout();
-        if self.json {
-            writeln!(out, "{:#}", json())?;
-        } else {
-            writeln!(out, "{}", text())?;
-        }
-        out.flush()?;
-        Ok(())
+        say(self.json, json, text)
     }
+}
+
+fn say(
+    is_json: bool,
+    json: impl FnOnce() -> Value,
+    text: impl FnOnce() -> String,
+) -> Result<(), Failure> {
+    let mut out = io::stdout();
+    if is_json {
+        writeln!(out, "{:#}", json())?;
+    } else {
+        writeln!(out, "{}", text())?;
+    }
+    out.flush()?;
+    Ok(())
 }
 
 /// Resolves an unknown outcome of a create or a reset at once, while its error is at hand.

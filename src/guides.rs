@@ -13,6 +13,11 @@ pub mod emulator {}
 #[doc = include_str!("guides/events.md")]
 pub mod events {}
 
+/// Credentials for a service of your own.
+#[cfg(all(feature = "http", feature = "redb", feature = "testing"))]
+#[doc = include_str!("guides/own_service.md")]
+pub mod own_service {}
+
 /// Writing a store.
 #[cfg(feature = "testing")]
 #[doc = include_str!("guides/own_store.md")]
@@ -21,6 +26,11 @@ pub mod own_store {}
 /// Logins in other protocols than HTTP: denials, long connections, limits.
 #[doc = include_str!("guides/protocols.md")]
 pub mod protocols {}
+
+/// Rotating credentials.
+#[cfg(feature = "testing")]
+#[doc = include_str!("guides/rotation.md")]
+pub mod rotation {}
 
 /// The security model: assumptions, guarantees and their limits.
 #[doc = include_str!("guides/security.md")]

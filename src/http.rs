@@ -10,7 +10,7 @@
 //!
 //! let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
 //! iam.register_user(&"anika".parse()?)?;
-//! iam.create(&"anika".parse()?, &"codecommit.amazonaws.com".parse()?)?;
+//! let _issued = iam.create(&"anika".parse()?, &"codecommit.amazonaws.com".parse()?)?;
 //! let authenticator = HttpAuthenticator::new(&iam, "codecommit.amazonaws.com".parse()?)?;
 //!
 //! let mut headers = HeaderMap::new();
@@ -105,6 +105,9 @@ mod challenge;
 mod credentials;
 mod rejection;
 
+/// The types of the crate `http` that this module uses.
+#[doc(no_inline)]
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 pub use authenticator::{AsyncHttpAuthenticator, HttpAuthenticator};
 pub use challenge::InvalidRealm;
 pub use credentials::{Credentials, DecodeBuffer, InvalidAuthorization};

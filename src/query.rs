@@ -68,7 +68,6 @@ use std::{
     hash::{BuildHasher as _, RandomState},
 };
 
-use http::{Request as HttpRequest, Response};
 use uuid::Uuid;
 
 use crate::{
@@ -77,6 +76,9 @@ use crate::{
     store::{AsyncStore, Store, sync_adapter::poll_ready},
 };
 
+/// The types of the crate `http` that this module uses.
+#[doc(no_inline)]
+pub use ::http::{Request as HttpRequest, Response, StatusCode};
 pub use authorization::{AGE_DAYS_KEY, CREDENTIAL_ACTIONS, SERVICE_NAME_KEY};
 pub use body::ResponseBody;
 pub use error_response::{Dialect, ErrorResponse};

@@ -6,6 +6,11 @@ use std::{fmt, future::Future, sync::Arc};
 pub use self::dynamodb::{DynamoDbError, DynamoDbOptions, DynamoDbStore};
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Isolation, PostgresError, PostgresOptions, PostgresStore};
+/// The types of the crate `redb` that [`RedbStore`] uses.
+#[cfg(feature = "redb")]
+#[doc(no_inline)]
+pub use ::redb::{DatabaseError, Error as RedbCrateError, StorageBackend};
+
 #[cfg(feature = "redb")]
 pub use self::redb::{AsyncRedbStore, OpenError, RedbError, RedbHealth, RedbOptions, RedbStore};
 pub use self::{

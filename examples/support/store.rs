@@ -6,7 +6,7 @@ use std::{convert::Infallible, error::Error, fmt, path::PathBuf, str::FromStr};
 #[cfg(feature = "dynamodb")]
 use service_specific_credentials::store::DynamoDbStore;
 use service_specific_credentials::{
-    MemoryStore,
+    AccountId, MemoryStore,
     store::{DynAsyncStore, OpenError, PostgresStore, RedbStore, SyncAdapter},
 };
 
@@ -80,14 +80,28 @@ impl StoreUrl {
         &self,
         open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,
     ) -> Result<DynAsyncStore, NotOpened> {
+        self.open_listed(open_file).await.map(|(store, _)| store)
+    }
+
+    /// The same, with the accounts that have users, unless the store cannot list them.
+    pub(crate) async fn open_listed(
+        &self,
+        open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,
+    ) -> Result<(DynAsyncStore, Option<Vec<AccountId>>), NotOpened> {
         match self.clone() {
             Self::Unknown(why) => Err(NotOpened::Unknown(why)),
-            Self::Memory => Ok(DynAsyncStore::new(SyncAdapter::new(MemoryStore::new()))),
+            Self::Memory => {
+                let store = DynAsyncStore::new(SyncAdapter::new(MemoryStore::new()));
+                Ok((store, Some(Vec::new())))
+            }
             Self::Redb(path) => {
                 // After a crash this reads the whole file: not on a thread that serves others.
                 let opening = tokio::task::spawn_blocking(move || open_file(path));
                 match opening.await.map_err(NotOpened::other)? {
-                    Ok(store) => Ok(DynAsyncStore::new(store.into_async())),
+                    Ok(store) => {
+                        let accounts = store.accounts().map_err(NotOpened::other)?;
+                        Ok((DynAsyncStore::new(store.into_async()), Some(accounts)))
+                    }
                     Err(OpenError::Held) => Err(NotOpened::Held),
                     Err(OpenError::Missing(_)) => Err(NotOpened::Missing),
                     Err(error) => Err(NotOpened::other(error)),
@@ -96,13 +110,14 @@ impl StoreUrl {
             Self::Postgres(url) => {
                 let store = PostgresStore::connect(&url).await.map_err(NotOpened::other)?;
                 store.migrate().await.map_err(NotOpened::other)?;
-                Ok(DynAsyncStore::new(store))
+                let accounts = store.accounts().await.map_err(NotOpened::other)?;
+                Ok((DynAsyncStore::new(store), Some(accounts)))
             }
             #[cfg(feature = "dynamodb")]
             Self::DynamoDb(table) => {
                 let store = DynamoDbStore::connect(&table).await.map_err(NotOpened::other)?;
                 store.create_table().await.map_err(NotOpened::other)?;
-                Ok(DynAsyncStore::new(store))
+                Ok((DynAsyncStore::new(store), None))
             }
         }
     }

@@ -369,7 +369,11 @@ fn an_expired_credential_says_so() {
     assert!(listed.contains("Expired") && listed.matches("years ago").count() == 2, "{listed}");
     let done = desk.verify(FIRST, issued.secret().expose());
     assert_eq!((done.code, done.err.contains("(expired)")), (1, true));
-    let reset = format!("the credential {} of user", issued.id());
+    let reset = format!(
+        "the credential {} of user anika at codecommit.amazonaws.com has expired and can only be \
+         deleted",
+        issued.id()
+    );
     desk.refuses(&format!("reset anika {}", issued.id()), &reset);
 }
 

@@ -13,9 +13,11 @@
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
+mod copy;
 mod credentials;
 mod emulator;
 mod existing_iam;
+mod own_service;
 mod quickstart;
 #[path = "../common/server.rs"]
 mod server;

@@ -16,6 +16,7 @@ mod common;
 mod database;
 mod disable;
 mod errors;
+mod handles;
 mod iteration;
 mod lifecycle;
 mod listing;

@@ -1,0 +1,74 @@
+//! `git.example.com`: HTTP Basic logins at `/`, and JSON management at `/users`, over one file.
+//!
+//! `cargo run --example own_service -- credentials.redb 127.0.0.1:8000`, then
+//! `curl --request POST http://127.0.0.1:8000/users/anika`. Let nobody but administrators reach
+//! `/users`.
+use std::{env, error::Error as StdError};
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Router, response::Response, routing};
+use serde_json::json;
+use service_specific_credentials::{
+    AsyncCredentialManager, CredentialId, Error, ErrorKind, Policy, ServiceName, UserName,
+    http::AsyncHttpAuthenticator, store::AsyncStore, store::RedbStore,
+};
+
+type Shared<S> = State<(AsyncCredentialManager<S>, AsyncHttpAuthenticator<S>)>;
+type Login = Result<String, Response>;
+type Reply = Result<String, (StatusCode, String)>;
+
+async fn login<S: AsyncStore>(State((_, at)): Shared<S>, headers: HeaderMap) -> Login {
+    Ok(at.authenticate(&headers).await?.user_name().to_string())
+}
+
+async fn create<S: AsyncStore>(State((iam, at)): Shared<S>, Path(user): Path<UserName>) -> Reply {
+    iam.ensure_user(&user).await.map_err(failed)?;
+    let created = iam.create(&user, at.service()).await;
+    if let Err(Error::OutcomeUnknown { credential: Some(unknown), .. }) = &created {
+        let _ = iam.resolve(unknown).await; // deletes what nobody has the password of
+    }
+    let (credential, secret) = created.map_err(failed)?.into_parts();
+    Ok(json!({ "credential": credential, "password": secret.expose() }).to_string())
+}
+
+async fn list<S: AsyncStore>(State((iam, _)): Shared<S>, Path(user): Path<UserName>) -> Reply {
+    Ok(json!(iam.list(&user).await.map_err(failed)?).to_string())
+}
+
+async fn disable<S: AsyncStore>(State((iam, _)): Shared<S>, Path(id): Path<CredentialId>) -> Reply {
+    Ok(json!(iam.disable(&id).await.map_err(failed)?).to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn failed(error: Error) -> (StatusCode, String) {
+    let status = match error.kind() {
+        ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Conflict | ErrorKind::Limit | ErrorKind::Contended => StatusCode::CONFLICT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, json!({ "error": error.to_string() }).to_string())
+}
+
+pub(crate) fn router<S: AsyncStore + 'static>(store: S) -> Result<Router, Box<dyn StdError>> {
+    let git: ServiceName = "git.example.com".parse()?;
+    let policy = Policy::builder().without_services().password_service(git.clone()).build()?;
+    let iam = AsyncCredentialManager::builder("000000000001".parse()?, store);
+    let iam = iam.policy(policy).build_async();
+    let authenticator = AsyncHttpAuthenticator::new(&iam, git)?;
+    Ok(Router::new()
+        .route("/", routing::get(login))
+        .route("/users/{user}", routing::get(list).post(create))
+        .route("/credentials/{id}/disable", routing::post(disable))
+        .with_state((iam, authenticator)))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn StdError>> {
+    let path = env::args().nth(1).unwrap_or("credentials.redb".into());
+    let address = env::args().nth(2).unwrap_or("127.0.0.1:8000".into());
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    Ok(axum::serve(listener, router(RedbStore::create(path)?.into_async())?).await?)
+}
