@@ -9,7 +9,7 @@ use service_specific_credentials::{
     testing::{FailingStore, Fault, When},
 };
 
-use crate::common::{ACCOUNT, Asked, BEDROCK, CODECOMMIT, Does, Told, name};
+use crate::common::{ACCOUNT, BEDROCK, CODECOMMIT, HookAction, HookedStore, StoreCall, name};
 
 type Failing = CredentialManager<FailingStore<MemoryStore>>;
 
@@ -158,12 +158,12 @@ type Late = Arc<Mutex<Option<Change>>>;
 fn late_world() -> (CredentialManager<impl Store>, Late, Late) {
     let [armed, late]: [Late; 2] = Default::default();
     let (arm, remember) = (Arc::clone(&armed), Arc::clone(&late));
-    let store = Told::new(move |asked: Asked<'_>| match asked {
-        Asked::Commit(change) if arm.lock().unwrap().take().is_some() => {
+    let store = HookedStore::new(move |call: StoreCall<'_>| match call {
+        StoreCall::Commit(change) if arm.lock().unwrap().take().is_some() => {
             *remember.lock().unwrap() = Some(change.clone());
-            Does::Fail
+            HookAction::Fail
         }
-        _ => Does::What,
+        _ => HookAction::Proceed,
     });
     let iam = CredentialManager::new(name(ACCOUNT), store);
     iam.register_user(&anika()).unwrap();
@@ -250,7 +250,7 @@ fn a_fence_returns_the_credentials_and_changes_nothing() {
 fn a_resolution_gives_up_after_64_attempts() {
     let (iam, _) = world();
     let lost = fail(&iam, Fault::CommitAfter, |iam| iam.create(&anika(), &name(CODECOMMIT)));
-    let store = Told::new(|_: Asked<'_>| Does::What);
+    let store = HookedStore::new(|_: StoreCall<'_>| HookAction::Proceed);
     for record in [iam_record(&iam)] {
         assert_eq!(store.commit(&Change::Register { record }).unwrap(), CommitOutcome::Applied);
     }
