@@ -13,7 +13,8 @@
 //!
 //! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the port
 //! is an administrator. So it listens on loopback only, and refuses what a web page may have sent,
-//! unless it is started with `--insecure`.
+//! unless it is started with `--insecure`. `--host NAME` has it also serve clients that know it by
+//! this name, such as those in other containers.
 //!
 //! `GET /authenticate/SERVICE` answers whether a credential opens that service: HTTP Basic with a
 //! service user name and a password, or Bearer with the secret of an API key. 200, with the
@@ -66,7 +67,7 @@ mod iam;
 mod store;
 
 use explain::explain;
-use iam::Iam;
+use iam::{Access, Iam};
 use store::StoreUrl;
 
 /// Emulates the service-specific credentials of AWS IAM.
@@ -88,9 +89,8 @@ struct Options {
     /// The IAM user that requests without a user name stand for.
     #[arg(long, value_name = "USER")]
     caller: Option<UserName>,
-    /// Listen on any address, and serve web pages: to everybody who can reach the port.
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -123,7 +123,7 @@ async fn main() -> ExitCode {
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
-    let listener = iam::bind(options.listen, options.insecure)
+    let listener = iam::bind(options.listen, &options.access)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let (policy, dialect) = options.dialect.choose();
@@ -134,11 +134,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let authentication = Router::new()
         .route("/authenticate/{service}", get(authenticate).fallback(only_get))
         .with_state(manager.clone());
-    let mut router =
-        Iam { manager, caller: options.caller, dialect }.router().merge(authentication);
-    if !options.insecure {
-        router = iam::guard(router, options.listen.ip());
-    }
+    let router = Iam { manager, caller: options.caller, dialect }.router().merge(authentication);
+    let router = iam::protect(router, options.listen.ip(), &options.access);
 
     println!("listening on http://{}", listener.local_addr()?);
     // A response goes out when it is written, and does not wait for more to send with it.

@@ -1,28 +1,19 @@
-//! The README's section on the Git server, line by line, up to the end of its rotation.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "a test fails by panicking"
-)]
+//! The first section of the example's README, line by line, up to the end of the rotation.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
-mod common;
-#[path = "git_server/world.rs"]
-mod world;
-
-use common::{example, name};
-use world::{PROGRAM, Server, World, element, err, status};
+use crate::{
+    common::{example, name},
+    world::{PROGRAM, Server, World, element, err, status},
+};
 
 /// The id of the first credential, as the README has it.
 const ID: &str = "ACCA7DMBL7IBDT3HXW6NI";
 
 /// The commands of a section of the README.
 fn commands_of(section: &str) -> Vec<Vec<&'static str>> {
-    let (_, rest) = include_str!("../README.md").split_once(section).unwrap();
+    let (_, rest) =
+        include_str!("../../examples/git_server/README.md").split_once(section).unwrap();
     let (section, _) = rest.split_once("\n## ").unwrap();
     let lines = section.lines().filter_map(|line| line.strip_prefix("$ "));
     lines.map(|line| line.split(' ').collect()).collect()
@@ -157,7 +148,7 @@ fn camel_case(words: &str) -> String {
 fn a_password_is_changed_while_people_work_as_the_readme_says() {
     let mut reader = Reader::new();
     let mut steps = Vec::new();
-    for line in commands_of("\n## A Git server\n") {
+    for line in commands_of("\n## Try it\n") {
         reader.does(&line);
         // What it comes down to, and whether the first credential works after it.
         let step = match line[..] {
@@ -183,6 +174,6 @@ fn a_password_is_changed_while_people_work_as_the_readme_says() {
         ("push", false),
     ];
     assert_eq!(steps, expected.map(|(step, works)| (step.to_owned(), works)));
-    assert!(reader.world.log().contains("refused: inactive"));
-    assert!(reader.world.log().contains("refused: unknown-name"));
+    assert!(reader.world.log().contains("reason=\"inactive\""));
+    assert!(reader.world.log().contains("reason=\"unknown-name\""));
 }
