@@ -327,10 +327,17 @@ impl Process {
         closed: oneshot::Receiver<Infallible>,
         abandoned: CancellationToken,
     ) -> io::Result<ExitStatus> {
+        let ending = async {
+            let status = self.child.wait().await?;
+            if status.success() {
+                let _ = closed.await;
+            }
+            io::Result::Ok(status)
+        };
         let status = tokio::select! {
             biased;
             () = abandoned.cancelled() => None,
-            (status, _) = async { tokio::join!(self.child.wait(), closed) } => Some(status?),
+            status = ending => Some(status?),
         };
         if !status.is_some_and(|status| status.success()) {
             self.end().await;
