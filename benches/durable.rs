@@ -2,7 +2,8 @@
 //! flushes a commit. What is compared runs in turns; the medians are printed.
 //!
 //! The files lie in the folder that `SSC_BENCH_FOLDER` names, or else in `target`: flushing costs
-//! what the disk there makes it cost.
+//! what the disk there makes it cost. `SSC_BENCH_USERS` sets how many users the store has that is
+//! opened and authenticates, 100,000 by default.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,20 +21,19 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use redb::{Database, ReadOnlyTable, ReadableDatabase as _, TableDefinition};
 use service_specific_credentials::{
     CredentialManager, MemoryStore, ServiceName, UserName,
-    store::{Key, RedbStore, Store as _},
+    store::{Key, RedbOptions, RedbStore, Store as _},
 };
 use sha2::{Digest as _, Sha256};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
-const USERS: usize = 100_000;
 const ROUNDS: usize = 9;
 const ACCOUNT: &str = "123456789012";
 
@@ -66,7 +66,7 @@ fn populate(iam: &CredentialManager<RedbStore>, users: usize) -> Vec<Owner> {
                         let user = user(number);
                         iam.register_user(&user).unwrap();
                         let issued = iam.create(&user, service).unwrap();
-                        let login = issued.name().as_str().to_owned();
+                        let login = issued.service_user_name().as_str().to_owned();
                         Owner { user, login, password: issued.secret().expose().to_owned() }
                     };
                     numbers.iter().map(owner).collect::<Vec<_>>()
@@ -130,9 +130,13 @@ fn rows(users: std::ops::Range<usize>) -> Vec<Rows> {
             let record = store.find(&Key::User { account, name: &user }).unwrap().unwrap();
             let keys = [
                 Key::Credential { account, id: issued.id() },
-                Key::ServiceUser { account, service: &service, name: issued.name().as_str() },
-                Key::Member { account, service: None, user: &user },
-                Key::Member { account, service: Some(&service), user: &user },
+                Key::ServiceUser {
+                    account,
+                    service: &service,
+                    name: issued.service_user_name().as_str(),
+                },
+                Key::Holder { account, service: None, user: &user },
+                Key::Holder { account, service: Some(&service), user: &user },
             ];
             Rows {
                 id: record.id().as_bytes().to_vec(),
@@ -163,7 +167,7 @@ fn create(folder: &Path) {
     const MANY: usize = 64 * 30;
     let iam = CredentialManager::new(
         ACCOUNT.parse().unwrap(),
-        RedbStore::open(folder.join("create.redb")).unwrap(),
+        RedbStore::create(folder.join("create.redb")).unwrap(),
     );
     let total = ROUNDS * (ONE + MANY);
     let users: Vec<UserName> = (0..total).map(user).collect();
@@ -333,19 +337,40 @@ fn authenticate(path: &Path, iam: CredentialManager<RedbStore>, owners: &[Owner]
     });
     row("authenticate while creates run / without", with, without, "at least 0.6");
 
+    let users = owners.len();
+    // As a crash leaves it.
+    let crashed = path.with_extension("crashed");
+    fs::copy(path, &crashed).unwrap();
     drop(iam);
-    let mut times: Vec<Duration> = std::iter::repeat_with(|| {
-        let start = Instant::now();
-        let store = RedbStore::open(path).unwrap();
-        let elapsed = start.elapsed();
+    let open = |options: RedbOptions, path: &Path| {
+        let store = options.open(path).unwrap();
+        let opened = Instant::now();
         drop(store);
-        elapsed
-    })
-    .take(ROUNDS)
-    .collect();
-    times.sort();
-    let time = times[ROUNDS / 2].as_secs_f64() * 1e3;
-    println!("{:<44}{time:>9.1} ms{:>20}  under 100 ms", "open a file of 100,000 users", "");
+        opened
+    };
+    let now = Instant::now;
+    time("open", users, || (now(), open(RedbOptions::new(), path)));
+    time("open, checked", users, || (now(), open(RedbOptions::new().check_on_open(true), path)));
+    time("check_integrity", users, || {
+        let start = now();
+        assert!(RedbStore::check_integrity(path).unwrap());
+        (start, now())
+    });
+    let again = path.with_extension("again");
+    time("open after a crash", users, || {
+        fs::copy(&crashed, &again).unwrap();
+        (now(), open(RedbOptions::new(), &again))
+    });
+}
+
+/// Prints the median of how long something takes from one instant to the other.
+fn time(what: &str, users: usize, mut work: impl FnMut() -> (Instant, Instant)) {
+    let times = std::iter::repeat_with(|| {
+        let (start, end) = work();
+        (end - start).as_secs_f64() * 1e3
+    });
+    let median = median(times.take(ROUNDS).collect());
+    println!("{:<44}{median:>9.1} ms", format!("{what}, {users} users"));
 }
 
 fn main() {
@@ -358,8 +383,9 @@ fn main() {
     println!("{:<44}{:>12}{:>12}{:>8}  target", "a second", "ours", "floor", "ratio");
     create(&folder);
     let path = folder.join("store.redb");
-    let iam = CredentialManager::new(ACCOUNT.parse().unwrap(), RedbStore::open(&path).unwrap());
-    let owners = populate(&iam, USERS);
+    let iam = CredentialManager::new(ACCOUNT.parse().unwrap(), RedbStore::create(&path).unwrap());
+    let users = std::env::var("SSC_BENCH_USERS").map_or(100_000, |users| users.parse().unwrap());
+    let owners = populate(&iam, users);
     authenticate(&path, iam, &owners);
     fs::remove_dir_all(&folder).unwrap();
 }

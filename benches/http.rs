@@ -22,7 +22,7 @@ use std::{
     time::Instant,
 };
 
-#[path = "../tests/emulator/server.rs"]
+#[path = "../tests/common/server.rs"]
 mod server;
 
 const CONNECTIONS: usize = 8;

@@ -1,5 +1,6 @@
 //! Each operation on a store of 1,000,000 users with two credentials each, beside its floor: the
-//! least that anybody would have to do for it, on the same picks. A summary of the ratios comes last.
+//! least that anybody would have to do for it, on the same picks. A summary of the ratios comes
+//! last.
 
 #![allow(
     missing_docs,
@@ -96,7 +97,9 @@ fn populate(users: usize) -> Population {
         for _ in 0..2 {
             let (credential, secret) = iam.create(&user, &service).unwrap().into_parts();
             let digest = Sha256::digest(secret.expose()).into();
-            plain.digests.insert(plain_key(&service, credential.name().as_str()), digest);
+            plain
+                .digests
+                .insert(plain_key(&service, credential.service_user_name().as_str()), digest);
             let id = credential.id().as_str().to_owned();
             plain.owners.insert(id, user.as_str().to_owned());
             passwords.push((credential.clone(), secret.expose().to_owned()));
@@ -107,7 +110,7 @@ fn populate(users: usize) -> Population {
         .map(|_| {
             let (credential, password) =
                 &passwords[usize::try_from(random()).unwrap() % passwords.len()];
-            let name = credential.name().as_str();
+            let name = credential.service_user_name().as_str();
             Pick {
                 user: credential.user_name().clone(),
                 plain_user: credential.user_name().as_str().to_owned(),
@@ -297,7 +300,7 @@ fn page(criterion: &mut Criterion, many: &Population, few: &Population) {
 
 /// Requests for pages that begin all over the listing of all users, in random order.
 fn pages_of_100(population: &Population) -> Vec<ListRequest> {
-    let of = |items| ListRequest::new().all_users(true).max_items(MaxItems::new(items).unwrap());
+    let of = |items| ListRequest::all_users().max_items(MaxItems::new(items).unwrap());
     let users = population.plain.credentials.len();
     let step = u32::try_from(users / 1_000).unwrap().clamp(10, 1_000);
     let mut markers = Vec::new();

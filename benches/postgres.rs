@@ -1,9 +1,9 @@
 //! A store in PostgreSQL beside its own statements, sent over the same pool by the client of the
-//! database alone: the same bytes, the same round trips. What is compared runs in turns; the medians
-//! are printed.
+//! database alone: the same bytes, the same round trips. What is compared runs in turns; the
+//! medians are printed.
 //!
-//! The server is one of the benchmark's own, in memory where the system has such a place, and shares
-//! the cores with it. Nothing is flushed, so that nothing hides what the store itself costs.
+//! The server is one of the benchmark's own, in memory where the system has such a place, and
+//! shares the cores with it. Nothing is flushed, so that nothing hides what the store itself costs.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ use deadpool_postgres::{Manager, Pool};
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use service_specific_credentials::{
     AsyncCredentialManager, CredentialId, CredentialManager, MemoryStore, ServiceName, UserName,
-    store::{self, Immediate, Key, PostgresStore, Store as _},
+    store::{self, Key, PostgresStore, Store as _, SyncAdapter},
 };
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::NoTls;
@@ -77,9 +77,9 @@ fn rows(iam: &CredentialManager<Arc<MemoryStore>>, number: usize) -> Rows {
     let record = iam.store().find(&key).unwrap().unwrap();
     let claimed = [
         Key::Credential { account, id: issued.id() },
-        Key::ServiceUser { account, service: &service, name: issued.name().as_str() },
-        Key::Member { account, service: None, user: &name },
-        Key::Member { account, service: Some(&service), user: &name },
+        Key::ServiceUser { account, service: &service, name: issued.service_user_name().as_str() },
+        Key::Holder { account, service: None, user: &name },
+        Key::Holder { account, service: Some(&service), user: &name },
     ];
     Rows {
         id: Uuid::from_bytes(*record.id().as_bytes()),
@@ -201,7 +201,7 @@ impl Contest {
             async move {
                 let (account, service) = (ACCOUNT.parse().unwrap(), service());
                 let issued = iam.create(&user, &service).await.unwrap();
-                let login = issued.name().as_str().to_owned();
+                let login = issued.service_user_name().as_str().to_owned();
                 let key = Key::ServiceUser { account, service: &service, name: &login }.encode();
                 let password = issued.secret().expose().to_owned();
                 let owner = Owner { user, id: issued.id().clone(), login, key, password };
@@ -308,7 +308,7 @@ fn main() {
         || wait(async { server.client().await.batch_execute("VACUUM ANALYZE").await.unwrap() });
     wait(async {
         store.migrate().await.unwrap();
-        let from = Immediate::new(Arc::clone(&memory));
+        let from = SyncAdapter::new(Arc::clone(&memory));
         store::copy_users(&from, &store, account).await.unwrap();
     });
     tidy();

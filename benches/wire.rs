@@ -77,10 +77,8 @@ fn main() {
         users.iter().map(|user| form("CreateServiceSpecificCredential", user)).collect();
     let lists: Vec<Form> =
         users.iter().map(|user| form("ListServiceSpecificCredentials", user)).collect();
-    let pages: Vec<ListRequest> = users
-        .iter()
-        .map(|user| ListRequest::new().user(user.clone()).service(service.clone()))
-        .collect();
+    let pages: Vec<ListRequest> =
+        users.iter().map(|user| ListRequest::of(user.clone()).service(service.clone())).collect();
     let listed = populated(&users, 2);
 
     let [mut create, mut create_core, mut list, mut list_core, mut hash] =

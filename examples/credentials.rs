@@ -20,10 +20,11 @@ use rustix::termios::{
 };
 use serde_json::{Value, json};
 use service_specific_credentials::{
-    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, Credential,
-    CredentialAge, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential,
-    ListRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User, UserName,
-    store::AnyStore,
+    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, CreateOptions,
+    Credential, CredentialId, CredentialKind, Error, InvalidPolicy, IssuedCredential, Lifetime,
+    ListRequest, ListUsersRequest, MaxItems, Policy, ServiceName, Status, SystemClock, User,
+    UserName,
+    store::{DynAsyncStore, RedbStore},
 };
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
@@ -51,8 +52,9 @@ Exit codes:
 A password is printed once, alone on standard output, when it is made; everything that is said about
 it goes to standard error. With --json it is the field `password` of one object.")]
 struct Options {
-    /// Where the credentials are: `redb:PATH`, of which only `user add` makes a file that is not there,
-    /// or `postgres:URL`; `postgres` alone takes the URL from `DATABASE_URL`
+    /// Where the credentials are: `redb:PATH`, of which only `user add` makes a file that is not
+    /// there, or `postgres:URL`; `postgres` alone takes the URL from `DATABASE_URL`. Built with the
+    /// feature `dynamodb`: also `dynamodb:TABLE`
     #[arg(long, value_name = "STORE", global = true)]
     store: Option<StoreUrl>,
     /// The account
@@ -77,7 +79,7 @@ enum Command {
         at: Service,
         /// It expires after so many days
         #[arg(long, value_name = "DAYS", value_parser = days)]
-        days: Option<CredentialAge>,
+        days: Option<Lifetime>,
         #[command(flatten)]
         password: Password,
     },
@@ -91,7 +93,7 @@ enum Command {
     /// Show the credentials of all users that are older than so many days
     Audit {
         #[arg(long, value_name = "DAYS", value_parser = days)]
-        older_than: CredentialAge,
+        older_than: Lifetime,
         /// Only those for this service
         #[arg(long, value_name = "NAME")]
         service: Option<ServiceName>,
@@ -172,9 +174,9 @@ struct Sure {
     yes: bool,
 }
 
-fn days(text: &str) -> Result<CredentialAge, String> {
+fn days(text: &str) -> Result<Lifetime, String> {
     let days = text.parse().map_err(|_| "not a number of days".to_owned())?;
-    CredentialAge::days(days).map_err(|error| error.to_string())
+    Lifetime::days(days).map_err(|error| error.to_string())
 }
 
 /// Why a command did not do what it was asked to.
@@ -253,21 +255,20 @@ async fn run(options: Options) -> Result<(), Failure> {
         Command::Create { user, at, days, password } => {
             let iam = tool.manager(Some(&at.service), &password)?;
             let issued = match days {
-                Some(age) => iam.create_with(&user, &at.service, age).await?,
+                Some(age) => {
+                    iam.create_with_options(&user, &at.service, &CreateOptions::new().lifetime(age))
+                        .await?
+                }
                 None => iam.create(&user, &at.service).await?,
             };
             tool.hand_over("created", &issued)
         }
         Command::List { user, service } => {
-            let request = ListRequest::new();
-            let request = match user {
-                Some(user) => request.user(user),
-                None => request.all_users(true),
-            };
+            let request = user.map_or_else(ListRequest::all_users, ListRequest::of);
             tool.list(request, service).await
         }
         Command::Audit { older_than, service } => {
-            let request = ListRequest::new().all_users(true).older_than(older_than);
+            let request = ListRequest::all_users().older_than(older_than);
             tool.list(request, service).await
         }
         Command::Disable(one) => tool.set_status(&one, Status::Inactive).await,
@@ -279,7 +280,7 @@ async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// Opens the store. A mistyped path is told from an empty store, unless a file is wanted.
-async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure> {
+async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<DynAsyncStore, Failure> {
     let choice = match choice {
         // A global option cannot be a required one.
         None => {
@@ -290,25 +291,22 @@ async fn open(choice: Option<StoreUrl>, makes: bool) -> Result<AnyStore, Failure
         }
         Some(choice) => choice,
     };
-    if let StoreUrl::Redb(path) = &choice
-        && !makes
-        && !path.exists()
-    {
-        let path = path.display();
-        return Err(Failure::Store(format!("`{path}` does not exist: `user add` makes it")));
-    }
-    choice.open().await.map_err(|error| match &error {
+    let open_file = if makes { RedbStore::create } else { RedbStore::open };
+    choice.open(open_file).await.map_err(|error| match &error {
         NotOpened::Held => Failure::Store(format!(
             "{choice} is held by another process: stop it, or, if it is a server with an admin \
              address, make the change there"
         )),
         NotOpened::Unknown(why) => Failure::Usage(format!("{choice}: {why}")),
+        NotOpened::Missing => {
+            Failure::Store(format!("{choice} does not exist: `user add` makes it"))
+        }
         NotOpened::Other(_) => Failure::Store(format!("{choice}: {}", explain(&error))),
     })
 }
 
 struct Tool {
-    store: AnyStore,
+    store: DynAsyncStore,
     account: AccountId,
     json: bool,
 }
@@ -319,7 +317,7 @@ impl Tool {
         &self,
         service: Option<&ServiceName>,
         password: &Password,
-    ) -> Result<AsyncCredentialManager<AnyStore>, Failure> {
+    ) -> Result<AsyncCredentialManager<DynAsyncStore>, Failure> {
         let mut policy = Policy::builder();
         if let Some(service) = service
             && Policy::default().kind(service).is_none()
@@ -334,7 +332,7 @@ impl Tool {
     }
 
     /// A manager for what needs neither a service nor a password.
-    fn plain(&self) -> AsyncCredentialManager<AnyStore> {
+    fn plain(&self) -> AsyncCredentialManager<DynAsyncStore> {
         AsyncCredentialManager::new(self.account, self.store.clone())
     }
 
@@ -372,7 +370,13 @@ impl Tool {
             UserCommand::List => {
                 let (mut users, mut marker) = (Vec::new(), None);
                 loop {
-                    let page = iam.users(marker.as_ref(), MaxItems::default()).await?;
+                    let page = iam
+                        .list_users_page(
+                            &ListUsersRequest::new()
+                                .marker(marker.clone())
+                                .max_items(MaxItems::default()),
+                        )
+                        .await?;
                     users.extend(page.items);
                     marker = page.next;
                     if marker.is_none() {
@@ -432,7 +436,7 @@ impl Tool {
         let found = credentials.iter().find(|credential| credential.id() == id);
         let iam = self.manager(found.map(Credential::service), password)?;
         if let Some(found) = found {
-            let name = found.name();
+            let name = found.service_user_name();
             confirm(sure, &format!("Reset {name}? Its present password stops working at once."))?;
         }
         let issued = iam.reset(user, id).await?;
@@ -454,7 +458,7 @@ impl Tool {
         };
         match who {
             // Names compare without case.
-            Ok(who) if who.credential().name().as_str().eq_ignore_ascii_case(name) => {
+            Ok(who) if who.credential().service_user_name().as_str().eq_ignore_ascii_case(name) => {
                 let (user, id) = (who.user_name(), who.credential_id());
                 self.say(
                     || json!({ "user": user.as_str(), "id": id.as_str() }),
@@ -463,7 +467,7 @@ impl Tool {
             }
             Ok(_) => Err(Failure::Refused(format!("refused: the key is not that of {name}"))),
             // Whoever sits here can read the store, and may know why.
-            Err(AuthenticationError::Refused(refusal)) => {
+            Err(AuthenticationError::Denied(refusal)) => {
                 Err(Failure::Refused(format!("refused: {refusal} ({})", refusal.reason())))
             }
             Err(AuthenticationError::Unavailable(error)) => Err(Failure::Store(explain(&error))),
@@ -480,7 +484,8 @@ impl Tool {
     }
 
     fn print(&self, what: &str, issued: &IssuedCredential) -> io::Result<()> {
-        let (name, id, password) = (issued.name(), issued.id(), issued.secret().expose());
+        let (name, id, password) =
+            (issued.service_user_name(), issued.id(), issued.secret().expose());
         let mut out = io::stdout();
         if self.json {
             let mut object = json!(issued.credential());
@@ -527,7 +532,7 @@ fn row(credential: &Credential, now: OffsetDateTime) -> [String; 7] {
     };
     [
         credential.user_name().to_string(),
-        credential.name().to_string(),
+        credential.service_user_name().to_string(),
         credential.service().to_string(),
         credential.status().to_string(),
         relative(credential.created(), now),
@@ -591,8 +596,8 @@ fn read_password() -> Result<Zeroizing<String>, Failure> {
     Ok(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
 }
 
-/// While this lives, the terminal does not show what is typed. Ctrl-C does not end the program, which
-/// would leave the terminal so, but the line.
+/// While this lives, the terminal does not show what is typed. Ctrl-C does not end the program,
+/// which would leave the terminal so, but the line.
 struct Quiet(Termios);
 
 impl Quiet {

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let codecommit: ServiceName = "codecommit.amazonaws.com".parse()?;
 
     let known = path.exists();
-    let iam = CredentialManager::new(account, RedbStore::open(&path)?);
+    let iam = CredentialManager::new(account, RedbStore::create(&path)?);
     if known {
         println!("found        {}", path.display());
     } else {
@@ -33,13 +33,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let credentials = iam.list(&anika)?;
     println!("credentials  {} of {}", credentials.len(), user.name());
     for credential in &credentials {
-        println!("  {}  {}  {}", credential.id(), credential.name(), credential.status());
+        println!(
+            "  {}  {}  {}",
+            credential.id(),
+            credential.service_user_name(),
+            credential.status()
+        );
     }
 
     if credentials.is_empty() {
         let issued = iam.create(&anika, &codecommit)?;
-        note(&notes, issued.name().as_str(), issued.secret().expose())?;
-        println!("created      {}, which is on the disk now", issued.name());
+        note(&notes, issued.service_user_name().as_str(), issued.secret().expose())?;
+        println!("created      {}, which is on the disk now", issued.service_user_name());
         println!("password     is in {}, for the next run alone:", notes.display());
         println!("             a real program hands it to its owner and keeps it nowhere");
         println!("Run this again: everything will still be there.");
@@ -56,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(who) => {
             println!("accepted     the password of an earlier run: {name} is {}", who.user_name());
         }
-        Err(AuthenticationError::Refused(_)) => {
+        Err(AuthenticationError::Denied(_)) => {
             println!("refused      the password of an earlier run");
         }
         Err(AuthenticationError::Unavailable(error)) => println!("try again    {error}"),

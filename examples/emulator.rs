@@ -8,18 +8,18 @@
 //!
 //! # What is served
 //!
-//! Refusals have the form of the API, but for what is no HTTP, or has more than 64 KiB in its address:
-//! that gets a bare status.
+//! Refusals have the form of the API, but for what is no HTTP, or has more than 64 KiB in its
+//! address: that gets a bare status.
 //!
 //! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the port
 //! is an administrator. So it listens on loopback only, and refuses what a web page may have sent,
 //! unless it is started with `--insecure`. `--host NAME` has it also serve clients that know it by
 //! this name, such as those in other containers.
 //!
-//! `GET /authenticate/SERVICE` answers whether a credential opens that service: HTTP Basic with a
-//! service user name and a password, or Bearer with the secret of an API key. 200, with the
-//! credential as JSON; 401; or 503, where the store failed and nobody knows. That is what the
-//! `auth_request` of nginx asks:
+//! `GET /authenticate/SERVICE` authenticates a request at that service: by HTTP Basic with a
+//! service user name and a password, or by Bearer with the secret of an API key. The status is 200,
+//! with the credential as JSON; 401; 503 if the store is unavailable; or 404 if the service is not
+//! supported. That is what the `auth_request` of nginx asks:
 //!
 //! ```text
 //! location /git/ { auth_request /authenticated; … }
@@ -34,7 +34,7 @@
 //! }
 //! ```
 
-use std::{error::Error, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{alloc::System, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
 use axum::{
     Router,
@@ -42,22 +42,21 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+        header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE},
     },
     response::{IntoResponse as _, Response},
     routing::get,
     serve::ListenerExt as _,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::{Parser, ValueEnum};
 use service_specific_credentials::{
-    AccountId, AsyncCredentialManager, AuthenticationError, CredentialKind, Policy, ServiceName,
-    UserName,
+    AccountId, AsyncCredentialManager, Policy, ServiceName, UserName,
+    http::{AsyncHttpAuthenticator, Rejection, RejectionReason},
     query::{Dialect, ErrorResponse},
-    store::AnyStore,
+    store::{DynAsyncStore, RedbStore},
 };
 use tokio::sync::oneshot;
-use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
 
 #[path = "support/explain.rs"]
 mod explain;
@@ -69,6 +68,10 @@ mod store;
 use explain::explain;
 use iam::{Access, Iam};
 use store::StoreUrl;
+
+/// The buffers of the HTTP server contain passwords: they are zeroized when they are freed.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Emulates the service-specific credentials of AWS IAM.
 #[derive(Debug, Parser)]
@@ -82,8 +85,9 @@ struct Options {
     /// Which rules to follow and how to spell refusals.
     #[arg(long, value_enum, default_value = "documented")]
     dialect: DialectName,
-    /// Where to keep everything: `memory`, `redb:PATH` for a file, or `postgres:URL` for a database
-    /// that several of these share; `postgres` alone takes the URL from `DATABASE_URL`.
+    /// Where to keep everything: `memory`, `redb:PATH` for a file, created if missing, or
+    /// `postgres:URL` for a database that several of these share; `postgres` alone takes the URL
+    /// from `DATABASE_URL`. Built with the feature `dynamodb`: also `dynamodb:TABLE`.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     store: StoreUrl,
     /// The IAM user that requests without a user name stand for.
@@ -128,7 +132,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let (policy, dialect) = options.dialect.choose();
     let url = options.store;
-    let store = url.open().await.map_err(|error| format!("{url}: {}", explain(&error)))?;
+    let store =
+        url.open(RedbStore::create).await.map_err(|error| format!("{url}: {}", explain(&error)))?;
     let manager = AsyncCredentialManager::builder(options.account, store);
     let manager = manager.policy(policy).build_async();
     let authentication = Router::new()
@@ -196,81 +201,46 @@ impl Signals {
     }
 }
 
-/// Answers whether what the request presents opens a service.
+/// Authenticates the request at the service in its path.
 async fn authenticate(
-    State(iam): State<AsyncCredentialManager<AnyStore>>,
+    State(manager): State<AsyncCredentialManager<DynAsyncStore>>,
     service: Result<Path<ServiceName>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
     let Ok(Path(service)) = service else { return iam::refuse(&iam::nothing_here()) };
-    let answer = match Presented::read(&headers) {
-        Some(Presented::Basic(pair)) => match pair.split_once(':') {
-            // The first colon ends the name: there may be more in the password.
-            Some((name, password)) => iam.authenticate(&service, name, password).await,
-            None => return challenge(iam.policy(), &service),
-        },
-        Some(Presented::Bearer(secret)) => iam.authenticate_api_key(&service, secret).await,
-        None => return challenge(iam.policy(), &service),
+    let authenticator = match AsyncHttpAuthenticator::new(&manager, service) {
+        Ok(authenticator) => authenticator,
+        Err(error) => {
+            return iam::refuse(&ErrorResponse::from_error(&error, Dialect::Documented));
+        }
     };
-    match answer {
-        Ok(who) => match serde_json::to_vec(&who.credential()) {
-            Ok(json) => {
-                let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
-                (headers, json).into_response()
-            }
-            Err(_) => failed(StatusCode::INTERNAL_SERVER_ERROR, "the credential cannot be written"),
-        },
-        Err(AuthenticationError::Refused(_)) => challenge(iam.policy(), &service),
-        // Nobody knows whether it is valid. A refusal would make clients forget it.
-        Err(AuthenticationError::Unavailable(_)) => {
-            failed(StatusCode::SERVICE_UNAVAILABLE, "the store failed")
-        }
-    }
-}
-
-/// What a request presents.
-enum Presented<'a> {
-    /// A name, a colon, and a password.
-    Basic(Zeroizing<String>),
-    Bearer(&'a str),
-}
-
-impl<'a> Presented<'a> {
-    /// Reads the one `Authorization` header. `None` if there is none that can be read.
-    fn read(headers: &'a HeaderMap) -> Option<Self> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let (Some(value), None) = (values.next(), values.next()) else { return None };
-        let (scheme, presented) = value.to_str().ok()?.split_once(' ')?;
-        let presented = presented.trim_matches(' ');
-        if scheme.eq_ignore_ascii_case("bearer") {
-            return Some(Self::Bearer(presented));
-        }
-        if !scheme.eq_ignore_ascii_case("basic") {
-            return None;
-        }
-        let decoded = Zeroizing::new(STANDARD.decode(presented).ok()?);
-        let text = std::str::from_utf8(&decoded).ok()?;
-        Some(Self::Basic(Zeroizing::new(text.to_owned())))
-    }
-}
-
-/// Refuses, whatever was wrong, and says how to try again.
-fn challenge(policy: &Policy, service: &ServiceName) -> Response {
-    let scheme = match policy.kind(service) {
-        Some(CredentialKind::ApiKey) => "Bearer",
-        _ => "Basic",
+    let identity = match authenticator.authenticate(&headers).await {
+        Ok(identity) => identity,
+        Err(rejection) => return reject(&rejection),
     };
-    let message = "the credential is not valid for this service";
-    let refusal = ErrorResponse::new(StatusCode::UNAUTHORIZED, "AccessDenied", message);
-    let mut response = iam::refuse(&refusal);
-    if let Ok(value) = HeaderValue::try_from(format!("{scheme} realm=\"{service}\"")) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, value);
+    match serde_json::to_vec(&identity.credential()) {
+        Ok(json) => {
+            let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+            (headers, json).into_response()
+        }
+        Err(_) => iam::refuse(&ErrorResponse::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "ServiceFailure",
+            "the credential cannot be written",
+        )),
     }
+}
+
+/// A rejection in the form of the API.
+fn reject(rejection: &Rejection) -> Response {
+    let (code, message) = match rejection.reason() {
+        RejectionReason::Unavailable(_) => ("ServiceFailure", "the store failed"),
+        _ => ("AccessDenied", "the credential is not valid for this service"),
+    };
+    let mut response = iam::refuse(&ErrorResponse::new(rejection.status(), code, message));
+    let (name, value) = rejection.header();
+    response.headers_mut().insert(name, value.clone());
     response
-}
-
-fn failed(status: StatusCode, message: &str) -> Response {
-    iam::refuse(&ErrorResponse::new(status, "ServiceFailure", message))
 }
 
 async fn only_get(body: Body) -> Response {

@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("registered       {}", user.name());
 
     step(
-        "Create two credentials for CodeCommit (names compare without case: asked for as `Anika`)",
+        "Create two credentials for CodeCommit (names compare without case: requested as `Anika`)",
     );
     let anika: UserName = "Anika".parse()?;
     let first = iam.create(&anika, &codecommit)?;
@@ -28,41 +28,46 @@ fn main() -> Result<(), Box<dyn Error>> {
     let second = iam.create(&anika, &codecommit)?;
     show(&second);
 
-    step("A third is refused");
-    if let Err(refusal) = iam.create(&anika, &codecommit) {
-        println!("{} {}: {refusal}", refusal.code().http_status(), refusal.code());
+    step("A third exceeds the limit");
+    if let Err(error) = iam.create(&anika, &codecommit) {
+        println!("{} {}: {error}", error.code().http_status(), error.code());
     }
 
-    step("List them: everything but the passwords, of which only digests are kept");
+    step("List them: the store keeps digests only, so no password is shown");
     list(&iam, &anika)?;
 
-    let sign_in =
-        |password: &str| match iam.authenticate(&codecommit, first.name().as_str(), password) {
-            Ok(who) => println!("accepted         {} is {}", first.name(), who.user_name()),
-            Err(AuthenticationError::Refused(refusal)) => {
-                println!("refused          {refusal} (for the log: {})", refusal.reason());
-            }
-            Err(AuthenticationError::Unavailable(error)) => println!("try again later  {error}"),
-        };
+    let authenticate = |password: &str| match iam.authenticate(
+        &codecommit,
+        first.service_user_name().as_str(),
+        password,
+    ) {
+        Ok(identity) => {
+            println!("accepted         {} is {}", first.service_user_name(), identity.user_name());
+        }
+        Err(AuthenticationError::Denied(denial)) => {
+            println!("denied           {denial} (for the log: {})", denial.reason());
+        }
+        Err(AuthenticationError::Unavailable(error)) => println!("try again later  {error}"),
+    };
 
-    step("Sign in with the first");
-    sign_in(first.secret().expose());
+    step("Authenticate with the first");
+    authenticate(first.secret().expose());
 
-    step("Make it inactive, try again, and make it active");
+    step("Disable it, try again, and enable it");
     iam.set_status(&anika, first.id(), Status::Inactive)?;
-    sign_in(first.secret().expose());
+    authenticate(first.secret().expose());
     iam.set_status(&anika, first.id(), Status::Active)?;
 
-    step("Reset its password: the old one never works again, the new one does");
+    step("Reset its password: the new one authenticates, the old one never again");
     let renewed = iam.reset(&anika, first.id())?;
     show(&renewed);
-    sign_in(first.secret().expose());
-    sign_in(renewed.secret().expose());
+    authenticate(first.secret().expose());
+    authenticate(renewed.secret().expose());
 
     step("Delete both");
     iam.delete(&anika, first.id())?;
     iam.delete(&anika, second.id())?;
-    sign_in(renewed.secret().expose());
+    authenticate(renewed.secret().expose());
     list(&iam, &anika)
 }
 
@@ -71,7 +76,7 @@ fn step(what: &str) {
 }
 
 fn show(issued: &IssuedCredential) {
-    println!("user name        {}", issued.name());
+    println!("user name        {}", issued.service_user_name());
     println!("password         {}", issued.secret().expose());
     println!("id               {}", issued.id());
 }
@@ -83,7 +88,7 @@ fn list(iam: &CredentialManager<MemoryStore>, user: &UserName) -> Result<(), Box
         println!(
             "{}  {}  {:8}  of {} at {}",
             credential.id(),
-            credential.name(),
+            credential.service_user_name(),
             credential.status(),
             credential.user_name(),
             credential.service(),

@@ -3,13 +3,16 @@ use std::{fmt, str::FromStr};
 use time::OffsetDateTime;
 
 use crate::{
-    CredentialId, Secret, ServiceName, ServiceUserName, UserName,
-    error::Constraint,
-    name::{invalid_value, text_conversions},
+    constraint::{Constraint, invalid_value},
+    names::{
+        credential_id::CredentialId, service_name::ServiceName, service_user_name::ServiceUserName,
+        text_conversions, user_name::UserName,
+    },
+    secret::Secret,
     timestamp::Timestamp,
 };
 
-/// What is known of a credential: everything but its secret, which it has no field for.
+/// A credential without its secret: id, service, user, names, status and dates.
 ///
 /// A snapshot, taken by the operation that returned it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,13 +30,13 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// The identifier. It is never used again.
+    /// The identifier. It is never reused.
     #[must_use]
     pub const fn id(&self) -> &CredentialId {
         &self.id
     }
 
-    /// The one service that the credential opens.
+    /// The one service that the credential authenticates for.
     #[must_use]
     pub const fn service(&self) -> &ServiceName {
         &self.service
@@ -45,10 +48,10 @@ impl Credential {
         &self.user_name
     }
 
-    /// The service user name, or the alias of an API key. It is used again once the credential
-    /// is deleted.
+    /// The service user name, or the alias of an API key. It is reused once the credential is
+    /// deleted.
     #[must_use]
-    pub const fn name(&self) -> &ServiceUserName {
+    pub const fn service_user_name(&self) -> &ServiceUserName {
         &self.name
     }
 
@@ -70,25 +73,27 @@ impl Credential {
         self.created.date()
     }
 
-    /// From when on the credential reads [`Status::Expired`], in whole milliseconds.
+    /// The expiration date, in whole milliseconds. From that instant the status is
+    /// [`Status::Expired`].
     #[must_use]
     pub fn expires(&self) -> Option<OffsetDateTime> {
         self.expires.map(Timestamp::date)
     }
 }
 
-/// A credential together with its secret: what create and reset return, and nothing else ever.
+/// A credential together with its secret: the result of create and reset, and of no other
+/// operation.
 ///
 /// It cannot be cloned, and its `Debug` shows the secret as `[REDACTED]`.
 #[derive(Debug)]
-#[must_use = "the secret cannot be had again"]
+#[must_use = "the secret is not available again"]
 pub struct IssuedCredential {
     pub(crate) credential: Credential,
     pub(crate) secret: Secret,
 }
 
 impl IssuedCredential {
-    /// What will be known of the credential from now on.
+    /// The credential without its secret.
     #[must_use]
     pub const fn credential(&self) -> &Credential {
         &self.credential
@@ -106,10 +111,10 @@ impl IssuedCredential {
         self.credential.id()
     }
 
-    /// The [service user name or alias](Credential::name) of the credential.
+    /// The [service user name or alias](Credential::service_user_name) of the credential.
     #[must_use]
-    pub const fn name(&self) -> &ServiceUserName {
-        self.credential.name()
+    pub const fn service_user_name(&self) -> &ServiceUserName {
+        self.credential.service_user_name()
     }
 
     /// The [kind](Credential::kind) of the credential.
@@ -118,37 +123,38 @@ impl IssuedCredential {
         self.credential.kind()
     }
 
-    /// Takes the two apart.
+    /// Splits the credential and its secret.
     #[must_use]
     pub fn into_parts(self) -> (Credential, Secret) {
         (self.credential, self.secret)
     }
 }
 
-/// How a credential proves itself.
+/// How a credential authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum CredentialKind {
-    /// By a service user name and a password.
+    /// With a service user name and a password.
     Password,
-    /// By one bearer secret, which holds its alias.
+    /// With one bearer secret, which contains its alias.
     ApiKey,
 }
 
 /// Whether a credential authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// It does.
+    /// The credential authenticates until its expiration date, if it has one.
     Active,
-    /// It does not, until it is active again.
+    /// The credential does not authenticate until its status is set to `Active`.
     Inactive,
-    /// It does not any more. Follows from the expiration date alone, and cannot be set.
+    /// The credential has expired and never authenticates again. This status follows from the
+    /// expiration date and cannot be set.
     Expired,
 }
 
 impl Status {
-    /// The status as the interface spells it.
+    /// The status as the API spells it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -179,50 +185,8 @@ impl FromStr for Status {
 
 text_conversions!(Status, InvalidStatus);
 
-invalid_value! {
-    /// The text is not a [`Status`].
-    pub struct InvalidStatus, "status", parameter "status";
-}
+/// The text is not a [`Status`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidStatus(pub(crate) Constraint);
 
-/// How long a credential lives: 1 to 36,600 days (*recorded*) of 86,400 seconds.
-///
-/// ```
-/// use service_specific_credentials::CredentialAge;
-///
-/// assert_eq!(CredentialAge::days(90)?.as_days(), 90);
-/// assert!(CredentialAge::days(0).is_err());
-/// # Ok::<(), service_specific_credentials::InvalidCredentialAge>(())
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialAge(u32);
-
-impl CredentialAge {
-    /// The fewest days.
-    pub const MIN_DAYS: u32 = 1;
-    /// The most days.
-    pub const MAX_DAYS: u32 = 36_600;
-
-    /// This many days.
-    ///
-    /// # Errors
-    ///
-    /// If it is not between [`MIN_DAYS`](Self::MIN_DAYS) and [`MAX_DAYS`](Self::MAX_DAYS).
-    pub const fn days(days: u32) -> Result<Self, InvalidCredentialAge> {
-        match days {
-            ..Self::MIN_DAYS => Err(InvalidCredentialAge(Constraint::MinValue(Self::MIN_DAYS))),
-            Self::MIN_DAYS..=Self::MAX_DAYS => Ok(Self(days)),
-            _ => Err(InvalidCredentialAge(Constraint::MaxValue(Self::MAX_DAYS))),
-        }
-    }
-
-    /// The number of days.
-    #[must_use]
-    pub const fn as_days(self) -> u32 {
-        self.0
-    }
-}
-
-invalid_value! {
-    /// The number of days is not a [`CredentialAge`].
-    pub struct InvalidCredentialAge, "credential age in days", parameter "credentialAgeDays";
-}
+invalid_value!(InvalidStatus, "status", parameter "status");

@@ -1,149 +1,101 @@
 use std::fmt;
 
-use crate::{CredentialId, EntropyError, ServiceName, Status, UserName, store::StoreError};
+use crate::{
+    constraint::InvalidParameter,
+    credential::{InvalidStatus, Status},
+    entropy::EntropyError,
+    lifetime::InvalidLifetime,
+    names::{
+        account_id::InvalidAccountId,
+        credential_id::{CredentialId, InvalidCredentialId},
+        service_name::{InvalidServiceName, ServiceName},
+        service_user_name::InvalidServiceUserName,
+        user_name::{InvalidUserName, UserName},
+    },
+    paging::{InvalidMarker, InvalidMaxItems},
+    policy::UnsupportedService,
+    store_error::StoreError,
+    user::InvalidUserId,
+};
 
-/// What a value must satisfy and does not.
+/// An operation failed.
 ///
-/// It prints as the interface words it, less the leading `Member `: *must have length less than or
-/// equal to 64*.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Constraint {
-    /// Not left out.
-    NotNull,
-    /// At most this many characters.
-    MaxLength(usize),
-    /// At least this many characters.
-    MinLength(usize),
-    /// The whole value matches this regular expression.
-    Pattern(&'static str),
-    /// One of the values that the type documents.
-    EnumValueSet,
-    /// A number no greater than this.
-    MaxValue(u32),
-    /// A number no less than this.
-    MinValue(u32),
-}
-
-impl fmt::Display for Constraint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotNull => f.write_str("must not be null"),
-            Self::MaxLength(max) => write!(f, "must have length less than or equal to {max}"),
-            Self::MinLength(min) => write!(f, "must have length greater than or equal to {min}"),
-            Self::Pattern(pattern) => {
-                write!(f, "must satisfy regular expression pattern: {pattern}")
-            }
-            Self::EnumValueSet => f.write_str("must satisfy enum value set"),
-            Self::MaxValue(max) => write!(f, "must have value less than or equal to {max}"),
-            Self::MinValue(min) => write!(f, "must have value greater than or equal to {min}"),
-        }
-    }
-}
-
-/// A value of the wrong shape, whichever it was.
+/// - Most variants: the input is invalid, or conflicts with the state. Nothing was changed; the
+///   same call fails again until the input or the state changes.
+/// - [`Contended`](Self::Contended): nothing was changed; retry.
+/// - [`Entropy`](Self::Entropy), [`Store`](Self::Store): a dependency failed; nothing was changed.
+/// - [`OutcomeUnknown`](Self::OutcomeUnknown): the store failed during a change, which was applied
+///   or was not. Check before retrying.
 ///
-/// Every `Invalid…` error of a name or number becomes one of these inside an [`Error`]. The value
-/// itself is in none of them: it may be a secret in the wrong place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{what} {constraint}")]
-pub struct InvalidParameter {
-    pub(crate) name: &'static str,
-    pub(crate) what: &'static str,
-    pub(crate) constraint: Constraint,
-}
-
-impl InvalidParameter {
-    /// The parameter, as the interface names it: `userName`.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// What the value does not satisfy.
-    #[must_use]
-    pub const fn constraint(&self) -> Constraint {
-        self.constraint
-    }
-}
-
-/// Why an operation was refused, or could not be done.
-///
-/// Four kinds can be told apart. *The input is wrong*: most variants; nothing was changed, and the
-/// same call fails again until the input or the state is another. *Nobody is to blame*:
-/// [`Contended`](Self::Contended); nothing was changed, try again. *Something outside failed*:
-/// [`Entropy`](Self::Entropy), [`Store`](Self::Store); nothing was changed.
-/// *Something outside failed at the worst moment*: [`OutcomeUnknown`](Self::OutcomeUnknown); look
-/// before trying again.
-///
-/// Messages that begin with a capital are the interface's own, as the real service was recorded or
-/// is reported to word them. No message holds a secret.
+/// Messages that begin with a capital letter are those of the API (*recorded* or *reported*). No
+/// message contains a secret, or anything that the store or the generator reported: that is the
+/// [`source`](std::error::Error::source), for logs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A value has the wrong shape.
+    /// A parameter is invalid.
     #[error(transparent)]
     InvalidParameter(InvalidParameter),
 
-    /// All users were asked for together with one of them.
+    /// A request of the Query API names a user and asks for all users.
     #[error("Cannot list credentials for all users if a username is given")]
     AllUsersWithUserName,
 
-    /// Neither a user nor all users were asked for.
+    /// A request of the Query API names no user, and its caller is not an IAM user.
     #[error("Must specify userName when calling with non-User credentials")]
     UserNameMissing,
 
-    /// There is no such user in the account.
+    /// The account has no such user.
     #[error("The user with name {user} cannot be found.")]
     #[non_exhaustive]
     NoSuchUser {
-        /// The name that was asked for.
+        /// The name in the request.
         user: UserName,
     },
 
-    /// The policy does not name the service, or for credentials of the other kind.
+    /// The policy does not support the service, or not for credentials of this kind.
     #[error("{}", not_supported(service.as_str()))]
     #[non_exhaustive]
     ServiceNotSupported {
-        /// The service that was asked for.
+        /// The service in the request.
         service: ServiceName,
     },
 
-    /// The marker belongs to another query, or was never one.
+    /// The marker belongs to another query, or is not a marker.
     #[error("Invalid Marker.")]
     MarkerMismatch,
 
-    /// There is no such credential in the account.
-    #[error("No such credential ID exists")]
+    /// The account has no such credential.
+    #[error("No such credential {id} exists")]
     #[non_exhaustive]
     NoSuchCredential {
-        /// The id that was asked for.
+        /// The id in the request.
         id: CredentialId,
     },
 
-    /// The credential is another user's.
+    /// The credential belongs to another user.
     #[error("User {user} does not have a service specific credential with id {id}")]
     #[non_exhaustive]
     CredentialOfAnotherUser {
-        /// The user that was asked for.
+        /// The user in the request.
         user: UserName,
-        /// The id that was asked for.
+        /// The id in the request.
         id: CredentialId,
     },
 
-    /// The status follows from the expiration date, and cannot be set.
+    /// The status follows from the expiration date and cannot be set.
     #[error("Operation does not support status {status}")]
     #[non_exhaustive]
     StatusNotSettable {
-        /// The status that was asked for.
+        /// The status in the request.
         status: Status,
     },
 
-    /// The credential has expired. It can be deleted, nothing else.
+    /// The credential has expired. It can only be deleted.
     #[error("service specific credential {id} has expired")]
     #[non_exhaustive]
     CredentialExpired {
-        /// The id that was asked for.
+        /// The id in the request.
         id: CredentialId,
     },
 
@@ -151,15 +103,15 @@ pub enum Error {
     #[error("Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: {limit}")]
     #[non_exhaustive]
     LimitExceeded {
-        /// How many the policy allows.
+        /// The limit of the policy.
         limit: usize,
     },
 
-    /// A user of that name is registered already.
+    /// A user of that name exists.
     #[error("User with name {user} already exists.")]
     #[non_exhaustive]
     UserExists {
-        /// The name that was asked for.
+        /// The name in the request.
         user: UserName,
     },
 
@@ -167,39 +119,39 @@ pub enum Error {
     #[error("Cannot delete entity, must remove referenced objects first.")]
     UserHasCredentials,
 
-    /// Other changes to the same user won 64 times in a row. Nothing was changed.
+    /// The operation lost 64 attempts to other changes of the same user. Nothing was changed.
     #[error("other changes to the user came first 64 times in a row")]
     Contended,
 
-    /// The generator of random bytes failed. Nothing was changed.
+    /// The generator of random bytes failed, or [repeats itself](crate::RepeatedEntropy). Nothing
+    /// was changed.
     #[error("the entropy source failed")]
     Entropy(#[from] EntropyError),
 
-    /// The store could not be read. Nothing was changed.
+    /// The store could not be read, or returned something other than what it was asked for
+    /// ([`CorruptIndex`](crate::store::CorruptIndex)). Nothing was changed.
     #[error("the store failed")]
     Store(#[from] StoreError),
 
-    /// The store failed while it was changing something: the change was made, wholly, or it was
-    /// not.
+    /// The store failed during a change, which was applied or was not.
     ///
-    /// After a create or a reset that ended so, create another credential and then delete the one that
-    /// is named here, if it is there: its secret is lost either way. (If there is no room for another,
-    /// delete first.) In this order, since a change that is still under way in the store is settled once
-    /// a later one of the same user is answered: a deletion that finds nothing changes nothing, and the
-    /// credential could still appear. Everything else can be done again as it was; that the user then
-    /// exists already, or no longer, may be its own first success.
+    /// After a create or a reset, create another credential and then delete the one that is named
+    /// here, if it exists: its secret is lost. (At the limit, delete first.) The order matters,
+    /// because an unknown change may still be applied until a later change of the same user has
+    /// returned, which fences it. Repeat any other operation as it was; that the user then exists,
+    /// or no longer exists, may be its own first success.
     #[error("the store failed, and the outcome is unknown")]
     #[non_exhaustive]
     OutcomeUnknown {
-        /// The credential that was being created or changed, if it was one.
+        /// The credential that the operation creates or changes, if it is one.
         id: Option<CredentialId>,
-        /// What the store says.
+        /// The error of the store.
         source: StoreError,
     },
 }
 
 impl Error {
-    /// The code that the interface has for this error.
+    /// The error code of the API.
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
@@ -224,37 +176,66 @@ impl Error {
     }
 }
 
-/// Of a service in the spelling that it was asked for in.
+impl From<UnsupportedService> for Error {
+    fn from(UnsupportedService(service): UnsupportedService) -> Self {
+        Self::ServiceNotSupported { service }
+    }
+}
+
+macro_rules! from_invalid {
+    ($($Invalid:ident),+ $(,)?) => {$(
+        impl From<$Invalid> for Error {
+            fn from(invalid: $Invalid) -> Self {
+                Self::InvalidParameter(invalid.into())
+            }
+        }
+    )+};
+}
+
+from_invalid!(
+    InvalidAccountId,
+    InvalidCredentialId,
+    InvalidLifetime,
+    InvalidMarker,
+    InvalidMaxItems,
+    InvalidServiceName,
+    InvalidServiceUserName,
+    InvalidStatus,
+    InvalidUserId,
+    InvalidUserName,
+);
+
+/// The message for a service in the spelling of the request.
 pub(crate) fn not_supported(service: &str) -> String {
     format!("No such service {service} is supported for Service Specific Credentials")
 }
 
-/// An error code of the interface, as its documentation spells them.
+/// An error code of the API, as documented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorCode {
-    /// Other writers came first, again and again (our decision).
+    /// The operation lost its attempts to concurrent changes (our decision).
     ConcurrentModification,
-    /// The entity is still referred to.
+    /// The entity is still referenced.
     DeleteConflict,
-    /// There is one of that name already.
+    /// An entity of that name exists.
     EntityAlreadyExists,
-    /// The request contradicts itself or the state of things.
+    /// The request contradicts itself or the state.
     InvalidInput,
-    /// There can be no more of these.
+    /// A limit is exceeded.
     LimitExceeded,
-    /// There is no such user or credential.
+    /// The user or the credential does not exist.
     NoSuchEntity,
-    /// The service takes no service-specific credentials.
+    /// The service does not support service-specific credentials.
     NotSupportedService,
-    /// Something failed that the caller has no part in.
+    /// An internal failure.
     ServiceFailure,
-    /// A value has the wrong shape.
+    /// A parameter is invalid.
     ValidationError,
 }
 
 impl ErrorCode {
-    /// The code, as it stands in a response.
+    /// The code as a response contains it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -286,73 +267,6 @@ impl ErrorCode {
 }
 
 impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Why somebody was not authenticated.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthenticationError {
-    /// What was presented does not open the service: HTTP 401.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The store could not be asked, and nobody knows: HTTP 503. Never answer this as a refusal.
-    /// Git, for one, forgets a stored password when it is refused.
-    #[error("the store failed")]
-    Unavailable(#[from] StoreError),
-}
-
-/// What was presented does not open the service.
-///
-/// The message says no more than that. The [reason](Self::reason) is for logs: a stranger who
-/// learns it learns which names there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the credential is not valid for this service")]
-pub struct Refusal(pub(crate) RefusalReason);
-
-impl Refusal {
-    /// What was wrong, for logs alone.
-    #[must_use]
-    pub const fn reason(&self) -> RefusalReason {
-        self.0
-    }
-}
-
-/// Why a credential was [refused](Refusal).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RefusalReason {
-    /// More than 512 bytes were presented as a name or as a secret. They were not hashed.
-    TooLong,
-    /// The policy does not name the service, or not for credentials of this kind.
-    UnsupportedService,
-    /// No credential of the service has this name, or what was presented holds none.
-    UnknownName,
-    /// The credential has another secret, or is of the other kind.
-    WrongSecret,
-    /// The secret is right, the credential inactive.
-    Inactive,
-    /// The secret is right, the credential expired.
-    Expired,
-}
-
-impl RefusalReason {
-    /// The reason in one word, for a field of a log line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::TooLong => "too-long",
-            Self::UnsupportedService => "unsupported-service",
-            Self::UnknownName => "unknown-name",
-            Self::WrongSecret => "wrong-secret",
-            Self::Inactive => "inactive",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }

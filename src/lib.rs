@@ -1,47 +1,61 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod account_id;
+mod causes;
+mod clock;
+mod constraint;
 mod credential;
-mod credential_id;
-#[doc = include_str!("design.md")]
-pub mod design {}
-mod environment;
+mod entropy;
 mod error;
+pub mod guides;
+#[cfg(feature = "http")]
+pub mod http;
+mod lifetime;
 mod manager;
-mod name;
+mod names;
+mod paging;
 mod policy;
 #[cfg(feature = "query")]
 pub mod query;
 mod record;
 mod secret;
-mod service_name;
-mod service_user_name;
 pub mod store;
+mod store_error;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp;
 mod user;
-mod user_name;
 
-pub use account_id::{AccountId, InvalidAccountId};
-pub use credential::{
-    Credential, CredentialAge, CredentialKind, InvalidCredentialAge, InvalidStatus,
-    IssuedCredential, Status,
-};
-pub use credential_id::{CredentialId, InvalidCredentialId};
-pub use environment::{Clock, Entropy, EntropyError, RngEntropy, SystemClock, SystemEntropy};
-pub use error::{
-    AuthenticationError, Constraint, Error, ErrorCode, InvalidParameter, Refusal, RefusalReason,
-};
+pub use clock::{Clock, SystemClock};
+pub use constraint::{Constraint, InvalidParameter};
+pub use credential::{Credential, CredentialKind, InvalidStatus, IssuedCredential, Status};
+pub use entropy::{Entropy, EntropyError, RepeatedEntropy, RngEntropy, SystemEntropy};
+pub use error::{Error, ErrorCode};
+pub use lifetime::{InvalidLifetime, Lifetime};
 pub use manager::{
-    AsyncAuthenticator, AsyncCredentialManager, Authenticated, Authenticator, CredentialManager,
-    CredentialManagerBuilder, InvalidMarker, InvalidMaxItems, ListRequest, Marker, MaxItems, Page,
+    CredentialManager,
+    async_manager::AsyncCredentialManager,
+    authentication::{
+        error::{AuthenticationError, Denial, DenialReason},
+        identity::Identity,
+    },
+    authenticator::{AsyncAuthenticator, Authenticator},
+    builder::CredentialManagerBuilder,
+    create_options::CreateOptions,
+    list_request::{ListRequest, ListUsersRequest},
 };
-pub use policy::{Alphabet, InvalidPolicy, Numbering, Policy, PolicyBuilder};
-pub use secret::Secret;
-pub use service_name::{InvalidServiceName, ServiceName};
-pub use service_user_name::{InvalidServiceUserName, ServiceUserName};
+pub use names::{
+    account_id::{AccountId, InvalidAccountId},
+    credential_id::{CredentialId, InvalidCredentialId},
+    service_name::{InvalidServiceName, ServiceName},
+    service_user_name::{InvalidServiceUserName, ServiceUserName},
+    user_name::{InvalidUserName, UserName},
+};
+pub use paging::{InvalidMarker, InvalidMaxItems, Marker, MaxItems, Page};
+pub use policy::{
+    Numbering, Policy,
+    builder::{InvalidPolicy, PolicyBuilder},
+};
+pub use secret::{Alphabet, Secret};
 pub use store::MemoryStore;
 pub use user::{InvalidUserId, User, UserId};
-pub use user_name::{InvalidUserName, UserName};

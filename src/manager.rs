@@ -1,44 +1,59 @@
-use std::{
-    future::Future,
-    pin::pin,
-    task::{Context, Poll, Waker},
-};
+//! The managers of an account's credentials and users, and the authenticators.
+//!
+//! [`CredentialManager`] is the sync front. Its steps are written once, for async stores, in
+//! `manager/async_manager.rs`; `manager/retry.rs` has the loop that every change goes through, and
+//! `manager/operation/` what each operation decides. Tests: `tests/rules/`, `tests/concurrency/`.
 
+use self::{
+    async_manager::AsyncCredentialManager,
+    authentication::{error::AuthenticationError, identity::Identity},
+    authenticator::Authenticator,
+    builder::CredentialManagerBuilder,
+    create_options::CreateOptions,
+    list_request::{ListRequest, ListUsersRequest},
+};
 use crate::{
-    AccountId, AuthenticationError, Clock, Credential, CredentialAge, CredentialId, Entropy, Error,
-    IssuedCredential, Policy, ServiceName, Status, User, UserName,
-    store::{Immediate, Store},
-    timestamp::Timestamp,
+    credential::{Credential, IssuedCredential, Status},
+    error::Error,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        user_name::UserName,
+    },
+    paging::Page,
+    policy::Policy,
+    store::{
+        Store,
+        sync_adapter::{SyncAdapter, poll_ready},
+    },
+    user::User,
 };
 
-pub use asynchronous::AsyncCredentialManager;
-pub use authentication::Authenticated;
-pub use authenticator::{AsyncAuthenticator, Authenticator};
-pub use builder::CredentialManagerBuilder;
-pub use listing::{InvalidMaxItems, ListRequest, MaxItems, Page};
-pub use marker::{InvalidMarker, Marker};
-
-mod asynchronous;
-mod authentication;
-mod authenticator;
-mod builder;
+pub(crate) mod async_manager;
+pub(crate) mod authentication;
+pub(crate) mod authenticator;
+pub(crate) mod builder;
+pub(crate) mod create_options;
+pub(crate) mod list_request;
 mod listing;
 mod marker;
 mod operation;
-mod trace;
+mod ownership;
+mod retry;
+mod shared;
+pub(crate) mod trace;
 
 /// Issues, lists, disables, resets, deletes and authenticates the credentials of one account.
 ///
-/// Cheap to clone; clones share one store. Every method may be called from many threads at once.
-/// What is said of one user was true at one moment between call and return; of listings,
-/// [`list_page`](Self::list_page) says what they promise. Concurrent changes are never lost and never
-/// mixed: two credentials per user and service, each name and id once, whatever happens at the same
-/// time.
+/// Cheap to clone; clones share one store. Every method may be called by many threads at once.
+/// Operations on one user are linearizable; [`list_page`](Self::list_page) states what listings
+/// guarantee. The limit of credentials per user and service and the uniqueness of names and ids
+/// hold under any concurrency. With the feature `tracing`, every call emits an
+/// [event](crate::guides::events).
 ///
 /// ```
 /// use service_specific_credentials::{
-///     AccountId, CredentialAge, CredentialManager, ErrorCode, MemoryStore, ServiceName, Status,
-///     UserName,
+///     AccountId, CreateOptions, CredentialManager, ErrorCode, Lifetime, MemoryStore,
+///     ServiceName, Status, UserName,
 /// };
 ///
 /// let account: AccountId = "123456789012".parse()?;
@@ -49,47 +64,22 @@ mod trace;
 /// iam.register_user(&anika)?;
 ///
 /// let issued = iam.create(&anika, &codecommit)?;
-/// assert_eq!(issued.name().as_str(), "anika+1-at-123456789012");
-/// let password = issued.secret().expose(); // the only time
+/// assert_eq!(issued.service_user_name().as_str(), "anika+1-at-123456789012");
+/// let password = issued.secret().expose(); // the only time it is available
 ///
-/// iam.create_with(&anika, &codecommit, CredentialAge::days(90)?)?;
+/// let options = CreateOptions::new().lifetime(Lifetime::days(90)?);
+/// iam.create_with_options(&anika, &codecommit, &options)?;
 /// assert_eq!(iam.create(&anika, &codecommit).unwrap_err().code(), ErrorCode::LimitExceeded);
 ///
-/// let who = iam.authenticate(&codecommit, "anika+1-at-123456789012", password)?;
-/// assert_eq!(who.credential().id(), issued.id());
+/// let identity = iam.authenticate(&codecommit, "anika+1-at-123456789012", password)?;
+/// assert_eq!(identity.credential().id(), issued.id());
 ///
 /// iam.set_status(&anika, issued.id(), Status::Inactive)?;
-/// assert!(iam.authenticate(&codecommit, issued.name().as_str(), password).is_err());
+/// assert!(iam.authenticate(&codecommit, issued.service_user_name().as_str(), password).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct CredentialManager<S>(pub(crate) AsyncCredentialManager<Immediate<S>>);
-
-/// What managers of one store share.
-#[derive(Debug)]
-struct Shared<S> {
-    store: S,
-    policy: Policy,
-    clock: Box<dyn Clock>,
-    entropy: Box<dyn Entropy>,
-}
-
-impl<S> Shared<S> {
-    fn now(&self) -> Timestamp {
-        Timestamp::new(self.clock.now())
-    }
-}
-
-/// What a future of an [`Immediate`] store yields. Such a future is ready when it is first asked.
-pub(crate) fn ready<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let mut context = Context::from_waker(Waker::noop());
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
-        }
-    }
-}
+pub struct CredentialManager<S>(pub(crate) AsyncCredentialManager<SyncAdapter<S>>);
 
 impl<S> Clone for CredentialManager<S> {
     fn clone(&self) -> Self {
@@ -128,14 +118,14 @@ impl<S> CredentialManager<S> {
         self.0.store().get_ref()
     }
 
-    /// Manages the credentials of `account` in `store` by a policy, clock or entropy of one's own.
+    /// A builder of a manager with its own policy, clock or random source.
     pub fn builder(account: AccountId, store: S) -> CredentialManagerBuilder<S> {
         CredentialManagerBuilder::new(account, store)
     }
 }
 
 impl<S: Store> CredentialManager<S> {
-    /// Manages the credentials of `account` in `store`, by the default policy.
+    /// A manager of `account` in `store` with the default policy.
     pub fn new(account: AccountId, store: S) -> Self {
         Self::builder(account, store).build()
     }
@@ -143,115 +133,127 @@ impl<S: Store> CredentialManager<S> {
 
 /// Credentials.
 impl<S: Store> CredentialManager<S> {
-    /// Makes a credential for a user at a service. It never expires.
+    /// Creates a credential for a user at a service.
     ///
-    /// It gets the lowest number whose name is free. Each lower name that another user holds costs
-    /// one more look-up.
+    /// Its service user name has the lowest number that is free. Each lower number whose name
+    /// another user holds costs one more lookup.
     ///
     /// # Errors
     ///
-    /// In this order: [`NoSuchUser`](Error::NoSuchUser),
-    /// [`ServiceNotSupported`](Error::ServiceNotSupported), or
-    /// [`LimitExceeded`](Error::LimitExceeded) if the user has as many credentials at the service
-    /// as the policy allows, inactive and expired ones included. Otherwise as [`Error`] says.
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`ServiceNotSupported`](Error::ServiceNotSupported)
+    /// - [`LimitExceeded`](Error::LimitExceeded) if the user has as many credentials at the service
+    ///   as the policy allows, inactive and expired ones included
+    /// - those of every operation, see [`Error`]
     pub fn create(
         &self,
         user: &UserName,
         service: &ServiceName,
     ) -> Result<IssuedCredential, Error> {
-        ready(self.0.create(user, service))
+        poll_ready(self.0.create(user, service))
     }
 
-    /// Makes a credential that expires: its expiration date is its creation date and `age`.
+    /// Creates a credential with options, such as a lifetime.
     ///
     /// # Errors
     ///
     /// As [`create`](Self::create).
-    pub fn create_with(
+    pub fn create_with_options(
         &self,
         user: &UserName,
         service: &ServiceName,
-        age: CredentialAge,
+        options: &CreateOptions,
     ) -> Result<IssuedCredential, Error> {
-        ready(self.0.create_with(user, service, age))
+        poll_ready(self.0.create_with_options(user, service, options))
     }
 
-    /// Gives a credential a new secret. From the moment this returns, the old one never
-    /// authenticates again. Id, name, status and dates stay: an inactive credential stays inactive.
+    /// Gives a credential a new secret. Once this has returned, the old one never authenticates
+    /// again. Id, name, status and dates stay: an inactive credential stays inactive.
     ///
     /// # Errors
     ///
-    /// In this order: [`NoSuchUser`](Error::NoSuchUser),
-    /// [`NoSuchCredential`](Error::NoSuchCredential) or
-    /// [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser),
-    /// [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy no longer has its
-    /// service, or [`CredentialExpired`](Error::CredentialExpired). Otherwise as [`Error`] says.
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`NoSuchCredential`](Error::NoSuchCredential) or
+    ///   [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser)
+    /// - [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy no longer supports its
+    ///   service
+    /// - [`CredentialExpired`](Error::CredentialExpired)
+    /// - those of every operation, see [`Error`]
     pub fn reset(&self, user: &UserName, id: &CredentialId) -> Result<IssuedCredential, Error> {
-        ready(self.0.reset(user, id))
+        poll_ready(self.0.reset(user, id))
     }
 
-    /// Makes a credential active or inactive. The status it has already succeeds.
+    /// Makes a credential active or inactive. Setting its present status succeeds.
     ///
     /// # Errors
     ///
-    /// In this order: [`NoSuchUser`](Error::NoSuchUser),
-    /// [`NoSuchCredential`](Error::NoSuchCredential) or
-    /// [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser),
-    /// [`StatusNotSettable`](Error::StatusNotSettable) for [`Status::Expired`], or
-    /// [`CredentialExpired`](Error::CredentialExpired). Otherwise as [`Error`] says.
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`NoSuchCredential`](Error::NoSuchCredential) or
+    ///   [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser)
+    /// - [`StatusNotSettable`](Error::StatusNotSettable) for [`Status::Expired`]
+    /// - [`CredentialExpired`](Error::CredentialExpired)
+    /// - those of every operation, see [`Error`]
     pub fn set_status(
         &self,
         user: &UserName,
         id: &CredentialId,
         status: Status,
     ) -> Result<(), Error> {
-        ready(self.0.set_status(user, id, status))
+        poll_ready(self.0.set_status(user, id, status))
     }
 
     /// Deletes a credential, expired or not.
     ///
     /// # Errors
     ///
-    /// In this order: [`NoSuchUser`](Error::NoSuchUser), or
-    /// [`NoSuchCredential`](Error::NoSuchCredential) or
-    /// [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser). Otherwise as [`Error`] says.
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`NoSuchCredential`](Error::NoSuchCredential) or
+    ///   [`CredentialOfAnotherUser`](Error::CredentialOfAnotherUser)
+    /// - those of every operation, see [`Error`]
     pub fn delete(&self, user: &UserName, id: &CredentialId) -> Result<(), Error> {
-        ready(self.0.delete(user, id))
+        poll_ready(self.0.delete(user, id))
     }
 
-    /// All credentials of a user, in order of creation, then of id. Empty if there are none.
+    /// The credentials of a user, in the order of creation, then of id. Empty if there are none.
     ///
     /// # Errors
     ///
-    /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - those of every operation, see [`Error`]
     pub fn list(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
-        ready(self.0.list(user))
+        poll_ready(self.0.list(user))
     }
 
     /// The credentials of a user at one service, in the same order.
     ///
     /// # Errors
     ///
-    /// In this order: [`NoSuchUser`](Error::NoSuchUser),
-    /// [`ServiceNotSupported`](Error::ServiceNotSupported). Otherwise as [`Error`] says.
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`ServiceNotSupported`](Error::ServiceNotSupported)
+    /// - those of every operation, see [`Error`]
     pub fn list_for_service(
         &self,
         user: &UserName,
         service: &ServiceName,
     ) -> Result<Vec<Credential>, Error> {
-        ready(self.0.list_for_service(user, service))
+        poll_ready(self.0.list_for_service(user, service))
     }
 
     /// A page of credentials, of one user or of all.
     ///
-    /// Pages neither repeat nor skip a credential that stood through the whole listing, whatever is
-    /// created or deleted between them. (Those of a user who is renamed meanwhile may be missed or
-    /// repeated in a listing of all users.)
+    /// Pages neither repeat nor skip a credential that exists during the whole listing, whatever is
+    /// created or deleted meanwhile. In a listing of all users, the credentials of a user who is
+    /// renamed meanwhile may be missed or repeated.
     ///
     /// ```
     /// # use service_specific_credentials::{CredentialManager, MemoryStore, ListRequest};
     /// # let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
-    /// let mut request = ListRequest::new().all_users(true);
+    /// let mut request = ListRequest::all_users();
     /// loop {
     ///     let page = iam.list_page(&request)?;
     ///     for credential in page.items {
@@ -265,36 +267,39 @@ impl<S: Store> CredentialManager<S> {
     ///
     /// # Errors
     ///
-    /// In this order: [`AllUsersWithUserName`](Error::AllUsersWithUserName) or
-    /// [`UserNameMissing`](Error::UserNameMissing), [`NoSuchUser`](Error::NoSuchUser),
-    /// [`ServiceNotSupported`](Error::ServiceNotSupported), or
-    /// [`MarkerMismatch`](Error::MarkerMismatch). Otherwise as [`Error`] says.
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`ServiceNotSupported`](Error::ServiceNotSupported)
+    /// - [`MarkerMismatch`](Error::MarkerMismatch)
+    /// - those of every operation, see [`Error`]
     pub fn list_page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
-        ready(self.0.list_page(request))
+        poll_ready(self.0.list_page(request))
     }
 
-    /// Who presents this service user name and password. Both are taken as they come from a
-    /// stranger, and nothing is allocated.
+    /// Authenticates a service user name and a password. Both are untrusted input. Allocates
+    /// nothing.
     ///
-    /// The digest of the password is computed and compared in constant time whether the name is
-    /// known or not. Nothing more is claimed: names are not secret.
+    /// An unknown name costs the same digest and the same constant-time comparison as a wrong
+    /// password. No more is claimed: names are not secret. Text that does not end in `-at-` and the
+    /// account is no service user name and is not looked up: people type passwords where a name
+    /// belongs, and a lookup may reach the logs of a database.
     ///
     /// # Errors
     ///
-    /// [`Refused`](AuthenticationError::Refused) if they do not open the service: an unknown name,
-    /// a wrong password, an inactive or expired credential, a service that the policy does not
-    /// have, or more than 512 bytes. [`Unavailable`](AuthenticationError::Unavailable) if the store
-    /// failed, which is no refusal.
+    /// - [`Denied`](AuthenticationError::Denied): an unknown name, a wrong password, an inactive or
+    ///   expired credential, an unsupported service, or more than 512 bytes
+    /// - [`Unavailable`](AuthenticationError::Unavailable): the store failed. This is not a denial
     pub fn authenticate(
         &self,
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        ready(self.0.authenticate(service, name, password))
+    ) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.authenticate(service, name, password))
     }
 
-    /// Who presents this API key secret: a bearer token, which authenticates alone and whole.
+    /// Authenticates the secret of an API key: a bearer token. Its alias and its inner password as
+    /// a pair do not authenticate.
     ///
     /// # Errors
     ///
@@ -303,78 +308,117 @@ impl<S: Store> CredentialManager<S> {
         &self,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        ready(self.0.authenticate_api_key(service, secret))
+    ) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.authenticate_api_key(service, secret))
+    }
+
+    /// Verifies that a credential that authenticated earlier still does, for a server whose
+    /// connections last and that does not retain passwords.
+    ///
+    /// It does if it exists, is active, and has the same secret as then. A renamed user is returned
+    /// with the new name.
+    ///
+    /// ```
+    /// use service_specific_credentials::{CredentialManager, MemoryStore};
+    ///
+    /// let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+    /// let anika = "anika".parse()?;
+    /// let cassandra = "cassandra.amazonaws.com".parse()?;
+    /// iam.register_user(&anika)?;
+    /// let issued = iam.create(&anika, &cassandra)?;
+    ///
+    /// let name = issued.service_user_name().as_str();
+    /// let connected = iam.authenticate(&cassandra, name, issued.secret().expose())?;
+    /// let connected = iam.recheck(&connected)?;
+    /// iam.reset(&anika, issued.id())?;
+    /// assert!(iam.recheck(&connected).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Denied`](AuthenticationError::Denied): the credential no longer authenticates. The
+    ///   [reason](crate::DenialReason) is `UnknownName` if it was deleted or is of another account,
+    ///   `WrongSecret` if it was reset, `Inactive`, `Expired`, or `UnsupportedService`
+    /// - [`Unavailable`](AuthenticationError::Unavailable): the store failed. This is not a denial
+    pub fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.recheck(earlier))
     }
 }
 
 /// Users.
 impl<S: Store> CredentialManager<S> {
-    /// Registers a user. Users are registered before anything else.
+    /// Registers a user. Every other operation needs a registered user.
     ///
     /// # Errors
     ///
-    /// [`UserExists`](Error::UserExists). Otherwise as [`Error`] says.
+    /// - [`UserExists`](Error::UserExists)
+    /// - those of every operation, see [`Error`]
     pub fn register_user(&self, user: &UserName) -> Result<User, Error> {
-        ready(self.0.register_user(user))
+        poll_ready(self.0.register_user(user))
     }
 
-    /// Registers a user who is not registered yet: for services whose users live elsewhere.
+    /// Registers a user, or returns the user that exists: for users that are managed elsewhere.
     ///
     /// # Errors
     ///
-    /// As [`Error`] says.
+    /// Those of every operation, see [`Error`].
     pub fn ensure_user(&self, user: &UserName) -> Result<User, Error> {
-        ready(self.0.ensure_user(user))
+        poll_ready(self.0.ensure_user(user))
     }
 
     /// A user by name.
     ///
     /// # Errors
     ///
-    /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - those of every operation, see [`Error`]
     pub fn user(&self, user: &UserName) -> Result<User, Error> {
-        ready(self.0.user(user))
+        poll_ready(self.0.user(user))
     }
 
-    /// A page of the users of the account, in order of their names.
+    /// A page of users of the account, in the order of their names.
     ///
     /// # Errors
     ///
-    /// [`MarkerMismatch`](Error::MarkerMismatch) if the marker did not come with such a page.
-    /// Otherwise as [`Error`] says.
-    pub fn users(&self, marker: Option<&Marker>, max_items: MaxItems) -> Result<Page<User>, Error> {
-        ready(self.0.users(marker, max_items))
+    /// - [`MarkerMismatch`](Error::MarkerMismatch) if the marker is of another listing
+    /// - those of every operation, see [`Error`]
+    pub fn list_users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {
+        poll_ready(self.0.list_users_page(request))
     }
 
-    /// Gives a user another name, or the same in another spelling. The credentials stay, and keep
-    /// their service user names.
+    /// Renames a user, or changes the spelling of the name. Credentials keep their service user
+    /// names.
     ///
     /// # Errors
     ///
-    /// In this order: [`NoSuchUser`](Error::NoSuchUser), or [`UserExists`](Error::UserExists) if
-    /// another user has the new name. Otherwise as [`Error`] says.
-    pub fn rename_user(&self, user: &UserName, name: &UserName) -> Result<User, Error> {
-        ready(self.0.rename_user(user, name))
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`UserExists`](Error::UserExists) if another user has the new name
+    /// - those of every operation, see [`Error`]
+    pub fn rename_user(&self, user: &UserName, new_name: &UserName) -> Result<User, Error> {
+        poll_ready(self.0.rename_user(user, new_name))
     }
 
-    /// Removes a user who has no credentials.
+    /// Removes a user without credentials.
     ///
     /// # Errors
     ///
-    /// In this order: [`NoSuchUser`](Error::NoSuchUser), or
-    /// [`UserHasCredentials`](Error::UserHasCredentials). Otherwise as [`Error`] says.
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`UserHasCredentials`](Error::UserHasCredentials)
+    /// - those of every operation, see [`Error`]
     pub fn remove_user(&self, user: &UserName) -> Result<(), Error> {
-        ready(self.0.remove_user(user))
+        poll_ready(self.0.remove_user(user))
     }
 
-    /// Removes a user together with all credentials, in one step, as for someone who leaves.
-    /// Returns the credentials that are gone.
+    /// Removes a user together with all credentials, atomically. Returns the removed credentials.
     ///
     /// # Errors
     ///
-    /// [`NoSuchUser`](Error::NoSuchUser). Otherwise as [`Error`] says.
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - those of every operation, see [`Error`]
     pub fn remove_user_with_credentials(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
-        ready(self.0.remove_user_with_credentials(user))
+        poll_ready(self.0.remove_user_with_credentials(user))
     }
 }

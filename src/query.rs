@@ -1,8 +1,7 @@
-//! The Query protocol of the IAM API: a form in, XML out.
+//! The IAM Query API: a form in, XML out.
 //!
-//! There is no transport here. A request is bytes that somebody received, as a request of the
-//! [`http`] crate; the answer is a response with status, headers and bytes. An emulator is a route
-//! and a call of [`handle`] or [`handle_async`]:
+//! The transport is the caller's. Requests and responses are those of the [`http`] crate. An
+//! emulator is a route and a call of [`handle`] or [`handle_async`]:
 //!
 //! ```
 //! use service_specific_credentials::{
@@ -21,7 +20,7 @@
 //! let response = query::handle(&iam, &request.body("")?, None, Dialect::Documented, id);
 //!
 //! assert_eq!(response.status(), 200);
-//! let xml = String::from_utf8(response.into_body())?;
+//! let xml = str::from_utf8(response.body().as_ref())?;
 //! assert!(xml.contains("<ServiceUserName>anika+1-at-123456789012</ServiceUserName>"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -30,24 +29,38 @@
 //!
 //! The five operations on credentials (`CreateServiceSpecificCredential`,
 //! `ListServiceSpecificCredentials`, `UpdateServiceSpecificCredential`,
-//! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and those on users without
-//! which there is nobody to have one (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`,
-//! `ListUsers`; of their parameters, the names and those for paging). Every other action is refused
-//! as unknown: whoever serves more looks at the [`Request`] first.
+//! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and five on the users who
+//! own them (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`, `ListUsers`; of their parameters,
+//! the names and those for paging). Every other action is rejected as unknown: a server with more
+//! actions parses the [`Request`] first.
 //!
-//! A POST is read from its body, which is `application/x-www-form-urlencoded`, a GET from its query
-//! string; the path does not matter. Parameters that an operation does not know are ignored
-//! (*recorded*). Bytes that are not UTF-8 read as U+FFFD (our decision). More than
-//! [`MAX_BYTES`] are refused.
+//! The parameters of a POST are in its body, which is `application/x-www-form-urlencoded`, those of
+//! a GET in its query string; the path is ignored. Parameters that an action does not know are
+//! ignored (*recorded*). Bytes that are not UTF-8 become U+FFFD (our decision). More than
+//! [`MAX_BYTES`] are rejected.
 //!
-//! Signatures are not checked, and permissions neither: whoever embeds this says who the caller is,
-//! and whether it may.
+//! Signatures and permissions are not checked. The caller of this module supplies the IAM user who
+//! sent the request, and authorizes it.
 //!
-//! # What is refused, and in which order
+//! # Inside an existing endpoint
 //!
-//! What cannot be read, then what has the wrong shape ([`RequestError`] has the order, and every
-//! violation at once), then what the manager refuses ([`Error`](crate::Error)). Nothing is changed by a request
-//! that is refused.
+//! An endpoint that has parsed a request, and has users and policies of its own, executes the
+//! [`CREDENTIAL_ACTIONS`] in these steps; `examples/existing_iam` shows a whole one.
+//!
+//! 1. [`Request::from_pairs`] takes the parsed parameters.
+//! 2. [`iam_action`](Request::iam_action), [`resource_arn`](Request::resource_arn) and
+//!    [`condition_keys`](Request::condition_keys) are what its policies decide by.
+//! 3. [`Request::execute`] executes the request, without parsing it again.
+//!
+//! Its users are registered with the manager when they are created, or before the first request
+//! that names them ([`ensure_user`](CredentialManager::ensure_user)).
+//!
+//! # Errors and their order
+//!
+//! First the request must be readable, then its parameters valid ([`RequestError`] states the order
+//! and reports all violations at once), then the manager executes it ([`Error`](crate::Error)). A
+//! rejected request changes nothing. [`ErrorResponse`] maps each error to its status, code and
+//! message.
 
 use std::{
     fmt,
@@ -55,74 +68,107 @@ use std::{
     hash::{BuildHasher as _, RandomState},
 };
 
-use arrayvec::ArrayString;
 use http::{Request as HttpRequest, Response};
-use uuid::{Uuid, fmt::Hyphenated};
+use uuid::Uuid;
 
 use crate::{
-    AsyncCredentialManager, CredentialManager, UserName,
-    manager::ready,
-    store::{AsyncStore, Store},
+    manager::{CredentialManager, async_manager::AsyncCredentialManager},
+    names::user_name::UserName,
+    store::{AsyncStore, Store, sync_adapter::poll_ready},
 };
 
-pub use refusal::{Dialect, ErrorResponse};
+pub use authorization::{AGE_DAYS_KEY, CREDENTIAL_ACTIONS, SERVICE_NAME_KEY};
+pub use body::ResponseBody;
+pub use error_response::{Dialect, ErrorResponse};
 pub use request::{Request, RequestError};
 
 mod action;
-mod answer;
+mod authorization;
+mod body;
+mod error_response;
 mod form;
-mod refusal;
+mod output;
 mod request;
 mod xml;
 
-/// How many bytes a body or a query string has at most: 1 MiB (our decision).
+/// The maximum number of bytes of a body or a query string: 1 MiB (our decision).
 pub const MAX_BYTES: usize = 1 << 20;
 
-/// Answers a request whole, refusals included.
+/// Parses and executes a request, and returns the response, an error response included.
 ///
 /// `caller` is the IAM user that a request without a user name stands for, if the caller is one.
-/// The body of the response may hold a secret that exists nowhere else; it is not wiped when it is
-/// dropped, since most of its copies are the transport's.
+/// The body of the response may contain a secret: see [`ResponseBody`].
 pub fn handle<S: Store, B: AsRef<[u8]>>(
     iam: &CredentialManager<S>,
     request: &HttpRequest<B>,
     caller: Option<&UserName>,
     dialect: Dialect,
     id: RequestId,
-) -> Response<Vec<u8>> {
-    ready(handle_async(&iam.0, request, caller, dialect, id))
+) -> Response<ResponseBody> {
+    poll_ready(handle_async(&iam.0, request, caller, dialect, id))
 }
 
-/// Does as [`handle`], with the manager for stores that wait.
+/// [`handle`] with a manager of an async store.
 ///
-/// Dropping the future is what [`AsyncCredentialManager`] says about its own.
+/// For a future that is dropped, see [`AsyncCredentialManager`].
 pub fn handle_async<S: AsyncStore, B: AsRef<[u8]>>(
     iam: &AsyncCredentialManager<S>,
     request: &HttpRequest<B>,
     caller: Option<&UserName>,
     dialect: Dialect,
     id: RequestId,
-) -> impl Future<Output = Response<Vec<u8>>> + Send {
-    // Read before anything waits, so that the body need not be kept, nor be `Sync`.
+) -> impl Future<Output = Response<ResponseBody>> + Send {
+    // Parsed before the future starts, so that it does not hold the body, which need not be `Sync`.
     let request = Request::read(request);
     async move {
         match request {
-            Ok(request) => match request.run(iam, caller).await {
-                Ok(answer) => answer.response(request.action, id),
-                Err(error) => ErrorResponse::of(&request, &error, dialect).response(id),
-            },
+            Ok(request) => request.execute_async(iam, caller, dialect, id).await,
             Err(error) => ErrorResponse::from(error).response(id),
         }
     }
 }
 
-/// Names one request, in its response and in logs: a UUID.
+impl Request {
+    /// Executes a request, and returns the response, an error response included.
+    ///
+    /// `caller` is the IAM user that a request without a user name stands for, if the caller is
+    /// one: the same as for [`resource_arn`](Self::resource_arn). The body may contain a secret, as
+    /// that of [`handle`] may.
+    #[must_use = "the client waits for the response"]
+    pub fn execute<S: Store>(
+        &self,
+        iam: &CredentialManager<S>,
+        caller: Option<&UserName>,
+        dialect: Dialect,
+        id: RequestId,
+    ) -> Response<ResponseBody> {
+        poll_ready(self.execute_async(&iam.0, caller, dialect, id))
+    }
+
+    /// [`execute`](Self::execute) with a manager of an async store.
+    ///
+    /// For a future that is dropped, see [`AsyncCredentialManager`].
+    pub async fn execute_async<S: AsyncStore>(
+        &self,
+        iam: &AsyncCredentialManager<S>,
+        caller: Option<&UserName>,
+        dialect: Dialect,
+        id: RequestId,
+    ) -> Response<ResponseBody> {
+        match self.run(iam, caller).await {
+            Ok(output) => output.response(self.action, id),
+            Err(error) => ErrorResponse::of(self, &error, dialect).response(id),
+        }
+    }
+}
+
+/// The id of one request, in its response and in logs: a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(Uuid);
 
 impl RequestId {
-    /// A new one. It is unlike all others, and keeps no secret: the keys of the standard library's hash
-    /// tables are what it is drawn from.
+    /// A random id. It is unique but not secret: it derives from the keys of the standard library's
+    /// hash tables.
     #[must_use]
     pub fn random() -> Self {
         let half = || u128::from(RandomState::new().hash_one(()));
@@ -130,13 +176,11 @@ impl RequestId {
         Self(uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid())
     }
 
-    fn text(self) -> ArrayString<{ Hyphenated::LENGTH }> {
-        let mut buffer = [0; Hyphenated::LENGTH];
-        let text: &str = self.0.hyphenated().encode_lower(&mut buffer);
-        ArrayString::from(text).unwrap_or_default()
+    fn text(self) -> String {
+        self.0.hyphenated().to_string()
     }
 
-    /// One that was drawn elsewhere.
+    /// An id that was drawn elsewhere.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))

@@ -1,45 +1,53 @@
-//! Passwords, API key secrets and their digests.
-//!
-//! # Why a fast hash
-//!
-//! A slow hash (Argon2, scrypt, bcrypt) makes guessing expensive where people choose passwords,
-//! because such passwords have little entropy. The secrets here are never chosen: each holds at
-//! least 128 bits, by default 256, from a cryptographic generator. Whoever steals the digests
-//! would have to try 2^127 of them on average to find one secret, however fast one try is, so a
-//! slow hash adds cost to every authentication and no safety. For the same reason there is no
-//! salt: two credentials never have the same secret, and no table of 2^128 entries exists.
-//!
-//! The reasoning ends where its premise does: it would be wrong for a password that a person
-//! chose, or that a weak generator made. This crate takes neither.
+//! Passwords and API key secrets. [`digest`] stores and verifies them.
 
 use std::fmt;
 
 use base64::{
-    Engine as _,
     engine::Config as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::{
-    ServiceUserName,
-    environment::{Entropy, EntropyError},
-    policy::{Alphabet, Policy},
-};
+use self::digest::Digest;
+use crate::entropy::{Entropy, EntropyError};
 
-/// The most bytes of a name or a secret that are looked at: what is longer is neither, whatever the
-/// policy, and is refused before it is hashed.
+pub(crate) mod api_key;
+pub(crate) mod digest;
+mod stack;
+
+/// Draws the random bytes of a password.
+pub(crate) fn random_bytes(
+    entropy: &dyn Entropy,
+    length: usize,
+) -> Result<Zeroizing<Vec<u8>>, EntropyError> {
+    let mut random = Zeroizing::new(vec![0; length]);
+    entropy.fill(&mut random)?;
+    Ok(random)
+}
+
+/// The maximum number of bytes of a service user name or a secret in an authentication. Longer
+/// input is neither under any policy, and is denied before it is hashed.
 pub(crate) const MAX_PRESENTED: usize = 512;
+
+/// The alphabet of passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum Alphabet {
+    /// Base64 with padding: letters, digits, `+`, `/` and `=`.
+    Standard,
+    /// Base64 for URLs without padding: letters, digits, `-` and `_`. Such a password needs no
+    /// escaping in the URL of a Git remote.
+    UrlSafe,
+}
 
 /// A password, or the secret of an API key.
 ///
-/// It exists once, in one place in memory, which is wiped when it is dropped. It prints as
-/// `[REDACTED]`, and is read by [`expose`](Self::expose) alone. Copies that a caller makes of what
-/// that returns are the caller's to guard.
+/// Its buffer has the exact size from the start and is zeroized on drop. `Debug` prints
+/// `[REDACTED]`; [`expose`](Self::expose) is the only accessor. Protecting copies of what it
+/// returns is the caller's responsibility.
 ///
-/// Where another type would be printed, cloned, serialized and compared,
+/// Other types can be printed, cloned, serialized and compared:
 ///
 /// ```
 /// fn print<T: std::fmt::Display>() {}
@@ -53,28 +61,28 @@ pub(crate) const MAX_PRESENTED: usize = 512;
 /// type Secret = service_specific_credentials::Secret;
 /// ```
 ///
-/// there is no way to print this one,
+/// A secret cannot be printed,
 ///
 /// ```compile_fail,E0277
 /// fn print<T: std::fmt::Display>() {}
 /// print::<service_specific_credentials::Secret>();
 /// ```
 ///
-/// to clone it,
+/// cloned,
 ///
 /// ```compile_fail,E0277
 /// fn clone<T: Clone>() {}
 /// clone::<service_specific_credentials::Secret>();
 /// ```
 ///
-/// to serialize it,
+/// serialized,
 ///
 /// ```compile_fail,E0277
 /// fn serialize<T: serde::Serialize>() {}
 /// serialize::<service_specific_credentials::Secret>();
 /// ```
 ///
-/// or to compare it:
+/// or compared:
 ///
 /// ```compile_fail,E0277
 /// fn compare<T: PartialEq>() {}
@@ -83,29 +91,22 @@ pub(crate) const MAX_PRESENTED: usize = 512;
 pub struct Secret(Zeroizing<Box<str>>);
 
 impl Secret {
-    /// The secret itself, to be handed to its owner.
+    /// The text of the secret.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Draws a password.
-    pub(crate) fn password(entropy: &dyn Entropy, policy: &Policy) -> Result<Self, EntropyError> {
-        let mut random = Zeroizing::new(vec![0; policy.password_bytes()]);
-        entropy.fill(&mut random)?;
-        match policy.alphabet() {
-            Alphabet::Standard => Self::encode("", &STANDARD, &random),
-            Alphabet::UrlSafe => Self::encode("", &URL_SAFE_NO_PAD, &random),
+    /// The password that `random` bytes encode.
+    pub(crate) fn password(random: &[u8], alphabet: Alphabet) -> Self {
+        match alphabet {
+            Alphabet::Standard => Self::encode("", &STANDARD, random),
+            Alphabet::UrlSafe => Self::encode("", &URL_SAFE_NO_PAD, random),
         }
     }
 
-    /// Wraps `password` into the secret of an API key:
-    /// `prefix + base64(alias + ":" + password)` (*recorded*).
-    pub(crate) fn api_key(
-        prefix: &str,
-        alias: &str,
-        password: &Self,
-    ) -> Result<Self, EntropyError> {
+    /// The secret of an API key: `prefix + base64(alias + ":" + password)` (*recorded*).
+    pub(crate) fn api_key(prefix: &str, alias: &str, password: &Self) -> Self {
         let (alias, password) = (alias.as_bytes(), password.expose().as_bytes());
         let mut inner = Zeroizing::new(Vec::with_capacity(alias.len() + 1 + password.len()));
         inner.extend_from_slice(alias);
@@ -115,19 +116,16 @@ impl Secret {
     }
 
     /// Every buffer has its final size from the start: one that grew would leave a copy behind.
-    fn encode(
-        prefix: &str,
-        engine: &impl base64::Engine,
-        bytes: &[u8],
-    ) -> Result<Self, EntropyError> {
+    #[expect(clippy::expect_used, reason = "the buffer has the size of the encoding")]
+    fn encode(prefix: &str, engine: &impl base64::Engine, bytes: &[u8]) -> Self {
         let padded = engine.config().encode_padding();
-        let length = base64::encoded_len(bytes.len(), padded).unwrap_or_default();
+        let length = base64::encoded_len(bytes.len(), padded).expect("a secret is short");
         let mut encoded = Zeroizing::new(vec![0; length]);
-        engine.encode_slice(bytes, &mut encoded).map_err(EntropyError::new)?;
+        engine.encode_slice(bytes, &mut encoded).expect("the buffer has the right size");
         let mut text = String::with_capacity(prefix.len() + length);
         text.push_str(prefix);
         text.extend(encoded.iter().map(|&byte| char::from(byte)));
-        Ok(Self(Zeroizing::new(text.into_boxed_str())))
+        Self(Zeroizing::new(text.into_boxed_str()))
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -141,163 +139,36 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Room for the longest alias and the colon after it. Whoever has one wipes it.
-pub(crate) type AliasBuffer = [u8; ServiceUserName::MAX_LENGTH + 1];
-
-/// The alias in what is presented as the secret of an API key, decoded into `buffer`.
-///
-/// Reads no more of `presented` than the longest alias. What follows is for the digest to judge, and
-/// is wiped as soon as the alias is found.
-pub(crate) fn presented_alias<'b>(
-    prefix: &str,
-    presented: &str,
-    buffer: &'b mut AliasBuffer,
-) -> Option<&'b str> {
-    let encoded = presented.strip_prefix(prefix)?;
-    let encoded = encoded.get(..encoded.len().min(buffer.len() / 3 * 4))?;
-    let total = STANDARD.decode_slice(encoded, buffer).ok()?;
-    let length = buffer.iter().take(total).position(|&byte| byte == b':')?;
-    let (alias, password) = buffer.split_at_mut_checked(length)?;
-    password.zeroize();
-    std::str::from_utf8(alias).ok()
-}
-
-// The decoded part ends where a group of four characters does.
-const _: () = assert!((ServiceUserName::MAX_LENGTH + 1).is_multiple_of(3));
-
-/// What is kept of a secret.
-#[derive(Clone, Copy)]
-pub(crate) enum Digest {
-    Sha256([u8; 32]),
-}
-
-impl Digest {
-    /// Stands for the digest that a name nobody holds does not have.
-    pub(crate) const NONE: Self = Self::Sha256([0; 32]);
-
-    pub(crate) fn of(secret: &[u8]) -> Self {
-        #[cfg(test)]
-        tests::COMPUTED.with(|computed| computed.set(computed.get() + 1));
-        Self::Sha256(Sha256::digest(secret).into())
-    }
-
-    /// Whether `presented` is the secret. Takes the same time wherever the digests differ.
-    pub(crate) fn verify(&self, presented: &[u8]) -> bool {
-        let (Self::Sha256(stored), Self::Sha256(presented)) = (self, Self::of(presented));
-        stored.ct_eq(&presented).into()
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Sha256(..)")
-    }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::cell::Cell;
+mod tests {
+    use base64::Engine as _;
 
     use super::*;
-    use crate::{environment::SystemEntropy, policy::PolicyBuilder};
-
-    thread_local! {
-        /// How many digests this thread has computed.
-        pub(crate) static COMPUTED: Cell<usize> = const { Cell::new(0) };
-    }
-
-    fn password(policy: PolicyBuilder) -> Secret {
-        Secret::password(&SystemEntropy, &policy.build().unwrap()).unwrap()
-    }
 
     #[test]
-    fn passwords_have_the_length_and_alphabet_of_the_policy() {
-        for bytes in 16..=96_usize {
-            let policy = Policy::builder().password_bytes(bytes);
-            let standard = password(policy.clone());
-            assert_eq!(standard.expose().len(), bytes.div_ceil(3) * 4);
-            assert_eq!(STANDARD.decode(standard.expose()).unwrap().len(), bytes);
-            let url_safe = password(policy.alphabet(Alphabet::UrlSafe));
-            assert_eq!(url_safe.expose().len(), (bytes * 4).div_ceil(3));
-            assert_eq!(URL_SAFE_NO_PAD.decode(url_safe.expose()).unwrap().len(), bytes);
+    fn a_password_encodes_its_random_bytes_in_the_alphabet() {
+        for length in 16..=96_usize {
+            let random: Vec<u8> = (0..length).map(|i| u8::try_from(i * 7 % 256).unwrap()).collect();
+            let standard = Secret::password(&random, Alphabet::Standard);
+            assert_eq!(standard.expose().len(), length.div_ceil(3) * 4);
+            assert_eq!(STANDARD.decode(standard.expose()).unwrap(), random);
+            let url_safe = Secret::password(&random, Alphabet::UrlSafe);
+            assert_eq!(url_safe.expose().len(), (length * 4).div_ceil(3));
+            assert_eq!(URL_SAFE_NO_PAD.decode(url_safe.expose()).unwrap(), random);
         }
-        assert_eq!(password(Policy::builder()).expose().len(), 44);
-        assert!(password(Policy::builder()).expose().ends_with('='));
-        assert_eq!(password(Policy::recorded().to_builder()).expose().len(), 60);
+        assert_eq!(Secret::password(&[7; 32], Alphabet::Standard).expose().len(), 44);
+        assert_eq!(Secret::password(&[7; 44], Alphabet::Standard).expose().len(), 60);
     }
 
     #[test]
-    fn no_two_passwords_are_the_same() {
-        let drawn: std::collections::BTreeSet<_> =
-            (0..1_000).map(|_| password(Policy::builder()).expose().to_owned()).collect();
-        assert_eq!(drawn.len(), 1_000);
+    fn a_secret_is_zeroized_on_drop() {
+        fn assert_zeroized<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        assert_zeroized(&Secret::password(&[1; 16], Alphabet::Standard).0);
     }
 
     #[test]
-    fn a_failing_generator_yields_no_password() {
-        #[derive(Debug)]
-        struct Empty;
-        impl Entropy for Empty {
-            fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
-                Err(EntropyError::new("drained"))
-            }
-        }
-        Secret::password(&Empty, &Policy::default()).unwrap_err();
-    }
-
-    #[test]
-    fn an_api_key_is_the_prefix_and_the_encoded_alias_and_password() {
-        for (alias, bytes) in [
-            ("a".to_owned(), 16),
-            ("anika+1-at-123456789012".to_owned(), 32),
-            ("x".repeat(200), 96),
-        ] {
-            let inner = password(Policy::builder().password_bytes(bytes));
-            let secret = Secret::api_key("ABSK", &alias, &inner).unwrap();
-            let decoded = STANDARD.decode(secret.expose().strip_prefix("ABSK").unwrap()).unwrap();
-            assert_eq!(decoded, format!("{alias}:{}", inner.expose()).into_bytes());
-            let mut buffer = [0; _];
-            assert_eq!(presented_alias("ABSK", secret.expose(), &mut buffer), Some(&*alias));
-            let rest = buffer.iter().skip(alias.len());
-            assert_eq!(rest.filter(|&&byte| byte != 0).count(), 0, "the password is wiped");
-        }
-    }
-
-    #[test]
-    fn what_is_no_api_key_has_no_alias() {
-        let without_colon = STANDARD.encode("x".repeat(300));
-        let long_alias = STANDARD.encode(format!("{}:y", "x".repeat(201)));
-        for presented in
-            ["", "ABSK", "ABS", "absk", "ABSKé", "ABSK====", "ABSKéééé", "ABSKYQ==", "AEAAYTpi"]
-        {
-            assert!(presented_alias("ABSK", presented, &mut [0; _]).is_none(), "{presented}");
-        }
-        for encoded in [without_colon, long_alias] {
-            assert!(presented_alias("ABSK", &format!("ABSK{encoded}"), &mut [0; _]).is_none());
-        }
-        let not_text = format!("ABSK{}", STANDARD.encode(b"\xff:b"));
-        assert!(presented_alias("ABSK", &not_text, &mut [0; _]).is_none());
-    }
-
-    #[test]
-    fn a_digest_verifies_its_secret_alone() {
-        let digest = Digest::of(b"secret");
-        assert!(digest.verify(b"secret"));
-        for other in [&b""[..], b"Secret", b"secre", b"secret\0"] {
-            assert!(!digest.verify(other));
-        }
-        assert!(!Digest::NONE.verify(b""));
-    }
-
-    #[test]
-    fn secrets_are_wiped_when_dropped() {
-        fn wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
-        wiped(&password(Policy::builder()).0);
-    }
-
-    #[test]
-    fn neither_a_secret_nor_its_digest_is_printed() {
-        let secret = password(Policy::builder());
+    fn debug_prints_neither_a_secret_nor_its_digest() {
+        let secret = Secret::password(&[1; 16], Alphabet::Standard);
         assert_eq!(format!("{secret:?} {secret:#?}"), "[REDACTED] [REDACTED]");
         assert_eq!(format!("{:?}", secret.digest()), "Sha256(..)");
     }

@@ -1,17 +1,20 @@
-//! For tests: a suite for stores, a clock that stands still, and entropy that can be had again.
+//! For tests: a conformance suite for stores, a fixed clock, and seeded entropy.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rand::{SeedableRng, rngs::ChaCha20Rng};
 use time::{Duration, OffsetDateTime};
 
-use crate::environment::{Clock, Entropy, EntropyError, RngEntropy};
+use crate::{
+    clock::Clock,
+    entropy::{Entropy, EntropyError, RngEntropy},
+};
 
 pub use suite::{Obligation, Suite, Violation};
 
 mod suite;
 
-/// A clock that shows what it is set to.
+/// A clock that returns the time it is set to.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -31,7 +34,7 @@ mod suite;
 pub struct FixedClock(Mutex<OffsetDateTime>);
 
 impl FixedClock {
-    /// A clock that shows `now`.
+    /// A clock that returns `now`.
     #[must_use]
     pub const fn new(now: OffsetDateTime) -> Self {
         Self(Mutex::new(now))
@@ -42,7 +45,7 @@ impl FixedClock {
         *self.time() = now;
     }
 
-    /// Moves the clock on, or back, as far as a date goes.
+    /// Moves the clock forward or back, within the range of dates.
     pub fn advance(&self, by: Duration) {
         let mut time = self.time();
         *time = time.saturating_add(by);
@@ -59,10 +62,10 @@ impl Clock for FixedClock {
     }
 }
 
-/// Entropy from a seed: the same bytes in every run.
+/// Random bytes from a seed: the same in every run.
 ///
-/// **For tests alone.** Whoever knows the seed knows every password. Two managers of one store
-/// take one of these (in an [`Arc`](std::sync::Arc)), not two of one seed.
+/// **For tests alone.** An attacker who knows the seed knows every password. Two managers of one
+/// store take one of these (in an [`Arc`](std::sync::Arc)), not two of one seed.
 ///
 /// ```
 /// use service_specific_credentials::{CredentialManager, MemoryStore, testing::SeededEntropy};
@@ -82,7 +85,7 @@ impl Clock for FixedClock {
 pub struct SeededEntropy(RngEntropy<ChaCha20Rng>);
 
 impl SeededEntropy {
-    /// Entropy from `seed`.
+    /// Random bytes from `seed`.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(RngEntropy::new(ChaCha20Rng::seed_from_u64(seed)))

@@ -2,17 +2,18 @@ use std::fmt;
 
 use time::{Duration, OffsetDateTime};
 
-/// A moment in whole milliseconds since 1970, no later than the end of the year 9999.
+/// A date in whole milliseconds since the Unix epoch, at most the end of the year 9999.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Timestamp(i64);
 
 impl Timestamp {
     /// 9999-12-31T23:59:59.999Z, the last that four digits of a year can write.
     const MAX: Self = Self(253_402_300_799_999);
+    /// Later than every date.
+    pub(crate) const NEVER: Self = Self(i64::MAX);
     const DAY: i64 = 86_400_000;
 
-    /// Drops what is finer than a millisecond. A date outside of the range becomes its nearest
-    /// end.
+    /// Truncates to milliseconds. A date outside the range becomes its nearest end.
     pub(crate) fn new(date: OffsetDateTime) -> Self {
         let since = date - OffsetDateTime::UNIX_EPOCH;
         let milliseconds = since.whole_milliseconds().clamp(0, Self::MAX.0.into());
@@ -23,7 +24,7 @@ impl Timestamp {
         OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::milliseconds(self.0))
     }
 
-    /// `None` outside of the range.
+    /// `None` outside the range.
     pub(crate) fn from_milliseconds(milliseconds: i64) -> Option<Self> {
         (0..=Self::MAX.0).contains(&milliseconds).then_some(Self(milliseconds))
     }
@@ -32,38 +33,26 @@ impl Timestamp {
         self.0
     }
 
-    /// The date as the interface has it: `2016-11-01T17:47:22.382Z`.
+    /// The date in the format of the API: `2016-11-01T17:47:22.382Z`.
     #[cfg(feature = "query")]
-    pub(crate) fn iso_8601(self) -> arrayvec::ArrayString<24> {
-        let date = self.date();
-        let (hour, minute, second, millisecond) = date.to_hms_milli();
-        let parts = [
-            (date.year().unsigned_abs(), 4, '-'),
-            (u8::from(date.month()).into(), 2, '-'),
-            (date.day().into(), 2, 'T'),
-            (hour.into(), 2, ':'),
-            (minute.into(), 2, ':'),
-            (second.into(), 2, '.'),
-            (millisecond.into(), 3, 'Z'),
-        ];
-        let mut text = arrayvec::ArrayString::new();
-        for (number, digits, end) in parts {
-            for place in (0..digits).rev() {
-                let digit = number / 10_u32.pow(place) % 10;
-                // The parts have 24 characters.
-                let _ = text.try_push(char::from_digit(digit, 10).unwrap_or_default());
-            }
-            let _ = text.try_push(end);
-        }
-        text
+    #[expect(clippy::expect_used, reason = "an empty date in a response would be worse")]
+    pub(crate) fn iso_8601(self) -> String {
+        use time::format_description::well_known::{Iso8601, iso8601};
+
+        const FORMAT: iso8601::EncodedConfig = iso8601::Config::DEFAULT
+            .set_time_precision(iso8601::TimePrecision::Second {
+                decimal_digits: std::num::NonZeroU8::new(3),
+            })
+            .encode();
+        self.date().format(&Iso8601::<FORMAT>).expect("years 1970 to 9999 have this format")
     }
 
-    /// This many days of 86,400 seconds later, or the end of the range.
+    /// `days` days of 86,400 seconds later, at most the end of the range.
     pub(crate) fn plus_days(self, days: u32) -> Self {
         Self(self.0.saturating_add(Self::DAY * i64::from(days))).min(Self::MAX)
     }
 
-    /// This many days of 86,400 seconds earlier, before 1970 if need be.
+    /// `days` days of 86,400 seconds earlier, possibly before 1970.
     pub(crate) fn minus_days(self, days: u32) -> Self {
         Self(self.0 - Self::DAY * i64::from(days))
     }
@@ -75,7 +64,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// Written as RFC 3339 has it: `2016-11-01T17:47:22.382Z`.
+/// In the format of RFC 3339: `2016-11-01T17:47:22.382Z`.
 #[cfg(feature = "serde")]
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -102,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_outside_of_the_range_become_its_ends() {
+    fn dates_outside_the_range_become_its_ends() {
         let before = OffsetDateTime::UNIX_EPOCH - Duration::nanoseconds(1);
         assert_eq!(Timestamp::new(before), Timestamp(0));
         assert_eq!(Timestamp::MAX.date().year(), 9999);
@@ -112,8 +101,8 @@ mod tests {
 
     #[cfg(feature = "query")]
     #[test]
-    fn every_part_of_a_date_is_written_in_full() {
-        let text = |milliseconds| Timestamp(milliseconds).iso_8601().to_string();
+    fn iso_8601_pads_every_part() {
+        let text = |milliseconds| Timestamp(milliseconds).iso_8601();
         assert_eq!(text(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(text(1_478_022_442_382), "2016-11-01T17:47:22.382Z");
         assert_eq!(text(Timestamp::MAX.0), "9999-12-31T23:59:59.999Z");

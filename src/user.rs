@@ -4,16 +4,15 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    AccountId, UserName,
-    environment::{Entropy, EntropyError},
-    error::Constraint,
-    name::{invalid_value, text_conversions},
+    constraint::{Constraint, invalid_value},
+    entropy::{Entropy, EntropyError},
+    names::{account_id::AccountId, text_conversions, user_name::UserName},
     timestamp::Timestamp,
 };
 
-/// Identifies one registration of a user: a random UUID, never used again.
+/// The identifier of one registration of a user: a random UUID, never reused.
 ///
-/// Names are used again: a user who left and a new one may have the same name. Authorise by this.
+/// User names are reused: a former user and a new one may have the same name. Authorize by this id.
 ///
 /// ```
 /// use service_specific_credentials::UserId;
@@ -49,28 +48,30 @@ impl UserId {
 
 text_conversions!(UserId, InvalidUserId);
 
-invalid_value! {
-    /// The text is not a [`UserId`].
-    pub struct InvalidUserId, "user id", parameter "userId";
-}
+/// The text is not a [`UserId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidUserId(pub(crate) Constraint);
+
+invalid_value!(InvalidUserId, "user id", parameter "userId");
 
 impl FromStr for UserId {
     type Err = InvalidUserId;
 
     fn from_str(text: &str) -> Result<Self, InvalidUserId> {
         let id = Uuid::try_parse(text).map(Self).ok();
-        // The one form that it is written in.
+        // The canonical form only.
         id.filter(|id| id.to_string() == text)
             .ok_or(InvalidUserId(Constraint::Pattern(Self::PATTERN)))
     }
 }
+
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
     }
 }
 
-/// A user, as registered.
+/// A registered user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub(crate) account: AccountId,
@@ -92,7 +93,7 @@ impl User {
         self.id
     }
 
-    /// The name, as it is spelled now.
+    /// The name in its present spelling.
     #[must_use]
     pub const fn name(&self) -> &UserName {
         &self.name

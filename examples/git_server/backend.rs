@@ -26,7 +26,7 @@ use axum::{
 };
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-use service_specific_credentials::Authenticated;
+use service_specific_credentials::Identity;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, ChildStdout, Command},
@@ -83,7 +83,7 @@ pub(crate) struct GitRequest {
     pub(crate) endpoint: Endpoint,
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
-    pub(crate) user: Authenticated,
+    pub(crate) user: Identity,
     pub(crate) client: IpAddr,
     pub(crate) slot: Arc<Slot>,
     /// What was read of the body so far.

@@ -8,16 +8,17 @@ use std::{
 
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use service_specific_credentials::{
-    AsyncCredentialManager, Authenticated, AuthenticationError, ServiceName, store::AnyStore,
+    Identity,
+    http::{AsyncHttpAuthenticator, Credentials, DecodeBuffer, RejectionReason},
+    store::DynAsyncStore,
 };
 use tracing::Instrument as _;
 
 use crate::{
-    authorization::Authorization,
     backend::{self, BackendError, GitRequest},
     explain::explain,
     repository::{Endpoint, Repositories},
@@ -29,8 +30,7 @@ use crate::{
 /// What every request needs.
 #[derive(Debug)]
 pub(crate) struct Server {
-    pub(crate) manager: AsyncCredentialManager<AnyStore>,
-    pub(crate) service: ServiceName,
+    pub(crate) authenticator: AsyncHttpAuthenticator<DynAsyncStore>,
     pub(crate) repositories: Repositories,
     pub(crate) slots: Slots,
     pub(crate) throttle: Throttle,
@@ -104,62 +104,34 @@ impl Server {
         Ok(GitRequest { repository, endpoint, method, headers, user, client, slot, first })
     }
 
-    /// Authenticates a request. The manager emits one event for each login that it checks, in the
-    /// span of this request; a denial that it does not see is one event here.
+    /// Authenticates a request. The authenticator emits one event for each login and each denial, in
+    /// the span of the request.
     async fn authenticate(
         &self,
         headers: &HeaderMap,
         client: IpAddr,
-    ) -> Result<Authenticated, Response> {
-        let presented = match Authorization::read(headers) {
-            Authorization::Basic(presented) => presented,
-            Authorization::Missing => {
-                return Err(self.unauthorized("a user name and a password are needed\n".to_owned()));
-            }
-            Authorization::Malformed => {
-                self.throttle.failed(client, None, Instant::now());
-                denied("malformed");
-                let text = "one header with Basic authentication is needed\n";
-                return Err(self.unauthorized(text.to_owned()));
-            }
+    ) -> Result<Identity, Response> {
+        let mut buffer = DecodeBuffer::new();
+        let name = match Credentials::parse(headers, &mut buffer) {
+            Ok(Some(Credentials::Basic { name, .. })) => Some(name),
+            _ => None,
         };
-        let (name, password) = presented.split_once(':').unwrap_or((&presented, ""));
-        let delay = self.throttle.delay(client, name, Instant::now());
-        if !delay.is_zero() {
-            denied("throttled");
+        let delay = self.throttle.delay(client, name.unwrap_or_default(), Instant::now());
+        if !delay.is_zero() && headers.contains_key(header::AUTHORIZATION) {
+            tracing::info!(operation = "authenticate", outcome = "denied", reason = "throttled");
             let text = "too many logins have failed\n";
             return Err(retry_after(delay, plain(StatusCode::TOO_MANY_REQUESTS, text)));
         }
-        match self.manager.authenticate(&self.service, name, password).await {
-            Ok(user) => Ok(user),
-            Err(AuthenticationError::Refused(denial)) => {
-                self.throttle.failed(client, Some(name), Instant::now());
-                // The reason is only in the log.
-                Err(self.unauthorized(format!("{denial}\n")))
+        self.authenticator.authenticate(headers).await.map_err(|rejection| {
+            if matches!(
+                rejection.reason(),
+                RejectionReason::InvalidHeader(_) | RejectionReason::Denied(_)
+            ) {
+                self.throttle.failed(client, name, Instant::now());
             }
-            // Not a denial: on 401, Git erases a stored password, which may be right.
-            Err(AuthenticationError::Unavailable(error)) => {
-                tracing::error!(error = explain(&error), "the store is unavailable");
-                Err(plain(StatusCode::SERVICE_UNAVAILABLE, "try again later\n"))
-            }
-        }
+            rejection.into()
+        })
     }
-
-    /// Has Git ask its user or a credential helper.
-    fn unauthorized(&self, text: String) -> Response {
-        let mut response = plain(StatusCode::UNAUTHORIZED, text);
-        // A service name contains no quotes.
-        let challenge = format!("Basic realm=\"{}\", charset=\"UTF-8\"", self.service);
-        if let Ok(challenge) = HeaderValue::try_from(challenge) {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-        }
-        response
-    }
-}
-
-/// The name and the password that were sent are not part of the event.
-fn denied(reason: &str) {
-    tracing::info!(operation = "authenticate", outcome = "refused", reason);
 }
 
 fn not_found() -> Response {

@@ -10,21 +10,22 @@
 //! $ cargo run --example git_server -- --store redb:credentials.redb --repositories repositories --create
 //! ```
 //!
-//! Every user may read and write every repository. To authorize further, use [`Authenticated::user_id`],
+//! Every user may read and write every repository. To authorize further, use [`Identity::user_id`],
 //! or hooks, which find it in `REMOTE_USER_ID`. The server speaks HTTP: before passwords cross a network,
 //! put a proxy in front of it that speaks TLS.
 //!
 //! A request passes through these modules: `connections` accepts it, `handler` decides about it with
-//! `authorization`, `throttle`, `slots` and `repository`, `upload` reads its body, and `backend` runs
+//! `throttle`, `slots` and `repository`, `upload` reads its body, and `backend` runs
 //! `git http-backend` for it.
 //!
-//! [`Authenticated::user_id`]: service_specific_credentials::Authenticated::user_id
+//! [`Identity::user_id`]: service_specific_credentials::Identity::user_id
 
 use std::{
+    alloc::System,
     error::Error,
     io::{self, Write as _},
     net::{IpAddr, SocketAddr},
-    num::{NonZeroU16, NonZeroU32},
+    num::NonZeroU16,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -36,7 +37,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser};
 use futures_util::future::OptionFuture;
 use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, CredentialKind, Policy, ServiceName,
-    query::Dialect,
+    http::AsyncHttpAuthenticator, query::Dialect, store::RedbStore,
 };
 use tokio::{
     net::TcpListener,
@@ -44,8 +45,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
+use zeroizing_alloc::ZeroAlloc;
 
-mod authorization;
 mod backend;
 mod connections;
 #[path = "../support/explain.rs"]
@@ -57,6 +58,7 @@ mod repository;
 mod slots;
 #[path = "../support/store.rs"]
 mod store;
+#[path = "../support/throttle.rs"]
 mod throttle;
 mod upload;
 
@@ -68,6 +70,10 @@ use repository::Repositories;
 use slots::Slots;
 use store::StoreUrl;
 use throttle::Throttle;
+
+/// The buffers of the HTTP server contain passwords: they are zeroized when they are freed.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// How many connections the admin address has, apart from those of Git.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -85,8 +91,9 @@ struct Options {
     /// Make a repository when it is first pushed to
     #[arg(long)]
     create: bool,
-    /// Where the credentials are: `memory`, `redb:PATH` or `postgres:URL`; `postgres` alone takes the
-    /// URL from `DATABASE_URL`
+    /// Where the credentials are: `memory`, `redb:PATH` of an existing file or `postgres:URL`;
+    /// `postgres` alone takes the URL from `DATABASE_URL`. Built with the feature `dynamodb`: also
+    /// `dynamodb:TABLE`
     #[arg(long, value_name = "STORE")]
     store: StoreUrl,
     /// Where to listen; port 0 takes a free one
@@ -118,9 +125,9 @@ struct Options {
     /// How many connections Git clients may have at a time; further ones wait
     #[arg(long, value_name = "NUMBER", default_value = "512")]
     connections: NonZeroU16,
-    /// How many failed logins an address or a name may have a minute; further ones fail with 429
-    #[arg(long, value_name = "NUMBER", default_value = "20")]
-    failed_logins: NonZeroU32,
+    /// How many logins may fail in a minute for one address and one user name
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    failed_logins: NonZeroU16,
     /// How long a connection may take to send the head of a request, and stay idle before it
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     head_timeout: Duration,
@@ -197,7 +204,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let repositories = Repositories::open(folder, options.create)
         .map_err(|error| format!("{}: {error}", folder.display()))?;
     let url = &options.store;
-    let store = url.open().await.map_err(|error| format!("{url}: {}", explain(&error)))?;
+    let store =
+        url.open(RedbStore::open).await.map_err(|error| format!("{url}: {}", explain(&error)))?;
     let manager = AsyncCredentialManager::builder(options.account, store);
     let manager = manager.policy(policy).build_async();
 
@@ -229,8 +237,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let slots = Slots::new(options.processes.get(), options.processes_per_user());
     let limits = options.limits();
     let server = Server {
-        manager,
-        service: options.service,
+        authenticator: AsyncHttpAuthenticator::new(&manager, options.service)?,
         repositories,
         slots: slots.clone(),
         throttle: Throttle::new(options.failed_logins),

@@ -31,7 +31,7 @@ use clap::Args;
 use service_specific_credentials::{
     AsyncCredentialManager, UserName,
     query::{self, Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
-    store::AnyStore,
+    store::DynAsyncStore,
 };
 use tokio::net::TcpListener;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
@@ -39,7 +39,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 /// What the API is served with.
 #[derive(Clone, Debug)]
 pub(crate) struct Iam {
-    pub(crate) manager: AsyncCredentialManager<AnyStore>,
+    pub(crate) manager: AsyncCredentialManager<DynAsyncStore>,
     /// The user that requests without a user name stand for.
     pub(crate) caller: Option<UserName>,
     pub(crate) dialect: Dialect,
@@ -62,13 +62,14 @@ async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
     let Iam { manager, caller, dialect } = &*iam;
     let answer =
         query::handle_async(manager, &request, caller.as_ref(), *dialect, RequestId::random());
-    answer.await.map(Body::from)
+    answer.await.map(Body::new)
 }
 
 /// Reads a body, keeping no more of it than a request may have.
 ///
-/// Of a longer one some more is read and dropped: a client that is still writing when the connection
-/// is closed sees that, and not the refusal. For the same reason bodies are read that nobody needs.
+/// Of a longer one some more is read and dropped: a client that is still writing when the
+/// connection is closed sees that, and not the refusal. For the same reason bodies are read that
+/// nobody needs.
 async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     const READ: usize = 16 * MAX_BYTES;
 
@@ -108,11 +109,11 @@ pub(crate) async fn refuse_after(body: Body, refusal: &ErrorResponse) -> Respons
 
 /// A refusal, as a response with a request id of its own.
 pub(crate) fn refuse(refusal: &ErrorResponse) -> Response {
-    refusal.response(RequestId::random()).map(Body::from)
+    refusal.response(RequestId::random()).map(Body::new)
 }
 
 /// Which clients are served besides programs on this machine.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Access {
     /// Serve the IAM Query API under this host name, too, such as that of a container or of a
     /// proxy's upstream; with it, any address can be listened on. Repeatable

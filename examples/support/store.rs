@@ -3,21 +3,26 @@
 
 use std::{convert::Infallible, error::Error, fmt, path::PathBuf, str::FromStr};
 
+#[cfg(feature = "dynamodb")]
+use service_specific_credentials::store::DynamoDbStore;
 use service_specific_credentials::{
     MemoryStore,
-    store::{AnyStore, Immediate, OpenError, PostgresStore, RedbStore},
+    store::{DynAsyncStore, OpenError, PostgresStore, RedbStore, SyncAdapter},
 };
 
 /// The value of `--store`: `memory`, `redb:` and the path of a file, or the URL of a PostgreSQL
-/// database, also after another `postgres:`. Without a URL it is that of `DATABASE_URL`, where it can
-/// hold a password that a command line would show to everybody on the machine.
+/// database, also after another `postgres:`. Without a URL it is that of `DATABASE_URL`, where it
+/// can hold a password that a command line would show to everybody on the machine. With
+/// the feature `dynamodb`, also `dynamodb:` and the name of a table of Amazon DynamoDB.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
     Memory,
     Redb(PathBuf),
     Postgres(String),
-    /// None of these, and why not. Told when it is to be opened: what reads a command line repeats what it
-    /// cannot read, and that may be a password.
+    #[cfg(feature = "dynamodb")]
+    DynamoDb(String),
+    /// None of these, and why not. Told when it is to be opened: what reads a command line repeats
+    /// what it cannot read, and that may be a password.
     Unknown(&'static str),
 }
 
@@ -37,7 +42,13 @@ impl FromStr for StoreUrl {
                 Self::Postgres(format!("postgres:{rest}"))
             }
             ("postgres", url) => Self::Postgres(url.to_owned()),
-            _ => Self::Unknown("a store is `memory`, `redb:PATH` or `postgres:URL`"),
+            #[cfg(feature = "dynamodb")]
+            ("dynamodb", table) if !table.is_empty() => Self::DynamoDb(table.to_owned()),
+            #[cfg(not(feature = "dynamodb"))]
+            ("dynamodb", _) => Self::Unknown("`dynamodb` needs a build with `--features dynamodb`"),
+            _ => Self::Unknown(
+                "a store is `memory`, `redb:PATH`, `postgres:URL` or `dynamodb:TABLE`",
+            ),
         })
     }
 }
@@ -49,6 +60,8 @@ impl fmt::Display for StoreUrl {
             Self::Redb(path) => write!(f, "redb:{}", path.display()),
             // There may be a password in the URL.
             Self::Postgres(_) => f.write_str("postgres"),
+            #[cfg(feature = "dynamodb")]
+            Self::DynamoDb(table) => write!(f, "dynamodb:{table}"),
             Self::Unknown(_) => f.write_str("--store"),
         }
     }
@@ -61,24 +74,35 @@ impl fmt::Debug for StoreUrl {
 }
 
 impl StoreUrl {
-    /// Opens the store, and makes the file or the tables if they are not there.
-    pub(crate) async fn open(&self) -> Result<AnyStore, NotOpened> {
+    /// Opens the store: a file with `open_file`, which is `RedbStore::open`, or `RedbStore::create`
+    /// if a missing file is to be created. Missing tables are created.
+    pub(crate) async fn open(
+        &self,
+        open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,
+    ) -> Result<DynAsyncStore, NotOpened> {
         match self.clone() {
             Self::Unknown(why) => Err(NotOpened::Unknown(why)),
-            Self::Memory => Ok(AnyStore::new(Immediate::new(MemoryStore::new()))),
+            Self::Memory => Ok(DynAsyncStore::new(SyncAdapter::new(MemoryStore::new()))),
             Self::Redb(path) => {
                 // After a crash this reads the whole file: not on a thread that serves others.
-                let opening = tokio::task::spawn_blocking(|| RedbStore::open(path));
+                let opening = tokio::task::spawn_blocking(move || open_file(path));
                 match opening.await.map_err(NotOpened::other)? {
-                    Ok(store) => Ok(AnyStore::new(store.asynchronous())),
+                    Ok(store) => Ok(DynAsyncStore::new(store.into_async())),
                     Err(OpenError::Held) => Err(NotOpened::Held),
+                    Err(OpenError::Missing(_)) => Err(NotOpened::Missing),
                     Err(error) => Err(NotOpened::other(error)),
                 }
             }
             Self::Postgres(url) => {
                 let store = PostgresStore::connect(&url).await.map_err(NotOpened::other)?;
                 store.migrate().await.map_err(NotOpened::other)?;
-                Ok(AnyStore::new(store))
+                Ok(DynAsyncStore::new(store))
+            }
+            #[cfg(feature = "dynamodb")]
+            Self::DynamoDb(table) => {
+                let store = DynamoDbStore::connect(&table).await.map_err(NotOpened::other)?;
+                store.create_table().await.map_err(NotOpened::other)?;
+                Ok(DynAsyncStore::new(store))
             }
         }
     }
@@ -91,6 +115,8 @@ pub(crate) enum NotOpened {
     Unknown(&'static str),
     #[error("another process holds the file")]
     Held,
+    #[error("the file does not exist: `credentials user add` creates it")]
+    Missing,
     #[error(transparent)]
     Other(Box<dyn Error + Send + Sync>),
 }

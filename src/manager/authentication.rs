@@ -1,210 +1,118 @@
-//! Whether what a stranger presents opens a service: the steps that every front shares.
-
-use std::{fmt, sync::Arc};
+//! Authentication: the steps that all managers and authenticators share.
 
 use zeroize::Zeroizing;
 
-use super::{Shared, trace};
+use self::{
+    error::{AuthenticationError, Denial, DenialReason},
+    identity::Identity,
+};
 use crate::{
-    AccountId, AuthenticationError, Credential, CredentialId, CredentialKind, Policy, Refusal,
-    RefusalReason, ServiceName, Status, UserId, UserName,
-    record::StoredCredential,
-    secret::{AliasBuffer, Digest, MAX_PRESENTED, presented_alias},
-    service_user_name::account_of,
-    store::{AsyncStore, Key, StoreError, UserRecord},
+    credential::{CredentialKind, Status},
+    manager::{shared::Shared, trace},
+    names::{account_id::AccountId, service_name::ServiceName, service_user_name::account_of},
+    record::{key::Key, stored_credential::StoredCredential},
+    secret::{
+        MAX_PRESENTED,
+        api_key::{AliasBuffer, decode_alias},
+        digest::Digest,
+    },
+    store::AsyncStore,
+    store_error::StoreError,
     timestamp::Timestamp,
 };
 
-/// Who presented a valid credential.
-///
-/// Nothing is allocated to make one: it shares the user's record with the store.
-#[derive(Clone)]
-pub struct Authenticated {
-    record: Arc<UserRecord>,
-    /// Where the credential stands in the record.
-    place: usize,
-}
+pub(crate) mod error;
+pub(crate) mod identity;
 
-impl Authenticated {
-    /// The account of the user.
-    #[must_use]
-    pub fn account(&self) -> AccountId {
-        self.record.account()
-    }
-
-    /// The registration of the user. Authorise by this: names are used again, ids never.
-    #[must_use]
-    pub fn user_id(&self) -> UserId {
-        self.record.id()
-    }
-
-    /// The name of the user, as it is spelled now.
-    #[must_use]
-    pub fn user_name(&self) -> &UserName {
-        self.record.name()
-    }
-
-    /// The id of the credential that was presented.
-    #[must_use]
-    pub fn credential_id(&self) -> &CredentialId {
-        self.stored().id()
-    }
-
-    /// The credential that was presented.
-    #[must_use]
-    pub fn credential(&self) -> Credential {
-        self.record.describe(self.stored(), Status::Active)
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "the credential was found there, in this record")]
-    fn stored(&self) -> &StoredCredential {
-        &self.record.credentials()[self.place]
-    }
-
-    fn refuse(self, reason: RefusalReason) -> Unauthenticated {
-        Unauthenticated::Refused { reason, whose: Some(self) }
-    }
-}
-
-impl fmt::Debug for Authenticated {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticated")
-            .field("account", &self.account())
-            .field("user_id", &self.user_id())
-            .field("credential", &self.credential())
-            .finish()
-    }
-}
-
-/// Whose credentials are accepted.
+/// The accounts whose credentials are accepted.
 #[derive(Clone, Copy)]
 pub(crate) enum Scope {
     Account(AccountId),
-    /// Those of the account that the presented name ends in.
+    /// The account that the service user name ends in.
     AllAccounts,
 }
 
-/// What a stranger presents, once it is known to be worth looking at.
-pub(crate) struct Presented<'a> {
+/// An attempt to authenticate, within the bounds on length and at a supported service.
+struct Attempt<'a> {
     scope: Scope,
     service: &'a ServiceName,
     kind: CredentialKind,
-    /// `None` if an API key holds no alias.
+    /// Untrusted. `None` for an API key without an alias.
     name: Option<&'a str>,
     secret: &'a str,
 }
 
-/// Why there is nobody, in more detail than a caller gets.
-pub(crate) enum Unauthenticated {
-    Refused {
-        reason: RefusalReason,
-        /// Whose credential it was that was refused.
+/// The outcome of an attempt, with details for events.
+pub(crate) enum Outcome {
+    Authenticated(Identity),
+    Denied {
+        reason: DenialReason,
+        /// The credential that has the name, if there is one.
         #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "for events"))]
-        whose: Option<Authenticated>,
+        identity: Option<Identity>,
     },
     Unavailable(StoreError),
 }
 
-impl From<RefusalReason> for Unauthenticated {
-    fn from(reason: RefusalReason) -> Self {
-        Self::Refused { reason, whose: None }
-    }
-}
-
-impl From<StoreError> for Unauthenticated {
-    fn from(error: StoreError) -> Self {
-        Self::Unavailable(error)
-    }
-}
-
-impl From<Unauthenticated> for AuthenticationError {
-    fn from(unauthenticated: Unauthenticated) -> Self {
-        match unauthenticated {
-            Unauthenticated::Refused { reason, .. } => Self::Refused(Refusal(reason)),
-            Unauthenticated::Unavailable(error) => Self::Unavailable(error),
-        }
-    }
-}
-
-impl<'a> Presented<'a> {
-    pub(crate) fn password(
-        scope: Scope,
-        policy: &Policy,
-        service: &'a ServiceName,
-        name: &'a str,
-        secret: &'a str,
-    ) -> Result<Self, RefusalReason> {
-        let kind = CredentialKind::Password;
-        if name.len() > MAX_PRESENTED || secret.len() > MAX_PRESENTED {
-            return Err(RefusalReason::TooLong);
-        }
-        if policy.kind(service) != Some(kind) {
-            return Err(RefusalReason::UnsupportedService);
-        }
-        Ok(Self { scope, service, kind, name: Some(name), secret })
-    }
-
-    /// `alias` is [that of](alias) the secret.
-    pub(crate) fn api_key(
-        scope: Scope,
-        service: &'a ServiceName,
-        alias: Option<&'a str>,
-        secret: &'a str,
-    ) -> Self {
-        Self { scope, service, kind: CredentialKind::ApiKey, name: alias, secret }
-    }
-
-    fn account(&self) -> Option<AccountId> {
-        match self.scope {
-            Scope::Account(account) => Some(account),
-            Scope::AllAccounts => self.name.and_then(account_of),
-        }
-    }
-
-    /// What to look up, if there can be anything.
-    pub(crate) fn key(&self) -> Option<Key<'_>> {
-        Some(Key::ServiceUser { account: self.account()?, service: self.service, name: self.name? })
-    }
-
-    /// Answers, given the record that holds the key, if there is one. An unknown name costs the
-    /// same digest and comparison as a wrong secret.
-    pub(crate) fn judge(
-        &self,
-        found: Option<Arc<UserRecord>>,
-        now: impl FnOnce() -> Timestamp,
-    ) -> Result<Authenticated, Unauthenticated> {
-        let found = found.and_then(|record| {
-            let place = record.place_named(self.service, self.name?)?;
-            Some(Authenticated { record, place })
-        });
-        let digest = found.as_ref().map_or(&Digest::NONE, |found| found.stored().digest());
-        let verified = digest.verify(self.secret.as_bytes());
-        let Some(found) = found else {
-            return Err(RefusalReason::UnknownName.into());
+impl Outcome {
+    /// Denies a credential whose secret does not match, and one that is not active.
+    fn of(identity: Identity, verified: bool, now: impl FnOnce() -> Timestamp) -> Self {
+        let reason = if verified {
+            match identity.stored().status(now) {
+                Status::Active => return Self::Authenticated(identity),
+                Status::Inactive => DenialReason::Inactive,
+                Status::Expired => DenialReason::Expired,
+            }
+        } else {
+            DenialReason::WrongSecret
         };
-        if !verified || found.stored().kind() != self.kind {
-            return Err(found.refuse(RefusalReason::WrongSecret));
-        }
-        match found.stored().status(now) {
-            Status::Active => Ok(found),
-            Status::Inactive => Err(found.refuse(RefusalReason::Inactive)),
-            Status::Expired => Err(found.refuse(RefusalReason::Expired)),
+        Self::Denied { reason, identity: Some(identity) }
+    }
+}
+
+impl From<DenialReason> for Outcome {
+    fn from(reason: DenialReason) -> Self {
+        Self::Denied { reason, identity: None }
+    }
+}
+
+impl From<Outcome> for Result<Identity, AuthenticationError> {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Authenticated(identity) => Ok(identity),
+            Outcome::Denied { reason, .. } => Err(AuthenticationError::Denied(Denial::new(reason))),
+            Outcome::Unavailable(error) => Err(AuthenticationError::Unavailable(error)),
         }
     }
 }
 
-/// The alias in what is presented as an API key, or `None` if there is none.
-pub(crate) fn alias<'b>(
-    policy: &Policy,
-    service: &ServiceName,
-    secret: &str,
-    buffer: &'b mut AliasBuffer,
-) -> Result<Option<&'b str>, RefusalReason> {
-    if secret.len() > MAX_PRESENTED {
-        return Err(RefusalReason::TooLong);
+impl<'a> Attempt<'a> {
+    /// The name to look up, and its account.
+    ///
+    /// `None` if no credential can have the name: it does not end in `-at-` and an account. Such
+    /// text never reaches the store or its logs, because people type passwords where a name
+    /// belongs.
+    fn lookup(&self) -> Option<(AccountId, &'a str)> {
+        let name = self.name?;
+        let account = account_of(name)?;
+        let in_scope = match self.scope {
+            Scope::Account(accepted) => account == accepted,
+            Scope::AllAccounts => true,
+        };
+        in_scope.then_some((account, name))
     }
-    let prefix = policy.api_key_prefix(service).ok_or(RefusalReason::UnsupportedService)?;
-    Ok(presented_alias(prefix, secret, buffer))
+
+    /// Verifies the secret against the credential that has the name, or against a dummy digest, so
+    /// that an unknown name costs the same digest and comparison as a wrong secret.
+    fn verify(&self, found: Option<Identity>, now: impl FnOnce() -> Timestamp) -> Outcome {
+        let digest = found.as_ref().map_or(&Digest::DUMMY, |found| found.stored().digest());
+        let verified = digest.verify(self.secret.as_bytes());
+        let Some(identity) = found else {
+            return DenialReason::UnknownName.into();
+        };
+        let verified = verified && identity.stored().kind() == self.kind;
+        Outcome::of(identity, verified, now)
+    }
 }
 
 impl<S: AsyncStore> Shared<S> {
@@ -214,13 +122,18 @@ impl<S: AsyncStore> Shared<S> {
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        let result = match Presented::password(scope, &self.policy, service, name, password) {
-            Ok(presented) => self.admit(&presented).await,
-            Err(reason) => Err(reason.into()),
+    ) -> Result<Identity, AuthenticationError> {
+        let kind = CredentialKind::Password;
+        let outcome = if name.len() > MAX_PRESENTED || password.len() > MAX_PRESENTED {
+            DenialReason::TooLong.into()
+        } else if self.policy.kind(service) != Some(kind) {
+            DenialReason::UnsupportedService.into()
+        } else {
+            let name = Some(name);
+            self.attempt(&Attempt { scope, service, kind, name, secret: password }).await
         };
-        trace::authentication(scope, service, &result);
-        result.map_err(AuthenticationError::from)
+        trace::authentication("authenticate", scope, service, &outcome);
+        outcome.into()
     }
 
     pub(super) async fn authenticate_api_key(
@@ -228,124 +141,240 @@ impl<S: AsyncStore> Shared<S> {
         scope: Scope,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        let mut buffer = Zeroizing::new([0; _]);
-        let result = match alias(&self.policy, service, secret, &mut buffer) {
-            Ok(alias) => self.admit(&Presented::api_key(scope, service, alias, secret)).await,
-            Err(reason) => Err(reason.into()),
+    ) -> Result<Identity, AuthenticationError> {
+        let outcome = if secret.len() > MAX_PRESENTED {
+            DenialReason::TooLong.into()
+        } else if let Some(prefix) = self.policy.api_key_prefix(service) {
+            let mut buffer: Zeroizing<AliasBuffer> = Zeroizing::new([0; _]);
+            let name = decode_alias(prefix, secret, &mut buffer);
+            let kind = CredentialKind::ApiKey;
+            self.attempt(&Attempt { scope, service, kind, name, secret }).await
+        } else {
+            DenialReason::UnsupportedService.into()
         };
-        trace::authentication(scope, service, &result);
-        result.map_err(AuthenticationError::from)
+        trace::authentication("authenticate", scope, service, &outcome);
+        outcome.into()
     }
 
-    async fn admit(&self, presented: &Presented<'_>) -> Result<Authenticated, Unauthenticated> {
-        let found = match presented.key() {
-            Some(key) => self.store.find(&key).await?,
-            None => None,
+    pub(super) async fn recheck(
+        &self,
+        scope: Scope,
+        earlier: &Identity,
+    ) -> Result<Identity, AuthenticationError> {
+        let outcome = self.find_again(scope, earlier).await;
+        trace::authentication("recheck", scope, earlier.stored().service(), &outcome);
+        outcome.into()
+    }
+
+    /// Finds a credential by its id: a service user name is reused once its credential is deleted.
+    async fn find_again(&self, scope: Scope, earlier: &Identity) -> Outcome {
+        let stored = earlier.stored();
+        if self.policy.kind(stored.service()) != Some(stored.kind()) {
+            return DenialReason::UnsupportedService.into();
+        }
+        let account = match scope {
+            Scope::Account(account) => account,
+            Scope::AllAccounts => earlier.account(),
         };
-        presented.judge(found, || self.now())
+        let found = match self.store.find(&Key::Credential { account, id: stored.id() }).await {
+            Ok(found) => found,
+            Err(error) => return Outcome::Unavailable(error),
+        };
+        let found = found.filter(|record| record.id() == earlier.user_id()).and_then(|record| {
+            let held = record.credentials().iter();
+            let position = held.map(StoredCredential::id).position(|id| id == stored.id())?;
+            Some(Identity::new(record, position))
+        });
+        let Some(identity) = found else {
+            return DenialReason::UnknownName.into();
+        };
+        let unchanged = identity.stored().digest().matches(stored.digest());
+        Outcome::of(identity, unchanged, || self.now())
+    }
+
+    async fn attempt(&self, attempt: &Attempt<'_>) -> Outcome {
+        let found = match attempt.lookup() {
+            Some((account, name)) => self.store.find_named(account, attempt.service, name).await,
+            None => Ok(None),
+        };
+        match found {
+            Ok(found) => {
+                let identity = found.map(|(record, position)| Identity::new(record, position));
+                attempt.verify(identity, || self.now())
+            }
+            Err(error) => Outcome::Unavailable(error),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    };
+
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use time::{Duration, OffsetDateTime};
 
     use super::*;
     use crate::{
-        CredentialAge, CredentialManager, MemoryStore, secret::tests::COMPUTED, testing::FixedClock,
+        lifetime::Lifetime,
+        manager::{CredentialManager, create_options::CreateOptions},
+        record::{UserRecord, key::Key},
+        secret::digest::tests::COMPUTED,
+        store::{
+            Store,
+            change::{Change, CommitOutcome},
+            memory::MemoryStore,
+            scan_range::ScanRange,
+        },
+        testing::FixedClock,
     };
 
-    /// How many digests `authenticate` computes, and its reason to refuse, if it does.
-    fn work(
-        authenticate: impl FnOnce() -> Result<Authenticated, AuthenticationError>,
-    ) -> (usize, Option<RefusalReason>) {
-        COMPUTED.set(0);
-        let answer = authenticate();
-        let reason = answer.err().map(|error| match error {
-            AuthenticationError::Refused(refusal) => refusal.reason(),
-            AuthenticationError::Unavailable(error) => panic!("{error}"),
-        });
-        (COMPUTED.get(), reason)
+    /// A memory store that counts look-ups.
+    #[derive(Debug, Default)]
+    struct Counting {
+        store: MemoryStore,
+        finds: AtomicUsize,
+    }
+
+    impl Store for Counting {
+        fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+            self.finds.fetch_add(1, Relaxed);
+            self.store.find(key)
+        }
+
+        fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
+            self.store.commit(change)
+        }
+
+        fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+            self.store.scan(range)
+        }
+    }
+
+    impl Counting {
+        /// How many digests `authenticate` computes, how often it looks into the store, and its
+        /// reason to refuse, if it does.
+        fn work(
+            &self,
+            authenticate: impl FnOnce() -> Result<Identity, AuthenticationError>,
+        ) -> (usize, usize, Option<DenialReason>) {
+            COMPUTED.set(0);
+            self.finds.store(0, Relaxed);
+            let answer = authenticate();
+            let reason = answer.err().map(|error| match error {
+                AuthenticationError::Denied(refusal) => refusal.reason(),
+                AuthenticationError::Unavailable(error) => panic!("{error}"),
+            });
+            (COMPUTED.get(), self.finds.load(Relaxed), reason)
+        }
     }
 
     #[test]
-    fn unknown_name_and_wrong_password_cost_the_same_digest_work() {
+    fn an_unknown_name_costs_the_digest_of_a_wrong_password_and_is_looked_up_if_it_can_be_a_name() {
+        use DenialReason::{
+            Expired, Inactive, TooLong, UnknownName, UnsupportedService, WrongSecret,
+        };
+
         let clock = Arc::new(FixedClock::new(OffsetDateTime::UNIX_EPOCH));
-        let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
+        let store = Counting::default();
+        let iam = CredentialManager::builder("123456789012".parse().unwrap(), &store)
             .clock(Arc::clone(&clock))
             .build();
-        let (anika, day) = ("anika".parse().unwrap(), CredentialAge::days(1).unwrap());
+        let (anika, day) = ("anika".parse().unwrap(), Lifetime::days(1).unwrap());
         let [codecommit, cassandra, bedrock, git] =
             ["codecommit.amazonaws.com", "cassandra.amazonaws.com", "bedrock.amazonaws.com", "git"]
                 .map(|service| service.parse::<ServiceName>().unwrap());
         iam.register_user(&anika).unwrap();
         let [active, inactive] = [(); 2].map(|()| iam.create(&anika, &codecommit).unwrap());
         iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
-        let expired = iam.create_with(&anika, &cassandra, day).unwrap();
+        let expired = iam
+            .create_with_options(&anika, &cassandra, &CreateOptions::new().lifetime(day))
+            .unwrap();
         let key = iam.create(&anika, &bedrock).unwrap();
-        let expired_key = iam.create_with(&anika, &bedrock, day).unwrap();
+        let expired_key =
+            iam.create_with_options(&anika, &bedrock, &CreateOptions::new().lifetime(day)).unwrap();
         clock.advance(Duration::DAY);
 
-        let (alias, password) = (active.name().as_str(), active.secret().expose());
+        let (alias, password) = (active.service_user_name().as_str(), active.secret().expose());
         let long = "a".repeat(MAX_PRESENTED + 1);
         let longest = "a".repeat(MAX_PRESENTED);
-        let elsewhere = "anika+1-at-000000000001";
+        let longest_name = format!("{}-at-123456789012", "a".repeat(MAX_PRESENTED - 16));
         let doors = iam.authenticator();
-        for (service, name, secret, digests, reason) in [
-            (&codecommit, alias, password, 1, None),
-            (&codecommit, alias, "wrong", 1, Some(RefusalReason::WrongSecret)),
-            (&codecommit, alias, &longest, 1, Some(RefusalReason::WrongSecret)),
-            (&codecommit, "nobody", password, 1, Some(RefusalReason::UnknownName)),
-            (&codecommit, "", "", 1, Some(RefusalReason::UnknownName)),
-            (&codecommit, &longest, &longest, 1, Some(RefusalReason::UnknownName)),
-            (&codecommit, elsewhere, password, 1, Some(RefusalReason::UnknownName)),
+        for (service, name, secret, digests, finds, reason) in [
+            (&codecommit, alias, password, 1, 1, None),
+            (&codecommit, &alias.to_ascii_uppercase(), password, 1, 1, None),
+            (&codecommit, alias, "wrong", 1, 1, Some(WrongSecret)),
+            (&codecommit, alias, &longest, 1, 1, Some(WrongSecret)),
+            (&codecommit, "nobody-at-123456789012", password, 1, 1, Some(UnknownName)),
+            (&codecommit, &longest_name, password, 1, 1, Some(UnknownName)),
+            // Passwords, and other text that is no service user name.
+            (&codecommit, password, password, 1, 0, Some(UnknownName)),
+            (&codecommit, "nobody", password, 1, 0, Some(UnknownName)),
+            (&codecommit, "", "", 1, 0, Some(UnknownName)),
+            (&codecommit, &longest, &longest, 1, 0, Some(UnknownName)),
+            (&codecommit, "anika+1", password, 1, 0, Some(UnknownName)),
+            (&codecommit, "anika+1-123456789012", password, 1, 0, Some(UnknownName)),
+            (&codecommit, "anika+1-at-12345678901", password, 1, 0, Some(UnknownName)),
+            (&codecommit, &format!("{alias} "), password, 1, 0, Some(UnknownName)),
+            (&codecommit, &format!("{alias}{password}"), password, 1, 0, Some(UnknownName)),
             (
                 &codecommit,
-                inactive.name().as_str(),
+                inactive.service_user_name().as_str(),
                 inactive.secret().expose(),
                 1,
-                Some(RefusalReason::Inactive),
+                1,
+                Some(Inactive),
             ),
             (
                 &cassandra,
-                expired.name().as_str(),
+                expired.service_user_name().as_str(),
                 expired.secret().expose(),
                 1,
-                Some(RefusalReason::Expired),
+                1,
+                Some(Expired),
             ),
-            (&codecommit, alias, &long, 0, Some(RefusalReason::TooLong)),
-            (&codecommit, &long, password, 0, Some(RefusalReason::TooLong)),
-            (&git, alias, password, 0, Some(RefusalReason::UnsupportedService)),
-            (&bedrock, alias, password, 0, Some(RefusalReason::UnsupportedService)),
+            (&codecommit, alias, &long, 0, 0, Some(TooLong)),
+            (&codecommit, &long, password, 0, 0, Some(TooLong)),
+            (&git, alias, password, 0, 0, Some(UnsupportedService)),
+            (&bedrock, alias, password, 0, 0, Some(UnsupportedService)),
         ] {
-            assert_eq!(work(|| iam.authenticate(service, name, secret)), (digests, reason));
-            assert_eq!(work(|| doors.authenticate(service, name, secret)), (digests, reason));
+            let expected = (digests, finds, reason);
+            assert_eq!(store.work(|| iam.authenticate(service, name, secret)), expected, "{name}");
+            assert_eq!(store.work(|| doors.authenticate(service, name, secret)), expected);
         }
 
         let wrapped = |text: &str| format!("ABSK{}", STANDARD.encode(text));
-        for (service, secret, digests, reason) in [
-            (&bedrock, key.secret().expose(), 1, None),
-            (&bedrock, expired_key.secret().expose(), 1, Some(RefusalReason::Expired)),
-            (&bedrock, &wrapped(&format!("{alias}:wrong")), 1, Some(RefusalReason::WrongSecret)),
-            (&bedrock, &wrapped("nobody:wrong"), 1, Some(RefusalReason::UnknownName)),
-            (
-                &bedrock,
-                &wrapped(&format!("{elsewhere}:{password}")),
-                1,
-                Some(RefusalReason::UnknownName),
-            ),
-            (&bedrock, &wrapped("no colon"), 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, "ABSK*", 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, "", 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, &longest, 1, Some(RefusalReason::UnknownName)),
-            (&bedrock, &long, 0, Some(RefusalReason::TooLong)),
-            (&git, key.secret().expose(), 0, Some(RefusalReason::UnsupportedService)),
-            (&codecommit, key.secret().expose(), 0, Some(RefusalReason::UnsupportedService)),
+        for (service, secret, digests, finds, reason) in [
+            (&bedrock, key.secret().expose(), 1, 1, None),
+            (&bedrock, expired_key.secret().expose(), 1, 1, Some(Expired)),
+            (&bedrock, &wrapped(&format!("{alias}:wrong")), 1, 1, Some(WrongSecret)),
+            (&bedrock, &wrapped("nobody-at-123456789012:wrong"), 1, 1, Some(UnknownName)),
+            (&bedrock, &wrapped("nobody:wrong"), 1, 0, Some(UnknownName)),
+            (&bedrock, &wrapped(&format!("{password}:")), 1, 0, Some(UnknownName)),
+            (&bedrock, &wrapped(":"), 1, 0, Some(UnknownName)),
+            (&bedrock, &wrapped("no colon"), 1, 0, Some(UnknownName)),
+            (&bedrock, "ABSK*", 1, 0, Some(UnknownName)),
+            (&bedrock, "", 1, 0, Some(UnknownName)),
+            (&bedrock, &longest, 1, 0, Some(UnknownName)),
+            (&bedrock, &long, 0, 0, Some(TooLong)),
+            (&git, key.secret().expose(), 0, 0, Some(UnsupportedService)),
+            (&codecommit, key.secret().expose(), 0, 0, Some(UnsupportedService)),
         ] {
-            assert_eq!(work(|| iam.authenticate_api_key(service, secret)), (digests, reason));
-            assert_eq!(work(|| doors.authenticate_api_key(service, secret)), (digests, reason));
+            let expected = (digests, finds, reason);
+            assert_eq!(store.work(|| iam.authenticate_api_key(service, secret)), expected);
+            assert_eq!(store.work(|| doors.authenticate_api_key(service, secret)), expected);
         }
+
+        // Names of another account are looked up by an authenticator for all accounts alone.
+        let elsewhere = "anika+1-at-000000000001";
+        let (ours, everywhere) = ((1, 0, Some(UnknownName)), (1, 1, Some(UnknownName)));
+        assert_eq!(store.work(|| iam.authenticate(&codecommit, elsewhere, password)), ours);
+        assert_eq!(store.work(|| doors.authenticate(&codecommit, elsewhere, password)), everywhere);
+        let secret = wrapped(&format!("{elsewhere}:{password}"));
+        assert_eq!(store.work(|| iam.authenticate_api_key(&bedrock, &secret)), ours);
+        assert_eq!(store.work(|| doors.authenticate_api_key(&bedrock, &secret)), everywhere);
     }
 }

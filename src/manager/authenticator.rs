@@ -1,70 +1,97 @@
 use std::sync::Arc;
 
-use super::{Authenticated, Shared, authentication::Scope, ready};
+use super::{
+    authentication::{Scope, error::AuthenticationError, identity::Identity},
+    shared::Shared,
+};
 use crate::{
-    AuthenticationError, Clock, Policy, ServiceName, SystemEntropy,
-    store::{AsyncStore, Immediate, Store},
+    clock::Clock,
+    entropy::SystemEntropy,
+    names::service_name::ServiceName,
+    policy::Policy,
+    store::{
+        AsyncStore, Store,
+        sync_adapter::{SyncAdapter, poll_ready},
+        verified::Verified,
+    },
 };
 
-/// Authenticates for all accounts of a store: the account is the one that the presented name ends
-/// in. For a server that serves many accounts, and issues nothing.
+/// Authenticates for all accounts of a store, for a server that serves many accounts. The account
+/// is the one that the service user name ends in.
 ///
 /// ```
-/// use std::sync::Arc;
 /// use service_specific_credentials::{
 ///     Authenticator, CredentialManager, MemoryStore, Policy, SystemClock,
 /// };
 ///
-/// let store = Arc::new(MemoryStore::new());
-/// let iam = CredentialManager::new("123456789012".parse()?, Arc::clone(&store));
+/// let store = MemoryStore::new();
+/// let iam = CredentialManager::new("123456789012".parse()?, store.clone());
 /// let anika = "anika".parse()?;
 /// let codecommit = "codecommit.amazonaws.com".parse()?;
 /// iam.register_user(&anika)?;
 /// let issued = iam.create(&anika, &codecommit)?;
+/// let (name, password) = (issued.service_user_name().as_str(), issued.secret().expose());
 ///
-/// let door = Authenticator::new(store, Policy::default(), SystemClock);
-/// let who = door.authenticate(&codecommit, issued.name().as_str(), issued.secret().expose())?;
-/// assert_eq!(who.account(), iam.account());
+/// let authenticator = Authenticator::new(store, Policy::default(), SystemClock);
+/// let identity = authenticator.authenticate(&codecommit, name, password)?;
+/// assert_eq!(identity.account(), iam.account());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Authenticator<S>(pub(super) AsyncAuthenticator<Immediate<S>>);
+pub struct Authenticator<S>(pub(crate) AsyncAuthenticator<SyncAdapter<S>>);
+
+impl<S> Authenticator<S> {
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.0.policy()
+    }
+}
 
 impl<S: Store> Authenticator<S> {
-    /// Authenticates against `store`.
+    /// An authenticator over `store`.
     pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
-        Self(AsyncAuthenticator::new(Immediate::new(store), policy, clock))
+        Self(AsyncAuthenticator::new(SyncAdapter::new(store), policy, clock))
     }
 
-    /// Who presents this service user name and password. See
+    /// Authenticates a service user name and a password. See
     /// [`CredentialManager::authenticate`](crate::CredentialManager::authenticate).
     ///
     /// # Errors
     ///
-    /// [`Refused`](AuthenticationError::Refused) if they do not open the service,
-    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    /// - [`Denied`](AuthenticationError::Denied)
+    /// - [`Unavailable`](AuthenticationError::Unavailable) if the store failed
     pub fn authenticate(
         &self,
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        ready(self.0.authenticate(service, name, password))
+    ) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.authenticate(service, name, password))
     }
 
-    /// Who presents this API key. See
+    /// Authenticates the secret of an API key. See
     /// [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
     ///
     /// # Errors
     ///
-    /// [`Refused`](AuthenticationError::Refused) if it does not open the service,
-    /// [`Unavailable`](AuthenticationError::Unavailable) if the store failed.
+    /// - [`Denied`](AuthenticationError::Denied)
+    /// - [`Unavailable`](AuthenticationError::Unavailable) if the store failed
     pub fn authenticate_api_key(
         &self,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
-        ready(self.0.authenticate_api_key(service, secret))
+    ) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.authenticate_api_key(service, secret))
+    }
+
+    /// Verifies that a credential that authenticated earlier still does.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::recheck`](crate::CredentialManager::recheck).
+    pub fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        poll_ready(self.0.recheck(earlier))
     }
 }
 
@@ -74,20 +101,28 @@ impl<S> Clone for Authenticator<S> {
     }
 }
 
-/// [`Authenticator`] for stores that wait.
+/// [`Authenticator`] over an async store.
 #[derive(Debug)]
 pub struct AsyncAuthenticator<S> {
     pub(super) shared: Arc<Shared<S>>,
 }
 
+impl<S> AsyncAuthenticator<S> {
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
+}
+
 impl<S: AsyncStore> AsyncAuthenticator<S> {
-    /// Authenticates against `store`.
+    /// An authenticator over `store`.
     pub fn new(store: S, policy: Policy, clock: impl Clock + 'static) -> Self {
-        let entropy = Box::new(SystemEntropy);
-        Self { shared: Arc::new(Shared { store, policy, clock: Box::new(clock), entropy }) }
+        let (store, clock, entropy) = (Verified(store), Box::new(clock), Box::new(SystemEntropy));
+        Self { shared: Arc::new(Shared { store, policy, clock, entropy }) }
     }
 
-    /// Who presents this service user name and password.
+    /// Authenticates a service user name and a password.
     ///
     /// # Errors
     ///
@@ -97,11 +132,11 @@ impl<S: AsyncStore> AsyncAuthenticator<S> {
         service: &ServiceName,
         name: &str,
         password: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate(Scope::AllAccounts, service, name, password).await
     }
 
-    /// Who presents this API key.
+    /// Authenticates the secret of an API key.
     ///
     /// # Errors
     ///
@@ -110,8 +145,17 @@ impl<S: AsyncStore> AsyncAuthenticator<S> {
         &self,
         service: &ServiceName,
         secret: &str,
-    ) -> Result<Authenticated, AuthenticationError> {
+    ) -> Result<Identity, AuthenticationError> {
         self.shared.authenticate_api_key(Scope::AllAccounts, service, secret).await
+    }
+
+    /// Verifies that a credential that authenticated earlier still does.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::recheck`](crate::CredentialManager::recheck).
+    pub async fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        self.shared.recheck(Scope::AllAccounts, earlier).await
     }
 }
 

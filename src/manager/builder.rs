@@ -1,14 +1,17 @@
 use std::sync::Arc;
 
-use super::{AsyncCredentialManager, CredentialManager, Shared};
+use super::{CredentialManager, async_manager::AsyncCredentialManager, shared::Shared};
 use crate::{
-    AccountId, Clock, Entropy, Policy, SystemClock, SystemEntropy,
-    store::{AsyncStore, Immediate, Store},
+    clock::{Clock, SystemClock},
+    entropy::{Entropy, SystemEntropy},
+    names::account_id::AccountId,
+    policy::Policy,
+    store::{AsyncStore, Store, sync_adapter::SyncAdapter, verified::Verified},
 };
 
-/// Makes a [`CredentialManager`] or an [`AsyncCredentialManager`].
+/// Builds a [`CredentialManager`] or an [`AsyncCredentialManager`].
 #[derive(Debug)]
-#[must_use = "a builder does nothing until it builds"]
+#[must_use = "a builder does nothing until it is built"]
 pub struct CredentialManagerBuilder<S> {
     account: AccountId,
     shared: Shared<S>,
@@ -17,7 +20,7 @@ pub struct CredentialManagerBuilder<S> {
 impl<S> CredentialManagerBuilder<S> {
     pub(super) fn new(account: AccountId, store: S) -> Self {
         let shared = Shared {
-            store,
+            store: Verified(store),
             policy: Policy::default(),
             clock: Box::new(SystemClock),
             entropy: Box::new(SystemEntropy),
@@ -25,19 +28,20 @@ impl<S> CredentialManagerBuilder<S> {
         Self { account, shared }
     }
 
-    /// By this policy instead of the default one.
+    /// Sets the policy. Default: [`Policy::default`].
     pub fn policy(mut self, policy: Policy) -> Self {
         self.shared.policy = policy;
         self
     }
 
-    /// By this clock instead of the operating system's.
+    /// Sets the clock. Default: [`SystemClock`].
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.shared.clock = Box::new(clock);
         self
     }
 
-    /// From this generator instead of the operating system's. It must be a cryptographic one.
+    /// Sets the source of random bytes, which must be a cryptographic generator. Default:
+    /// [`SystemEntropy`].
     pub fn entropy(mut self, entropy: impl Entropy + 'static) -> Self {
         self.shared.entropy = Box::new(entropy);
         self
@@ -48,15 +52,16 @@ impl<S: Store> CredentialManagerBuilder<S> {
     /// Builds the manager.
     #[must_use]
     pub fn build(self) -> CredentialManager<S> {
-        let Shared { store, policy, clock, entropy } = self.shared;
-        let shared = Shared { store: Immediate::new(store), policy, clock, entropy };
+        let Shared { store: Verified(store), policy, clock, entropy } = self.shared;
+        let store = Verified(SyncAdapter::new(store));
+        let shared = Shared { store, policy, clock, entropy };
         let (account, shared) = (self.account, Arc::new(shared));
         CredentialManager(AsyncCredentialManager { account, shared })
     }
 }
 
 impl<S: AsyncStore> CredentialManagerBuilder<S> {
-    /// Builds the manager of a store that waits.
+    /// Builds the manager over an async store.
     #[must_use]
     pub fn build_async(self) -> AsyncCredentialManager<S> {
         AsyncCredentialManager { account: self.account, shared: Arc::new(self.shared) }

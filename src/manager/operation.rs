@@ -1,349 +1,84 @@
-//! What each operation decides, between looking a record up and committing the change: the steps
-//! that the managers share. Nothing here waits.
+//! The operations that change the record of one user. [`retry`](super::retry) runs them.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use crate::{
-    AccountId, Credential, CredentialAge, CredentialId, Error, IssuedCredential, Policy, Secret,
-    ServiceName, Status, User, UserId, UserName,
-    environment::Entropy,
-    record::{Draft, Issue},
-    service_user_name::GeneratedName,
-    store::{Change, Key, UserRecord},
-    timestamp::Timestamp,
+    entropy::{EntropyError, RepeatedEntropy},
+    error::Error,
+    names::{credential_id::CredentialId, user_name::UserName},
+    record::UserRecord,
+    store::{AsyncStore, change::Change, verified::Verified},
 };
 
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod register;
+pub(crate) mod remove;
+pub(crate) mod rename;
+pub(crate) mod reset;
+pub(crate) mod set_status;
+
 /// An operation on the record of one user.
-///
-/// A manager looks the record up, asks for a [decision](Self::decide), commits the change, and
-/// starts over when somebody else came first.
-pub(crate) trait Operation: Send + Sync {
-    /// What is known once the change is decided, and true once it is made.
+pub(super) trait Operation: Send + Sync {
+    /// The result of the operation once its change is applied.
     type Output: Send;
 
-    /// The user, as the caller names it.
+    /// The name of the user.
     fn user(&self) -> &UserName;
 
-    /// The credential that exists, or has changed, if the change was made.
+    /// The credential that is created or changed, for [`Error::OutcomeUnknown`].
     fn credential(&self) -> Option<&CredentialId> {
         None
     }
 
-    /// What to do, given the user's record, if there is one.
+    /// Decides on a change of the user's record, or fails by one of the rules.
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error>;
 
-    /// Somebody else holds a key that the change claimed: one to look at again, if it is worth it.
-    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
-        Ok(None)
-    }
-
-    /// Somebody else does hold the contested key.
-    fn concede(&mut self) {}
-
-    /// Nobody holds the contested key by now.
-    fn retry(&mut self) -> Result<(), Error> {
-        Ok(())
+    /// Prepares the next attempt after a conflict on a unique key: another record holds a key that
+    /// the change claims.
+    fn key_taken<S: AsyncStore>(
+        &mut self,
+        _store: &Verified<S>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async { Ok(()) }
     }
 }
 
-pub(crate) enum Decision<T> {
-    /// Make this change; then `T` is true.
+/// What an operation decides about a record.
+pub(super) enum Decision<T> {
+    /// Commit this change. Once it is applied, the result is `T`.
     Commit(Change, T),
-    /// `T` is true already.
+    /// No change is needed.
     Done(T),
 }
 
 impl<T> Decision<T> {
-    fn replace(before: Arc<UserRecord>, after: UserRecord, output: T) -> Self {
-        Self::Commit(Change::replacement(before, after), output)
+    fn replace(previous: Arc<UserRecord>, record: UserRecord, output: T) -> Self {
+        Self::Commit(Change::Replace { previous, record: Arc::new(record) }, output)
     }
 }
-
-/// A credential that has just got a secret, and the secret if it is that of an API key. That of the
-/// other kind is the password that the operation drew.
-pub(crate) type Issued = (Credential, Option<Secret>);
 
 fn existing(found: Option<Arc<UserRecord>>, user: &UserName) -> Result<Arc<UserRecord>, Error> {
     found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
 }
 
-pub(crate) struct Create<'a> {
-    user: &'a UserName,
-    draft: Draft<'a>,
-    policy: &'a Policy,
-    entropy: &'a dyn Entropy,
-    /// Below this, others were just seen to hold the names.
-    first: u32,
-    candidate: Option<Candidate>,
-}
+/// How often an operation draws an id or a secret again that is already in use (our decision). With
+/// a working generator this never happens.
+const REDRAWS: u32 = 8;
 
-struct Candidate {
-    record: Arc<UserRecord>,
-    place: u32,
-    name: GeneratedName,
-}
+/// The remaining [`REDRAWS`] of an operation.
+struct Redraws(u32);
 
-impl<'a> Create<'a> {
-    pub(crate) fn draw(
-        user: &'a UserName,
-        service: &'a ServiceName,
-        age: Option<CredentialAge>,
-        policy: &'a Policy,
-        entropy: &'a dyn Entropy,
-        now: Timestamp,
-    ) -> Result<Self, Error> {
-        let id = CredentialId::generate(entropy)?;
-        let password = Secret::password(entropy, policy)?;
-        let draft = Draft { id, service, password, created: now, age };
-        Ok(Self { user, draft, policy, entropy, first: 0, candidate: None })
-    }
+impl Redraws {
+    const ALL: Self = Self(REDRAWS);
 
-    /// Puts the secret to the credential, once that is made.
-    pub(crate) fn issue(self, (credential, api_key): Issued) -> IssuedCredential {
-        IssuedCredential { credential, secret: api_key.unwrap_or(self.draft.password) }
-    }
-
-    fn propose(&mut self, record: Arc<UserRecord>, first: u32) -> GeneratedName {
-        let (place, name) = record.free_name(self.draft.service, first, self.policy.numbering());
-        self.candidate = Some(Candidate { record, place, name: name.clone() });
-        name
-    }
-}
-
-impl Operation for Create<'_> {
-    type Output = Issued;
-
-    fn user(&self) -> &UserName {
-        self.user
-    }
-
-    fn credential(&self) -> Option<&CredentialId> {
-        Some(&self.draft.id)
-    }
-
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
-        let before = existing(found, self.user)?;
-        // What others hold is found out anew at each attempt.
-        let first = std::mem::take(&mut self.first);
-        let name = self.propose(Arc::clone(&before), first);
-        let Issue { record, credential, api_key } =
-            before.create(&self.draft, name, self.policy)?;
-        Ok(Decision::replace(before, record, (credential, api_key)))
-    }
-
-    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
-        Ok(self.candidate.as_ref().map(|Candidate { record, name, .. }| Key::ServiceUser {
-            account: record.account(),
-            service: self.draft.service,
-            name: name.as_str(),
-        }))
-    }
-
-    fn concede(&mut self) {
-        if let Some(Candidate { record, place, .. }) = self.candidate.take() {
-            self.propose(record, place + 1);
-        }
-    }
-
-    fn retry(&mut self) -> Result<(), Error> {
-        self.first = self.candidate.as_ref().map_or(0, |candidate| candidate.place);
-        // It may have been the id, if a generator ever repeats one. It will not do so twice.
-        self.draft.id = CredentialId::generate(self.entropy)?;
+    fn take(&mut self) -> Result<(), EntropyError> {
+        self.0 = self.0.checked_sub(1).ok_or(RepeatedEntropy)?;
         Ok(())
     }
 }
 
-pub(crate) struct Reset<'a> {
-    user: &'a UserName,
-    id: &'a CredentialId,
-    password: Secret,
-    policy: &'a Policy,
-    now: Timestamp,
-}
-
-impl<'a> Reset<'a> {
-    pub(crate) fn draw(
-        user: &'a UserName,
-        id: &'a CredentialId,
-        policy: &'a Policy,
-        entropy: &dyn Entropy,
-        now: Timestamp,
-    ) -> Result<Self, Error> {
-        Ok(Self { user, id, password: Secret::password(entropy, policy)?, policy, now })
-    }
-
-    /// Puts the secret to the credential, once it is changed.
-    pub(crate) fn issue(self, (credential, api_key): Issued) -> IssuedCredential {
-        IssuedCredential { credential, secret: api_key.unwrap_or(self.password) }
-    }
-}
-
-impl Operation for Reset<'_> {
-    type Output = Issued;
-
-    fn user(&self) -> &UserName {
-        self.user
-    }
-
-    fn credential(&self) -> Option<&CredentialId> {
-        Some(self.id)
-    }
-
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
-        let before = existing(found, self.user)?;
-        let Issue { record, credential, api_key } =
-            before.reset(self.id, &self.password, self.policy, self.now)?;
-        Ok(Decision::replace(before, record, (credential, api_key)))
-    }
-}
-
-/// Answers with the service of the credential.
-pub(crate) struct SetStatus<'a> {
-    pub(crate) user: &'a UserName,
-    pub(crate) id: &'a CredentialId,
-    pub(crate) status: Status,
-    pub(crate) now: Timestamp,
-}
-
-impl Operation for SetStatus<'_> {
-    type Output = ServiceName;
-
-    fn user(&self) -> &UserName {
-        self.user
-    }
-
-    fn credential(&self) -> Option<&CredentialId> {
-        Some(self.id)
-    }
-
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<ServiceName>, Error> {
-        let before = existing(found, self.user)?;
-        let service = before.get(self.id)?.service().clone();
-        Ok(match before.set_status(self.id, self.status, self.now)? {
-            Some(after) => Decision::replace(before, after, service),
-            None => Decision::Done(service),
-        })
-    }
-}
-
-/// Answers with the service of the credential.
-pub(crate) struct Delete<'a> {
-    pub(crate) user: &'a UserName,
-    pub(crate) id: &'a CredentialId,
-}
-
-impl Operation for Delete<'_> {
-    type Output = ServiceName;
-
-    fn user(&self) -> &UserName {
-        self.user
-    }
-
-    fn credential(&self) -> Option<&CredentialId> {
-        Some(self.id)
-    }
-
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<ServiceName>, Error> {
-        let before = existing(found, self.user)?;
-        let service = before.get(self.id)?.service().clone();
-        let after = before.delete(self.id)?;
-        Ok(Decision::replace(before, after, service))
-    }
-}
-
-pub(crate) struct Register<'a> {
-    user: &'a UserName,
-    account: AccountId,
-    entropy: &'a dyn Entropy,
-    now: Timestamp,
-    /// Whether a user of that name who is there already will do.
-    ensure: bool,
-}
-
-impl<'a> Register<'a> {
-    pub(crate) const fn new(
-        user: &'a UserName,
-        account: AccountId,
-        entropy: &'a dyn Entropy,
-        now: Timestamp,
-        ensure: bool,
-    ) -> Self {
-        Self { user, account, entropy, now, ensure }
-    }
-}
-
-impl Operation for Register<'_> {
-    type Output = User;
-
-    fn user(&self) -> &UserName {
-        self.user
-    }
-
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<User>, Error> {
-        match found {
-            Some(record) if self.ensure => Ok(Decision::Done(record.user())),
-            Some(_) => Err(Error::UserExists { user: self.user.clone() }),
-            None => {
-                let id = UserId::generate(self.entropy)?;
-                let record = UserRecord::register(self.account, id, self.user.clone(), self.now);
-                let user = record.user();
-                Ok(Decision::Commit(Change::registration(record), user))
-            }
-        }
-    }
-}
-
-pub(crate) struct Rename<'a> {
-    pub(crate) user: &'a UserName,
-    pub(crate) name: &'a UserName,
-}
-
-impl Operation for Rename<'_> {
-    type Output = User;
-
-    fn user(&self) -> &UserName {
-        self.user
-    }
-
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<User>, Error> {
-        let before = existing(found, self.user)?;
-        if before.name().as_str() == self.name.as_str() {
-            return Ok(Decision::Done(before.user()));
-        }
-        let after = before.rename(self.name.clone());
-        let user = after.user();
-        Ok(Decision::replace(before, after, user))
-    }
-
-    fn contested(&mut self) -> Result<Option<Key<'_>>, Error> {
-        Err(Error::UserExists { user: self.name.clone() })
-    }
-}
-
-pub(crate) struct Remove<'a> {
-    pub(crate) user: &'a UserName,
-    /// Whether the user's credentials go too.
-    pub(crate) with_credentials: bool,
-    pub(crate) now: Timestamp,
-}
-
-impl Operation for Remove<'_> {
-    type Output = Vec<Credential>;
-
-    fn user(&self) -> &UserName {
-        self.user
-    }
-
-    fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
-        let before = existing(found, self.user)?;
-        if !self.with_credentials {
-            before.check_removable()?;
-        }
-        let gone = before
-            .credentials()
-            .iter()
-            .map(|held| before.describe(held, held.status(|| self.now)))
-            .collect();
-        Ok(Decision::Commit(Change::removal(before), gone))
-    }
+/// Whether a rule failed because the drawn id or secret is already in use.
+fn is_repeated(error: &Error) -> bool {
+    matches!(error, Error::Entropy(error) if error.get_ref().is::<RepeatedEntropy>())
 }

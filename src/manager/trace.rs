@@ -1,17 +1,25 @@
-//! One event an operation: names, ids and codes. What a stranger presents as a name is not among
-//! them, since it may be a password in the wrong field.
+//! One event per operation, as `guides/events.md` documents. An event does not contain the text
+//! that was sent as a service user name: it may be a password in the wrong field.
 
-use super::authentication::{Authenticated, Scope, Unauthenticated};
-use crate::{AccountId, CredentialId, Error, ServiceName, UserName};
+#[cfg(feature = "tracing")]
+use super::authentication::identity::Identity;
+use super::authentication::{Outcome, Scope};
+use crate::{
+    error::Error,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        user_name::UserName,
+    },
+};
 
-/// What an operation is about, as far as it is about one.
+/// The user, service and credential of an operation, as far as it has one.
 #[derive(Clone, Copy, Default)]
-#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "nothing is emitted"))]
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only events read it"))]
 pub(super) struct Subject<'a> {
     pub(super) user: Option<&'a UserName>,
     pub(super) service: Option<&'a ServiceName>,
     pub(super) id: Option<&'a CredentialId>,
-    /// What a user is being renamed to.
+    /// The new name in a renaming.
     pub(super) new_name: Option<&'a UserName>,
 }
 
@@ -20,7 +28,7 @@ impl<'a> Subject<'a> {
         Self { user: Some(user), ..Self::default() }
     }
 
-    /// A credential whose service is known once it is found.
+    /// A credential, whose service is known once it is found.
     pub(super) fn credential(
         user: &'a UserName,
         id: &'a CredentialId,
@@ -30,13 +38,26 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// The target of every event: the public name of the crate.
+#[cfg(feature = "tracing")]
+const TARGET: &str = env!("CARGO_CRATE_NAME");
+
+/// The outcome if the store could not be read.
+#[cfg(feature = "tracing")]
+const UNAVAILABLE: &str = "unavailable";
+
+/// The outcome of an authentication that is denied.
+#[cfg(feature = "tracing")]
+const DENIED: &str = "denied";
+
+/// Emits an event: `WARN` if there is a cause, `INFO` otherwise.
 #[cfg(feature = "tracing")]
 macro_rules! emit {
-    ($is_failure:expr, $($fields:tt)*) => {
-        if $is_failure {
-            tracing::event!(tracing::Level::WARN, $($fields)*);
+    ($cause:expr, $($fields:tt)*) => {
+        if let Some(cause) = $cause {
+            tracing::event!(target: TARGET, tracing::Level::WARN, $($fields)* %cause);
         } else {
-            tracing::event!(tracing::Level::INFO, $($fields)*);
+            tracing::event!(target: TARGET, tracing::Level::INFO, $($fields)*);
         }
     };
 }
@@ -48,46 +69,65 @@ pub(super) fn operation<T>(
     Subject { user, service, id, new_name }: Subject<'_>,
     result: &Result<T, Error>,
 ) {
-    let code = result.as_ref().err().map(Error::code);
+    let (outcome, cause): (_, Option<&dyn std::error::Error>) = match result {
+        Ok(_) => ("ok", None),
+        Err(Error::Store(error)) => (UNAVAILABLE, Some(error)),
+        Err(Error::OutcomeUnknown { source, .. }) => ("unknown", Some(source)),
+        Err(Error::Entropy(error)) => ("entropy", Some(error)),
+        Err(error) => (error.code().as_str(), None),
+    };
     emit!(
-        code == Some(crate::ErrorCode::ServiceFailure),
+        cause,
         operation,
         %account,
         user = user.map(tracing::field::display),
         service = service.map(tracing::field::display),
         id = id.map(tracing::field::display),
         new_name = new_name.map(tracing::field::display),
-        outcome = code.map_or("ok", crate::ErrorCode::as_str),
+        outcome,
     );
 }
 
 #[cfg(feature = "tracing")]
 pub(super) fn authentication(
+    operation: &'static str,
     scope: Scope,
     service: &ServiceName,
-    result: &Result<Authenticated, Unauthenticated>,
+    outcome: &Outcome,
 ) {
-    let whose = match result {
-        Ok(who) | Err(Unauthenticated::Refused { whose: Some(who), .. }) => Some(who),
-        Err(_) => None,
+    let (identity, name, reason, cause) = match outcome {
+        Outcome::Authenticated(identity) => (Some(identity), "ok", None, None),
+        Outcome::Denied { reason, identity } => {
+            (identity.as_ref(), DENIED, Some(reason.as_str()), None)
+        }
+        Outcome::Unavailable(error) => (None, UNAVAILABLE, None, Some(error)),
     };
     let account = match scope {
         Scope::Account(account) => Some(account),
-        Scope::AllAccounts => whose.map(Authenticated::account),
-    };
-    let (outcome, reason) = match result {
-        Ok(_) => ("ok", None),
-        Err(Unauthenticated::Refused { reason, .. }) => ("refused", Some(reason.as_str())),
-        Err(Unauthenticated::Unavailable(_)) => ("unavailable", None),
+        Scope::AllAccounts => identity.map(Identity::account),
     };
     emit!(
-        outcome == "unavailable",
+        cause,
+        operation,
+        account = account.map(tracing::field::display),
+        user = identity.map(Identity::user_name).map(tracing::field::display),
+        %service,
+        id = identity.map(Identity::credential_id).map(tracing::field::display),
+        outcome = name,
+        reason,
+    );
+}
+
+/// The event of a request that is denied before its credentials are known.
+#[cfg(all(feature = "tracing", feature = "http"))]
+pub(crate) fn invalid_request(account: Option<AccountId>, service: &ServiceName, reason: &str) {
+    tracing::event!(
+        target: TARGET,
+        tracing::Level::INFO,
         operation = "authenticate",
         account = account.map(tracing::field::display),
-        user = whose.map(Authenticated::user_name).map(tracing::field::display),
         %service,
-        id = whose.map(Authenticated::credential_id).map(tracing::field::display),
-        outcome,
+        outcome = DENIED,
         reason,
     );
 }
@@ -102,9 +142,4 @@ pub(super) const fn operation<T>(
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(super) const fn authentication(
-    _: Scope,
-    _: &ServiceName,
-    _: &Result<Authenticated, Unauthenticated>,
-) {
-}
+pub(super) const fn authentication(_: &'static str, _: Scope, _: &ServiceName, _: &Outcome) {}

@@ -1,8 +1,8 @@
-//! The operations by name, and the names of the elements that answer them.
+//! The actions by name, and the names of their response elements.
 
 use super::xml::{Root, root};
 
-/// Declares the actions. The names of their elements follow from theirs.
+/// Declares the actions. The names of their elements derive from theirs.
 macro_rules! actions {
     ($($Action:ident = $name:literal),+ $(,)?) => {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,13 @@ macro_rules! actions {
             pub(super) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$Action => $name),+
+                }
+            }
+
+            /// The name in the policies of IAM.
+            pub(super) const fn iam(self) -> &'static str {
+                match self {
+                    $(Self::$Action => concat!("iam:", $name)),+
                 }
             }
 

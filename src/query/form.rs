@@ -1,8 +1,8 @@
-//! Bytes become named parameters.
+//! Decodes a form into named parameters.
 
 use std::{borrow::Cow, collections::HashSet};
 
-/// The parameters of a request, decoded. Those that nobody knows are gone.
+/// The decoded parameters of a request, without those that no action knows.
 macro_rules! form {
     ($($field:ident = $name:literal),+ $(,)?) => {
         #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ form! {
     max_items = "MaxItems",
 }
 
-/// The form cannot be read.
+/// The form is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FormError {
     /// A percent sign is not followed by two hexadecimal digits.
@@ -45,14 +45,21 @@ pub(super) enum FormError {
 }
 
 impl<'a> Form<'a> {
-    /// Reads a form in time and memory linear in its length.
+    /// Parses a form in time and memory linear in its length.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, FormError> {
         if !is_percent_encoded(bytes) {
             return Err(FormError::Percent);
         }
+        Self::from_pairs(form_urlencoded::parse(bytes))
+    }
+
+    /// Collects decoded parameters.
+    pub(super) fn from_pairs(
+        pairs: impl IntoIterator<Item = (Cow<'a, str>, Cow<'a, str>)>,
+    ) -> Result<Self, FormError> {
         let mut form = Self::default();
         let mut unknown = HashSet::new();
-        for (name, value) in form_urlencoded::parse(bytes) {
+        for (name, value) in pairs {
             let repeated = match form.slot(&name) {
                 Some(slot) => slot.replace(value).is_some(),
                 None => !unknown.insert(name),
@@ -66,7 +73,7 @@ impl<'a> Form<'a> {
 }
 
 fn is_percent_encoded(bytes: &[u8]) -> bool {
-    // Most forms have no percent sign, and that is soon seen.
+    // Most forms have no percent sign.
     if !bytes.contains(&b'%') {
         return true;
     }

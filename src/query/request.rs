@@ -1,4 +1,4 @@
-//! Named parameters become a typed request, or everything that is wrong with them.
+//! Parses named parameters into a typed request, or into all violations.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -7,29 +7,61 @@ use http::{Method, header::CONTENT_TYPE};
 use super::{
     MAX_BYTES,
     action::Action,
-    answer::Answer,
     form::{Form, FormError},
+    output::Output,
 };
 use crate::{
-    AsyncCredentialManager, CredentialAge, CredentialId, Error, InvalidCredentialId, InvalidMarker,
-    InvalidParameter, InvalidServiceName, InvalidStatus, InvalidUserName, ListRequest, Marker,
-    MaxItems, ServiceName, Status, UserName, error::Constraint, name::Grammar, store::AsyncStore,
+    constraint::{Constraint, InvalidParameter},
+    credential::{InvalidStatus, Status},
+    error::Error,
+    lifetime::Lifetime,
+    manager::{
+        async_manager::AsyncCredentialManager,
+        create_options::CreateOptions,
+        list_request::{ListRequest, ListUsersRequest},
+    },
+    names::{
+        Pattern,
+        credential_id::{CredentialId, InvalidCredentialId},
+        service_name::{InvalidServiceName, ServiceName},
+        user_name::{InvalidUserName, UserName},
+    },
+    paging::{InvalidMarker, Marker, MaxItems},
+    store::AsyncStore,
 };
 
 const VERSION: &str = "2010-05-08";
 
-/// What somebody asked for: an operation, and parameters of the right shape.
+/// A parsed request: an action, and parameters that are valid by themselves.
 ///
-/// For whoever decides, before [`handle`](super::handle) does it, whether the caller may:
+/// [`handle`](super::handle) parses and executes a request in one call. A server that authorizes
+/// requests first, or has parsed them already, does it in steps:
 ///
 /// ```
-/// use service_specific_credentials::query::Request;
+/// use service_specific_credentials::{
+///     CredentialManager, MemoryStore, UserName,
+///     query::{Dialect, Request, RequestId},
+/// };
+///
+/// let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+/// iam.register_user(&"anika".parse()?)?;
+/// let caller: UserName = "anika".parse()?;
 ///
 /// let request = Request::from_form(
-///     b"Action=DeleteUser&Version=2010-05-08&UserName=anika",
+///     b"Action=CreateServiceSpecificCredential&Version=2010-05-08\
+///       &ServiceName=CodeCommit.amazonaws.com&CredentialAgeDays=30",
 /// )?;
-/// assert_eq!(request.action(), "DeleteUser");
-/// assert_eq!(request.user_name(), Some(&"anika".parse()?));
+/// assert_eq!(request.iam_action(), "iam:CreateServiceSpecificCredential");
+/// let resource = request.resource_arn(iam.account(), Some(&caller));
+/// assert_eq!(resource.as_deref(), Some("arn:aws:iam::123456789012:user/anika"));
+/// let keys: Vec<_> = request.condition_keys().collect();
+/// assert_eq!(keys[0].0, "iam:ServiceSpecificCredentialServiceName");
+/// assert_eq!(keys[0].1, "codecommit.amazonaws.com");
+/// assert_eq!(keys[1], ("iam:ServiceSpecificCredentialAgeDays", "30".to_owned()));
+///
+/// let id = RequestId::random();
+/// let response = request.execute(&iam, Some(&caller), Dialect::Documented, id);
+/// assert_eq!(response.status(), 200);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
@@ -41,7 +73,7 @@ pub struct Request {
 
 #[derive(Debug)]
 enum Operation {
-    Create { service: Service, age: Option<CredentialAge> },
+    Create { service: Service, lifetime: Option<Lifetime> },
     List { service: Option<Service>, all_users: bool, marker: Option<Marker>, max_items: MaxItems },
     Update { id: CredentialId, status: Status },
     Reset { id: CredentialId },
@@ -53,7 +85,7 @@ enum Operation {
     ListUsers { marker: Option<Marker>, max_items: MaxItems },
 }
 
-/// A service name, and how it was written if that is not how it is kept.
+/// A service name, and its spelling in the request if that differs.
 #[derive(Debug)]
 struct Service {
     name: ServiceName,
@@ -92,55 +124,100 @@ impl Request {
         if bytes.len() > MAX_BYTES {
             return Err(RequestError::TooLarge);
         }
-        let form = Form::parse(bytes)?;
+        Self::from_parameters(Form::parse(bytes)?)
+    }
+
+    /// Parses the parameters of a request that was decoded already: pairs of a name and a value, in
+    /// any order.
+    ///
+    /// Any map of strings will do, and so will a list of pairs. Parameters that an operation does
+    /// not know are ignored, such as those of a signature.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use service_specific_credentials::query::Request;
+    ///
+    /// let parameters = HashMap::from([
+    ///     ("Action", "ListServiceSpecificCredentials"),
+    ///     ("Version", "2010-05-08"),
+    ///     ("UserName", "anika"),
+    /// ]);
+    /// let request = Request::from_pairs(&parameters)?;
+    /// assert_eq!(request.action(), "ListServiceSpecificCredentials");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`RequestError`] says. Names and values have at most [`MAX_BYTES`] in all, with two bytes
+    /// more for each pair, as in a form.
+    pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Self, RequestError> {
+        let (mut kept, mut length) = (Vec::new(), 0_usize);
+        for (name, value) in pairs {
+            length = length
+                .saturating_add(2)
+                .saturating_add(name.as_ref().len())
+                .saturating_add(value.as_ref().len());
+            if length > MAX_BYTES {
+                return Err(RequestError::TooLarge);
+            }
+            kept.push((name, value));
+        }
+        let pairs = kept.iter().map(|(name, value)| (name.as_ref().into(), value.as_ref().into()));
+        Self::from_parameters(Form::from_pairs(pairs)?)
+    }
+
+    fn from_parameters(form: Form<'_>) -> Result<Self, RequestError> {
         let action = action(&form)?;
-        let mut shapes = Shapes::default();
+        let mut validator = Validator::default();
         let user = match action {
             Action::ListUsers => None,
             Action::CreateUser | Action::UpdateUser | Action::DeleteUser => {
-                shapes.required(form.user_name, UserName::grammar(), InvalidUserName)
+                validator.required(form.user_name, &UserName::GRAMMAR, InvalidUserName)
             }
-            _ => shapes.text(form.user_name, UserName::grammar(), InvalidUserName),
+            _ => validator.text(form.user_name, &UserName::GRAMMAR, InvalidUserName),
         };
         let operation = match action {
             Action::Create => {
-                let service = shapes.service(form.service_name);
-                let age = shapes.number("CredentialAgeDays", form.age, CredentialAge::days)?;
-                service.map(|service| Operation::Create { service, age })
+                let service = validator.service(form.service_name);
+                let lifetime = validator.number("CredentialAgeDays", form.age, Lifetime::days)?;
+                service.map(|service| Operation::Create { service, lifetime })
             }
             Action::List => {
                 // An empty one is no filter (*recorded*).
                 let filter = form.service_name.filter(|name| !name.is_empty());
-                let service = filter.and_then(|name| shapes.service(Some(name)));
-                let marker = shapes.text(form.marker, Marker::grammar(), InvalidMarker);
-                let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
+                let service = filter.and_then(|name| validator.service(Some(name)));
+                let marker = validator.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
+                let max_items = validator.number("MaxItems", form.max_items, MaxItems::new)?;
                 let all_users = boolean("AllUsers", form.all_users.as_deref())?;
                 let max_items = max_items.unwrap_or_default();
                 Some(Operation::List { service, all_users, marker, max_items })
             }
             Action::Update => {
-                let id = shapes.id(form.credential_id);
-                let status = shapes.status(form.status);
+                let id = validator.id(form.credential_id);
+                let status = validator.status(form.status);
                 id.zip(status).map(|(id, status)| Operation::Update { id, status })
             }
-            Action::Reset => shapes.id(form.credential_id).map(|id| Operation::Reset { id }),
-            Action::Delete => shapes.id(form.credential_id).map(|id| Operation::Delete { id }),
+            Action::Reset => validator.id(form.credential_id).map(|id| Operation::Reset { id }),
+            Action::Delete => validator.id(form.credential_id).map(|id| Operation::Delete { id }),
             Action::CreateUser => Some(Operation::CreateUser),
             Action::GetUser => Some(Operation::GetUser),
             Action::UpdateUser => {
-                let name = shapes.text(form.new_user_name, UserName::grammar(), invalid_new_name);
+                let name = validator.text(form.new_user_name, &UserName::GRAMMAR, invalid_new_name);
                 Some(Operation::UpdateUser { name })
             }
             Action::DeleteUser => Some(Operation::DeleteUser),
             Action::ListUsers => {
-                let marker = shapes.text(form.marker, Marker::grammar(), InvalidMarker);
-                let max_items = shapes.number("MaxItems", form.max_items, MaxItems::new)?;
+                let marker = validator.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
+                let max_items = validator.number("MaxItems", form.max_items, MaxItems::new)?;
                 Some(Operation::ListUsers { marker, max_items: max_items.unwrap_or_default() })
             }
         };
         match operation {
-            Some(operation) if shapes.0.is_empty() => Ok(Self { action, user, operation }),
-            _ => Err(RequestError::Invalid(shapes.0)),
+            Some(operation) if validator.0.is_empty() => Ok(Self { action, user, operation }),
+            _ => Err(RequestError::Invalid(validator.0)),
         }
     }
 
@@ -150,8 +227,8 @@ impl Request {
         self.action.name()
     }
 
-    /// The user that is asked about, if one is named. Otherwise it is the caller, or, for some actions,
-    /// [all users](Self::is_about_all_users).
+    /// The user that is asked about, if one is named. Otherwise it is the caller, or, for some
+    /// actions, [all users](Self::is_about_all_users).
     #[must_use]
     pub const fn user_name(&self) -> Option<&UserName> {
         self.user.as_ref()
@@ -179,6 +256,15 @@ impl Request {
     #[must_use]
     pub fn service_name(&self) -> Option<&ServiceName> {
         self.service().map(|service| &service.name)
+    }
+
+    /// The lifetime that a new credential is to have, if one is named.
+    #[must_use]
+    pub const fn lifetime(&self) -> Option<Lifetime> {
+        match &self.operation {
+            Operation::Create { lifetime, .. } => *lifetime,
+            _ => None,
+        }
     }
 
     /// The credential that is asked about, if one is named.
@@ -210,54 +296,60 @@ impl Request {
         &self,
         iam: &AsyncCredentialManager<S>,
         caller: Option<&UserName>,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Output, Error> {
         let named = self.user.as_ref();
         let user = || named.or(caller).ok_or(Error::UserNameMissing);
         Ok(match &self.operation {
-            Operation::Create { service, age: None } => {
-                Answer::Issued(iam.create(user()?, &service.name).await?)
-            }
-            Operation::Create { service, age: Some(age) } => {
-                Answer::Issued(iam.create_with(user()?, &service.name, *age).await?)
+            Operation::Create { service, lifetime } => {
+                let mut options = CreateOptions::new();
+                if let Some(lifetime) = lifetime {
+                    options = options.lifetime(*lifetime);
+                }
+                Output::Issued(iam.create_with_options(user()?, &service.name, &options).await?)
             }
             Operation::List { service, all_users, marker, max_items } => {
-                let mut request = ListRequest::new().all_users(*all_users).max_items(*max_items);
-                let subject = if *all_users { named } else { Some(user()?) };
-                if let Some(user) = subject {
-                    request = request.user(user.clone());
-                }
+                let mut list = match (named, all_users) {
+                    (Some(_), true) => return Err(Error::AllUsersWithUserName),
+                    (None, true) => ListRequest::all_users(),
+                    (_, false) => ListRequest::of(user()?.clone()),
+                };
+                list = list.max_items(*max_items);
                 if let Some(service) = service {
-                    request = request.service(service.name.clone());
+                    list = list.service(service.name.clone());
                 }
                 if let Some(marker) = marker {
-                    request = request.marker(marker.clone());
+                    list = list.marker(marker.clone());
                 }
-                Answer::Listed(iam.list_page(&request).await?)
+                Output::Listed(iam.list_page(&list).await?)
             }
             Operation::Update { id, status } => {
                 iam.set_status(user()?, id, *status).await?;
-                Answer::Done
+                Output::Done
             }
-            Operation::Reset { id } => Answer::Issued(iam.reset(user()?, id).await?),
+            Operation::Reset { id } => Output::Issued(iam.reset(user()?, id).await?),
             Operation::Delete { id } => {
                 iam.delete(user()?, id).await?;
-                Answer::Done
+                Output::Done
             }
-            Operation::CreateUser => Answer::User(iam.register_user(user()?).await?),
-            Operation::GetUser => Answer::User(iam.user(user()?).await?),
+            Operation::CreateUser => Output::User(iam.register_user(user()?).await?),
+            Operation::GetUser => Output::User(iam.user(user()?).await?),
             Operation::UpdateUser { name } => {
                 match name {
                     Some(name) => iam.rename_user(user()?, name).await?,
                     None => iam.user(user()?).await?,
                 };
-                Answer::Done
+                Output::Done
             }
             Operation::DeleteUser => {
                 iam.remove_user(user()?).await?;
-                Answer::Done
+                Output::Done
             }
             Operation::ListUsers { marker, max_items } => {
-                Answer::Users(iam.users(marker.as_ref(), *max_items).await?)
+                let mut list = ListUsersRequest::new().max_items(*max_items);
+                if let Some(marker) = marker {
+                    list = list.marker(marker.clone());
+                }
+                Output::Users(iam.list_users_page(&list).await?)
             }
         })
     }
@@ -273,7 +365,7 @@ fn action(form: &Form<'_>) -> Result<Action, RequestError> {
     })
 }
 
-/// Absent reads as `false`.
+/// An absent boolean is `false`.
 fn boolean(name: &'static str, text: Option<&str>) -> Result<bool, RequestError> {
     match text {
         Some("true" | "1") => Ok(true),
@@ -286,16 +378,16 @@ fn invalid_new_name(constraint: Constraint) -> InvalidParameter {
     InvalidParameter { name: "newUserName", ..InvalidUserName(constraint).into() }
 }
 
-/// Every violation of a shape, in the order in which the values are looked at.
+/// Collects the violations of all parameters, in the order in which they are validated.
 #[derive(Default)]
-struct Shapes(Vec<InvalidParameter>);
+struct Validator(Vec<InvalidParameter>);
 
-impl Shapes {
-    /// A value that may be left out.
+impl Validator {
+    /// An optional value.
     fn text<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,
         text: Option<Cow<'_, str>>,
-        grammar: &Grammar,
+        grammar: &Pattern,
         invalid: fn(Constraint) -> E,
     ) -> Option<T> {
         let text = text?;
@@ -307,11 +399,11 @@ impl Shapes {
         value
     }
 
-    /// A value that may not.
+    /// A required value.
     fn required<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,
         text: Option<Cow<'_, str>>,
-        grammar: &Grammar,
+        grammar: &Pattern,
         invalid: fn(Constraint) -> E,
     ) -> Option<T> {
         if text.is_none() {
@@ -321,12 +413,12 @@ impl Shapes {
     }
 
     fn id(&mut self, text: Option<Cow<'_, str>>) -> Option<CredentialId> {
-        self.required(text, CredentialId::grammar(), InvalidCredentialId)
+        self.required(text, &CredentialId::GRAMMAR, InvalidCredentialId)
     }
 
     fn service(&mut self, text: Option<Cow<'_, str>>) -> Option<Service> {
         let sent = text.clone();
-        let name: ServiceName = self.required(text, ServiceName::grammar(), InvalidServiceName)?;
+        let name: ServiceName = self.required(text, &ServiceName::GRAMMAR, InvalidServiceName)?;
         let sent = sent.filter(|sent| *sent != name.as_str());
         Some(Service { name, sent: sent.map(|sent| sent.into_owned().into()) })
     }
@@ -336,7 +428,7 @@ impl Shapes {
         self.take(parsed)
     }
 
-    /// A number that may be left out. A negative one is below every range, as zero is.
+    /// An optional number. A negative number is below every range, as zero is.
     fn number<T, E: Into<InvalidParameter>>(
         &mut self,
         name: &'static str,
@@ -353,17 +445,17 @@ impl Shapes {
     }
 }
 
-/// A request cannot be read.
+/// A request is invalid.
 ///
-/// It prints as the wire words it: texts in it are a stranger's, of up to [`MAX_BYTES`], and may hold
-/// any characters.
+/// `Display` is the message of the error response. It quotes untrusted input of up to
+/// [`MAX_BYTES`], which may contain any characters.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
     /// The method is neither GET nor POST.
     #[error("Only GET and POST are supported")]
     Method,
-    /// The body of a POST is no form.
+    /// The body of a POST is not a form.
     #[error("The content type must be application/x-www-form-urlencoded")]
     ContentType,
     /// The form has more than [`MAX_BYTES`].
@@ -378,7 +470,7 @@ pub enum RequestError {
     /// There is no `Action`.
     #[error("Missing Action")]
     MissingAction,
-    /// There is no such operation in that version of the API.
+    /// The API has no such action in that version.
     #[error("Could not find operation {action} for version {version}")]
     #[non_exhaustive]
     UnknownAction {
@@ -387,13 +479,13 @@ pub enum RequestError {
         /// The version, as it was sent.
         version: String,
     },
-    /// The parameter of this name is no 32-bit integer.
+    /// The parameter of this name is not a 32-bit integer.
     #[error("{0} must be an integer")]
     NotANumber(&'static str),
     /// The parameter of this name is neither `true` or `1` nor `false` or `0`.
     #[error("{0} must be a boolean")]
     NotABoolean(&'static str),
-    /// Parameters have the wrong shape: all violations, in the order user, service, id, status, age,
+    /// Parameters are invalid: all violations, in the order user, service, id, status, age,
     /// marker, number of items, and for one value in the order null, longest, shortest, pattern,
     /// enum, range.
     #[error("{}", Violations(.0))]

@@ -1,4 +1,4 @@
-//! Elements in order, escaped.
+//! Writes XML documents.
 
 use std::{borrow::Cow, io};
 
@@ -9,11 +9,11 @@ use quick_xml::{
     events::{BytesStart, BytesText, Event},
 };
 
-use super::RequestId;
+use super::{RequestId, body::ResponseBody};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 
-/// The name of a document's one element, and what stands in its tag.
+/// The root element of a document: its name, and the content of its tag.
 #[derive(Clone, Copy)]
 pub(super) struct Root {
     pub(super) name: &'static str,
@@ -31,23 +31,38 @@ macro_rules! root {
 }
 pub(super) use root;
 
-/// A document being written.
-pub(super) struct Xml(Writer<Vec<u8>>);
+/// A document that is being written.
+pub(super) struct Xml(Writer<Sink>);
 
-/// A document of one element, which `content` fills.
+/// The buffer of a document. Writing to memory never fails.
+struct Sink(ResponseBody);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a document whose root element has this content.
+#[expect(clippy::expect_used, reason = "an incomplete document would be worse")]
 pub(super) fn document(
     root: Root,
     capacity: usize,
     content: impl FnOnce(&mut Xml) -> io::Result<()>,
-) -> Vec<u8> {
-    let mut xml = Xml(Writer::new(Vec::with_capacity(capacity)));
-    // Writing to memory never fails.
-    let _ = xml.within(&BytesStart::from_content(root.tag, root.name.len()), content);
-    xml.0.into_inner()
+) -> ResponseBody {
+    let mut xml = Xml(Writer::new(Sink(ResponseBody::with_capacity(capacity))));
+    let written = xml.within(&BytesStart::from_content(root.tag, root.name.len()), content);
+    written.expect("writing to memory does not fail");
+    xml.0.into_inner().0
 }
 
 impl Xml {
-    /// An element that holds others.
+    /// Writes an element that contains others.
     pub(super) fn element(
         &mut self,
         name: &str,
@@ -56,7 +71,7 @@ impl Xml {
         self.within(&BytesStart::new(name), content)
     }
 
-    /// An element that holds a text of any characters.
+    /// Writes an element that contains text of any characters.
     pub(super) fn text(&mut self, name: &str, text: &str) -> io::Result<()> {
         self.element(name, |xml| {
             let escaped =
@@ -76,14 +91,14 @@ impl Xml {
     }
 }
 
-/// Whether the text is made of characters that stand for themselves. Most are.
+/// Whether no character of the text needs escaping, as in most texts.
 fn is_plain(text: &str) -> bool {
     let plain = |byte| matches!(byte, b' '..=b'~') & !matches!(byte, b'<' | b'>' | b'&');
-    // Without a way out of the loop it takes many bytes at a time.
+    // A loop without an early exit is vectorized.
     text.bytes().fold(true, |all, byte| all & plain(byte))
 }
 
-/// The text, with U+FFFD for what XML 1.0 cannot hold, escaped or not.
+/// The text with U+FFFD in place of characters that XML 1.0 cannot represent, escaped or not.
 fn representable(text: &str) -> Cow<'_, str> {
     let unrepresentable = |c: char| {
         (c.is_ascii_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{7f}'))
@@ -96,13 +111,17 @@ fn representable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A response that holds a document.
-pub(super) fn response(status: StatusCode, id: RequestId, body: Vec<u8>) -> Response<Vec<u8>> {
+/// A response with a document.
+pub(super) fn response(
+    status: StatusCode,
+    id: RequestId,
+    body: ResponseBody,
+) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
-    // It may hold a secret, also where it answers a GET.
+    // The document may contain a secret, also in the response to a GET.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::from_str(&id.text()) {
         headers.insert(REQUEST_ID, id);

@@ -30,12 +30,17 @@
 use std::{cmp::Ordering, str::FromStr};
 
 use sha2::{Digest as _, Sha256};
-use smallvec::SmallVec;
 
 use super::{Credentials, Revision, StoredCredential, UserRecord};
 use crate::{
-    AccountId, CredentialId, CredentialKind, ServiceName, UserId, UserName, name::cmp_caseless,
-    secret::Digest, service_user_name::GeneratedName, timestamp::Timestamp,
+    credential::CredentialKind,
+    names::{
+        account_id::AccountId, cmp_caseless, credential_id::CredentialId,
+        service_name::ServiceName, service_user_name::GeneratedName, user_name::UserName,
+    },
+    secret::digest::Digest,
+    timestamp::Timestamp,
+    user::UserId,
 };
 
 const FORMAT: u8 = 1;
@@ -80,6 +85,7 @@ impl UserRecord {
     /// credential. Every later release reads them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        debug_assert_eq!(check(&self.credentials), Ok(()), "the rules make only what decodes");
         let mut out = Vec::with_capacity(128 + 192 * self.credentials.len());
         out.push(FORMAT);
         put_number(&mut out, self.account.number());
@@ -88,7 +94,7 @@ impl UserRecord {
         put_moment(&mut out, self.created);
         put_text(&mut out, self.name.as_str());
         put_number(&mut out, self.credentials.len() as u64);
-        for credential in &self.credentials {
+        for credential in self.credentials.iter() {
             put_credential(&mut out, credential);
         }
         let checksum = Sha256::digest(&out);
@@ -121,10 +127,8 @@ impl UserRecord {
         let created = input.moment().ok_or(DecodeError::Value("creation date"))?;
         let name: UserName = input.name().ok_or(DecodeError::Value("user name"))?;
         let length = input.number().ok_or(DecodeError::Value("number of credentials"))?;
-        let mut credentials = Credentials::new();
-        for _ in 0..length {
-            credentials.push(input.credential()?);
-        }
+        let credentials =
+            (0..length).map(|_| input.credential()).collect::<Result<Credentials, _>>()?;
         if !input.0.is_empty() {
             return Err(DecodeError::Surplus);
         }
@@ -135,10 +139,10 @@ impl UserRecord {
 }
 
 fn check(credentials: &[StoredCredential]) -> Result<(), DecodeError> {
-    if !credentials.is_sorted_by_key(StoredCredential::position) {
+    if !credentials.is_sorted_by_key(StoredCredential::order) {
         return Err(DecodeError::Unordered);
     }
-    let mut sorted: SmallVec<[_; 2]> = credentials.iter().collect();
+    let mut sorted: Vec<_> = credentials.iter().collect();
     let mut repeats = |order: fn(&StoredCredential, &StoredCredential) -> Ordering| {
         sorted.sort_unstable_by(|left, right| order(left, right));
         !sorted.is_sorted_by(|left, right| order(left, right).is_lt())
@@ -184,10 +188,10 @@ fn put_credential(out: &mut Vec<u8>, credential: &StoredCredential) {
     put_text(out, credential.name.as_str());
     let active = if credential.active { ACTIVE } else { 0 };
     let kind = if credential.kind == CredentialKind::ApiKey { API_KEY } else { 0 };
-    let expires = if credential.expires.is_some() { EXPIRES } else { 0 };
+    let expires = if credential.expires().is_some() { EXPIRES } else { 0 };
     out.push(active | kind | expires);
     put_moment(out, credential.created);
-    if let Some(expires) = credential.expires {
+    if let Some(expires) = credential.expires() {
         put_moment(out, expires);
     }
     let Digest::Sha256(digest) = &credential.digest;
@@ -266,10 +270,10 @@ impl<'a> Input<'a> {
         let flags = flags.ok_or(Value("credential flags"))?;
         let created = self.moment().ok_or(Value("credential creation date"))?;
         let expires = if flags & EXPIRES == 0 {
-            None
+            Timestamp::NEVER
         } else {
             let expires = self.moment().filter(|expires| *expires >= created);
-            Some(expires.ok_or(Value("credential expiration date"))?)
+            expires.ok_or(Value("credential expiration date"))?
         };
         let digest = self.digest().ok_or(Value("digest"))?;
         let api_key = flags & API_KEY != 0;

@@ -1,12 +1,15 @@
 use std::hash::{Hash, Hasher};
 
-use crate::{AccountId, CredentialId, ServiceName, UserName, name::hash_caseless, store::Listing};
+use crate::names::{
+    account_id::AccountId, credential_id::CredentialId, hash_caseless, service_name::ServiceName,
+    user_name::UserName,
+};
 
-/// A key of a store's index: what a record can be found by, and at most one record holds.
+/// A key of a store's unique index. A record is found by each of its keys; at most one record holds
+/// a key.
 ///
-/// Two keys are equal if they mean the same: names without regard to ASCII case, ids byte for
-/// byte. Every key begins with its account, so that nothing of one account is ever found by the
-/// key of another.
+/// Names compare without ASCII case, ids byte for byte. Every key begins with its account, so that
+/// no key of one account finds a record of another.
 #[derive(Clone, Copy, Debug)]
 pub enum Key<'a> {
     /// A user by name.
@@ -29,13 +32,12 @@ pub enum Key<'a> {
         account: AccountId,
         /// The service.
         service: &'a ServiceName,
-        /// The service user name, or what a stranger presents as one: any text of at most 512
-        /// bytes.
+        /// The service user name. In a lookup this is untrusted input of at most 512 bytes.
         name: &'a str,
     },
-    /// A user who holds a credential at this service, or, for `None`, at any. For listings, which
-    /// read a range of these.
-    Member {
+    /// A user who holds a credential of this service, or, for `None`, of any. Listings scan ranges
+    /// of these keys.
+    Holder {
         /// The account.
         account: AccountId,
         /// The service.
@@ -46,28 +48,28 @@ pub enum Key<'a> {
 }
 
 impl Key<'_> {
-    /// The account that the key is of.
+    /// The account of the key.
     #[must_use]
     pub const fn account(&self) -> AccountId {
         match *self {
             Self::User { account, .. }
             | Self::Credential { account, .. }
             | Self::ServiceUser { account, .. }
-            | Self::Member { account, .. } => account,
+            | Self::Holder { account, .. } => account,
         }
     }
 }
 
 impl Key<'_> {
-    /// The key as bytes, for a store that keeps bytes: equal for equal keys alone, and in the order
-    /// of a listing for the keys of one. The account comes first. At most 650 bytes.
+    /// The key as bytes, for a store of bytes: injective, and order-preserving within a listing.
+    /// The account comes first. At most 650 bytes.
     ///
     /// | | |
     /// |---|---|
-    /// | account | 8 bytes, the highest first |
-    /// | kind | 1 user, 2 credential, 3 service user, 4 member |
+    /// | account | 8 bytes, big-endian |
+    /// | kind | 1 user, 2 credential, 3 service user, 4 holder |
     /// | service, for the last two kinds | its bytes (none for any service) and a zero |
-    /// | name or id | the rest: a name in lower case, an id as it is |
+    /// | name or id | the rest: a name in lower case, an id unchanged |
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match *self {
@@ -76,7 +78,7 @@ impl Key<'_> {
             Self::ServiceUser { account, service, name } => {
                 encode(account, 3, Some(service.as_str()), &fold(name))
             }
-            Self::Member { account, service, user } => {
+            Self::Holder { account, service, user } => {
                 let service = service.map_or("", ServiceName::as_str);
                 encode(account, 4, Some(service), &fold(user.as_str()))
             }
@@ -88,11 +90,24 @@ fn fold(name: &str) -> String {
     name.to_ascii_lowercase()
 }
 
-/// What the encoded keys of a listing begin with, and no others do.
+/// A listing of users, in the order of their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a store handles every listing")]
+pub enum Listing<'a> {
+    /// All users: the keys [`Key::User`].
+    Users,
+    /// The users who hold a credential: the keys [`Key::Holder`].
+    Holders {
+        /// The service of the credential, or `None` for any.
+        service: Option<&'a ServiceName>,
+    },
+}
+
+/// The prefix of the encoded keys of a listing, and of no other keys.
 pub(crate) fn listing_prefix(account: AccountId, listing: Listing<'_>) -> Vec<u8> {
     match listing {
         Listing::Users => encode(account, 1, None, ""),
-        Listing::Members { service } => {
+        Listing::Holders { service } => {
             encode(account, 4, Some(service.map_or("", ServiceName::as_str)), "")
         }
     }
@@ -121,8 +136,8 @@ impl PartialEq for Key<'_> {
                     Self::ServiceUser { service: other_service, name: other, .. },
                 ) => service == other_service && name.eq_ignore_ascii_case(other),
                 (
-                    Self::Member { service, user, .. },
-                    Self::Member { service: other_service, user: other, .. },
+                    Self::Holder { service, user, .. },
+                    Self::Holder { service: other_service, user: other, .. },
                 ) => service == other_service && user == other,
                 _ => false,
             }
@@ -133,7 +148,7 @@ impl Eq for Key<'_> {}
 
 impl Hash for Key<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // In few pieces: authenticating waits for this.
+        // Few writes: this is on the path of authentication.
         let write = |state: &mut H, kind: u64, service: &str| {
             state.write_u64(self.account().number() << 2 | kind);
             state.write(service.as_bytes());
@@ -148,7 +163,7 @@ impl Hash for Key<'_> {
                 write(state, 2, service.as_str());
                 hash_caseless(name, state);
             }
-            Self::Member { service, user, .. } => {
+            Self::Holder { service, user, .. } => {
                 write(state, 3, service.map_or("", ServiceName::as_str));
                 hash_caseless(user.as_str(), state);
             }

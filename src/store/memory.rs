@@ -1,253 +1,281 @@
+//! The store in memory: a sharded index and sharded records.
+//!
+//! Tests: `tests/stores/`.
+
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
+    collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher,
-    ops::Bound,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::{Change, Commit, Key, Listing, Range, Store, StoreError, UserRecord};
-use crate::{AccountId, ServiceName, UserName};
+use self::listings::Listings;
+use crate::{
+    record::{UserRecord, key::Key},
+    store::{
+        Store,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
+    user::UserId,
+};
 
-/// Keeps everything in memory, for tests, emulators and services that may forget.
+mod listings;
+
+/// A store in memory, for tests, emulators and services that may lose their state.
 ///
-/// Finding a record is one look-up in a hash table that keeps no key twice. A change that claims and
-/// releases no key, such as a reset, leaves that table alone. Listings read an ordered index; the
-/// users who enter or leave one (by registering, or by a first or last credential) wait for each
-/// other and for those who read a page. No code of a caller runs under a lock, locks are taken in
-/// one order, and a thread that panics leaves the store usable.
+/// Finding a record is one lookup in a hash table that stores no key twice. A change that claims
+/// and releases no key, such as a reset, leaves that table alone. Listings read an ordered index,
+/// which registrations, removals and the first and last credential of a user lock. No lock is held
+/// while code of a caller runs, locks are taken in one order, and a thread that panics leaves the
+/// store usable.
 ///
-/// Several managers share a store through an [`Arc`]:
+/// Clones share the store:
 ///
 /// ```
-/// use std::sync::Arc;
 /// use service_specific_credentials::{CredentialManager, MemoryStore};
 ///
-/// let store = Arc::new(MemoryStore::new());
-/// let production = CredentialManager::new("123456789012".parse()?, Arc::clone(&store));
+/// let store = MemoryStore::new();
+/// let production = CredentialManager::new("123456789012".parse()?, store.clone());
 /// let staging = CredentialManager::new("210987654321".parse()?, store);
 /// # Ok::<(), service_specific_credentials::InvalidAccountId>(())
 /// ```
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Shards>);
+
+/// # Locks
 ///
-// # Locks
-//
-// Locked in this order: the listings, parts of the index by their places, one part of the records.
-// Whoever holds the lock of a part of the index (or of the listings) sees entries whose records
-// hold the keys that they stand for, since a key is released and claimed under that lock alone. A
-// record is replaced under the lock of its part, so that a reader sees all of a change or nothing
-// of it, whichever key it reads.
-pub struct MemoryStore {
+/// The order is: the listings, shards of the index in ascending order, one shard of the records.
+/// Keys are claimed and released under the lock of their shard of the index; so under that lock
+/// every entry leads to a record that holds its key. A record is replaced under the lock of its
+/// shard, so that a reader sees all of a change or nothing of it, whichever key it reads.
+struct Shards {
     listings: RwLock<Listings>,
-    index: Box<[Part<HashTable<Entry>>]>,
-    records: Box<[Part<Slab<Arc<UserRecord>>>]>,
+    index: Box<[Shard<HashTable<Entry>>]>,
+    records: Box<[Shard<Slab<Arc<UserRecord>>>]>,
     hasher: RandomState,
 }
 
-/// The names of each listing in order.
-type Listings = BTreeMap<(AccountId, OwnedListing), BTreeMap<UserName, Place>>;
-
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum OwnedListing {
-    Users,
-    Members(Option<ServiceName>),
-}
-
-/// A part of the index or of the records, on cache lines of its own.
+/// A shard of the index or of the records. The alignment avoids false sharing of cache lines.
 #[derive(Default)]
 #[repr(align(64))]
-struct Part<T>(RwLock<T>);
+struct Shard<T>(RwLock<T>);
 
-/// Enough that threads seldom meet.
-const PARTS: usize = 128;
+/// The number of shards: threads seldom contend for one of so many.
+const SHARDS: usize = 128;
 
-/// One key of a user. Which one is told by its hash and by asking the record.
+/// An entry of the index. It stores the hash of its key; the key itself is compared in the record.
 struct Entry {
     hash: u64,
-    place: Place,
+    slot: Slot,
 }
 
-/// Where the present record of a user is kept, from registration to removal: records are numbered
-/// across the parts.
+/// The position of a user's record, from registration to removal. Slots are numbered across shards.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Place(usize);
+struct Slot(usize);
 
-impl Place {
-    const fn new(part: usize, slot: usize) -> Self {
-        Self(slot * PARTS + part)
+impl Slot {
+    const fn new(shard: usize, index: usize) -> Self {
+        Self(index * SHARDS + shard)
     }
 
-    const fn part(self) -> usize {
-        self.0 % PARTS
+    const fn shard(self) -> usize {
+        self.0 % SHARDS
     }
 
-    const fn slot(self) -> usize {
-        self.0 / PARTS
+    const fn index(self) -> usize {
+        self.0 / SHARDS
     }
 }
 
-/// What a change does to one key of the index.
-struct Touch<'a> {
+/// A unique key of the index: a key of a record, or the id of its user.
+#[derive(Clone, Copy)]
+enum IndexKey<'a> {
+    Key(Key<'a>),
+    Id(UserId),
+}
+
+impl IndexKey<'_> {
+    fn is_held_by(&self, record: &UserRecord) -> bool {
+        match self {
+            Self::Key(key) => record.holds(key),
+            Self::Id(id) => record.id() == *id,
+        }
+    }
+}
+
+/// The effect of a change on one key of the index.
+struct KeyChange<'a> {
     hash: u64,
-    key: Key<'a>,
+    key: IndexKey<'a>,
     effect: Effect,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Effect {
     Keep,
     Release,
     Claim,
 }
 
-impl Effect {
-    /// Whether a listing changes by having this done to `key`.
-    const fn relists(self, key: &Key<'_>) -> bool {
-        !matches!(self, Self::Keep) && matches!(key, Key::User { .. } | Key::Member { .. })
-    }
-}
-
 impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new() -> Self {
-        Self {
+        Self(Arc::new(Shards {
             listings: RwLock::default(),
-            index: (0..PARTS).map(|_| Part::default()).collect(),
-            records: (0..PARTS).map(|_| Part::default()).collect(),
+            index: (0..SHARDS).map(|_| Shard::default()).collect(),
+            records: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
-        }
+        }))
     }
+}
 
-    fn hash(&self, key: &Key<'_>) -> u64 {
-        self.hasher.hash_one(key)
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "there are as many parts")]
+impl Shards {
+    #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of shards")]
     fn index(&self, hash: u64) -> &RwLock<HashTable<Entry>> {
-        &self.index[part(hash)].0
+        &self.index[shard(hash)].0
     }
 
-    #[expect(clippy::indexing_slicing, reason = "there are as many parts")]
-    fn records(&self, part: usize) -> &RwLock<Slab<Arc<UserRecord>>> {
-        &self.records[part % PARTS].0
+    #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of shards")]
+    fn records(&self, shard: usize) -> &RwLock<Slab<Arc<UserRecord>>> {
+        &self.records[shard % SHARDS].0
     }
 
     fn get(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
-        let hash = self.hash(key);
+        let hash = self.hasher.hash_one(key);
         let index = read(self.index(hash));
         entries(&index, hash).find_map(|entry| {
-            let records = read(self.records(entry.place.part()));
-            // Asked before it is shared: what it is asked for comes from memory all at once, where
-            // the count of its owners would have it wait.
-            records.get(entry.place.slot()).filter(|record| record.holds(key)).cloned()
+            let records = read(self.records(entry.slot.shard()));
+            // The key is compared before the reference count changes: the comparison then loads the
+            // record's first cache lines at once instead of waiting for the count.
+            records.get(entry.slot.index()).filter(|record| record.holds(key)).cloned()
         })
     }
 
-    fn holds(&self, place: Place, key: &Key<'_>) -> bool {
-        let records = read(self.records(place.part()));
-        records.get(place.slot()).is_some_and(|record| record.holds(key))
+    fn holds(&self, slot: Slot, key: &IndexKey<'_>) -> bool {
+        let records = read(self.records(slot.shard()));
+        records.get(slot.index()).is_some_and(|record| key.is_held_by(record))
     }
 
-    /// Those of the effects that are on the index, in the order of its parts.
-    fn touches<'a>(&self, effects: &[(Key<'a>, Effect)]) -> Vec<Touch<'a>> {
-        let mut touches: Vec<_> = effects
-            .iter()
-            .filter(|(key, _)| !matches!(key, Key::Member { .. }))
-            .map(|&(key, effect)| Touch { hash: self.hash(&key), key, effect })
+    /// The effects of `change` on the index, in the order of the shards: on the keys that it claims
+    /// and releases, on the user's id, and the user's name, which tells the slot.
+    fn key_changes<'a>(&self, change: &'a Change) -> Vec<KeyChange<'a>> {
+        let is_indexed = |key: &Key<'_>| !matches!(key, Key::Holder { .. });
+        let key_change =
+            |effect| move |key| (self.hasher.hash_one(key), IndexKey::Key(key), effect);
+        let id_change = |id: UserId, effect| (self.hasher.hash_one(id), IndexKey::Id(id), effect);
+        let mut changes: Vec<_> = change
+            .released()
+            .filter(is_indexed)
+            .map(key_change(Effect::Release))
+            .chain(change.claimed().filter(is_indexed).map(key_change(Effect::Claim)))
             .collect();
-        touches.sort_unstable_by_key(|touch| part(touch.hash));
-        touches
+        match change {
+            Change::Register { record } => changes.push(id_change(record.id(), Effect::Claim)),
+            Change::Replace { previous, record } => {
+                let name = previous.user_key();
+                if record.holds(&name) {
+                    changes.push(key_change(Effect::Keep)(name));
+                }
+            }
+            Change::Remove { previous } => {
+                changes.push(id_change(previous.id(), Effect::Release));
+            }
+        }
+        changes.sort_unstable_by_key(|(hash, ..)| shard(*hash));
+        changes.into_iter().map(|(hash, key, effect)| KeyChange { hash, key, effect }).collect()
     }
 }
 
 impl Store for MemoryStore {
     fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
         Ok(match *key {
-            Key::User { .. } | Key::Credential { .. } | Key::ServiceUser { .. } => self.get(key),
-            Key::Member { account, user, .. } => {
-                self.get(&Key::User { account, name: user }).filter(|record| record.holds(key))
+            Key::User { .. } | Key::Credential { .. } | Key::ServiceUser { .. } => self.0.get(key),
+            Key::Holder { account, user, .. } => {
+                let user = Key::User { account, name: user };
+                self.0.get(&user).filter(|record| record.holds(key))
             }
         })
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
-        let effects = effects(change);
-        let relists = effects.iter().any(|(key, effect)| effect.relists(key));
-        let touches = self.touches(&effects);
-        let mut listings = relists.then(|| write(&self.listings));
-        let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[Touch<'_>])> = touches
-            .chunk_by(|left, right| part(left.hash) == part(right.hash))
-            .filter_map(|touches| Some((write(self.index(touches.first()?.hash)), touches)))
-            .collect();
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
+        let shards = &*self.0;
+        let key_changes = shards.key_changes(change);
+        let mut listings = Listings::are_changed_by(change).then(|| write(&shards.listings));
+        let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[KeyChange<'_>])> =
+            key_changes
+                .chunk_by(|left, right| shard(left.hash) == shard(right.hash))
+                .filter_map(|changes| Some((write(shards.index(changes.first()?.hash)), changes)))
+                .collect();
 
         let mut present = None;
         let mut taken = false;
-        for (index, touches) in &locked {
-            for Touch { hash, key, effect } in *touches {
-                let holder = || entries(index, *hash).find(|entry| self.holds(entry.place, key));
+        for (index, changes) in &locked {
+            for KeyChange { hash, key, effect } in *changes {
+                let holder = || entries(index, *hash).find(|entry| shards.holds(entry.slot, key));
                 match (effect, key) {
                     (Effect::Claim, _) => taken |= holder().is_some(),
-                    (_, Key::User { .. }) => present = holder().map(|entry| entry.place),
+                    (_, IndexKey::Key(Key::User { .. })) => {
+                        present = holder().map(|entry| entry.slot);
+                    }
                     _ => {}
                 }
             }
         }
 
-        // A new record goes where a hash happens to put it.
-        let fresh = touches.first().map_or(0, |touch| part(touch.hash));
-        let mut records = write(self.records(present.map_or(fresh, Place::part)));
-        let held = present.and_then(|place| records.get(place.slot()));
-        if held.map(|record| record.revision()) != change.before().map(UserRecord::revision) {
-            return Ok(Commit::Stale);
-        }
-        if taken {
-            return Ok(Commit::KeyTaken);
-        }
-        let place = match (present, change.after()) {
-            (Some(place), Some(after)) => {
-                if let Some(record) = records.get_mut(place.slot()) {
-                    *record = Arc::clone(after);
+        // A new record goes to the shard of one of its hashes.
+        let new_shard = key_changes.first().map_or(0, |change| shard(change.hash));
+        let mut records = write(shards.records(present.map_or(new_shard, Slot::shard)));
+        let held = present.and_then(|slot| records.get_mut(slot.index()));
+        let slot = match (change, present, held) {
+            (Change::Register { record }, None, _) => {
+                if taken {
+                    return Ok(CommitOutcome::KeyTaken);
                 }
-                place
+                Slot::new(new_shard, records.insert(Arc::clone(record)))
             }
-            (Some(place), None) => {
-                records.try_remove(place.slot());
-                place
+            (Change::Replace { previous, record }, Some(slot), Some(held))
+                if held.revision() == previous.revision() =>
+            {
+                if taken {
+                    return Ok(CommitOutcome::KeyTaken);
+                }
+                *held = Arc::clone(record);
+                slot
             }
-            (None, Some(after)) => Place::new(fresh, records.insert(Arc::clone(after))),
-            (None, None) => return Ok(Commit::Applied),
+            (Change::Remove { previous }, Some(slot), Some(held))
+                if held.revision() == previous.revision() =>
+            {
+                records.try_remove(slot.index());
+                slot
+            }
+            _ => return Ok(CommitOutcome::Stale),
         };
-        for (index, touches) in &mut locked {
-            for Touch { hash, effect, .. } in *touches {
-                apply(index, *hash, *effect, place);
+        for (index, changes) in &mut locked {
+            for KeyChange { hash, effect, .. } in *changes {
+                apply(index, *hash, *effect, slot);
             }
         }
         if let Some(listings) = &mut listings {
-            relist(listings, &effects, place);
+            listings.apply(change, slot);
         }
-        Ok(Commit::Applied)
+        Ok(CommitOutcome::Applied)
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        let owned = match range.listing() {
-            Listing::Users => OwnedListing::Users,
-            Listing::Members { service } => OwnedListing::Members(service.cloned()),
-        };
-        // Held to the end: nobody enters or leaves a listing while it is read.
-        let listings = read(&self.listings);
-        let names = listings.get(&(range.account(), owned)).into_iter();
-        Ok(names
-            .flat_map(|names| names.range((range.start(), Bound::Unbounded)))
-            .take(range.limit())
-            .filter_map(|(_, place)| read(self.records(place.part())).get(place.slot()).cloned())
-            .collect())
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        // Locked to the end, so that no user enters or leaves a listing while it is read.
+        let listings = read(&self.0.listings);
+        let record = |slot: Slot| read(self.0.records(slot.shard())).get(slot.index()).cloned();
+        Ok(listings.scan(range).filter_map(record).collect())
     }
 }
 
-// No code that can panic runs under these locks: what a poisoned one guards is whole.
+// No code that can panic runs under these locks: the data behind a poisoned lock is consistent.
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
@@ -257,64 +285,26 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The part of the index for a hash, by bits that the tables make little use of.
-const fn part(hash: u64) -> usize {
-    (hash >> 32) as usize % PARTS
+/// The shard of a hash, by bits that the hash tables hardly use.
+const fn shard(hash: u64) -> usize {
+    (hash >> 32) as usize % SHARDS
 }
 
 fn entries(index: &HashTable<Entry>, hash: u64) -> impl Iterator<Item = &Entry> {
     index.iter_hash(hash).filter(move |entry| entry.hash == hash)
 }
 
-fn apply(index: &mut HashTable<Entry>, hash: u64, effect: Effect, place: Place) {
+fn apply(index: &mut HashTable<Entry>, hash: u64, effect: Effect, slot: Slot) {
     match effect {
         Effect::Keep => {}
         Effect::Release => {
-            let is_key = |entry: &Entry| entry.hash == hash && entry.place == place;
-            if let Ok(entry) = index.find_entry(hash, is_key) {
+            let is_released = |entry: &Entry| entry.hash == hash && entry.slot == slot;
+            if let Ok(entry) = index.find_entry(hash, is_released) {
                 entry.remove();
             }
         }
         Effect::Claim => {
-            index.insert_unique(hash, Entry { hash, place }, |entry| entry.hash);
-        }
-    }
-}
-
-/// What `change` does to the user's own key and to those that it releases and claims.
-fn effects(change: &Change) -> Vec<(Key<'_>, Effect)> {
-    let user = change.before().map(UserRecord::user_key);
-    let kept = user.filter(|key| change.after().is_some_and(|after| after.holds(key)));
-    kept.map(|key| (key, Effect::Keep))
-        .into_iter()
-        .chain(change.released().map(|key| (key, Effect::Release)))
-        .chain(change.claimed().map(|key| (key, Effect::Claim)))
-        .collect()
-}
-
-fn relist(listings: &mut Listings, effects: &[(Key<'_>, Effect)], place: Place) {
-    for (key, effect) in effects {
-        let (listing, name) = match *key {
-            Key::User { account, name } => ((account, OwnedListing::Users), name),
-            Key::Member { account, service, user } => {
-                ((account, OwnedListing::Members(service.cloned())), user)
-            }
-            Key::Credential { .. } | Key::ServiceUser { .. } => continue,
-        };
-        match effect {
-            Effect::Keep => {}
-            Effect::Release => {
-                if let Some(names) = listings.get_mut(&listing) {
-                    names.remove(name);
-                    if names.is_empty() {
-                        listings.remove(&listing);
-                    }
-                }
-            }
-            Effect::Claim => {
-                let names = listings.entry(listing).or_default();
-                names.insert(name.clone(), place);
-            }
+            index.insert_unique(hash, Entry { hash, slot }, |entry| entry.hash);
         }
     }
 }

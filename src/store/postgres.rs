@@ -1,78 +1,131 @@
-use std::{fmt, ops::Bound, sync::Arc, time::Duration};
+use std::{fmt, ops::Bound, sync::Arc};
 
-use deadpool_postgres::{Object, Pool};
-use tokio::time::{sleep, timeout};
+use deadpool_postgres::Pool;
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
+use self::connections::Connections;
 pub use self::{
     error::PostgresError,
     options::{Isolation, PostgresOptions},
 };
-use self::{
-    error::{Failure, Kind},
-    statements::{
-        FIND, REGISTER, REMOVE, REPLACE, REPLACE_AND_CLAIM, REPLACE_AND_EXCHANGE, REPLACE_AND_MOVE,
-        REPLACE_AND_RELEASE, SCAN,
+use crate::{
+    record::{UserRecord, codec::DecodeError, key::Key},
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
     },
+    store_error::StoreError,
 };
-use super::{AsyncStore, Change, Commit, DecodeError, Key, Range, StoreError, UserRecord};
 
+mod connections;
 mod error;
+mod migrations;
 mod options;
-mod schema;
+mod startup;
 mod statements;
 mod tls;
+mod url;
 
-/// Keeps everything in a PostgreSQL database, which any number of processes on any number of
-/// machines share.
+/// Keeps everything in a PostgreSQL database, which any number of processes and machines share.
 ///
-/// Looking a user up is one round trip, and so is a page of a listing. Changing something is two,
-/// of which the second is one statement: it makes the change if nobody else came first, in one
-/// transaction, or does nothing. Statements are prepared once a connection. Under the isolation
-/// levels at which the server gives up one of two transactions that cross, the store starts over.
+/// Finding a user is one round trip, and so is a page of a listing. A change is two round trips: it
+/// reads the record, and replaces it by one statement, which has an effect only if the record is
+/// still at that revision. Statements are prepared once per connection. After a deadlock or a
+/// serialization failure the store sends the statement again, at most 64 times.
 ///
-/// What was acknowledged is as safe as the server's commits are: with `synchronous_commit` on, as it
-/// is unless it was turned off, it survives a crash of the server; with synchronous standbys, the
-/// loss of the server. The store reads what the server shows it, and a standby shows what was some
-/// time ago: it must be connected to the primary. So each connection is asked whether it takes changes
-/// (`target_session_attrs=read-write`, whatever the URL says), and none that does not is used. Where
-/// the URL names several hosts, or a name has several addresses, the store looks for the one that
-/// does, and finds the new primary after a failover.
+/// An acknowledged change is as durable as the server's commits: with `synchronous_commit` on,
+/// which is PostgreSQL's default, it survives a crash of the server; with synchronous standbys,
+/// the loss of the server. A standby shows an earlier state, so the store must be connected to
+/// the primary: each new connection is asked whether it accepts writes
+/// (`target_session_attrs=read-write`, whatever the URL says), and closed if it does not. If the
+/// URL names several hosts, or a name has several addresses, the store uses the one that accepts
+/// writes, and finds the new primary after a failover.
 ///
 /// It needs a Tokio runtime, as the client of the database does. Clones share the pool.
 ///
 /// # The connection
 ///
-/// The URL is PostgreSQL's: `postgres://user:password@host:port/database?sslmode=require`. What it
-/// says about encryption (`sslmode`) holds:
+/// The URL is PostgreSQL's: `postgres://user:password@host:port/database?sslmode=verify-full`. Of
+/// the parameters that `libpq` knows, it takes those of [`tokio_postgres::Config`]; an error
+/// names the one that it does not take.
 ///
-/// | | |
+/// | `sslmode` | |
 /// |---|---|
 /// | `disable` | not encrypted |
-/// | `prefer` (or nothing) | encrypted if the server can. Whoever is between can pretend that it cannot |
-/// | `require` | encrypted, or there is no connection |
+/// | `prefer`, the default | encrypted if the server can; an attacker in between can deny it |
+/// | `verify-full`, `verify-ca`, `require` | encrypted, or the connection fails |
 ///
-/// Where it is encrypted, the server's certificate is verified: an authority that the system trusts,
-/// or one of those [given](PostgresOptions::authorities), must vouch for it, and it must be one for
-/// the host that the URL names. That is what `libpq` calls `verify-full`; nothing weaker is to be
-/// had. Certificates of clients are not supported.
+/// An encrypted connection always verifies the server's certificate: it must be for the host that
+/// the URL names, and issued by an authority that the system trusts, or by one of those
+/// [given](PostgresOptions::authorities). `libpq` does so for `verify-full` only; the other two
+/// modes are as strict here. Client certificates are not supported.
 ///
-/// A URL's `options` set up each connection, and the table names are looked up in its `search_path`:
-/// `?options=-csearch_path%3Dcredentials`.
+/// # The tables
+///
+/// [`migrate`](Self::migrate) creates three tables, `credential_users`, `credential_keys` and
+/// `credential_schema`, in the [schema](PostgresOptions::schema) that the options name. Each
+/// statement names it. Without one, the server looks the tables up in the `search_path` of the
+/// session.
+///
+/// The `options` of the URL are settings that the server applies when a connection starts. One of
+/// them, `search_path`, is not sent: its schema is the schema of the tables
+/// (`?options=-csearch_path%3Dcredentials`). Each new connection is checked to have the others;
+/// if it has not, a pooler dropped them, and the store fails with [`PostgresError::SettingLost`].
+///
+/// # Connection poolers
+///
+/// The store keeps no state in a session except prepared statements. A change carries its settings,
+/// the [timeout](PostgresOptions::statement_timeout) and the [isolation
+/// level](PostgresOptions::isolation), in its own transaction: `BEGIN`, `SET LOCAL`, the statement
+/// and `COMMIT` are sent at once, and are one round trip. So it works behind PgBouncer:
+///
+/// | `pool_mode` | |
+/// |---|---|
+/// | `session` | supported; tested with 1.18 |
+/// | `transaction` | from 1.21 on, with `max_prepared_statements` above 0; tested with 1.24 |
+/// | `statement` | not supported |
+///
+/// ```ini
+/// [databases]
+/// git = host=db.example.com dbname=git
+///
+/// [pgbouncer]
+/// pool_mode = transaction
+/// max_prepared_statements = 100
+/// ```
+///
+/// - PgBouncer rejects `options` in the URL, apart from `search_path`, which is not sent. Set
+///   everything else for the role: `ALTER ROLE git SET …`. Do not let PgBouncer ignore `options`
+///   (`ignore_startup_parameters`).
+/// - Name the [schema](PostgresOptions::schema). The session's `search_path` may be one that
+///   another client set.
+/// - With `ALTER ROLE git SET statement_timeout = '10s'` and
+///   [`statement_timeout(None)`](PostgresOptions::statement_timeout), changes need no transaction
+///   for their settings, and the limit holds for reads, too.
+/// - PgBouncer must lead to the primary. A connection of the store outlives a failover behind it,
+///   and is not asked again whether it accepts writes.
+///
+/// With other settings, [`PostgresError::StatementsLost`] says that prepared statements got lost.
 ///
 /// # Failures
 ///
-/// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again. The
-/// store makes up for a lost connection by itself where it only reads. A change whose answer does not
-/// arrive was made wholly or not at all, and is reported as [`PostgresError::Unknown`]. So it is with
-/// one whose future is dropped before the answer arrives; the connection is closed then.
+/// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again.
+/// After a lost connection, the store repeats a read once. A change whose answer does not arrive
+/// is atomic all the same, and is reported as [`PostgresError::Unknown`]. So is a change whose
+/// future is dropped before the answer arrives; its connection is closed.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
-/// use service_specific_credentials::{AsyncCredentialManager, store::PostgresStore};
+/// use service_specific_credentials::{
+///     AsyncCredentialManager,
+///     store::{PostgresOptions, PostgresStore},
+/// };
 ///
-/// let store = PostgresStore::connect("postgres://git@db.example.com/git?sslmode=require").await?;
+/// let options = PostgresOptions::new().schema("credentials");
+/// let url = "postgres://git@db.example.com/git?sslmode=verify-full";
+/// let store = PostgresStore::connect_with(&options, url).await?;
 /// store.migrate().await?;
 /// let iam = AsyncCredentialManager::new("123456789012".parse()?, store);
 /// # Ok(())
@@ -91,42 +144,60 @@ impl PostgresStore {
         Self::connect_with(&PostgresOptions::default(), url).await
     }
 
-    /// Connects to the database that `url` names: opens one connection of the pool, and looks at the
-    /// schema. One that is [missing](Self::migrate) is no error yet.
+    /// Connects to the database that `url` names: opens one connection of the pool, and reads the
+    /// version of the tables. Missing tables are no error yet: see [`migrate`](Self::migrate).
     ///
     /// # Errors
     ///
-    /// If the URL is not valid, the server cannot be reached, takes no changes, does not let the user
-    /// in or has no such database, the connection cannot be encrypted as it should be, or a later
-    /// release made the schema: each by a variant of its own.
+    /// A variant of its own for each: the URL or the schema's name is not valid, the server
+    /// cannot be reached, does not accept writes, denies the user, or has no such database, the
+    /// connection cannot be encrypted as required, or a later release created the tables.
     pub async fn connect_with(options: &PostgresOptions, url: &str) -> Result<Self, PostgresError> {
-        let connections =
-            Connections { pool: options.pool(url)?, patience: options.answer_timeout };
-        schema::check(&connections).await?;
+        let connections = options.connect(url)?;
+        migrations::check(&connections).await?;
         Ok(Self(connections))
     }
 
-    /// Uses a pool of one's own, with its limits, its encryption and its settings of connections. It
-    /// must lead to the primary, for which `TargetSessionAttrs::ReadWrite` sees, and connections must
-    /// keep the statements that are prepared on them.
+    /// Uses a pool, with its own limits, encryption and settings. It must lead to the primary,
+    /// which `TargetSessionAttrs::ReadWrite` ensures.
+    ///
+    /// The options are those of [`from_pool_with`](Self::from_pool_with) without a schema and
+    /// without a statement timeout.
     #[must_use]
     pub fn from_pool(pool: Pool) -> Self {
-        let patience = PostgresOptions::default().answer_timeout;
-        Self(Connections { pool, patience })
+        let options = PostgresOptions::new().statement_timeout(None);
+        Self(Connections::new(pool, None, &options))
     }
 
-    /// Makes the tables, or brings those of an earlier release up to date. Nothing is done where
-    /// that has been done. Any number of processes may migrate at once.
-    ///
-    /// The user needs the privilege to create tables; all else needs only that to select, insert,
-    /// update and delete.
+    /// Uses a pool, with the [schema](PostgresOptions::schema), the [isolation
+    /// level](PostgresOptions::isolation), the [statement
+    /// timeout](PostgresOptions::statement_timeout) and the [answer
+    /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect,
+    /// which the pool does.
     ///
     /// # Errors
     ///
-    /// [`PostgresError::LaterSchema`], and nothing is changed, if a later release made the schema;
-    /// otherwise what the server reports.
+    /// [`PostgresError::SchemaName`].
+    pub fn from_pool_with(options: &PostgresOptions, pool: Pool) -> Result<Self, PostgresError> {
+        Ok(Self(Connections::new(pool, options.own_schema()?, options)))
+    }
+
+    /// Creates the tables, or brings those of an earlier release up to date. Has no effect if they
+    /// are up to date. Any number of processes may migrate at the same time.
+    ///
+    /// The role needs the privilege to create tables in the schema, which must exist. It owns the
+    /// tables then, and is the one to migrate them later. A service may use another role, which
+    /// needs the privileges to select, insert, update and delete, and does not call this.
+    ///
+    /// # Errors
+    ///
+    /// - [`PostgresError::ForeignTable`] if another role owns one of the tables, or a view of that
+    ///   name. Its owner could read and change everything, and attach triggers.
+    /// - [`PostgresError::LaterSchema`] if a later release created the tables. Nothing is changed.
+    /// - [`PostgresError::NoSchema`] if the schema does not exist.
+    /// - Otherwise what the server reports.
     pub async fn migrate(&self) -> Result<(), PostgresError> {
-        schema::migrate(&self.0).await
+        migrations::migrate(&self.0).await
     }
 
     async fn read(
@@ -138,76 +209,84 @@ impl PostgresStore {
         rows.iter().map(record).collect()
     }
 
-    async fn make(&self, change: &Change) -> Result<Commit, PostgresError> {
+    async fn make(&self, change: &Change) -> Result<CommitOutcome, PostgresError> {
+        let statements = &self.0.statements;
         let encode = |key: Key<'_>| key.encode();
         let released: Vec<_> = change.released().map(encode).collect();
         let claimed: Vec<_> = change.claimed().map(encode).collect();
-        let Some(after) = change.after() else {
-            let Some(before) = change.before() else { return Ok(Commit::Applied) };
+        let Some(after) = change.record() else {
+            let Some(before) = change.previous() else { return Ok(CommitOutcome::Applied) };
             let (id, revision) = state(before);
-            return self.0.write(REMOVE, &[&id, &revision, &released], Commit::Stale).await;
+            return self
+                .0
+                .write(&statements.remove, &[&id, &revision, &released], CommitOutcome::Stale)
+                .await;
         };
         let (id, revision) = state(after);
         let (name, record) = (after.name().as_str(), after.encode());
         let credentials = i32::try_from(after.credential_count()).unwrap_or(i32::MAX);
-        let Some(before) = change.before() else {
+        let Some(before) = change.previous() else {
             let account = after.account().to_string();
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];
-            // Whoever has the id has registered before, under this name or one that came later.
-            return self.0.write(REGISTER, &parameters, Commit::KeyTaken).await;
+            // The id is held by a user of this name or of another one.
+            return self.0.write(&statements.register, &parameters, CommitOutcome::KeyTaken).await;
         };
         let (id, from) = state(before);
         let mut parameters: Vec<&(dyn ToSql + Sync)> =
             vec![&id, &from, &name, &revision, &credentials, &record];
         let statement = match (released.len(), claimed.len()) {
-            (0, 0) => REPLACE,
+            (0, 0) => &statements.replace,
             (0, _) => {
                 parameters.push(&claimed);
-                REPLACE_AND_CLAIM
+                &statements.replace_and_claim
             }
             (_, 0) => {
                 parameters.push(&released);
-                REPLACE_AND_RELEASE
+                &statements.replace_and_release
             }
             (some, others) => {
                 parameters.extend([&released as &(dyn ToSql + Sync), &claimed]);
-                if some == others { REPLACE_AND_MOVE } else { REPLACE_AND_EXCHANGE }
+                if some == others {
+                    &statements.replace_and_move
+                } else {
+                    &statements.replace_and_exchange
+                }
             }
         };
-        self.0.write(statement, &parameters, Commit::Stale).await
+        self.0.write(statement, &parameters, CommitOutcome::Stale).await
     }
 }
 
-/// What names a state of a record: the user's id, and the number of its changes.
+/// What identifies a state of a record: the user's id, and the number of its changes.
 fn state(record: &UserRecord) -> (Uuid, i64) {
     let revision = record.revision();
-    // A record that can be read has had at most half of the changes that a count can name.
+    // The count of a record that can be decoded is below 2^63.
     let count = i64::try_from(revision.count()).unwrap_or(i64::MAX);
     (Uuid::from_bytes(*revision.user().as_bytes()), count)
 }
 
 fn record(row: &Row) -> Result<Arc<UserRecord>, PostgresError> {
-    let bytes: Option<&[u8]> =
-        row.try_get(0).map_err(|error| PostgresError::Client(error.to_string()))?;
+    let bytes: Option<&[u8]> = row.try_get(0).map_err(|error| PostgresError::of_column(&error))?;
     let bytes = bytes.ok_or(PostgresError::Index)?;
     UserRecord::decode(bytes).map(Arc::new).map_err(PostgresError::Record)
 }
 
 impl AsyncStore for PostgresStore {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        let found = self.read(FIND, &[&key.encode()]).await.map_err(StoreError::new)?;
+        let found =
+            self.read(&self.0.statements.find, &[&key.encode()]).await.map_err(StoreError::new)?;
         Ok(found.into_iter().next())
     }
 
-    async fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         self.make(change).await.map_err(StoreError::new)
     }
 
-    async fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let (start, end) = range.encode();
         let start = match start {
-            // The next of all keys is this one with the lowest byte at its end.
+            // The next key in order is this one with a zero byte appended.
             Bound::Excluded(mut key) => {
                 key.push(0);
                 key
@@ -219,7 +298,7 @@ impl AsyncStore for PostgresStore {
             return Ok(Vec::new());
         };
         let limit = i64::try_from(range.limit()).unwrap_or(i64::MAX);
-        self.read(SCAN, &[&start, &end, &limit]).await.map_err(StoreError::new)
+        self.read(&self.0.statements.scan, &[&start, &end, &limit]).await.map_err(StoreError::new)
     }
 }
 
@@ -227,131 +306,4 @@ impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresStore").field("pool", &self.0.pool.status()).finish_non_exhaustive()
     }
-}
-
-/// The pool, and how statements are sent over it.
-#[derive(Clone)]
-struct Connections {
-    pool: Pool,
-    /// How long to wait for an answer.
-    patience: Duration,
-}
-
-/// How often a statement is begun that other transactions cross.
-const ATTEMPTS: u32 = 64;
-/// How often one is begun that only reads, and loses its connection.
-const CONNECTIONS: u32 = 2;
-
-impl Connections {
-    /// Sends a statement that changes nothing, as often as it takes.
-    async fn read(
-        &self,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, PostgresError> {
-        let (mut attempt, mut lost) = (0, 0);
-        loop {
-            let failure = match self.attempt(statement, parameters).await {
-                Ok(rows) => return Ok(rows),
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            let late = matches!(failure.error, PostgresError::Unanswered);
-            match failure.kind {
-                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
-                // The next connection is a new one.
-                Kind::Broken if !late && lost + 1 < CONNECTIONS => {
-                    lost += 1;
-                }
-                _ => return Err(failure.error),
-            }
-        }
-    }
-
-    /// Sends a statement that makes a change, until it is made or cannot be made. One without a row
-    /// did nothing, which means `otherwise`.
-    async fn write(
-        &self,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-        otherwise: Commit,
-    ) -> Result<Commit, PostgresError> {
-        let mut attempt = 0;
-        loop {
-            let failure = match self.attempt(statement, parameters).await {
-                Ok(rows) if rows.is_empty() => return Ok(otherwise),
-                Ok(_) => return Ok(Commit::Applied),
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            match failure.kind {
-                // The index is all that has a unique constraint and is not asked first. It was
-                // reached, and so the record was the one that the change starts from.
-                Kind::Taken => return Ok(Commit::KeyTaken),
-                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
-                _ if failure.perhaps_done => {
-                    return Err(PostgresError::Unknown(Box::new(failure.error)));
-                }
-                _ => return Err(failure.error),
-            }
-        }
-    }
-
-    /// Sends a statement once.
-    async fn attempt(
-        &self,
-        statement: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, Failure> {
-        let connection = self.pool.get().await;
-        let connection =
-            connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
-        let mut in_use = InUse(None);
-        let connection = in_use.0.insert(connection);
-        let mut sent = false;
-        let answer = timeout(self.patience, async {
-            let prepared = connection.prepare_cached(statement).await?;
-            sent = true;
-            connection.query(&prepared, parameters).await
-        });
-        let answer = match answer.await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => Err(Failure::of_statement(&error, sent)),
-            Err(_) => Err(Failure::unanswered(sent)),
-        };
-        if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
-            // What broke this one may have broken those that wait for somebody, which nobody notices
-            // before they are used. Who tries again shall have a new one.
-            self.pool.retain(|_, _| false);
-        } else {
-            in_use.give_back();
-        }
-        answer
-    }
-}
-
-/// A connection that a statement is sent over. It is closed, and nobody else has it, unless it is
-/// given back: whoever waits for the answer may stop to, and the server would be at work on that
-/// statement while the next one waits.
-struct InUse(Option<Object>);
-
-impl InUse {
-    /// Leaves it to the others. The answer arrived whole.
-    fn give_back(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        drop(self.0.take().map(Object::take));
-    }
-}
-
-/// Lets others finish: not at all before the second attempt, and longer before each that follows.
-async fn pause(attempt: u32) {
-    let longest = 1_u32 << attempt.saturating_sub(1).min(6);
-    // Without a random number all wait for as long, which is no worse than not to wait.
-    let random = getrandom::u32().unwrap_or(longest / 2) % longest;
-    sleep(Duration::from_millis(random.into())).await;
 }

@@ -1,4 +1,4 @@
-//! What every store has to do, as checks that any store can be put through.
+//! The conformance suite: the obligations of a store as checks.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,7 +7,7 @@
     reason = "a suite of tests: it fails by panicking, and writes its own names"
 )]
 
-use std::fmt;
+use std::{fmt, num::NonZeroUsize};
 
 use self::{
     drive::{Context, inside, wait},
@@ -15,23 +15,23 @@ use self::{
 };
 use crate::store::AsyncStore;
 
-mod answers;
 mod drive;
 mod index;
+mod outcomes;
 mod races;
 mod scans;
 mod subject;
 mod world;
 
-/// Puts a store through every [obligation](Obligation) of the [contract](crate::store::Store).
+/// Checks every [obligation](Obligation) of the [contract](crate::store::Store) on a store.
 ///
 /// It takes a builder: an async closure that makes a fresh, empty store, and a guard that is
 /// dropped after it, such as the owner of a temporary directory. Each obligation is tried on a
-/// store of its own. A sync store goes in as [`Immediate`](crate::store::Immediate). This is a
+/// store of its own. A sync store goes in as [`SyncAdapter`](crate::store::SyncAdapter). This is a
 /// whole test file:
 ///
 /// ```
-/// use service_specific_credentials::{MemoryStore, store::Immediate, testing::Suite};
+/// use service_specific_credentials::{MemoryStore, store::SyncAdapter, testing::Suite};
 ///
 /// # struct Directory;
 /// # impl Directory {
@@ -43,7 +43,7 @@ mod world;
 /// fn the_store_meets_its_obligations() {
 ///     Suite::test_all(async || {
 ///         let directory = Directory::new();
-///         let store = Immediate::new(MemoryStore::new());
+///         let store = SyncAdapter::new(MemoryStore::new());
 ///         (store, directory)
 ///     });
 /// }
@@ -55,14 +55,14 @@ mod world;
 /// by [`within`](Self::within); the runtime must turn by itself:
 ///
 /// ```
-/// # use service_specific_credentials::{MemoryStore, store::Immediate, testing::Suite};
+/// # use service_specific_credentials::{MemoryStore, store::SyncAdapter, testing::Suite};
 /// let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
 /// Suite::new()
 ///     .within(|work| {
 ///         let _entered = runtime.enter();
 ///         work();
 ///     })
-///     .test(async || (Immediate::new(MemoryStore::new()), ()));
+///     .test(async || (SyncAdapter::new(MemoryStore::new()), ()));
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
@@ -72,10 +72,11 @@ mod world;
 #[derive(Default)]
 pub struct Suite<'a> {
     context: Option<Box<Context<'a>>>,
+    keys_per_change: Option<NonZeroUsize>,
 }
 
 impl<'a> Suite<'a> {
-    /// Puts the stores that `builder` makes through every obligation.
+    /// Checks every obligation on the stores that `builder` makes.
     ///
     /// # Panics
     ///
@@ -84,7 +85,7 @@ impl<'a> Suite<'a> {
         Suite::new().test(builder);
     }
 
-    /// A suite to say more about.
+    /// A suite to configure.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -98,7 +99,18 @@ impl<'a> Suite<'a> {
         self
     }
 
-    /// Does as [`test_all`](Self::test_all).
+    /// The largest number of keys that one change may release and claim, for a store that documents
+    /// such a limit: at least 23, so that 10 credentials at one service fit. By default, there is
+    /// none.
+    ///
+    /// The largest record is then built, and taken apart, by several changes.
+    #[must_use]
+    pub const fn keys_per_change(mut self, keys: NonZeroUsize) -> Self {
+        self.keys_per_change = Some(keys);
+        self
+    }
+
+    /// Checks every obligation, as [`test_all`](Self::test_all) does.
     ///
     /// # Panics
     ///
@@ -111,11 +123,11 @@ impl<'a> Suite<'a> {
         }
     }
 
-    /// Tries one obligation on one fresh store.
+    /// Checks one obligation on one fresh store.
     ///
     /// # Errors
     ///
-    /// What was seen that must not be.
+    /// The violation that was observed.
     pub fn check<S: AsyncStore, G>(
         &self,
         obligation: Obligation,
@@ -126,7 +138,7 @@ impl<'a> Suite<'a> {
             let (store, _guard) = wait(builder())?;
             // Bound last, so that it is dropped before its guard.
             let store = store;
-            obligation.try_on(&Subject::new(&store, context))
+            obligation.try_on(&Subject::new(&store, context, self.keys_per_change))
         })
         .map_err(|Fault(what)| Violation { obligation, what })
     }
@@ -138,7 +150,7 @@ impl fmt::Debug for Suite<'_> {
     }
 }
 
-/// A store does not do what it must.
+/// A store violates an obligation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("obligation violated: {obligation}: {what}")]
 pub struct Violation {
@@ -147,13 +159,13 @@ pub struct Violation {
 }
 
 impl Violation {
-    /// Which obligation it violates.
+    /// The violated obligation.
     #[must_use]
     pub const fn obligation(&self) -> Obligation {
         self.obligation
     }
 
-    /// What was expected and what was seen.
+    /// The expected and the observed behaviour.
     #[must_use]
     pub fn what(&self) -> &str {
         &self.what
@@ -162,9 +174,9 @@ impl Violation {
 
 macro_rules! obligations {
     ($($(#[$doc:meta])+ $Obligation:ident, $name:literal, $check:path;)+) => {
-        /// One of the things that every store must do.
+        /// An obligation of every store.
         ///
-        /// In the order in which a [`Suite`] tries them: what a later one builds on comes earlier.
+        /// In the order in which a [`Suite`] checks them: a later one builds on earlier ones.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
         pub enum Obligation {
@@ -172,10 +184,10 @@ macro_rules! obligations {
         }
 
         impl Obligation {
-            /// All of them.
+            /// All obligations.
             pub const ALL: &'static [Self] = &[$(Self::$Obligation,)+];
 
-            /// Its name, as a violation states it.
+            /// The name that a violation states.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -193,81 +205,84 @@ macro_rules! obligations {
 }
 
 obligations! {
-    /// Once a change is made, each key that it claims finds the whole record.
+    /// After a change is applied, each key that it claims finds the whole record.
     ClaimedKeysFind, "claimed keys find the record", index::claimed_keys_find;
-    /// The keys that a change neither releases nor claims find the new record, not the old one.
+    /// The keys that a change neither releases nor claims find the new record.
     KeptKeysFollow, "kept keys follow the record", index::kept_keys_follow;
-    /// Once a change is made, the keys that it releases find nothing.
+    /// After a change is applied, the keys that it releases find nothing.
     ReleasedKeysFindNothing, "released keys find nothing", index::released_keys_find_nothing;
     /// Another record may claim what one released: a name left by renaming, that of a deleted
-    /// credential, all that a removed user held.
+    /// credential, all keys of a removed user.
     ReleasedKeysAreFree, "released keys are free", index::released_keys_are_free;
-    /// The listing of users holds every user, that of members those who hold a credential, at the
+    /// The listing of users contains every user, that of holders the users with a credential, at
     /// one service or at any.
     ListingsFollow, "listings follow the records", scans::listings_follow;
-    /// A change from any other revision than the one that the store holds is answered `Stale`, an
-    /// earlier one, a later one, and that of a user whom the store does not hold.
-    StaleIsRefused, "stale changes are refused", answers::stale_is_refused;
-    /// A registration anew is another user: a change of the removed one is answered `Stale`, even
-    /// if both have the same name and as many changes.
-    RevisionsAreUnique, "revisions are never reused", answers::revisions_are_unique;
-    /// A change that claims any key of another record is answered `KeyTaken`, whichever kind of
-    /// key it is.
-    TakenKeysAreRefused, "taken keys are refused", answers::taken_keys_are_refused;
-    /// Registering a name that is taken is answered `KeyTaken`, in any case, and when it is the
-    /// same registration again.
-    TakenNamesAreRefused, "registering a taken name is key taken", answers::taken_names_are_refused;
-    /// A change that is stale and also claims a taken key is answered `Stale`.
-    StaleWins, "stale wins over key taken", answers::stale_wins;
-    /// A change that was made is not made again.
-    MadeOnce, "a change is made once", answers::made_once;
-    /// A refused change leaves everything as it was, by every key and in every listing.
-    RefusalsLeaveNothing, "a refused change leaves nothing", answers::refusals_leave_nothing;
-    /// A key that no record holds finds nothing, whatever text a stranger presents: quotes,
-    /// wildcards, other alphabets, letters that only Unicode takes for those of ASCII.
-    StrangersFindNothing, "strangers find nothing", index::strangers_find_nothing;
-    /// Names of users and service users mean the same in any case of ASCII letters, and are taken
-    /// in any case.
+    /// The outcome of a change from any other revision than the one that the store holds is
+    /// `Stale`: from an earlier one, a later one, and that of a user whom the store does not hold.
+    StaleIsRejected, "stale changes are rejected", outcomes::stale_is_rejected;
+    /// Registering a name again makes another user: the outcome of a change of the removed user is
+    /// `Stale`, even if both have the same name and the same number of changes.
+    RevisionsAreUnique, "revisions are never reused", outcomes::revisions_are_unique;
+    /// The outcome of a change that claims any key of another record is `KeyTaken`, for every kind
+    /// of key.
+    TakenKeysAreRejected, "taken keys are rejected", outcomes::taken_keys_are_rejected;
+    /// The outcome of registering a taken name is `KeyTaken`, in any case, and for the same
+    /// registration again.
+    TakenNamesAreRejected, "registering a taken name is key taken",
+        outcomes::taken_names_are_rejected;
+    /// The outcome of a change that is stale and also claims a taken key is `Stale`.
+    StaleTakesPrecedence, "stale takes precedence over key taken", outcomes::stale_takes_precedence;
+    /// A change that was applied is not applied again.
+    AppliedOnce, "a change is applied once", outcomes::applied_once;
+    /// A rejected change has no effect on any key or listing.
+    RejectedChangesHaveNoEffect, "rejected changes have no effect",
+        outcomes::rejected_changes_have_no_effect;
+    /// A key that no record holds finds nothing, for any text of untrusted input: quotes,
+    /// wildcards, other alphabets, letters that only Unicode folds to those of ASCII.
+    UnknownKeysFindNothing, "unknown keys find nothing", index::unknown_keys_find_nothing;
+    /// Names of users and service user names are equal in any ASCII case, and taken in any case.
     NamesIgnoreCase, "names ignore case", index::names_ignore_case;
-    /// Ids of credentials are compared byte for byte: two may differ in case alone.
+    /// Credential ids are compared byte for byte: two ids may differ in case only.
     IdsKeepCase, "ids keep case", index::ids_keep_case;
-    /// A user whose name is spelled in another way holds the same keys, and is found and listed
-    /// with the new spelling.
+    /// A user whose name is respelled holds the same keys, and is found and listed with the new
+    /// spelling.
     SpellingIsKept, "spelling is kept", index::spelling_is_kept;
-    /// Two accounts may hold the same names and ids. Nothing of one is found, listed, taken or
-    /// changed in the other.
-    AccountsAreApart, "accounts are apart", index::accounts_are_apart;
-    /// Two services may hold the same service user name, each for another user, and neither finds
-    /// or lists what is held at the other.
-    ServicesAreApart, "services are apart", index::services_are_apart;
-    /// A scan is in order of the users' names: byte by byte, capitals taken for small letters.
+    /// Two accounts may hold the same names and ids. Nothing of one account is found, listed, taken
+    /// or changed in the other.
+    AccountsAreIsolated, "accounts are isolated", index::accounts_are_isolated;
+    /// The outcome of registering a user under an id that is held is `KeyTaken`, whatever the
+    /// names, the account and the number of changes of the holder. The holder stays as it was.
+    HeldIdsAreRejected, "registering a held user id is key taken", outcomes::held_ids_are_rejected;
+    /// Two services may hold the same service user name, each for another user; each finds and
+    /// lists its own holder only.
+    ServicesAreIsolated, "services are isolated", index::services_are_isolated;
+    /// A scan is in the order of the user names: byte by byte, capitals folded to lower case.
     ScansAreOrdered, "scans are in order of names", scans::scans_are_ordered;
-    /// A scan begins at or after the name that it is given, in any case, whether somebody has that
-    /// name or not.
-    ScansStart, "scans begin where they are told", scans::scans_start;
-    /// A scan returns as many records as are asked for, and fewer only if there are no more.
-    ScansStop, "scans return as many as asked for", scans::scans_stop;
+    /// A scan starts at or after a given name, in any case, whether a user has that name or not.
+    ScansStart, "scans start at their name", scans::scans_start;
+    /// A scan returns as many records as its limit, and fewer only if there are no more.
+    ScansAreLimited, "scans return as many records as requested", scans::scans_are_limited;
     /// Some thousands of users are found, and scanned in pages of any size.
     ManyUsers, "many users are kept", scans::many_users;
     /// The largest record (a name of 64 characters, 10 credentials at each of 100 services) is
-    /// kept, found, changed and removed like any other.
+    /// stored, found, changed and removed like any other.
     LargestRecord, "the largest record is kept", index::largest_record;
-    /// A commit whose future is dropped is made wholly or not at all, and takes nothing from
-    /// others.
-    DroppedCommits, "a dropped commit is whole or nothing", races::dropped_commits;
-    /// What one thread was told is `Applied`, every other sees, by every key and in listings.
-    ReadsSeeChanges, "reads see every change made before them", races::reads_see_changes;
-    /// Of several changes from one revision one is made, and no change is lost.
-    OneChangeWins, "one change wins a revision", races::one_change_wins;
-    /// Of several records that claim one key one gets it, and of several users that register one
-    /// name, one.
-    OneClaimWins, "one claim wins a key", races::one_claim_wins;
-    /// Readers see all of a change or nothing of it, by whichever keys they read, and never one
-    /// after the other in the wrong order.
-    NoHalfChanges, "readers see no half of a change", races::no_half_changes;
-    /// Names change hands among users, one after the other and by threads that cross, and none is
+    /// A commit whose future is dropped is applied as a whole or not at all, and affects no other.
+    DroppedCommitsAreAtomic, "dropped commits are atomic", races::dropped_commits_are_atomic;
+    /// Once a thread has received `Applied`, every other thread observes the change, by every key
+    /// and in listings.
+    ReadsSeeChanges, "reads observe every change applied before them", races::reads_see_changes;
+    /// Of several changes from one revision one is applied, and no change is lost.
+    OneChangeWins, "one change of a revision is applied", races::one_change_wins;
+    /// Of several records that claim one key one gets it; so does one of several users that
+    /// register one name.
+    OneClaimWins, "one claim of a key is applied", races::one_claim_wins;
+    /// Readers observe all of a change or nothing of it, by whichever keys they read, and never two
+    /// states in the wrong order.
+    ChangesAreAtomic, "changes are atomic to readers", races::changes_are_atomic;
+    /// Names move between users, one after the other and by threads in opposite directions; none is
     /// lost or held twice.
-    NamesChangeHands, "names change hands", races::names_change_hands;
+    NamesMoveBetweenUsers, "names move between users", races::names_move_between_users;
 }
 
 impl fmt::Display for Obligation {

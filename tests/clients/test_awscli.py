@@ -137,7 +137,9 @@ class Cases:
         self.assertEqual(left, second)
         gone = ["--service-specific-credential-id", NOBODY]
         self.refused(
-            *("NoSuchEntity", "DeleteServiceSpecificCredential", "No such credential ID exists"),
+            "NoSuchEntity",
+            "DeleteServiceSpecificCredential",
+            f"No such credential {NOBODY} exists",
             *delete,
             *gone,
         )

@@ -409,7 +409,7 @@ class Cases:
     def test_unknown_credential(self):
         self.users("anika")
         names = {"UserName": "anika", "ServiceSpecificCredentialId": NOBODY}
-        message = "No such credential ID exists"
+        message = f"No such credential {NOBODY} exists"
         self.missing(message, self.iam.update_service_specific_credential, **names, Status="Active")
         self.missing(message, self.iam.reset_service_specific_credential, **names)
         self.missing(message, self.iam.delete_service_specific_credential, **names)

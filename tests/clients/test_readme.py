@@ -17,7 +17,7 @@ ENDPOINT = "http://127.0.0.1:4566"
 
 class Readme(unittest.TestCase):
     def test_the_three_lines(self):
-        _, section = README.read_text().split("\n## An emulator for AWS clients\n")
+        _, section = README.read_text().split("\nThe emulator and the AWS CLI, from nothing:\n")
         lines = re.search(r"```console\n(.*?)```", section, re.S)[1].splitlines()
         shown = json.loads(re.search(r"```json\n(.*?)```", section, re.S)[1])
         self.assertTrue(all(line.startswith("$ ") for line in lines))

@@ -18,7 +18,7 @@ use std::{
 
 use service_specific_credentials::{
     CredentialManager, MemoryStore, Policy,
-    store::{Change, Commit, Key, Range, Store, StoreError, UserRecord},
+    store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -61,10 +61,26 @@ impl Drop for Folder {
     }
 }
 
-/// The program of an example, built if it is not.
+/// The program of an example, which is built if necessary, in the profile of the tests
+/// and with their features of stores.
 pub(crate) fn example(name: &str) -> PathBuf {
-    let built = Command::new(env!("CARGO"))
+    let features: &[&str] =
+        if cfg!(feature = "dynamodb") { &["--features", "dynamodb"] } else { &[] };
+    let mut cargo = Command::new(env!("CARGO"));
+    // `cargo test` sets these for a test. Build scripts that read them, such as that of `ring`,
+    // would run again, and everything that depends on them would be built again, now and the next
+    // time.
+    let is_set_for_a_test =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_set_for_a_test) {
+            cargo.env_remove(name);
+        }
+    }
+    let built = cargo
         .args(["build", "--quiet", "--message-format=json", "--example", name])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
+        .args(features)
         .stderr(Stdio::inherit())
         .output()
         .unwrap();
@@ -110,7 +126,7 @@ pub(crate) enum Asked<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Does {
     What,
-    Nothing(Commit),
+    Nothing(CommitOutcome),
     Fail,
     /// It commits, and fails.
     FailAfterwards,
@@ -134,7 +150,7 @@ impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
         self.read(Asked::Find, || self.inner.find(key).unwrap())
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let failure = || Err(StoreError::new("the disk is on fire"));
         match (self.hook)(Asked::Commit(change)) {
             Does::What => self.inner.commit(change),
@@ -144,7 +160,7 @@ impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
         }
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         self.read(Asked::Scan, || self.inner.scan(range).unwrap())
     }
 }

@@ -31,8 +31,8 @@ use std::{
 };
 
 use service_specific_credentials::store::{
-    AsyncStore as _, Change, Commit, Key, PostgresOptions, PostgresStore, Range, Store, StoreError,
-    UserRecord,
+    AsyncStore as _, Change, CommitOutcome, Isolation, Key, PostgresOptions, PostgresStore,
+    ScanRange, Store, StoreError, UserRecord,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls};
@@ -78,16 +78,16 @@ fn programs() -> Option<PathBuf> {
     versions.into_iter().find(|folder| folder.join("initdb").exists())
 }
 
-/// The user and group that the server runs as: PostgreSQL refuses to be run by root.
-fn user() -> Option<(u32, u32)> {
+/// The name, user and group that the server runs as: PostgreSQL rejects root.
+fn user() -> Option<(&'static str, u32, u32)> {
     if !fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
         return None;
     }
     let users = fs::read_to_string("/etc/passwd").unwrap();
-    let find = |wanted: &str| {
+    let find = |wanted: &'static str| {
         let line = users.lines().find(|line| line.split(':').next() == Some(wanted))?;
         let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+        Some((wanted, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     Some(find("postgres").or_else(|| find("nobody")).unwrap())
 }
@@ -105,7 +105,7 @@ pub(crate) struct Server {
 /// Makes and starts servers.
 pub(crate) struct Installation {
     programs: PathBuf,
-    user: Option<(u32, u32)>,
+    user: Option<(&'static str, u32, u32)>,
 }
 
 impl Installation {
@@ -125,10 +125,15 @@ impl Installation {
         let mut command = Command::new(self.programs.join(program));
         // The messages that are waited for are English.
         command.env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
-        if let Some((user, group)) = self.user {
+        if let Some((_, user, group)) = self.user {
             command.uid(user).gid(group);
         }
         command
+    }
+
+    /// The user that a server must run as, if this process is root.
+    pub(crate) fn user_name(&self) -> Option<&'static str> {
+        self.user.map(|(name, _, _)| name)
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
@@ -138,14 +143,14 @@ impl Installation {
     }
 
     /// A new folder that the server's user owns.
-    fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { env::temp_dir() };
         let number = NEXT.fetch_add(1, Relaxed);
         let folder = parent.join(format!("ssc-postgres-{}-{number}", std::process::id()));
         fs::create_dir(&folder).unwrap();
-        if let Some((user, group)) = self.user {
+        if let Some((_, user, group)) = self.user {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
         folder
@@ -157,7 +162,7 @@ impl Installation {
         fs::write(&path, content).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         fs::set_permissions(&path, mode).unwrap();
-        if let Some((user, group)) = self.user {
+        if let Some((_, user, group)) = self.user {
             chown(&path, Some(user), Some(group)).unwrap();
         }
         path
@@ -222,8 +227,8 @@ impl Installation {
             }
             let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
             let log = Arc::new(Mutex::new(String::new()));
-            if follow(&mut child, &log) {
-                let guarded = guard(&folder, child.id());
+            if follow(&mut child, &log, "ready to accept") {
+                let guarded = guard(&folder, child.id(), "QUIT");
                 return Server { folder, port, child: Mutex::new(child), log, _guarded: guarded };
             }
             child.wait().unwrap();
@@ -234,14 +239,18 @@ impl Installation {
     }
 }
 
-/// Reads what a server says, and returns whether it came to accept connections.
-fn follow(child: &mut Child, log: &Arc<Mutex<String>>) -> bool {
+/// Reads the log of a server, and returns whether it came to say that it is ready.
+pub(crate) fn follow(
+    child: &mut Child,
+    log: &Arc<Mutex<String>>,
+    ready_line: &'static str,
+) -> bool {
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let (ready, is_ready) = mpsc::channel();
     let log = Arc::clone(log);
     thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
-            if line.contains("ready to accept") {
+            if line.contains(ready_line) {
                 let _ = ready.send(());
             }
             let mut log = log.lock().unwrap();
@@ -253,12 +262,13 @@ fn follow(child: &mut Child, log: &Arc<Mutex<String>>) -> bool {
     is_ready.recv_timeout(PATIENCE).is_ok()
 }
 
-/// Starts a shell that stops the server and removes its folder once this process has ended.
-fn guard(folder: &Path, server: u32) -> ChildStdin {
-    const SCRIPT: &str = "trap '' INT HUP TERM; read -r _; kill -QUIT \"$1\" 2>/dev/null
+/// Starts a shell that stops the server by a signal and removes its folder once this process has
+/// ended.
+pub(crate) fn guard(folder: &Path, server: u32, signal: &str) -> ChildStdin {
+    const SCRIPT: &str = "trap '' INT HUP TERM; read -r _; kill -\"$3\" \"$1\" 2>/dev/null
         while kill -0 \"$1\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$2\"";
     let mut guardian = Command::new("sh");
-    guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]).arg(folder);
+    guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]).arg(folder).arg(signal);
     let quiet = guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     // Not in the group that a terminal interrupts.
     let mut guardian = quiet.process_group(0).spawn().unwrap();
@@ -308,7 +318,7 @@ impl Server {
         let name = format!("space_{}", NEXT.fetch_add(1, Relaxed));
         let client = self.client().await;
         client.batch_execute(&format!("CREATE SCHEMA {name}")).await.unwrap();
-        Space { port: self.port, name }
+        Space { port: self.port, route: self.port, name, isolation: None }
     }
 
     /// Stops the server at once, as a crash would.
@@ -338,8 +348,8 @@ pub(crate) async fn client(url: &str) -> Client {
     client
 }
 
-/// Waits until some statements wait for what `holder` holds, which is in the middle of a transaction
-/// and would be shown the same for as long as that lasts.
+/// Waits until some statements wait for what `holder` holds, which is in the middle of a
+/// transaction and would be shown the same for as long as that lasts.
 pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
     let own = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
     let own: i32 = own.get(0);
@@ -355,25 +365,60 @@ pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
 /// A schema on a server, with tables of its own.
 #[derive(Clone)]
 pub(crate) struct Space {
-    pub(crate) port: u16,
+    port: u16,
+    /// Where stores connect to: the server, or what forwards to it.
+    route: u16,
     pub(crate) name: String,
+    /// The isolation level of transactions that name none, if it is not the server's.
+    isolation: Option<Isolation>,
 }
 
 impl Space {
+    /// The same schema, for stores that connect to another port.
+    pub(crate) fn via(&self, route: u16) -> Self {
+        Self { route, ..self.clone() }
+    }
+
+    /// The same schema, for stores whose sessions have another default isolation level. Not
+    /// behind a pooler, which accepts no such setting.
+    pub(crate) fn isolated(&self, level: Isolation) -> Self {
+        Self { isolation: Some(level), ..self.clone() }
+    }
+
+    /// The port of the server.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) fn url(&self) -> String {
         self.url_of("postgres")
     }
 
     pub(crate) fn url_of(&self, user: &str) -> String {
-        let Self { port, name } = self;
+        self.url_to(user, self.route)
+    }
+
+    fn url_to(&self, user: &str, port: u16) -> String {
+        let name = &self.name;
+        let isolation = match self.isolation {
+            None => "",
+            Some(Isolation::RepeatableRead) => r"repeatable\%20read",
+            Some(Isolation::Serializable) => "serializable",
+            Some(_) => r"read\%20committed",
+        };
+        let isolation = match isolation {
+            "" => String::new(),
+            level => format!("%20-cdefault_transaction_isolation%3D{level}"),
+        };
         format!(
             "postgres://{user}@127.0.0.1:{port}/postgres?sslmode=disable\
-             &options=-csearch_path%3D{name}"
+             &options=-csearch_path%3D{name}{isolation}"
         )
     }
 
+    /// A connection to the server itself.
     pub(crate) async fn client(&self) -> Client {
-        client(&self.url()).await
+        client(&self.url_to("postgres", self.port)).await
     }
 
     /// A store that was migrated.
@@ -435,11 +480,11 @@ impl Store for Blocking {
         wait(self.0.find(key))
     }
 
-    fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         wait(self.0.commit(change))
     }
 
-    fn scan(&self, range: &Range<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         wait(self.0.scan(range))
     }
 }

@@ -8,7 +8,10 @@
     reason = "a helper of tests may fail as a test does"
 )]
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::{
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -34,16 +37,22 @@ pub(crate) struct Proxy {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an instruction of its own")]
 struct State {
     /// How many connections there were.
     connections: usize,
     /// How many of them, the first ones, are cut as soon as the client says something.
     lost: usize,
-    /// Requests that the client waits for the answer of.
+    /// Requests, without those that begin and end a transaction.
     round_trips: usize,
     statements: Vec<String>,
+    /// The statements that begin and end transactions.
+    transactions: Vec<String>,
     /// How many bytes the one connection that has this many left forwards before it is cut.
     cut: Option<(Direction, usize)>,
+    /// Whether answers are held back between `BEGIN` and `COMMIT`, and whether they are now.
+    holds_transactions: bool,
+    held: bool,
     /// Nothing comes back.
     silent: bool,
     /// Nobody is let in.
@@ -86,12 +95,22 @@ impl Proxy {
         self.state().connections
     }
 
-    /// Begins to count anew, and returns what was counted: round trips, and the statements that were
-    /// prepared or sent.
+    /// Begins to count anew, and returns what was counted: round trips, and the statements that
+    /// were prepared or sent.
     pub(crate) fn take(&self) -> (usize, Vec<String>) {
         let mut state = self.state();
         let statements = std::mem::take(&mut state.statements);
         (std::mem::take(&mut state.round_trips), statements)
+    }
+
+    /// The statements since the last call that began and ended transactions.
+    pub(crate) fn take_transactions(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().transactions)
+    }
+
+    /// Lets no answer through between the `BEGIN` and the `COMMIT` of a client.
+    pub(crate) fn hold_transactions(&self) {
+        self.state().holds_transactions = true;
     }
 
     /// Cuts the next connection over which more than `bytes` go in this direction.
@@ -154,6 +173,9 @@ fn pump(
         let mut ear = Ear { heard: Vec::new(), greeted: false };
         let mut chunk = vec![0; 1 << 16];
         while let Ok(size @ 1..) = from.read(&mut chunk).await {
+            while direction == Direction::ToClient && state.lock().unwrap().held {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             let (allowed, cut) = {
                 let mut state = state.lock().unwrap();
                 if direction == Direction::ToServer {
@@ -217,8 +239,14 @@ impl Ear {
                     state.statements.push(text(&message[5 + name.len() + 1..]));
                 }
                 b'Q' => {
-                    state.round_trips += 1;
-                    state.statements.push(text(&message[5..]));
+                    let statement = text(&message[5..]);
+                    if statement.starts_with("BEGIN") || statement == "COMMIT" {
+                        state.held = state.holds_transactions && statement != "COMMIT";
+                        state.transactions.push(statement);
+                    } else {
+                        state.round_trips += 1;
+                        state.statements.push(statement);
+                    }
                 }
                 // Sync: the client waits until the server is ready again.
                 b'S' => state.round_trips += 1,

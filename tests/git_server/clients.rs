@@ -48,7 +48,7 @@ fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
     let issued = world.anika();
     let server = world.serve(&["--create"]);
     let url = server.bare_url("team/demo.git");
-    world.remember(&server, issued.name().as_str(), issued.secret().expose());
+    world.remember(&server, issued.service_user_name().as_str(), issued.secret().expose());
     world.work("work");
     world.does("work", &["push", &url, "main"]);
     // Git writes it anew each time that it was accepted.
@@ -58,7 +58,7 @@ fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
     assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
     assert_eq!(fs::read_to_string(world.remembered()).unwrap(), remembered);
 
-    world.remember(&server, issued.name().as_str(), "wrong");
+    world.remember(&server, issued.service_user_name().as_str(), "wrong");
     let complaint = world.fails("clone", &["fetch"]);
     assert!(complaint.contains("Authentication failed"), "{complaint}");
     assert!(complaint.contains("the credential is not valid for this service"), "{complaint}");
@@ -78,7 +78,7 @@ fn a_url_safe_password_stands_in_a_url_as_it_is() {
     }
     drop(iam);
     let server = world.serve(&["--create"]);
-    let (user, password) = (issued.name(), issued.secret().expose());
+    let (user, password) = (issued.service_user_name(), issued.secret().expose());
     let url = format!("http://{user}:{password}@{}/demo", server.address);
     world.work("work");
     world.does("work", &["push", &url, "main"]);

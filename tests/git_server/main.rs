@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
@@ -10,7 +11,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-#[path = "../../examples/git_server/throttle.rs"]
+#[path = "../../examples/support/throttle.rs"]
 mod throttle;
 mod world;
 

@@ -100,7 +100,7 @@ impl Proxy {
     }
 
     pub(crate) fn url(&self, issued: &IssuedCredential, repository: &str) -> String {
-        let (user, password) = (issued.name().as_str(), issued.secret().expose());
+        let (user, password) = (issued.service_user_name().as_str(), issued.secret().expose());
         format!("https://{}:{}@{HOST}:{}/{repository}", encoded(user), encoded(password), self.port)
     }
 
@@ -202,7 +202,7 @@ fn with_each(
 
 #[test]
 fn pushes_and_clones_of_each_size_pass() {
-    with_each("pass", &[], |world, server, proxy, issued, _| {
+    with_each("pass", &[], |world, _, proxy, issued, _| {
         for megabytes in [1, 5, 50] {
             world.commit_noise("work", megabytes << 20);
             let head = world.head("work", "HEAD");
@@ -223,7 +223,6 @@ fn pushes_and_clones_of_each_size_pass() {
             world.fails("work", &["ls-remote", &format!("https://x:y@{HOST}:{}/demo", proxy.port)]);
         assert!(complaint.contains("Authentication failed"), "{complaint}");
         assert!(!world.log().contains("ERROR"), "{}", world.log());
-        drop(server);
     });
 }
 
@@ -247,7 +246,7 @@ fn a_git_process_that_dies_breaks_the_response() {
         world.does("work", &["push", "--quiet", &server.url_of(issued, "demo"), "main"]);
         let body = world.folder.file("request");
         fs::write(&body, world.fetch_body("demo.git")).unwrap();
-        let login = format!("{}:{}", issued.name(), issued.secret().expose());
+        let login = format!("{}:{}", issued.service_user_name(), issued.secret().expose());
         let folder = PROXIES.iter().find(|it| world.folder.file(it.1).exists()).unwrap().1;
         let clone = || {
             let mut curl = proxy.curl(world, folder, &login, "/demo/git-upload-pack");
@@ -274,7 +273,7 @@ fn a_client_that_disconnects_ends_git() {
         world.does("work", &["push", "--quiet", &proxy.url(issued, "demo"), "main"]);
         // In the middle of a request.
         if streams {
-            let login = format!("{}:{}", issued.name(), issued.secret().expose());
+            let login = format!("{}:{}", issued.service_user_name(), issued.secret().expose());
             let folder = PROXIES.iter().find(|it| world.folder.file(it.1).exists()).unwrap().1;
             let mut curl = proxy.curl(world, folder, &login, "/demo/git-receive-pack");
             let mut curl = curl

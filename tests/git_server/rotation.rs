@@ -1,22 +1,23 @@
-//! The first section of the example's README, line by line, up to the end of the rotation.
+//! The README of the Git server, line by line: from nothing to a rotated password.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
-use crate::{
-    common::{example, name},
-    world::{PROGRAM, Server, World, element, err, status},
-};
+use crate::common::{example, name};
+use crate::world::{PROGRAM, Server, World, element, err, status};
 
 /// The id of the first credential, as the README has it.
 const ID: &str = "ACCA7DMBL7IBDT3HXW6NI";
 
-/// The commands of a section of the README.
-fn commands_of(section: &str) -> Vec<Vec<&'static str>> {
-    let (_, rest) =
-        include_str!("../../examples/git_server/README.md").split_once(section).unwrap();
-    let (section, _) = rest.split_once("\n## ").unwrap();
-    let lines = section.lines().filter_map(|line| line.strip_prefix("$ "));
-    lines.map(|line| line.split(' ').collect()).collect()
+/// The commands of two sections of the README.
+fn commands_of(sections: [&str; 2]) -> Vec<Vec<&'static str>> {
+    let readme = include_str!("../../examples/git_server/README.md");
+    let section = |title| {
+        let (_, rest) = readme.split_once(title).unwrap();
+        rest.split_once("\n## ").map_or(rest, |(section, _)| section)
+    };
+    let lines = sections.into_iter().flat_map(|title| section(title).lines());
+    let commands = lines.filter_map(|line| line.strip_prefix("$ "));
+    commands.map(|line| line.split(' ').collect()).collect()
 }
 
 /// A person who does what the README says.
@@ -45,8 +46,8 @@ impl Reader {
         format!("redb:{}", self.world.folder.file("credentials.redb").display())
     }
 
-    /// Does what one line says, as it says it: but for the places of files, and for ports, which are
-    /// free ones.
+    /// Does what one line says, as it says it: but for the places of files, and for ports, which
+    /// are free ones.
     fn does(&mut self, line: &[&str]) {
         match line {
             [
@@ -148,7 +149,9 @@ fn camel_case(words: &str) -> String {
 fn a_password_is_changed_while_people_work_as_the_readme_says() {
     let mut reader = Reader::new();
     let mut steps = Vec::new();
-    for line in commands_of("\n## Try it\n") {
+    for line in
+        commands_of(["\n## From nothing\n", "\n## Changing a password without interruption\n"])
+    {
         reader.does(&line);
         // What it comes down to, and whether the first credential works after it.
         let step = match line[..] {

@@ -116,7 +116,8 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
     thread::scope(|scope| {
         for number in 0..CLIENTS {
             let (world, figures, stop, passwords) = (&world, &figures, &stop, &passwords);
-            let (user, port) = (issued[number].name().to_string(), before.address.port());
+            let (user, port) =
+                (issued[number].service_user_name().to_string(), before.address.port());
             scope.spawn(move || {
                 let url = |repository: usize| {
                     let password = encoded(&passwords[number].lock().unwrap());
@@ -155,7 +156,7 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
                 "POST {path} HTTP/1.1\r\nHost: git\r\n{}\r\n\
                  Content-Type: application/x-git-receive-pack-request\r\n\
                  Transfer-Encoding: chunked\r\n\r\n",
-                crate::world::basic(issued[0].name().as_str(), &again)
+                crate::world::basic(issued[0].service_user_name().as_str(), &again)
             );
             let mut stream = TcpStream::connect(server.address).unwrap();
             stream.write_all(head.as_bytes()).unwrap();

@@ -1,6 +1,5 @@
 //! A running Git server, a `git` without any configuration, and requests sent byte by byte.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
 
 use std::{
@@ -60,7 +59,7 @@ impl World {
     }
 
     pub(crate) fn iam_by(&self, policy: Policy) -> CredentialManager<RedbStore> {
-        let store = RedbStore::open(self.folder.file("credentials.redb")).unwrap();
+        let store = RedbStore::create(self.folder.file("credentials.redb")).unwrap();
         CredentialManager::builder(name(ACCOUNT), store).policy(policy).build()
     }
 
@@ -71,7 +70,12 @@ impl World {
         iam.create(&anika, &name(CODECOMMIT)).unwrap()
     }
 
+    /// Starts a server, by default over a file that exists, as it must.
     pub(crate) fn serve(&self, options: &[&str]) -> Server {
+        if !options.contains(&"--store") {
+            // Another server may have it open.
+            let _ = RedbStore::create(self.folder.file("credentials.redb"));
+        }
         let mut command = self.command();
         command.args(["--admin", "127.0.0.1:0"]).args(options);
         self.start(&mut command)
@@ -279,7 +283,7 @@ impl Server {
     }
 
     pub(crate) fn url_of(&self, issued: &IssuedCredential, repository: &str) -> String {
-        self.url(issued.name().as_str(), issued.secret().expose(), repository)
+        self.url(issued.service_user_name().as_str(), issued.secret().expose(), repository)
     }
 
     /// A URL without user and password.
@@ -393,7 +397,7 @@ pub(crate) fn request(
     issued: &IssuedCredential,
     headers: &str,
 ) -> String {
-    let authorization = basic(issued.name().as_str(), issued.secret().expose());
+    let authorization = basic(issued.service_user_name().as_str(), issued.secret().expose());
     format!("{method} {path} HTTP/1.1\r\nHost: git\r\n{authorization}\r\n{headers}\r\n\r\n")
 }
 

@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use service_specific_credentials::{
-    AuthenticationError, CredentialKind, CredentialManager, IssuedCredential, ListRequest,
-    MaxItems, RefusalReason, Status, UserId, UserName, store::Store,
+    AuthenticationError, CredentialKind, CredentialManager, DenialReason, IssuedCredential,
+    ListRequest, ListUsersRequest, MaxItems, Status, UserId, UserName, store::Store,
 };
 
 use crate::reference::{Drawn, Model, Query, Refused, Seen, SeenUser, kind};
@@ -41,7 +41,7 @@ pub(crate) enum Answer {
     Credentials(Vec<Seen>),
     Who(UserId, String, Seen),
     Refused(Refused),
-    Stranger(RefusalReason),
+    Stranger(DenialReason),
 }
 
 /// A secret that was handed out.
@@ -163,12 +163,14 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
         Command::Delete(user, _) => told(iam.delete(&whose(user), &id), |()| Answer::Done),
         Command::List(user) => told(iam.list(&name(user)), seen),
         Command::All => {
-            let request = ListRequest::new().all_users(true).max_items(max);
+            let request = ListRequest::all_users().max_items(max);
             told(iam.list_page(&request), |page| seen(page.items))
         }
-        Command::Users => told(iam.users(None, max), |page| {
-            Answer::Users(page.items.into_iter().map(Into::into).collect())
-        }),
+        Command::Users => {
+            told(iam.list_users_page(&ListUsersRequest::new().max_items(max)), |page| {
+                Answer::Users(page.items.into_iter().map(Into::into).collect())
+            })
+        }
         Command::Authenticate(_) => {
             let service = of.service.parse().unwrap();
             let result = match kind(&of.service).unwrap() {
@@ -179,7 +181,7 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
                 Ok(who) => {
                     Answer::Who(who.user_id(), who.user_name().to_string(), who.credential().into())
                 }
-                Err(AuthenticationError::Refused(refusal)) => Answer::Stranger(refusal.reason()),
+                Err(AuthenticationError::Denied(refusal)) => Answer::Stranger(refusal.reason()),
                 Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
             }
         }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
 use service_specific_credentials::{
-    Authenticated, AuthenticationError, Authenticator, Credential, CredentialAge, CredentialId,
-    CredentialKind, CredentialManager, Error, IssuedCredential, ListRequest, Marker, MaxItems,
-    Page, Policy, RefusalReason, ServiceName, Status, User, UserId, UserName,
+    AuthenticationError, Authenticator, CreateOptions, Credential, CredentialId, CredentialKind,
+    CredentialManager, DenialReason, Error, Identity, IssuedCredential, Lifetime, ListRequest,
+    ListUsersRequest, Marker, MaxItems, Page, Policy, ServiceName, Status, User, UserId, UserName,
     store::Store,
     testing::{FixedClock, SeededEntropy},
 };
@@ -136,15 +136,14 @@ fn max(size: u32) -> MaxItems {
 }
 
 fn request(query: &Query, size: u32) -> ListRequest {
-    let mut request = ListRequest::new().all_users(query.user.is_none()).max_items(max(size));
-    if let Some(user) = query.user {
-        request = request.user(name(user));
-    }
+    let request =
+        query.user.map_or_else(ListRequest::all_users, |user| ListRequest::of(name(user)));
+    let mut request = request.max_items(max(size));
     if let Some(service) = query.service {
         request = request.service(self::service(service));
     }
     if let Some(days) = query.days {
-        request = request.older_than(CredentialAge::days(days).unwrap());
+        request = request.older_than(Lifetime::days(days).unwrap());
     }
     request
 }
@@ -161,7 +160,7 @@ fn seen(credentials: Vec<Credential>) -> Vec<Seen> {
     credentials.into_iter().map(Seen::from).collect()
 }
 
-fn reason(result: Result<Authenticated, AuthenticationError>) -> Result<Who, RefusalReason> {
+fn reason(result: Result<Identity, AuthenticationError>) -> Result<Who, DenialReason> {
     match result {
         Ok(who) => Ok((
             who.account().to_string(),
@@ -169,7 +168,7 @@ fn reason(result: Result<Authenticated, AuthenticationError>) -> Result<Who, Ref
             who.user_name().to_string(),
             who.credential().into(),
         )),
-        Err(AuthenticationError::Refused(refusal)) => Err(refusal.reason()),
+        Err(AuthenticationError::Denied(refusal)) => Err(refusal.reason()),
         Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
     }
 }
@@ -302,15 +301,19 @@ impl<S: Store> Machine<S> {
         days: Option<u32>,
     ) -> Option<String> {
         let (manager, service_name) = (&self.managers[at], self::service(service));
-        let real = match days.map(|days| CredentialAge::days(days).unwrap()) {
-            Some(age) => manager.create_with(&name(user), &service_name, age),
+        let real = match days.map(|days| Lifetime::days(days).unwrap()) {
+            Some(age) => manager.create_with_options(
+                &name(user),
+                &service_name,
+                &CreateOptions::new().lifetime(age),
+            ),
             None => manager.create(&name(user), &service_name),
         };
         let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
         if let Some(drawn) = &drawn {
             assert!(self.ids.insert(drawn.id.clone()), "ids are never used again");
         }
-        let given = real.as_ref().ok().map(|issued| issued.name().to_string());
+        let given = real.as_ref().ok().map(|issued| issued.service_user_name().to_string());
         let expected = self.model.create(at, user, service, days, drawn);
         agree(command, real.map(|issued| issued.into_parts().0), &expected);
         given
@@ -340,7 +343,7 @@ impl<S: Store> Machine<S> {
             CredentialKind::Password => secret.clone(),
             CredentialKind::ApiKey => {
                 let (alias, password) = take_apart(&secret).unwrap();
-                assert_eq!(alias, issued.name().as_str());
+                assert_eq!(alias, issued.service_user_name().as_str());
                 assert_eq!(secret, put_together(&alias, &password));
                 password
             }
@@ -352,7 +355,7 @@ impl<S: Store> Machine<S> {
             at,
             id: id.clone(),
             service: issued.credential().service().to_string(),
-            name: issued.name().to_string(),
+            name: issued.service_user_name().to_string(),
             secret: secret.clone(),
         });
         Drawn { id, secret }
@@ -410,7 +413,11 @@ impl<S: Store> Machine<S> {
         let mut pages = users.chunks(size as usize).peekable();
         let mut marker = None;
         loop {
-            let page = self.managers[at].users(marker.as_ref(), max(size)).unwrap();
+            let page = self.managers[at]
+                .list_users_page(
+                    &ListUsersRequest::new().marker(marker.clone()).max_items(max(size)),
+                )
+                .unwrap();
             let items: Vec<_> = page.items.into_iter().map(SeenUser::from).collect();
             assert_eq!(items, pages.next().unwrap_or_default());
             assert_eq!(page.next.is_some(), pages.peek().is_some());
@@ -451,7 +458,7 @@ impl<S: Store> Machine<S> {
 }
 
 /// What the model says, in the form of what the managers say.
-fn answer(expected: Result<(SeenUser, Seen), RefusalReason>, at: At) -> Result<Who, RefusalReason> {
+fn answer(expected: Result<(SeenUser, Seen), DenialReason>, at: At) -> Result<Who, DenialReason> {
     expected.map(|(user, seen)| (ACCOUNTS[at].to_owned(), user.id, user.name, seen))
 }
 

@@ -3,7 +3,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
-    Credential, CredentialKind, Error, Numbering, RefusalReason, Status, User, UserId,
+    Credential, CredentialKind, DenialReason, Error, Numbering, Status, User, UserId,
 };
 use time::OffsetDateTime;
 
@@ -146,7 +146,7 @@ impl From<Credential> for Seen {
             id: credential.id().to_string(),
             service: credential.service().to_string(),
             user_name: credential.user_name().to_string(),
-            name: credential.name().to_string(),
+            name: credential.service_user_name().to_string(),
             kind: credential.kind(),
             status: credential.status(),
             created: milliseconds(credential.created()),
@@ -431,9 +431,9 @@ impl Model {
         service: &str,
         name: &str,
         password: &str,
-    ) -> Result<(SeenUser, Seen), RefusalReason> {
+    ) -> Result<(SeenUser, Seen), DenialReason> {
         if kind(service) != Some(CredentialKind::Password) {
-            return Err(RefusalReason::UnsupportedService);
+            return Err(DenialReason::UnsupportedService);
         }
         self.judge(at, service, name, password)
     }
@@ -443,11 +443,11 @@ impl Model {
         at: At,
         service: &str,
         secret: &str,
-    ) -> Result<(SeenUser, Seen), RefusalReason> {
+    ) -> Result<(SeenUser, Seen), DenialReason> {
         if kind(service) != Some(CredentialKind::ApiKey) {
-            return Err(RefusalReason::UnsupportedService);
+            return Err(DenialReason::UnsupportedService);
         }
-        let (alias, _) = take_apart(secret).ok_or(RefusalReason::UnknownName)?;
+        let (alias, _) = take_apart(secret).ok_or(DenialReason::UnknownName)?;
         self.judge(at, service, &alias, secret)
     }
 
@@ -457,19 +457,19 @@ impl Model {
         service: &str,
         name: &str,
         secret: &str,
-    ) -> Result<(SeenUser, Seen), RefusalReason> {
+    ) -> Result<(SeenUser, Seen), DenialReason> {
         for user in self.users.iter().filter(|user| user.at == at) {
             for held in &user.credentials {
                 if same(&held.service, service) && same(&held.name, name) {
                     return match held.status(self.now) {
-                        _ if held.secret != secret => Err(RefusalReason::WrongSecret),
+                        _ if held.secret != secret => Err(DenialReason::WrongSecret),
                         Status::Active => Ok((user.seen(), user.describe(held, self.now))),
-                        Status::Inactive => Err(RefusalReason::Inactive),
-                        Status::Expired => Err(RefusalReason::Expired),
+                        Status::Inactive => Err(DenialReason::Inactive),
+                        Status::Expired => Err(DenialReason::Expired),
                     };
                 }
             }
         }
-        Err(RefusalReason::UnknownName)
+        Err(DenialReason::UnknownName)
     }
 }

@@ -1,8 +1,9 @@
 //! From one process to several machines: users are copied with all that they have.
 
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialAge, CredentialManager, MemoryStore, Status, UserName,
-    store::{CopyError, Immediate, PostgresOptions, RedbStore, Store as _, copy_users},
+    AsyncCredentialManager, CreateOptions, CredentialManager, Lifetime, MemoryStore, Status,
+    UserName,
+    store::{CopyError, PostgresOptions, RedbStore, Store as _, SyncAdapter, copy_users},
 };
 
 use crate::{
@@ -15,7 +16,7 @@ fn users_of_a_file_go_on_in_a_database() {
     const USERS: usize = 250;
     let Some(server) = shared() else { return };
     let folder = Folder::new("copies");
-    let file = RedbStore::open(folder.file("store.redb")).unwrap();
+    let file = RedbStore::create(folder.file("store.redb")).unwrap();
     let old = CredentialManager::new(name(ACCOUNT), file.clone());
     let user = |number: usize| name::<UserName>(&format!("User-{number:03}"));
     let mut issued = Vec::new();
@@ -23,8 +24,14 @@ fn users_of_a_file_go_on_in_a_database() {
         old.register_user(&user(number)).unwrap();
         if number % 10 == 0 {
             issued.push(old.create(&user(number), &name(CODECOMMIT)).unwrap());
-            let age = CredentialAge::days(90).unwrap();
-            let key = old.create_with(&user(number), &name(BEDROCK), age).unwrap();
+            let age = Lifetime::days(90).unwrap();
+            let key = old
+                .create_with_options(
+                    &user(number),
+                    &name(BEDROCK),
+                    &CreateOptions::new().lifetime(age),
+                )
+                .unwrap();
             old.set_status(&user(number), key.id(), Status::Inactive).unwrap();
         }
     }
@@ -36,18 +43,18 @@ fn users_of_a_file_go_on_in_a_database() {
         let database = space.store(&PostgresOptions::new()).await;
         let account = name(ACCOUNT);
         // As if an earlier call had stopped in the middle.
-        let half = Immediate::new(MemoryStore::new());
-        copy_users(&file.asynchronous(), &half, account).await.unwrap();
+        let half = SyncAdapter::new(MemoryStore::new());
+        copy_users(&file.clone().into_async(), &half, account).await.unwrap();
         let some = CredentialManager::new(account, half.get_ref());
         for number in 120..USERS {
             some.remove_user_with_credentials(&user(number)).unwrap();
         }
         assert_eq!(copy_users(&half, &database, account).await.unwrap(), 120);
         assert_eq!(
-            copy_users(&file.asynchronous(), &database, account).await.unwrap(),
+            copy_users(&file.clone().into_async(), &database, account).await.unwrap(),
             USERS - 120
         );
-        assert_eq!(copy_users(&file.asynchronous(), &database, account).await.unwrap(), 0);
+        assert_eq!(copy_users(&file.clone().into_async(), &database, account).await.unwrap(), 0);
 
         for record in space.check().await {
             let key =
@@ -59,11 +66,11 @@ fn users_of_a_file_go_on_in_a_database() {
         let new = AsyncCredentialManager::new(account, database);
         let codecommit = name(CODECOMMIT);
         for issued in issued.iter().skip(1).chain([&renewed]) {
-            let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+            let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
             let who = new.authenticate(&codecommit, login, secret).await.unwrap();
             assert_eq!(who.credential_id(), issued.id());
         }
-        let (login, secret) = (issued[0].name().as_str(), issued[0].secret().expose());
+        let (login, secret) = (issued[0].service_user_name().as_str(), issued[0].secret().expose());
         assert!(new.authenticate(&codecommit, login, secret).await.is_err());
         for number in 0..USERS {
             let listed = new.list(&user(number)).await.unwrap();
@@ -80,7 +87,7 @@ fn a_name_that_another_has_is_not_copied() {
         old.register_user(&name(user)).unwrap();
     }
     new.register_user(&name("Beate")).unwrap();
-    let (from, to) = (Immediate::new(old.store()), Immediate::new(new.store()));
+    let (from, to) = (SyncAdapter::new(old.store()), SyncAdapter::new(new.store()));
     let refused = wait(copy_users(&from, &to, name(ACCOUNT))).unwrap_err();
     assert!(matches!(&refused, CopyError::Taken { user, .. } if user.as_str() == "beate"));
     assert!(new.user(&name("anika")).is_ok());

@@ -1,5 +1,5 @@
-//! Connections that are cut at every point of an operation: what is there then is whole, and what the
-//! caller was told is true.
+//! Connections that are cut at every point of an operation: what is there then is whole, and what
+//! the caller was told is true.
 //!
 //! Of the points, every so many-th is tried. `SSC_CUT_STEP` sets how many; with 1, all are.
 
@@ -45,9 +45,9 @@ fn cause(error: &StoreError) -> &PostgresError {
 
 impl Scene {
     async fn set(space: Space, options: &PostgresOptions) -> Self {
-        let proxy = Proxy::start(space.port).await;
+        let proxy = Proxy::start(space.port()).await;
         let direct = AsyncCredentialManager::new(name(ACCOUNT), space.store(options).await);
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let behind = space.via(proxy.port());
         let url = format!("{}&application_name={}", behind.url(), space.name);
         let options = options.clone().max_connections(1);
         let store = PostgresStore::connect_with(&options, &url).await.unwrap();
@@ -58,8 +58,8 @@ impl Scene {
         Self { space, proxy, cut, direct, client, user }
     }
 
-    /// Does `work` again and again, cut at one point after the other, until it was not cut. Then has
-    /// what it says looked into.
+    /// Does `work` again and again, cut at one point after the other, until it was not cut. Then
+    /// has what it says looked into.
     async fn cut_everywhere<T>(
         &self,
         direction: Direction,
@@ -118,7 +118,7 @@ impl Scene {
     }
 
     async fn opens(&self, issued: &IssuedCredential) -> bool {
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         self.direct.authenticate(&name(CODECOMMIT), login, secret).await.is_ok()
     }
 

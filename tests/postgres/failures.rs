@@ -13,14 +13,14 @@ use tokio_postgres::NoTls;
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    database::{Installation, PATIENCE, Space, shared, until, wait, wait_for},
+    database::{PATIENCE, Space, shared, wait, wait_for},
     proxy::Proxy,
 };
 
-const PASSWORD: &str = "hunter2";
+pub(crate) const PASSWORD: &str = "hunter2";
 
 /// What an error says, in every way it can be made to.
-fn said(error: &dyn StdError) -> String {
+pub(crate) fn said(error: &dyn StdError) -> String {
     let mut said = format!("{error} {error:?} {error:#?}");
     let mut next = error.source();
     while let Some(cause) = next {
@@ -30,7 +30,7 @@ fn said(error: &dyn StdError) -> String {
     said
 }
 
-async fn refused(url: &str, options: &PostgresOptions) -> PostgresError {
+pub(crate) async fn refused(url: &str, options: &PostgresOptions) -> PostgresError {
     let error = PostgresStore::connect_with(options, url).await.unwrap_err();
     assert!(!said(&error).contains(PASSWORD), "{error:?}");
     error
@@ -55,25 +55,6 @@ async fn reading(iam: &Manager) -> StoreError {
         Error::Store(error) => error,
         error => panic!("{error:?}"),
     }
-}
-
-#[test]
-fn urls_that_are_none_are_not_repeated() {
-    wait(async {
-        for url in [
-            "",
-            "hunter2",
-            "postgres://",
-            "postgres://user:hunter2@host:port/x",
-            "postgres://user:hunter2@localhost/x?sslmode=hunter2",
-            "postgres://user:hunter2@localhost/x?hunter2=1",
-            "host=localhost password=a hunter2",
-        ] {
-            let error = refused(url, &PostgresOptions::new()).await;
-            assert!(matches!(error, PostgresError::Url), "{url}: {error:?}");
-            assert!(!error.is_retryable());
-        }
-    });
 }
 
 #[test]
@@ -113,7 +94,7 @@ fn whom_the_server_does_not_let_in_learns_why() {
             )
             .await
             .unwrap();
-        let port = space.port;
+        let port = space.port();
         let options = PostgresOptions::new();
         let url = |who: &str, rest: &str| format!("postgres://{who}@127.0.0.1:{port}/{rest}");
 
@@ -137,9 +118,12 @@ fn whom_the_server_does_not_let_in_learns_why() {
         assert!(error.is_retryable());
 
         // This server has no certificate.
-        let error = refused(&url("stranger:hunter2", "postgres?sslmode=require"), &options).await;
-        assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
-        assert!(!error.is_retryable());
+        for mode in ["require", "verify-ca", "verify-full"] {
+            let url = url("stranger:hunter2", &format!("postgres?sslmode={mode}"));
+            let error = refused(&url, &options).await;
+            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
+            assert!(!error.is_retryable());
+        }
         PostgresStore::connect(&url("stranger:hunter2", "postgres?sslmode=prefer")).await.unwrap();
 
         let rich = manager(&space, &options).await;
@@ -173,8 +157,8 @@ fn a_failing_server_is_no_refusal() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let iam = manager(&behind, &PostgresOptions::new()).await;
         proxy.close();
         proxy.cut_after(crate::proxy::Direction::ToServer, 0);
@@ -218,8 +202,8 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let iam = manager(&behind, &PostgresOptions::new().max_connections(1)).await;
         assert_eq!(proxy.connections(), 1);
         let client = space.client().await;
@@ -236,6 +220,48 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
         assert_eq!(proxy.connections(), 2);
         client.batch_execute("COMMIT").await.unwrap();
         space.check().await;
+    });
+}
+
+/// While a table is locked, the server would keep all reads waiting that were given up.
+#[test]
+fn reads_are_limited_after_one_that_was_not_answered() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        for dropped in [false, true] {
+            let space = server.space().await;
+            let proxy = Proxy::start(space.port()).await;
+            let client = space.client().await;
+            let patience = if dropped { PATIENCE } else { Duration::from_secs(4) };
+            let options = PostgresOptions::new()
+                .answer_timeout(patience)
+                .statement_timeout(Duration::from_millis(100));
+            let iam = manager(&space.via(proxy.port()), &options).await;
+            client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
+            if dropped {
+                let reading = tokio::spawn({
+                    let iam = iam.clone();
+                    async move { iam.user(&name("anika")).await }
+                });
+                wait_for(&space, &client, 1).await;
+                reading.abort();
+                assert!(reading.await.unwrap_err().is_cancelled());
+            } else {
+                let error = reading(&iam).await;
+                assert!(matches!(cause(&error), PostgresError::Unanswered), "{error:?}");
+            }
+            // The lock is still held.
+            for _ in 0..2 {
+                let error = reading(&iam).await;
+                assert!(matches!(cause(&error), PostgresError::TimedOut), "{error:?}");
+            }
+            client.batch_execute("COMMIT").await.unwrap();
+            proxy.take_transactions();
+            for expected in [2, 0] {
+                iam.user(&name("anika")).await.unwrap();
+                assert_eq!(proxy.take_transactions().len(), expected);
+            }
+        }
     });
 }
 
@@ -267,8 +293,8 @@ fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let options =
             PostgresOptions::new().max_connections(1).answer_timeout(Duration::from_millis(300));
         let iam = manager(&behind, &options).await;
@@ -346,8 +372,8 @@ fn reading_makes_up_for_a_pool_of_lost_connections() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
-        let proxy = Proxy::start(space.port).await;
-        let behind = Space { port: proxy.port(), name: space.name.clone() };
+        let proxy = Proxy::start(space.port()).await;
+        let behind = space.via(proxy.port());
         let iam = manager(&behind, &PostgresOptions::new().max_connections(IDLE)).await;
         // Each look-up needs a connection of its own, since none is answered yet.
         let client = space.client().await;
@@ -386,7 +412,7 @@ fn a_server_that_takes_no_changes_is_not_read_from() {
             assert!(error.is_retryable());
         }
         let error = refused(&format!("{url}&target_session_attrs=read-only"), &options).await;
-        assert!(matches!(error, PostgresError::Url), "{error:?}");
+        assert!(matches!(error, PostgresError::Url { .. }), "{error:?}");
     });
 }
 
@@ -444,9 +470,9 @@ fn a_connection_that_lost_its_statements_is_not_used_again() {
         forget(&format!("NOT {reads}")).await;
         let error = iam.reset(&name("anika"), issued.id()).await.unwrap_err();
         let Error::OutcomeUnknown { source, .. } = error else { panic!("{error:?}") };
-        assert!(matches!(cause(&source), PostgresError::ConnectionLost), "{source:?}");
+        assert!(matches!(cause(&source), PostgresError::StatementsLost), "{source:?}");
         assert!(cause(&source).is_retryable());
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
         let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
 
@@ -483,61 +509,5 @@ fn damage_is_reported() {
         let error = reading(&AsyncCredentialManager::new(name(ACCOUNT), fresh)).await;
         let PostgresError::Server { code, .. } = cause(&error) else { panic!("{error:?}") };
         assert_eq!(code, "42703");
-    });
-}
-
-/// A server whose certificate an authority of the test's own vouches for.
-#[test]
-fn certificates_are_verified() {
-    let Some(installation) = Installation::find() else { return };
-    let authority = rcgen::KeyPair::generate().unwrap();
-    let mut parameters = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let root = parameters.self_signed(&authority).unwrap();
-    let issuer = rcgen::Issuer::new(parameters, authority);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let own = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    let own = own.signed_by(&key, &issuer).unwrap();
-
-    let server = installation.server(&["fsync=off"]);
-    installation.put(&server.data(), "server.crt", &own.pem());
-    installation.put(&server.data(), "server.key", &key.serialize_pem());
-    wait(async {
-        let client = server.client().await;
-        client.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
-        client.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-        drop(client);
-        until("certificates to be there", async || {
-            let client = server.client().await;
-            client.query_one("SHOW ssl", &[]).await.unwrap().get::<_, &str>(0) == "on"
-        })
-        .await;
-        let url = |host: &str, mode: &str| {
-            let port = server.port();
-            format!("postgres://postgres@{host}:{port}/postgres?hostaddr=127.0.0.1&sslmode={mode}")
-        };
-        let trusting = PostgresOptions::new().authorities(root.pem());
-        for mode in ["require", "prefer"] {
-            let store = PostgresStore::connect_with(&trusting, &url("localhost", mode)).await;
-            let store = store.unwrap();
-            store.migrate().await.unwrap();
-            let client = server.client().await;
-            let encrypted = "SELECT bool_or(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) \
-                WHERE application_name = 'service-specific-credentials'";
-            assert!(client.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
-            drop(store);
-
-            // An authority that nobody named, and another host.
-            let strict = PostgresOptions::new();
-            let error = refused(&url("localhost", mode), &strict).await;
-            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
-            let error = refused(&url("db.example.com", mode), &trusting).await;
-            assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
-            assert!(!error.is_retryable());
-        }
-        PostgresStore::connect(&url("localhost", "disable")).await.unwrap();
-        let none = PostgresOptions::new().authorities("no certificate");
-        let error = refused(&url("localhost", "require"), &none).await;
-        assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
     });
 }

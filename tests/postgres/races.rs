@@ -3,18 +3,27 @@
 use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, UserName,
-    store::{AsyncStore as _, Key, Listing, PostgresError, PostgresOptions, PostgresStore, Range},
+    AsyncCredentialManager, CredentialManager, Error, MemoryStore, UserName,
+    store::{
+        AsyncStore as _, Change, CommitOutcome, Key, Listing, PostgresOptions, PostgresStore,
+        ScanRange, Store as _,
+    },
+    testing::SeededEntropy,
 };
 use tokio::sync::Barrier;
 
 use crate::{
-    LEVELS,
+    LEVELS, Place,
     common::{ACCOUNT, CODECOMMIT, name},
     database::{Space, shared, wait, wait_for},
+    migrations::concurrent_migrations,
 };
 
 const CALLERS: usize = 16;
+
+/// The races that are also run through a connection pooler.
+pub(crate) const RACES: [fn(&Place<'_>); 5] =
+    [creates_for_one_user, crossing_renames, cancelled_rename, concurrent_migrations, stale_change];
 
 fn manager(store: PostgresStore) -> AsyncCredentialManager<PostgresStore> {
     AsyncCredentialManager::new(name(ACCOUNT), store)
@@ -36,9 +45,13 @@ async fn callers(
 #[test]
 fn sixteen_connections_creating_for_one_user_make_two() {
     let Some(server) = shared() else { return };
+    creates_for_one_user(&Place::direct(server));
+}
+
+fn creates_for_one_user(place: &Place<'_>) {
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let callers = callers(&space, &PostgresOptions::new().isolation(level)).await;
             for round in 0..10 {
                 let user: UserName = name(&format!("user-{round}"));
@@ -73,15 +86,19 @@ fn sixteen_connections_creating_for_one_user_make_two() {
     });
 }
 
-/// Each of two users takes the other's name. Both changes hold their own record and key, and may wait
-/// for the other's.
+/// Each of two users takes the other's name. Both changes hold their own record and key, and may
+/// wait for the other's.
 #[test]
 fn renames_that_cross_are_both_answered() {
-    const ROUNDS: usize = 20;
     let Some(server) = shared() else { return };
+    crossing_renames(&Place::direct(server));
+}
+
+fn crossing_renames(place: &Place<'_>) {
+    const ROUNDS: usize = 20;
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let options = PostgresOptions::new().isolation(level);
             let iam = manager(space.store(&options).await);
             let (left, right): (UserName, UserName) = (name("left"), name("right"));
@@ -113,9 +130,13 @@ fn renames_that_cross_are_both_answered() {
 #[test]
 fn a_change_that_the_server_gives_up_is_started_over() {
     let Some(server) = shared() else { return };
+    cancelled_rename(&Place::direct(server));
+}
+
+fn cancelled_rename(place: &Place<'_>) {
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let iam = manager(space.store(&PostgresOptions::new().isolation(level)).await);
             let (left, right): (UserName, UserName) = (name("left"), name("right"));
             iam.register_user(&left).await.unwrap();
@@ -147,85 +168,17 @@ fn a_change_that_the_server_gives_up_is_started_over() {
     });
 }
 
-#[test]
-fn many_processes_migrate_at_once() {
-    let Some(server) = shared() else { return };
-    wait(async {
-        for _ in 0..10 {
-            let space = server.space().await;
-            let mut stores = Vec::new();
-            for _ in 0..CALLERS {
-                let options = PostgresOptions::new().max_connections(1);
-                let store = PostgresStore::connect_with(&options, &space.url()).await.unwrap();
-                stores.push(store);
-            }
-            let barrier = Arc::new(Barrier::new(CALLERS));
-            let migrations: Vec<_> = stores
-                .iter()
-                .map(|store| {
-                    let (store, barrier) = (store.clone(), Arc::clone(&barrier));
-                    tokio::spawn(async move {
-                        barrier.wait().await;
-                        store.migrate().await
-                    })
-                })
-                .collect();
-            for migration in migrations {
-                migration.await.unwrap().unwrap();
-            }
-            let rows = space.client().await;
-            let rows = rows.query("SELECT version FROM credential_schema", &[]).await.unwrap();
-            assert_eq!(rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>(), [1]);
-            manager(stores.swap_remove(3)).register_user(&name("anika")).await.unwrap();
-            assert_eq!(space.check().await.len(), 1);
-        }
-    });
-}
-
-#[test]
-fn a_migration_that_stopped_in_the_middle_is_finished() {
-    let Some(server) = shared() else { return };
-    wait(async {
-        let space = server.space().await;
-        let store = space.store(&PostgresOptions::new()).await;
-        let client = space.client().await;
-        client.batch_execute("DROP TABLE credential_keys").await.unwrap();
-        client.batch_execute("DELETE FROM credential_schema").await.unwrap();
-        store.migrate().await.unwrap();
-        manager(store.clone()).register_user(&name("anika")).await.unwrap();
-        // Done again, it takes nothing away.
-        store.migrate().await.unwrap();
-        assert_eq!(space.check().await.len(), 1);
-    });
-}
-
-#[test]
-fn the_schema_of_a_later_release_is_refused_and_left_alone() {
-    let Some(server) = shared() else { return };
-    wait(async {
-        let space = server.space().await;
-        let store = space.store(&PostgresOptions::new()).await;
-        let client = space.client().await;
-        let later = "INSERT INTO credential_schema VALUES (2, now())";
-        client.batch_execute(later).await.unwrap();
-        client.batch_execute("DROP TABLE credential_keys").await.unwrap();
-        let refused = store.migrate().await.unwrap_err();
-        assert!(matches!(refused, PostgresError::LaterSchema(2)), "{refused:?}");
-        assert!(!refused.is_retryable());
-        let refused = PostgresStore::connect(&space.url()).await.unwrap_err();
-        assert_eq!(refused.to_string(), "the schema has version 2, which a later release made");
-        let made = "SELECT to_regclass('credential_keys') IS NULL";
-        assert!(client.query_one(made, &[]).await.unwrap().get::<_, bool>(0));
-    });
-}
-
 /// A change that begins before another one is finished, and is let go on after it.
 #[test]
 fn a_change_that_waited_for_another_is_stale() {
     let Some(server) = shared() else { return };
+    stale_change(&Place::direct(server));
+}
+
+fn stale_change(place: &Place<'_>) {
     wait(async {
         for level in LEVELS {
-            let space = server.space().await;
+            let space = place.space(level).await;
             let iam = manager(space.store(&PostgresOptions::new().isolation(level)).await);
             let user: UserName = name("anika");
             iam.register_user(&user).await.unwrap();
@@ -259,7 +212,34 @@ fn a_change_that_waited_for_another_is_stale() {
     });
 }
 
-/// A registration with an id that somebody has is no other's change.
+/// Two stores on one database are one.
+#[test]
+fn what_one_store_made_another_sees() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let store = space.store(&PostgresOptions::new()).await;
+        let other = space.store(&PostgresOptions::new()).await;
+        let (one, two) = (manager(store), manager(other.clone()));
+        let anika: UserName = name("anika");
+        one.register_user(&anika).await.unwrap();
+        let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
+        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
+        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(who.user_name(), &anika);
+        one.delete(&anika, issued.id()).await.unwrap();
+        assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
+        let listing = Listing::Holders { service: None };
+        let range = ScanRange::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
+        assert!(other.scan(&range).await.unwrap().is_empty());
+        let removed = two.remove_user(&anika).await;
+        removed.unwrap();
+        assert!(matches!(one.remove_user(&anika).await, Err(Error::NoSuchUser { .. })));
+        assert!(space.check().await.is_empty());
+    });
+}
+
+/// A registration whose user id is held is not a change of the user that holds it.
 #[test]
 fn a_registration_that_was_made_is_not_made_again_under_another_name() {
     let Some(server) = shared() else { return };
@@ -286,29 +266,39 @@ fn a_registration_that_was_made_is_not_made_again_under_another_name() {
     });
 }
 
-/// Two stores on one database are one.
+/// The registration of a user whose id comes from this source.
+fn registration(user: &UserName, entropy: SeededEntropy) -> Change {
+    let (account, store) = (name(ACCOUNT), MemoryStore::new());
+    let manager = CredentialManager::builder(account, store.clone()).entropy(entropy).build();
+    manager.register_user(user).unwrap();
+    let record = store.find(&Key::User { account, name: user }).unwrap().unwrap();
+    Change::Register { record }
+}
+
 #[test]
-fn what_one_store_made_another_sees() {
+fn a_registration_with_an_id_that_is_held_is_key_taken() {
     let Some(server) = shared() else { return };
     wait(async {
-        let space = server.space().await;
-        let store = space.store(&PostgresOptions::new()).await;
-        let other = space.store(&PostgresOptions::new()).await;
-        let (one, two) = (manager(store), manager(other.clone()));
-        let anika: UserName = name("anika");
-        one.register_user(&anika).await.unwrap();
-        let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
-        let (login, secret) = (issued.name().as_str(), issued.secret().expose());
-        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(who.user_name(), &anika);
-        one.delete(&anika, issued.id()).await.unwrap();
-        assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
-        let listing = Listing::Members { service: None };
-        let range = Range::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
-        assert!(other.scan(&range).await.unwrap().is_empty());
-        let removed = two.remove_user(&anika).await;
-        removed.unwrap();
-        assert!(matches!(one.remove_user(&anika).await, Err(Error::NoSuchUser { .. })));
-        assert!(space.check().await.is_empty());
+        let anika = registration(&name("anika"), SeededEntropy::new(7));
+        let bo = registration(&name("bo"), SeededEntropy::new(7));
+        assert_eq!(anika.record().unwrap().id(), bo.record().unwrap().id());
+        for level in LEVELS {
+            let space = server.space().await.isolated(level);
+            let store = space.store(&PostgresOptions::new().isolation(level)).await;
+            assert_eq!(store.commit(&anika).await.unwrap(), CommitOutcome::Applied);
+            assert_eq!(store.commit(&bo).await.unwrap(), CommitOutcome::KeyTaken);
+            let records = space.check().await;
+            assert_eq!(records.len(), 1);
+            assert_eq!(records[0].encode(), anika.record().unwrap().encode());
+
+            // The same id at the same time: one of the two waits for the other.
+            let space = server.space().await.isolated(level);
+            let store = space.store(&PostgresOptions::new().isolation(level)).await;
+            let (one, two) = tokio::join!(store.commit(&anika), store.commit(&bo));
+            let mut outcomes = [one.unwrap(), two.unwrap()];
+            outcomes.sort_by_key(|outcome| *outcome != CommitOutcome::Applied);
+            assert_eq!(outcomes, [CommitOutcome::Applied, CommitOutcome::KeyTaken]);
+            assert_eq!(space.check().await.len(), 1);
+        }
     });
 }

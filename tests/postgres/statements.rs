@@ -1,11 +1,14 @@
 //! What is sent: which statements, how often, and what they cost the server.
 
-use std::{collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bound, path::Path};
+use std::{
+    collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bound, path::Path,
+    time::Duration,
+};
 
 use serde_json::Value;
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, ListRequest, MaxItems, ServiceName, UserName,
-    store::{Listing, PostgresOptions, PostgresStore, Range},
+    AsyncCredentialManager, Error, ListRequest, ListUsersRequest, MaxItems, ServiceName, UserName,
+    store::{Isolation, Listing, PostgresOptions, PostgresStore, ScanRange},
 };
 use tokio_postgres::{Client, SimpleQueryMessage};
 
@@ -98,8 +101,15 @@ fn only_what_databases_have_in_common_is_asked_for() {
             let allowed = *missing == "DO" && has("CONFLICT") && has("NOTHING");
             assert!(allowed || !has(missing), "{file} has {missing}");
         }
-        let advisory =
-            words.iter().any(|word| word.starts_with("PG_") || word.contains("ADVISORY"));
+        // Whose the tables are, and where settings come from, is in the catalogue.
+        let is_catalogue = |word: &str| match &*file {
+            "owners.sql" => ["PG_CATALOG", "PG_CLASS", "PG_ROLES"].contains(&word),
+            "lost_settings.sql" => ["PG_CATALOG", "PG_SETTINGS"].contains(&word),
+            _ => false,
+        };
+        let advisory = words.iter().any(|word| {
+            word.contains("ADVISORY") || (word.starts_with("PG_") && !is_catalogue(word))
+        });
         assert!(!advisory, "{file} calls what PostgreSQL alone has");
         let locks = words.windows(2).any(|pair| pair == ["FOR", "UPDATE"]);
         assert!(!locks, "{file} asks for a lock");
@@ -127,10 +137,16 @@ fn only_what_databases_have_in_common_is_asked_for() {
     }
 }
 
+/// The statements as they are in the files: without the schema of a space.
+fn without_schema(space: &Space, statements: Vec<String>) -> Vec<String> {
+    let schema = format!("\"{}\".", space.name);
+    statements.into_iter().map(|statement| statement.replace(&schema, "")).collect()
+}
+
 /// The manager of a space, and the proxy before it.
 async fn observed(space: &Space) -> (AsyncCredentialManager<PostgresStore>, Proxy) {
-    let proxy = Proxy::start(space.port).await;
-    let behind = Space { port: proxy.port(), name: space.name.clone() };
+    let proxy = Proxy::start(space.port()).await;
+    let behind = space.via(proxy.port());
     let store = behind.store(&PostgresOptions::new().max_connections(1)).await;
     (AsyncCredentialManager::new(name(ACCOUNT), store), proxy)
 }
@@ -142,7 +158,7 @@ fn operations_take_as_many_round_trips_as_they_must() {
         let space = server.space().await;
         let (iam, proxy) = observed(&space).await;
         let (codecommit, anika): (ServiceName, UserName) = (name(CODECOMMIT), name("anika"));
-        let page = ListRequest::new().all_users(true).max_items(MaxItems::new(10).unwrap());
+        let page = ListRequest::all_users().max_items(MaxItems::new(10).unwrap());
         let mut sent = Vec::new();
         let _migrating = proxy.take();
         // Once, for the statements to be prepared, and once more to be counted.
@@ -160,18 +176,24 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("register", 2, &mut sent);
             let issued = iam.create(&anika, &codecommit).await.unwrap();
             count("create", 2, &mut sent);
-            let login = issued.name().as_str();
+            let login = issued.service_user_name().as_str();
             iam.authenticate(&codecommit, login, issued.secret().expose()).await.unwrap();
             count("authenticate", 1, &mut sent);
+            let unknown = "nobody+1-at-123456789012";
+            iam.authenticate(&codecommit, unknown, "nothing").await.unwrap_err();
+            count("authenticate an unknown name", 1, &mut sent);
             iam.authenticate(&codecommit, "nobody", "nothing").await.unwrap_err();
-            count("authenticate a stranger", 1, &mut sent);
+            count("authenticate text that is no service user name", 0, &mut sent);
             let _ = iam.reset(&anika, issued.id()).await.unwrap();
             count("reset", 2, &mut sent);
             iam.list(&anika).await.unwrap();
             count("list", 1, &mut sent);
             iam.list_page(&page).await.unwrap();
             count("a page of all users", 1, &mut sent);
-            let more = iam.users(None, MaxItems::new(10).unwrap()).await.unwrap();
+            let more = iam
+                .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(10).unwrap()))
+                .await
+                .unwrap();
             assert_eq!(more.items.len(), 1);
             count("a page of users", 1, &mut sent);
             iam.rename_user(&anika, &name("beate")).await.unwrap();
@@ -187,6 +209,10 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("a refusal", 1, &mut sent);
         }
 
+        // Each names its tables in full.
+        let is_bare = |statement: &String| statement.contains(" credential_");
+        assert!(!sent.iter().any(is_bare), "{sent:?}");
+        let mut sent = without_schema(&space, sent);
         // All that was sent are the statements that another test reads, and all of them were, but
         // for the one that no manager needs.
         sent.sort();
@@ -194,7 +220,8 @@ fn operations_take_as_many_round_trips_as_they_must() {
         sent.dedup();
         assert_eq!(sent.len(), count, "none is prepared twice");
         let migrating = ["create_keys.sql", "create_schema.sql", "create_users.sql"];
-        let migrating = [&migrating[..], &["finish_migration.sql", "version.sql"]].concat();
+        let others = ["finish_migration.sql", "lost_settings.sql", "owners.sql", "version.sql"];
+        let migrating = [&migrating[..], &others].concat();
         let mut expected: Vec<String> = files()
             .into_iter()
             .filter(|(file, _)| file != "replace_and_exchange.sql")
@@ -203,6 +230,56 @@ fn operations_take_as_many_round_trips_as_they_must() {
             .collect();
         expected.sort();
         assert_eq!(sent, expected);
+    });
+}
+
+/// A session may be shared by a pooler, and so nothing is set on it.
+#[test]
+fn a_change_carries_its_settings_and_a_read_has_none() {
+    let Some(server) = shared() else { return };
+    let options = PostgresOptions::new();
+    let serializable = options.clone().isolation(Isolation::Serializable);
+    wait(async {
+        for (options, begin) in [
+            (options.clone(), Some("BEGIN; SET LOCAL statement_timeout = 10000")),
+            (options.clone().statement_timeout(None), None),
+            (
+                serializable.clone().statement_timeout(Duration::from_secs(77)),
+                Some("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL statement_timeout = 77000"),
+            ),
+            (serializable.statement_timeout(None), Some("BEGIN ISOLATION LEVEL SERIALIZABLE")),
+            (
+                options.isolation(Isolation::RepeatableRead).statement_timeout(None),
+                Some("BEGIN ISOLATION LEVEL REPEATABLE READ"),
+            ),
+        ] {
+            let space = server.space().await;
+            let proxy = Proxy::start(space.port()).await;
+            let store = space.via(proxy.port()).store(&options.max_connections(1)).await;
+            let iam = AsyncCredentialManager::new(name(ACCOUNT), store);
+            proxy.take_transactions();
+            iam.register_user(&name("anika")).await.unwrap();
+            let expected = begin.map_or(vec![], |begin| vec![begin, "COMMIT"]);
+            assert_eq!(proxy.take_transactions(), expected);
+            iam.user(&name("anika")).await.unwrap();
+            assert!(proxy.take_transactions().is_empty());
+            let (_, sent) = proxy.take();
+            assert!(!sent.iter().any(|statement| words(statement)[0] == "SET"), "{sent:?}");
+        }
+    });
+}
+
+#[test]
+fn a_change_and_its_settings_are_one_round_trip() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let space = server.space().await;
+        let (iam, proxy) = observed(&space).await;
+        // This prepares the statement.
+        iam.register_user(&name("anika")).await.unwrap();
+        proxy.hold_transactions();
+        iam.register_user(&name("beate")).await.unwrap();
+        assert_eq!(proxy.take_transactions().last().unwrap(), "COMMIT");
     });
 }
 
@@ -216,7 +293,7 @@ fn migrating_sends_the_statements_of_files_alone() {
         // Whether the server takes changes.
         let (first, sent) = sent.split_first().unwrap();
         assert_eq!(first, "SHOW transaction_read_only");
-        let known = files();
+        let (known, sent) = (files(), without_schema(&space, sent.to_vec()));
         assert!(sent.len() >= 5);
         assert!(sent.iter().all(|sent| known.values().any(|file| file == sent)), "{sent:?}");
     });
@@ -273,7 +350,7 @@ struct Plan {
 }
 
 impl Plan {
-    async fn of(client: &Client, range: &Range<'_>) -> Self {
+    async fn of(client: &Client, range: &ScanRange<'_>) -> Self {
         let (start, end) = range.encode();
         let (Bound::Included(start), Bound::Excluded(end)) = (start, end) else { unreachable!() };
         let hex = |bytes: Vec<u8>| {
@@ -369,15 +446,15 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
         let middle: UserName = name("user0000500");
         let limit = NonZeroUsize::new(100).unwrap();
         let listings = [
-            Listing::Members { service: Some(&codecommit) },
-            Listing::Members { service: None },
+            Listing::Holders { service: Some(&codecommit) },
+            Listing::Holders { service: None },
             Listing::Users,
         ];
-        let ranges: Vec<Range<'_>> = listings
+        let ranges: Vec<ScanRange<'_>> = listings
             .iter()
             .flat_map(|listing| {
                 [Bound::Unbounded, Bound::Included(&middle)]
-                    .map(|start| Range::new(account, *listing, start, limit))
+                    .map(|start| ScanRange::new(account, *listing, start, limit))
             })
             .collect();
         let modes = ["force_generic_plan", "force_custom_plan"];
@@ -399,8 +476,8 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
             }
         }
         let (few, many) = pages.split_at(pages.len() / 2);
-        // By the plan that serves for any range. The trees are a level higher, and each of the users
-        // of a page is looked up in one.
+        // By the plan that serves for any range. The trees are a level higher, and each of the
+        // users of a page is looked up in one.
         for (few, many) in few.iter().zip(many).take(ranges.len()) {
             assert!(*many <= few + few / 2, "{pages:?}");
         }
@@ -411,7 +488,7 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
             assert!(owners.iter().all(|pages| *pages < 60), "{pages:?}");
             assert!(users.iter().all(|pages| *pages < 500), "{pages:?}");
         }
-        let found = iam.list_page(&ListRequest::new().all_users(true)).await.unwrap();
+        let found = iam.list_page(&ListRequest::all_users()).await.unwrap();
         assert_eq!(found.items.len(), 10);
     });
 }

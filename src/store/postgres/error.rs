@@ -4,6 +4,7 @@ use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::DecodeError;
+use crate::causes::Causes;
 
 /// Why a [`PostgresStore`](super::PostgresStore) failed.
 ///
@@ -13,11 +14,25 @@ use super::DecodeError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
-    /// The URL is none, or asks for something that there is not, or for a server that takes no
-    /// changes (`target_session_attrs=read-only`). What it says is not repeated, since it holds a
-    /// password.
-    #[error("the connection URL is not valid")]
-    Url,
+    /// The connection URL is not valid.
+    #[error("the connection URL is not valid: {problem}")]
+    #[non_exhaustive]
+    Url {
+        /// The part that is not understood. It repeats nothing that may be a part of the password.
+        problem: String,
+    },
+    /// The name of a [schema](super::PostgresOptions::schema) is empty, longer than 63 bytes, or
+    /// has a character NUL in it.
+    #[error("the name of the schema is not valid")]
+    SchemaName,
+    /// A new connection does not have a setting that the `options` of the URL make. A connection
+    /// pooler dropped it.
+    #[error("the connection lacks the setting `{name}` of the URL: a pooler dropped it")]
+    #[non_exhaustive]
+    SettingLost {
+        /// The setting.
+        name: String,
+    },
     /// No server answered. Try again.
     #[error("the server cannot be reached")]
     Unreachable(#[source] io::Error),
@@ -38,9 +53,14 @@ pub enum PostgresError {
     /// certificate is not trusted, or is another host's.
     #[error("the connection cannot be encrypted as it should be")]
     Tls(#[source] Box<dyn StdError + Send + Sync>),
-    /// The connection broke, or the server lost what was prepared on it. Try again.
+    /// The connection broke. Try again.
     #[error("the connection was lost")]
     ConnectionLost,
+    /// The connection lost the statements that were prepared on it, and was closed; nothing was
+    /// changed. Try again. If it happens often, a connection pooler is not set up as the store
+    /// [needs](super::PostgresStore#connection-poolers).
+    #[error("the connection lost its prepared statements")]
+    StatementsLost,
     /// The server gave the statement up, as it was told to after some time, and did nothing. Try
     /// again.
     #[error("the statement took too long, and the server gave it up")]
@@ -51,15 +71,30 @@ pub enum PostgresError {
     /// The tables are not there: see [`migrate`](super::PostgresStore::migrate).
     #[error("the schema is missing, and has to be made by a migration")]
     SchemaMissing,
+    /// The database has no schema of the name that is [set](super::PostgresOptions::schema), or
+    /// none in the `search_path`. A migration does not create it.
+    #[error("there is no such schema in the database")]
+    NoSchema,
+    /// Another role owns a table. A [migration](super::PostgresStore::migrate) uses only tables of
+    /// the role that it runs as, since the owner of a table can read and change it, and attach
+    /// triggers to it.
+    #[error("the table `{table}` belongs to the role `{owner}`")]
+    #[non_exhaustive]
+    ForeignTable {
+        /// The table.
+        table: String,
+        /// The role that owns it.
+        owner: String,
+    },
     /// A later release made the tables.
     #[error("the schema has version {0}, which a later release made")]
     LaterSchema(u64),
     /// Several processes migrated at once, and got in each other's way again and again. Try again.
     #[error("other migrations got in the way")]
     MigrationContended,
-    /// The server takes no changes: it is a standby, for one. A connection to such a server is refused;
-    /// one that there was before may lead to one later. Where there are several, it is the last that
-    /// says so. Try again, once there is a primary.
+    /// The server takes no changes: it is a standby, for one. A connection to such a server is
+    /// refused; one that there was before may lead to one later. Where there are several, it is
+    /// the last that says so. Try again, once there is a primary.
     #[error("the server is read-only")]
     ReadOnly,
     /// The user lacks a privilege.
@@ -94,8 +129,8 @@ pub enum PostgresError {
 
 impl PostgresError {
     /// Whether the very same call may succeed later, though nobody changes anything about the
-    /// program, the database or its users. Not so where it is [not known](Self::Unknown) what became
-    /// of a change: what was made once is not to be made again.
+    /// program, the database or its users. Not so where it is [not known](Self::Unknown) what
+    /// became of a change: what was made once is not to be made again.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -103,16 +138,21 @@ impl PostgresError {
             | Self::PoolFull
             | Self::ServerFull
             | Self::ConnectionLost
+            | Self::StatementsLost
             | Self::TimedOut
             | Self::Unanswered
             | Self::MigrationContended
             | Self::ReadOnly
             | Self::Contended => true,
-            Self::Url
+            Self::Url { .. }
+            | Self::SchemaName
+            | Self::SettingLost { .. }
             | Self::WrongCredentials
             | Self::NoDatabase
             | Self::Tls(_)
             | Self::SchemaMissing
+            | Self::NoSchema
+            | Self::ForeignTable { .. }
             | Self::LaterSchema(_)
             | Self::Denied
             | Self::Record(_)
@@ -152,6 +192,11 @@ impl Failure {
         Self { error, kind: Kind::Other, perhaps_done: false }
     }
 
+    /// The connection is not to be used, and nothing was sent over it.
+    pub(super) const fn unusable(error: PostgresError) -> Self {
+        Self { error, kind: Kind::Broken, perhaps_done: false }
+    }
+
     /// The server said nothing for too long.
     pub(super) const fn unanswered(sent: bool) -> Self {
         Self { error: PostgresError::Unanswered, kind: Kind::Broken, perhaps_done: sent }
@@ -167,7 +212,7 @@ impl Failure {
                     perhaps_done: sent,
                 }
             } else {
-                let error = PostgresError::Client(text(error));
+                let error = PostgresError::Client(Causes(error).to_string());
                 Self { error, kind: Kind::Broken, perhaps_done: sent }
             };
         };
@@ -196,12 +241,14 @@ fn is_final(reported: &DbError) -> bool {
         || reported.severity() == "FATAL"
 }
 
-/// Whether what was prepared on the connection is not there any more, or not as it was. The statement
-/// did nothing, and would do nothing on this connection ever again.
+/// Whether what was prepared on the connection is not there any more, or not as it was. The
+/// statement did nothing, and would do nothing on this connection ever again.
 fn is_unprepared(reported: &DbError) -> bool {
     match *reported.code() {
-        SqlState::INVALID_SQL_STATEMENT_NAME => true,
-        // PostgreSQL's message is in its language, and so the place that it comes from is looked at.
+        // Another client's statement has the name, or none has it.
+        SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => true,
+        // PostgreSQL's message is in its language, and so the place that it comes from is looked
+        // at.
         SqlState::FEATURE_NOT_SUPPORTED => {
             reported.routine() == Some("RevalidateCachedQuery")
                 || reported.message() == "cached plan must not change result type"
@@ -226,7 +273,7 @@ impl PostgresError {
     fn reported(reported: &DbError) -> Self {
         let code = reported.code();
         if is_unprepared(reported) {
-            return Self::ConnectionLost;
+            return Self::StatementsLost;
         }
         match *code {
             SqlState::INVALID_PASSWORD | SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
@@ -239,7 +286,8 @@ impl PostgresError {
             }
             SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN => Self::ConnectionLost,
             SqlState::QUERY_CANCELED | SqlState::LOCK_NOT_AVAILABLE => Self::TimedOut,
-            SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => Self::SchemaMissing,
+            SqlState::UNDEFINED_TABLE => Self::SchemaMissing,
+            SqlState::INVALID_SCHEMA_NAME => Self::NoSchema,
             SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly,
             SqlState::INSUFFICIENT_PRIVILEGE => Self::Denied,
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => {
@@ -276,7 +324,7 @@ impl PostgresError {
         }
         let message = error.to_string();
         if message.starts_with("error performing TLS") {
-            return Self::Tls(text(error).into());
+            return Self::Tls(Causes(error).to_string().into());
         }
         if let Some(error) = cause::<io::Error>(error) {
             // The client of the database says so itself, after it asked. No system does.
@@ -288,30 +336,23 @@ impl PostgresError {
         if error.is_closed() || message.starts_with("timeout") {
             return Self::Unreachable(io::ErrorKind::ConnectionAborted.into());
         }
-        let text = text(error);
+        let text = Causes(error).to_string();
         // A password is asked for and there is none, or the server is none that knows it.
         if message.starts_with("authentication") || text.contains("password") {
             return Self::WrongCredentials;
         }
         if message.starts_with("invalid configuration") {
-            return Self::Url;
+            return Self::Url { problem: text };
         }
         Self::Client(text)
+    }
+
+    /// A column of an answer could not be read.
+    pub(super) fn of_column(error: &tokio_postgres::Error) -> Self {
+        Self::Client(Causes(error).to_string())
     }
 }
 
 fn cause<T: StdError + 'static>(error: &tokio_postgres::Error) -> Option<&T> {
     error.source()?.downcast_ref()
-}
-
-/// What an error says, and what its causes say.
-fn text(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

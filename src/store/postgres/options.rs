@@ -1,12 +1,9 @@
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::{
-    Config, NoTls,
-    config::{SslMode, TargetSessionAttrs},
-};
+use tokio_postgres::NoTls;
 
-use super::{PostgresError, tls};
+use super::{PostgresError, connections::Connections, statements::Schema, tls, url::ConnectionUrl};
 
 const NAME: &str = "service-specific-credentials";
 
@@ -16,10 +13,11 @@ pub struct PostgresOptions {
     max_connections: usize,
     pool_wait: Duration,
     connect_timeout: Duration,
-    statement_timeout: Duration,
+    statement_timeout: Option<Duration>,
     pub(super) answer_timeout: Duration,
     isolation: Option<Isolation>,
     authorities: Option<Vec<u8>>,
+    schema: Option<String>,
 }
 
 impl Default for PostgresOptions {
@@ -28,10 +26,11 @@ impl Default for PostgresOptions {
             max_connections: 16,
             pool_wait: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
-            statement_timeout: Duration::from_secs(10),
+            statement_timeout: Some(Duration::from_secs(10)),
             answer_timeout: Duration::from_secs(15),
             isolation: None,
             authorities: None,
+            schema: None,
         }
     }
 }
@@ -43,14 +42,14 @@ impl PostgresOptions {
         Self::default()
     }
 
-    /// How many connections the store has open at most, instead of 16. At least one.
+    /// The maximum number of open connections, instead of 16. It is at least one.
     #[must_use]
     pub const fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = if connections == 0 { 1 } else { connections };
         self
     }
 
-    /// How long to wait for one of them to be free, instead of 5 seconds. After that:
+    /// How long to wait for a connection of the pool, instead of 5 seconds. After that:
     /// [`PostgresError::PoolFull`].
     #[must_use]
     pub const fn pool_wait(mut self, wait: Duration) -> Self {
@@ -58,127 +57,163 @@ impl PostgresOptions {
         self
     }
 
-    /// How long a host may take to let the store connect, instead of 5 seconds; what the URL says
-    /// (`connect_timeout`) comes first. After that the next host of the URL is tried.
+    /// How long to wait until a host accepts a connection, instead of 5 seconds. A
+    /// `connect_timeout` in the URL takes precedence. After that the next host of the URL is
+    /// tried.
     ///
-    /// To open a connection, with all that the server asks then, may take this long for each host of
-    /// the URL, and once more. After that: [`PostgresError::Unreachable`]. A host that lets the store
-    /// connect and then says nothing may use up all of it, and so may the addresses of one name: then
-    /// the next host is not tried.
+    /// To open a connection, including authentication, may take this long for each host of the
+    /// URL, and once more. After that: [`PostgresError::Unreachable`]. A host that accepts the
+    /// connection and then sends nothing may use up all of it, and so may the addresses of one
+    /// name: then the next host is not tried.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long the server may work on a statement, instead of 10 seconds, in whole milliseconds,
-    /// of which it is at least one. After that it undoes what it did: [`PostgresError::TimedOut`]. What it waits for in order to
-    /// make a change safe, such as a standby, is not counted.
+    /// How long the server may work on a change, instead of 10 seconds, in whole milliseconds, of
+    /// which it is at least one. After that the server undoes what it did:
+    /// [`PostgresError::TimedOut`]. What it waits for in order to make a change durable, such as a
+    /// standby, is not counted.
+    ///
+    /// It is a setting of the change's transaction. A read is a single statement without settings,
+    /// which costs the server less; but after a statement that was not
+    /// [answered](Self::answer_timeout), reads are limited as changes are until one succeeds.
+    ///
+    /// `None` sets no limit: the `statement_timeout` of the role, the database or the server
+    /// applies. Without an [isolation](Self::isolation), a change is a single statement, too.
     #[must_use]
-    pub const fn statement_timeout(mut self, timeout: Duration) -> Self {
-        self.statement_timeout = timeout;
+    pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.statement_timeout = timeout.into();
         self
     }
 
     /// How long to wait for the answer to a statement, instead of 15 seconds: longer than the
-    /// [server](Self::statement_timeout) may take. After that: [`PostgresError::Unanswered`]. The
-    /// connection is closed then, and whether a change was made is not known.
+    /// [server](Self::statement_timeout) may take. After that the connection is closed:
+    /// [`PostgresError::Unanswered`]. Whether a change was made is not known then.
     #[must_use]
     pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;
         self
     }
 
-    /// How transactions are kept apart, instead of as the server, the user or the database is set
-    /// up. The store does as it must at each level.
+    /// The isolation level of the transactions that make changes, instead of the default of the
+    /// role, the database or the server. The store keeps its promises at each level. A read is a
+    /// single statement, and reads the same at each level.
     #[must_use]
     pub const fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = Some(isolation);
         self
     }
 
-    /// Which authorities may vouch for the server's certificate, in PEM, instead of those that the
-    /// system trusts.
+    /// The certificate authorities that may issue the server's certificate, in PEM, instead of
+    /// those that the system trusts.
     #[must_use]
     pub fn authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authorities = Some(pem.into());
         self
     }
 
-    pub(super) fn pool(&self, url: &str) -> Result<Pool, PostgresError> {
-        // What is wrong with it may be a part of the password.
-        let mut config: Config = url.parse().map_err(|_| PostgresError::Url)?;
-        let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
-        if hosts == 0 {
-            return Err(PostgresError::Url);
+    /// The schema of the tables, instead of the one that the server finds in its `search_path`. The
+    /// name is taken as it is, upper and lower case included.
+    ///
+    /// The statements name it, so that neither a setting of the session nor a connection pooler
+    /// can lead to other tables. A `search_path` in the URL's `options` does the same, and must
+    /// not name another schema.
+    #[must_use]
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = Some(schema.into());
+        self
+    }
+
+    /// A pool for the database that a URL names.
+    pub(super) fn connect(&self, url: &str) -> Result<Connections, PostgresError> {
+        let mut url = ConnectionUrl::parse(url)?;
+        let is_encrypted = url.is_encrypted();
+        if let (Some(ours), Some(other)) = (&self.schema, &url.schema)
+            && ours != other
+        {
+            let problem = "`search_path` in `options` names another schema than the options";
+            return Err(PostgresError::Url { problem: problem.to_owned() });
         }
-        // A standby shows what was, and a read has to see what is. One host may be several servers: a
-        // name has several addresses, or an address goes from one server to the next.
-        if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
-            return Err(PostgresError::Url);
-        }
-        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        let config = &mut url.config;
         if config.get_application_name().is_none() {
             config.application_name(NAME);
         }
         let one = config.get_connect_timeout().copied().unwrap_or(self.connect_timeout);
         config.connect_timeout(one);
         // The pool waits for all hosts, one after the other, and for what the last one asks.
-        let all = one.saturating_mul(u32::try_from(hosts).unwrap_or(u32::MAX).saturating_add(1));
-        config.options(self.settings(config.get_options()));
+        let hosts = u32::try_from(url.hosts).unwrap_or(u32::MAX);
+        let all = one.saturating_mul(hosts.saturating_add(1));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = if config.get_ssl_mode() == SslMode::Disable {
-            Manager::from_config(config, NoTls, recycling)
+        let authorities = self.authorities.as_deref();
+        let manager = if is_encrypted {
+            Manager::from_config(url.config, tls::connector(authorities)?, recycling)
         } else {
-            let tls = tls::connector(self.authorities.as_deref())?;
-            Manager::from_config(config, tls, recycling)
+            Manager::from_config(url.config, NoTls, recycling)
         };
-        Pool::builder(manager)
+        let pool = Pool::builder(manager)
             .runtime(Runtime::Tokio1)
             .max_size(self.max_connections)
             .wait_timeout(Some(self.pool_wait))
             .create_timeout(Some(all))
             .build()
-            .map_err(|error| PostgresError::Client(error.to_string()))
+            .map_err(|error| PostgresError::Client(error.to_string()))?;
+        let schema = match url.schema {
+            Some(schema) => Some(Schema::new(&schema)?),
+            None => self.own_schema()?,
+        };
+        let mut connections = Connections::new(pool, schema, self);
+        connections.startup = Arc::new(url.startup);
+        Ok(connections)
     }
 
-    /// The settings of each connection: what the URL says, and after it what the options do.
-    fn settings(&self, given: Option<&str>) -> String {
-        // None at all would be no limit.
-        let timeout = self.statement_timeout.as_millis().max(1);
-        let mut settings = given.map(|given| format!("{given} ")).unwrap_or_default();
-        let _ = write!(settings, "-c statement_timeout={timeout}");
-        if let Some(isolation) = self.isolation {
-            settings.push_str(" -c default_transaction_isolation=");
-            settings.push_str(isolation.setting());
+    pub(super) fn own_schema(&self) -> Result<Option<Schema>, PostgresError> {
+        self.schema.as_deref().map(Schema::new).transpose()
+    }
+
+    /// What begins a transaction with the settings, if there are any.
+    pub(super) fn begin(&self) -> Option<String> {
+        let level = self.isolation.map(Isolation::level);
+        // Zero would be no limit.
+        let timeout = self.statement_timeout.map(|timeout| timeout.as_millis().max(1));
+        if level.is_none() && timeout.is_none() {
+            return None;
         }
-        settings
+        let mut begin = "BEGIN".to_owned();
+        if let Some(level) = level {
+            begin.push_str(" ISOLATION LEVEL ");
+            begin.push_str(level);
+        }
+        if let Some(timeout) = timeout {
+            let _ = write!(begin, "; SET LOCAL statement_timeout = {timeout}");
+        }
+        Some(begin)
     }
 }
 
-/// How far transactions are kept apart.
+/// The isolation level of transactions.
 ///
-/// The store does the same under all of them, and promises the same: a change is one statement. The
-/// lowest costs the least; under the others the server gives up what crosses with another
-/// transaction, and the store starts over.
+/// The store behaves alike under all of them, since a change is one statement. *Read committed*
+/// costs the least; under the others the server aborts one of two transactions that conflict, and
+/// the store sends the statement again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Isolation {
-    /// What PostgreSQL does unless it is told otherwise.
+    /// `READ COMMITTED`, the default of PostgreSQL.
     ReadCommitted,
-    /// What some distributed databases always do.
+    /// `REPEATABLE READ`, the only level of some distributed databases.
     RepeatableRead,
-    /// What other distributed databases do unless they are told otherwise.
+    /// `SERIALIZABLE`, the default of other distributed databases.
     Serializable,
 }
 
 impl Isolation {
-    /// As a setting in the options of a connection, where a space is written with a backslash.
-    const fn setting(self) -> &'static str {
+    const fn level(self) -> &'static str {
         match self {
-            Self::ReadCommitted => r"read\ committed",
-            Self::RepeatableRead => r"repeatable\ read",
-            Self::Serializable => "serializable",
+            Self::ReadCommitted => "READ COMMITTED",
+            Self::RepeatableRead => "REPEATABLE READ",
+            Self::Serializable => "SERIALIZABLE",
         }
     }
 }
@@ -190,21 +225,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_host_has_its_time() {
+    fn a_connection_may_take_the_timeout_of_each_host_and_one_more() {
         let options = PostgresOptions::new().connect_timeout(Duration::from_secs(3));
         for (url, seconds) in [
             ("postgres://one/x?sslmode=disable", 6),
             ("postgres://one,two/x?sslmode=disable", 9),
             ("postgres://one,two,three/x?sslmode=disable&connect_timeout=7", 28),
         ] {
-            let timeouts = options.pool(url).unwrap().timeouts();
+            let timeouts = options.connect(url).unwrap().pool.timeouts();
             assert_eq!(timeouts.create, Some(Duration::from_secs(seconds)), "{url}");
         }
     }
 
     #[test]
-    fn no_statement_has_all_the_time_of_the_world() {
+    fn a_statement_timeout_is_at_least_a_millisecond() {
         let options = PostgresOptions::new().statement_timeout(Duration::from_micros(10));
-        assert_eq!(options.settings(None), "-c statement_timeout=1");
+        assert_eq!(options.begin().unwrap(), "BEGIN; SET LOCAL statement_timeout = 1");
     }
 }

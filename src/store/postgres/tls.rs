@@ -1,4 +1,4 @@
-//! Whom a connection trusts.
+//! The certificates that a connection trusts.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresError;
 
-/// A connector that takes the server's certificate if one of `authorities` (in PEM), or, without
-/// them, one that the system trusts, vouches for it and for the name of the host.
+/// A connector that accepts a certificate for the name of the host, issued by one of
+/// `authorities` (in PEM), or, without them, by one that the system trusts.
 pub(super) fn connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, PostgresError> {
     let failed = |error: rustls::Error| PostgresError::Tls(Box::new(error));
     let roots = match authorities {
@@ -39,7 +39,7 @@ fn chosen(pem: &[u8]) -> Result<RootCertStore, PostgresError> {
     Ok(roots)
 }
 
-/// What can be had of it. If that is nothing, every certificate will be refused.
+/// Those that can be read. If there are none, every certificate is rejected.
 fn trusted_by_the_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

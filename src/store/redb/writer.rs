@@ -1,32 +1,36 @@
-//! Group commit: one writes what many callers hand over.
+//! Group commit: the changes of many callers share a transaction and its flushes.
 //!
-//! Whatever waits when nobody is writing becomes one batch: one transaction and one flush. Each
-//! change is checked against what the batch has made of the database so far. Answers, refusals
-//! included, are given after the flush, since a refusal may rest on a change of the same batch.
+//! All changes that wait while no batch is being written become the next batch: one transaction.
+//! Each change is checked against the database as the batch has changed it so far. Every caller
+//! gets its result after the flush, including *stale* and *key taken*, since these may rest on a
+//! change of the same batch.
 //!
-//! A caller who blocks anyway writes on its own thread when nobody else is writing, which spares it
-//! two switches of threads. All else, such as what came in meanwhile, is written by a thread of the
-//! store's: no caller ever writes more than one batch, and one that goes away leaves nothing undone.
+//! A caller that blocks writes the batch on its own thread if no batch is being written, which
+//! saves two context switches. All other batches are written by a thread of the store. So no caller
+//! writes more than one batch, and a caller that goes away leaves nothing undone.
+//!
+//! After a failure the database is closed. The next batch reopens it first. A reader that finds the
+//! database closed waits in the queue for that, so that all callers share one attempt.
 
 use std::{
-    future::Future,
     mem,
     panic::{self, AssertUnwindSafe},
-    pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock},
-    task::{Context, Poll, Waker},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, mpsc},
     thread::{self, JoinHandle},
 };
 
+use futures_channel::oneshot;
 use redb::Database;
 
 use super::{
-    RedbError,
-    database::{self, Snapshot, Tables},
+    connection::{Connection, Unwritten},
+    error::RedbError,
+    health::RedbHealth,
+    tables::{self, Snapshot, Tables},
 };
-use crate::store::{Change, Commit, StoreError};
+use crate::store::change::{Change, CommitOutcome};
 
-/// The store's own thread, and what everybody shares with it.
+/// The store's own thread, and what it shares with all handles.
 #[derive(Debug)]
 pub(super) struct Writer {
     shared: Arc<Shared>,
@@ -35,87 +39,151 @@ pub(super) struct Writer {
 
 #[derive(Debug)]
 struct Shared {
-    database: Database,
+    /// Used by the thread that writes a batch.
+    connection: Mutex<Connection>,
     queue: Mutex<Queue>,
-    /// For the thread: something waits for it, or nothing more will.
+    /// Wakes the store's thread: a batch waits for it, or there will be no more.
     changed: Condvar,
     view: RwLock<View>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Vec<Job>,
-    /// Somebody writes a batch.
+    waiting: Batch,
+    /// A thread is writing a batch.
     writing: bool,
     closed: bool,
 }
 
-/// What can be read.
+#[derive(Debug, Default)]
+struct Batch {
+    changes: Vec<(Change, Reply<CommitOutcome>)>,
+    /// Callers that wait for the database to be open.
+    readers: Vec<Reply<()>>,
+}
+
+impl Batch {
+    const fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.readers.is_empty()
+    }
+}
+
+/// What readers see.
 #[derive(Clone, Debug)]
 enum View {
-    /// Everything that was acknowledged.
-    Snapshot(Arc<Snapshot>),
-    /// Nothing: a write failed, and what the file holds is not known until it is opened anew.
-    Stopped(Arc<RedbError>),
+    Open {
+        /// What is committed.
+        snapshot: Arc<Snapshot>,
+        /// Why the last write failed, if none has succeeded since.
+        failed_write: Option<Arc<RedbError>>,
+    },
+    /// The database failed, and has to be reopened.
+    Closed(Arc<RedbError>),
 }
 
 impl Writer {
-    pub(super) fn start(database: Database) -> Result<Self, RedbError> {
-        let view = View::Snapshot(Arc::new(Snapshot::take(&database)?));
+    pub(super) fn start(connection: Connection) -> Result<Self, RedbError> {
+        let snapshot = Arc::new(connection.snapshot()?);
         let shared = Arc::new(Shared {
-            database,
+            connection: Mutex::new(connection),
             queue: Mutex::default(),
             changed: Condvar::new(),
-            view: RwLock::new(view),
+            view: RwLock::new(View::Open { snapshot, failed_write: None }),
         });
         let thread = thread::Builder::new()
             .name("credential store".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || shared.write_what_waits()
+                move || shared.run()
             })
             .map_err(|error| RedbError::Database(redb::Error::Io(error)))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Hands `change` over. It will be made whether or not anybody waits for the answer.
-    pub(super) fn submit(&self, change: &Change) -> Answer {
-        let (answer, queue) = self.shared.enqueue(change);
+    /// Applies `change` unless it conflicts, and blocks until that is durable.
+    pub(super) fn commit(&self, change: &Change) -> Result<CommitOutcome, RedbError> {
+        let (reply, result) = Reply::to_thread();
+        self.write_or_wait(|waiting| waiting.changes.push((change.clone(), reply)), &result)
+    }
+
+    /// The same, without blocking. Once it was polled, the change is written even if the future is
+    /// dropped.
+    pub(super) async fn commit_async(&self, change: &Change) -> Result<CommitOutcome, RedbError> {
+        let (reply, result) = Reply::to_task();
+        self.submit(|waiting| waiting.changes.push((change.clone(), reply)));
+        result.await.unwrap_or(Err(RedbError::Panicked))
+    }
+
+    /// Reads what is committed, after reopening the database if it is closed.
+    pub(super) fn read<T>(
+        &self,
+        read: impl Fn(&Arc<Snapshot>) -> Result<T, RedbError>,
+    ) -> Result<T, RedbError> {
+        if let Ok(result) = self.shared.read(&read) {
+            return result;
+        }
+        let (reply, opened) = Reply::to_thread();
+        self.write_or_wait(|waiting| waiting.readers.push(reply), &opened)?;
+        self.shared.read(&read).unwrap_or_else(|closed| Err(RedbError::Stopped(closed)))
+    }
+
+    /// The same, without blocking on anything but the file.
+    pub(super) async fn read_async<T>(
+        &self,
+        read: impl Fn(&Arc<Snapshot>) -> Result<T, RedbError>,
+    ) -> Result<T, RedbError> {
+        if let Ok(result) = self.shared.read(&read) {
+            return result;
+        }
+        let (reply, opened) = Reply::to_task();
+        self.submit(|waiting| waiting.readers.push(reply));
+        opened.await.unwrap_or(Err(RedbError::Panicked))?;
+        self.shared.read(&read).unwrap_or_else(|closed| Err(RedbError::Stopped(closed)))
+    }
+
+    pub(super) fn health(&self) -> RedbHealth {
+        match self.shared.view() {
+            View::Open { failed_write: None, .. } => RedbHealth::Ready,
+            View::Open { failed_write: Some(cause), .. } => RedbHealth::WriteFailed(cause),
+            View::Closed(cause) => RedbHealth::Closed(cause),
+        }
+    }
+
+    /// Leaves something to the store's thread.
+    fn submit(&self, add: impl FnOnce(&mut Batch)) {
+        let mut queue = lock(&self.shared.queue);
+        add(&mut queue.waiting);
         let writing = queue.writing;
         drop(queue);
         if !writing {
             self.shared.changed.notify_one();
         }
-        answer
     }
 
-    /// Makes `change`, or waits until it is made.
-    pub(super) fn commit(&self, change: &Change) -> Result<Commit, StoreError> {
-        let (answer, mut queue) = self.shared.enqueue(change);
+    /// Writes the batch that `add` adds to if no batch is being written, and waits for the result.
+    fn write_or_wait<T>(
+        &self,
+        add: impl FnOnce(&mut Batch),
+        result: &mpsc::Receiver<Result<T, RedbError>>,
+    ) -> Result<T, RedbError> {
+        let mut queue = lock(&self.shared.queue);
+        add(&mut queue.waiting);
         let batch = queue.next_batch();
         drop(queue);
         if let Some(batch) = batch {
             self.shared.write(batch);
         }
-        answer.wait()
-    }
-
-    /// Everything that was acknowledged by now.
-    pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>, RedbError> {
-        match self.shared.view() {
-            View::Snapshot(snapshot) => Ok(snapshot),
-            View::Stopped(cause) => Err(RedbError::Stopped(cause)),
-        }
+        result.recv().unwrap_or(Err(RedbError::Panicked))
     }
 }
 
-/// Finishes what was handed over, and closes the file.
+/// Writes what was handed over, and closes the file.
 impl Drop for Writer {
     fn drop(&mut self) {
         lock(&self.shared.queue).closed = true;
         self.shared.changed.notify_one();
-        // The last handle may be dropped by what is woken, and so by the thread itself. It ends then, and
-        // closes the file, once it has nothing more to write.
+        // A waker may drop the last handle, on the store's own thread. That thread ends, and closes
+        // the file, once it has nothing more to write.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
@@ -131,20 +199,46 @@ impl Shared {
     }
 
     fn show(&self, view: View) {
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view;
+        let before =
+            mem::replace(&mut *self.view.write().unwrap_or_else(PoisonError::into_inner), view);
+        // Not while the lock is held: it may be the last user of a snapshot.
+        drop(before);
     }
 
-    /// Puts `change` among what waits, and leaves it to the caller to have it written.
-    fn enqueue(&self, change: &Change) -> (Answer, MutexGuard<'_, Queue>) {
-        let reply = Arc::new(Reply::default());
-        let job = Job { change: change.clone(), reply: Arc::clone(&reply) };
-        let mut queue = lock(&self.queue);
-        queue.waiting.push(job);
-        (Answer(reply), queue)
+    /// Reads what is committed. The outer error says why the database is closed.
+    fn read<T>(
+        &self,
+        read: impl Fn(&Arc<Snapshot>) -> Result<T, RedbError>,
+    ) -> Result<Result<T, RedbError>, Arc<RedbError>> {
+        let snapshot = match self.view() {
+            View::Open { snapshot, .. } => snapshot,
+            View::Closed(cause) => return Err(cause),
+        };
+        match read(&snapshot) {
+            Err(error) if error.ends_database() => Err(self.close_after(&snapshot, error)),
+            result => Ok(result),
+        }
     }
 
-    /// The work of the thread.
-    fn write_what_waits(&self) {
+    /// Closes the database after a failed read, unless it has been reopened since.
+    fn close_after(&self, failed: &Snapshot, error: RedbError) -> Arc<RedbError> {
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        let cause = match &*view {
+            View::Closed(cause) => return Arc::clone(cause),
+            View::Open { .. } => Arc::new(error),
+        };
+        if let View::Open { snapshot, .. } = &*view
+            && snapshot.generation() == failed.generation()
+        {
+            let before = mem::replace(&mut *view, View::Closed(Arc::clone(&cause)));
+            drop(view);
+            drop(before);
+        }
+        cause
+    }
+
+    /// The work of the store's thread.
+    fn run(&self) {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(batch) = queue.next_batch() {
@@ -159,17 +253,22 @@ impl Shared {
         }
     }
 
-    /// Writes a batch and answers it. Those who are answered find the next batch not begun yet, and
-    /// may still be in it. Code of others, which wakers are, runs when the next one may be written.
-    fn write(&self, batch: Vec<Job>) {
-        let answers = match self.view() {
-            View::Snapshot(_) => self.commit(&batch),
-            View::Stopped(cause) => {
-                batch.iter().map(|_| Err(RedbError::Stopped(Arc::clone(&cause)))).collect()
-            }
+    /// Writes a batch and replies to its callers. Until the callers that block have their results,
+    /// the next batch has not begun, so their next changes can still be part of it.
+    fn write(&self, batch: Batch) {
+        let (changes, replies): (Vec<_>, Vec<_>) = batch.changes.into_iter().unzip();
+        let mut connection = lock(&self.connection);
+        let open = self.ensure_open(&mut connection);
+        let results = match &open {
+            Ok(()) => self.commit(&mut connection, &changes),
+            Err(cause) => stopped(cause, changes.len()),
         };
-        let answered = batch.into_iter().zip(answers);
-        let wakers: Vec<_> = answered.filter_map(|(job, answer)| job.reply.give(answer)).collect();
+        drop(connection);
+        let readers = batch.readers.into_iter().map(|reader| {
+            let open = open.as_ref().map_err(Arc::clone);
+            (reader, open.copied().map_err(RedbError::Stopped))
+        });
+        let wakeups = (send(replies.into_iter().zip(results)), send(readers));
         let mut queue = lock(&self.queue);
         queue.writing = false;
         let waits = !queue.waiting.is_empty();
@@ -177,34 +276,53 @@ impl Shared {
         if waits {
             self.changed.notify_one();
         }
-        for waker in wakers {
-            // One that panics keeps nobody else from being woken.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        // Wakers are code of others, which may use this store.
+        wakeups.0.into_iter().for_each(wake);
+        wakeups.1.into_iter().for_each(wake);
+    }
+
+    fn ensure_open(&self, connection: &mut Connection) -> Result<(), Arc<RedbError>> {
+        let View::Closed(cause) = self.view() else { return Ok(()) };
+        match connection.reopen() {
+            None => Err(cause),
+            Some(Ok(snapshot)) => {
+                let failed_write = connection.failed_write().map(Arc::clone);
+                self.show(View::Open { snapshot: Arc::new(snapshot), failed_write });
+                Ok(())
+            }
+            Some(Err(error)) => {
+                let cause = Arc::new(error);
+                self.show(View::Closed(Arc::clone(&cause)));
+                Err(cause)
+            }
         }
     }
 
-    /// Makes the changes of a batch. A database that fails is not written to again, and one that
-    /// panics has failed.
-    fn commit(&self, batch: &[Job]) -> Answers {
-        let made = panic::catch_unwind(AssertUnwindSafe(|| commit(&self.database, batch)));
-        let cause = match made {
-            Ok(Ok((answers, snapshot))) => {
+    /// Applies the changes of a batch.
+    fn commit(&self, connection: &mut Connection, changes: &[Change]) -> Results {
+        if changes.is_empty() {
+            return Results::new();
+        }
+        match connection.write(|database| commit(database, changes)) {
+            Ok((results, snapshot)) => {
                 if let Some(snapshot) = snapshot {
-                    self.show(View::Snapshot(Arc::new(snapshot)));
+                    self.show(View::Open { snapshot: Arc::new(snapshot), failed_write: None });
                 }
-                return answers;
+                results
             }
-            Ok(Err(error)) => Arc::new(RedbError::Database(error)),
-            Err(_) => Arc::new(RedbError::Panicked),
-        };
-        self.show(View::Stopped(Arc::clone(&cause)));
-        batch.iter().map(|_| Err(RedbError::Unknown(Arc::clone(&cause)))).collect()
+            Err(Unwritten::TooEarly(cause)) => stopped(&cause, changes.len()),
+            Err(Unwritten::Failed(cause)) => {
+                self.show(View::Closed(Arc::clone(&cause)));
+                connection.close();
+                changes.iter().map(|_| Err(RedbError::Unknown(Arc::clone(&cause)))).collect()
+            }
+        }
     }
 }
 
 impl Queue {
-    /// What waits, to be written by whoever takes it, if there is anything and nobody is writing.
-    fn next_batch(&mut self) -> Option<Vec<Job>> {
+    /// What waits, for the caller to write, unless a batch is being written.
+    fn next_batch(&mut self) -> Option<Batch> {
         (!self.writing && !self.waiting.is_empty()).then(|| {
             self.writing = true;
             mem::take(&mut self.waiting)
@@ -212,84 +330,67 @@ impl Queue {
     }
 }
 
-type Answers = Vec<Result<Commit, RedbError>>;
+type Results = Vec<Result<CommitOutcome, RedbError>>;
 
-/// Makes the changes of a batch in one transaction. Where none can be made, there is nothing to
-/// flush, and nothing new to read.
-fn commit(database: &Database, batch: &[Job]) -> Result<(Answers, Option<Snapshot>), redb::Error> {
-    let transaction = database::begin(database)?;
+fn stopped(cause: &Arc<RedbError>, count: usize) -> Results {
+    std::iter::repeat_with(|| Err(RedbError::Stopped(Arc::clone(cause)))).take(count).collect()
+}
+
+/// Applies changes in one transaction, and returns whether it was committed: if no change could be
+/// applied, there is nothing to flush, and nothing new to read.
+fn commit(database: &Database, changes: &[Change]) -> Result<(Results, bool), RedbError> {
+    let transaction = tables::begin(database)?;
     let mut tables = Tables::open(&transaction)?;
-    let answers: Answers =
-        batch.iter().map(|job| tables.apply(&job.change)).collect::<Result<_, _>>()?;
+    let results: Results =
+        changes.iter().map(|change| tables.apply(change)).collect::<Result<_, _>>()?;
     drop(tables);
-    if answers.iter().any(|answer| matches!(answer, Ok(Commit::Applied))) {
-        transaction.commit()?;
-        Ok((answers, Some(Snapshot::take(database)?)))
+    let applied = results.iter().any(|result| matches!(result, Ok(CommitOutcome::Applied)));
+    if applied {
+        transaction.commit().map_err(redb::Error::from)?;
     } else {
-        transaction.abort()?;
-        Ok((answers, None))
+        transaction.abort().map_err(redb::Error::from)?;
+    }
+    Ok((results, applied))
+}
+
+/// Where a result is sent.
+#[derive(Debug)]
+enum Reply<T> {
+    Thread(mpsc::SyncSender<Result<T, RedbError>>),
+    Task(oneshot::Sender<Result<T, RedbError>>),
+}
+
+impl<T> Reply<T> {
+    fn to_thread() -> (Self, mpsc::Receiver<Result<T, RedbError>>) {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        (Self::Thread(sender), receiver)
+    }
+
+    fn to_task() -> (Self, oneshot::Receiver<Result<T, RedbError>>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self::Task(sender), receiver)
     }
 }
 
-/// A change that was handed over.
-#[derive(Debug)]
-struct Job {
-    change: Change,
-    reply: Arc<Reply>,
-}
+/// A result for a task that has to be woken.
+type Wakeup<T> = (oneshot::Sender<Result<T, RedbError>>, Result<T, RedbError>);
 
-/// Where an answer is left.
-#[derive(Debug, Default)]
-struct Reply {
-    state: Mutex<ReplyState>,
-    given: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct ReplyState {
-    answer: Option<Result<Commit, StoreError>>,
-    waker: Option<Waker>,
-}
-
-impl Reply {
-    /// Leaves the answer. Whoever blocks for it goes on; whoever is to be woken is returned.
-    fn give(&self, answer: Result<Commit, RedbError>) -> Option<Waker> {
-        let mut state = lock(&self.state);
-        state.answer = Some(answer.map_err(StoreError::new));
-        let waker = state.waker.take();
-        drop(state);
-        self.given.notify_one();
-        waker
-    }
-}
-
-/// The answer to a change: to be waited for, or polled.
-#[derive(Debug)]
-pub(super) struct Answer(Arc<Reply>);
-
-impl Answer {
-    pub(super) fn wait(self) -> Result<Commit, StoreError> {
-        let mut state = lock(&self.0.state);
-        loop {
-            if let Some(answer) = state.answer.take() {
-                return answer;
-            }
-            state = self.0.given.wait(state).unwrap_or_else(PoisonError::into_inner);
+/// Sends results to threads, and returns those for tasks.
+fn send<T>(results: impl IntoIterator<Item = (Reply<T>, Result<T, RedbError>)>) -> Vec<Wakeup<T>> {
+    let mut wakeups = Vec::new();
+    for (reply, result) in results {
+        match reply {
+            // A thread that waits for its result is there to get it.
+            Reply::Thread(sender) => drop(sender.send(result)),
+            Reply::Task(sender) => wakeups.push((sender, result)),
         }
     }
+    wakeups
 }
 
-impl Future for Answer {
-    type Output = Result<Commit, StoreError>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = lock(&self.0.state);
-        if let Some(answer) = state.answer.take() {
-            return Poll::Ready(answer);
-        }
-        state.waker = Some(context.waker().clone());
-        Poll::Pending
-    }
+fn wake<T>((sender, result): Wakeup<T>) {
+    // The task may be gone. A waker that panics must not keep others from being woken.
+    let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(sender.send(result))));
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,7 +12,7 @@ use super::subject::{Checked, Fault};
 /// Calls the work that it is given, in whatever surroundings the store needs.
 pub(super) type Context<'a> = dyn Fn(&mut dyn FnMut()) + Send + Sync + 'a;
 
-/// How long an operation may rest before somebody wakes it.
+/// How long a future may stay pending without being woken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `work` yields within `context`.

@@ -1,20 +1,26 @@
 //! What is found by which key.
 
+use std::sync::Arc;
+
 use super::{
     subject::{Checked, Subject, ensure},
     world::{
-        GIT, GIT_COM, MAIL, World, after, credential, delete, keys, remove, rename, service, user,
+        GIT, GIT_COM, MAIL, World, after, credential, delete, empty, remove, rename, service, user,
     },
 };
 use crate::{
-    ServiceName,
-    store::{AsyncStore, Commit, Key, Listing, UserRecord},
+    names::service_name::ServiceName,
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
+    store::{AsyncStore, change::CommitOutcome},
 };
 
 pub(super) fn claimed_keys_find<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     for change in World::new().life() {
         subject.applies([&change])?;
-        let record = change.after();
+        let record = change.record();
         change.claimed().try_for_each(|key| subject.finds(&key, record.expect("it claims")))?;
     }
     Ok(())
@@ -23,7 +29,7 @@ pub(super) fn claimed_keys_find<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
 pub(super) fn kept_keys_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     for change in World::new().life() {
         subject.applies([&change])?;
-        if let (Some(before), Some(after)) = (change.before(), change.after()) {
+        if let (Some(before), Some(after)) = (change.previous(), change.record()) {
             let mut kept = after.keys().filter(|key| before.holds(key));
             kept.try_for_each(|key| subject.finds(&key, after))?;
         }
@@ -62,7 +68,7 @@ pub(super) fn released_keys_are_free<S: AsyncStore>(subject: &Subject<'_, S>) ->
     subject.keeps(after(&again))
 }
 
-pub(super) fn strangers_find_nothing<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn unknown_keys_find_nothing<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let (account, at) = (world.account, &service(GIT));
     let first = world.register("kiss_1");
@@ -72,8 +78,8 @@ pub(super) fn strangers_find_nothing<S: AsyncStore>(subject: &Subject<'_, S>) ->
     for name in ["kiss", "kissx1", "kiss_", "kiss_11", "_", "0", &"x".repeat(64)] {
         let user = user(name);
         subject.finds_nothing(&Key::User { account, name: &user })?;
-        subject.finds_nothing(&Key::Member { account, service: Some(at), user: &user })?;
-        subject.finds_nothing(&Key::Member { account, service: None, user: &user })?;
+        subject.finds_nothing(&Key::Holder { account, service: Some(at), user: &user })?;
+        subject.finds_nothing(&Key::Holder { account, service: None, user: &user })?;
     }
     let held = "kiss_1+1-at-123456789012";
     subject.finds(&Key::ServiceUser { account, service: at, name: held }, after(&created))?;
@@ -101,16 +107,16 @@ pub(super) fn names_ignore_case<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
         let record = after(&created);
         let user = &user(name);
         subject.finds(&Key::User { account, name: user }, record)?;
-        subject.finds(&Key::Member { account, service: None, user }, record)?;
-        subject.finds(&Key::Member { account, service: Some(at), user }, record)?;
+        subject.finds(&Key::Holder { account, service: None, user }, record)?;
+        subject.finds(&Key::Holder { account, service: Some(at), user }, record)?;
         let name = &format!("{name}+1-aT-123456789012");
         subject.finds(&Key::ServiceUser { account, service: at, name }, record)?;
     }
     let other = world.register("bela");
     subject.applies([&other])?;
-    subject.answers(&world.register("ANIKA"), Commit::KeyTaken)?;
-    subject.answers(&rename(after(&other), "ANIKA"), Commit::KeyTaken)?;
-    subject.answers(&world.create_as(after(&other), GIT, "aNIKa"), Commit::KeyTaken)
+    subject.expect_outcome(&world.register("ANIKA"), CommitOutcome::KeyTaken)?;
+    subject.expect_outcome(&rename(after(&other), "ANIKA"), CommitOutcome::KeyTaken)?;
+    subject.expect_outcome(&world.create_as(after(&other), GIT, "aNIKa"), CommitOutcome::KeyTaken)
 }
 
 pub(super) fn ids_keep_case<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
@@ -136,9 +142,9 @@ pub(super) fn spelling_is_kept<S: AsyncStore>(subject: &Subject<'_, S>) -> Check
 
     let record = after(&respelled);
     subject.keeps(record)?;
-    subject.answers(&rename(after(&created), "bela"), Commit::Stale)?;
-    subject.answers(&world.register("anika"), Commit::KeyTaken)?;
-    for listing in [Listing::Users, Listing::Members { service: None }] {
+    subject.expect_outcome(&rename(after(&created), "bela"), CommitOutcome::Stale)?;
+    subject.expect_outcome(&world.register("anika"), CommitOutcome::KeyTaken)?;
+    for listing in [Listing::Users, Listing::Holders { service: None }] {
         subject.lists(world.account, listing, &[record])?;
     }
     let found = subject.find(&Key::User { account: world.account, name: &user("ANIKA") })?;
@@ -152,31 +158,31 @@ pub(super) fn spelling_is_kept<S: AsyncStore>(subject: &Subject<'_, S>) -> Check
     renamed.released().try_for_each(|key| subject.finds_nothing(&key))
 }
 
-pub(super) fn accounts_are_apart<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn accounts_are_isolated<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let (here, there) = (World::new(), World::elsewhere());
     for (ours, theirs) in here.life().iter().zip(&there.life()) {
         subject.applies([ours])?;
         // Until the same is done there, the old state stands.
-        if let Some(record) = theirs.before() {
+        if let Some(record) = theirs.previous() {
             subject.keeps(record)?;
         }
-        subject.lists(there.account, Listing::Users, theirs.before().as_slice())?;
+        subject.lists(there.account, Listing::Users, theirs.previous().as_slice())?;
         subject.applies([theirs])?;
         for (world, change) in [(&here, ours), (&there, theirs)] {
-            if let Some(record) = change.after() {
+            if let Some(record) = change.record() {
                 subject.keeps(record)?;
             }
-            let record = change.after().map(|record| &**record);
+            let record = change.record().map(|record| &**record);
             subject.lists(world.account, Listing::Users, record.as_slice())?;
             let members = record.filter(|record| record.credential_count() > 0);
-            let listing = Listing::Members { service: None };
+            let listing = Listing::Holders { service: None };
             subject.lists(world.account, listing, members.as_slice())?;
         }
     }
     subject.lists("000000000001".parse().unwrap(), Listing::Users, &[])
 }
 
-pub(super) fn services_are_apart<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn services_are_isolated<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let account = world.account;
     let (a, b) = (world.register("a"), world.register("b"));
@@ -185,7 +191,7 @@ pub(super) fn services_are_apart<S: AsyncStore>(subject: &Subject<'_, S>) -> Che
     subject.applies([&a, &b, &first, &second])?;
 
     let lists = |at: &str, records: &[&UserRecord]| {
-        subject.lists(account, Listing::Members { service: Some(&service(at)) }, records)
+        subject.lists(account, Listing::Holders { service: Some(&service(at)) }, records)
     };
     for change in [&first, &second] {
         subject.keeps(after(change))?;
@@ -198,7 +204,7 @@ pub(super) fn services_are_apart<S: AsyncStore>(subject: &Subject<'_, S>) -> Che
     subject.finds_nothing(&Key::ServiceUser { account, service: at, name })?;
     for (held, not) in [(&first, GIT_COM), (&second, GIT)] {
         let (at, user) = (service(not), after(held).name());
-        subject.finds_nothing(&Key::Member { account, service: Some(&at), user })?;
+        subject.finds_nothing(&Key::Holder { account, service: Some(&at), user })?;
     }
     let deleted = delete(after(&first));
     subject.applies([&deleted])?;
@@ -210,27 +216,48 @@ pub(super) fn services_are_apart<S: AsyncStore>(subject: &Subject<'_, S>) -> Che
 /// Not all of the keys are looked up: a store that keeps bytes reads the whole record for each.
 pub(super) fn largest_record<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     const SAMPLE: usize = 211;
+    const EACH: usize = 10;
     let services: Vec<ServiceName> =
         (0..100).map(|place| service(&format!("{place:03}{}", ".example".repeat(15)))).collect();
     let name = "x".repeat(64);
     let world = World::with(services.iter().cloned());
+    // The keys of a user and of a member, and for each service those of its credentials and its
+    // own.
+    let at_once = subject
+        .keys_per_change()
+        .map_or(services.len(), |keys| (keys.get().saturating_sub(2) / (2 * EACH + 1)).max(1));
     let first = world.register(&name);
-    let full = world.fill(after(&first), &services, 10);
-    let reset = world.reset(after(&full));
-    let deleted = delete(after(&reset));
-    let gone = remove(after(&deleted));
-
     subject.applies([&first])?;
-    for change in [&full, &reset, &deleted] {
-        subject.applies([change])?;
-        let record = after(change);
+    let mut full = Arc::clone(after(&first));
+    for services in services.chunks(at_once) {
+        let filled = world.fill(&full, services, EACH);
+        subject.applies([&filled])?;
+        full = Arc::clone(after(&filled));
+    }
+
+    let holds = |record: &Arc<UserRecord>| {
         let last = record.keys().last();
         let mut sample = record.keys().step_by(SAMPLE).chain(last);
         sample.try_for_each(|key| subject.finds(&key, record))?;
-        let listing = Listing::Members { service: services.last() };
-        subject.lists(world.account, listing, &[record])?;
+        let listing = Listing::Holders { service: services.last() };
+        subject.lists(world.account, listing, &[record])
+    };
+    holds(&full)?;
+    let reset = world.reset(&full);
+    let deleted = delete(after(&reset));
+    for change in [&reset, &deleted] {
+        subject.applies([change])?;
+        holds(after(change))?;
     }
-    subject.applies([&gone])?;
-    keys(&full).step_by(SAMPLE).try_for_each(|key| subject.finds_nothing(&key))?;
-    subject.lists(world.account, Listing::Members { service: services.first() }, &[])
+
+    let mut left = Arc::clone(after(&deleted));
+    // The last of them go with the user.
+    for services in services.chunks(at_once).rev().skip(1) {
+        let emptied = empty(&left, services);
+        subject.applies([&emptied])?;
+        left = Arc::clone(after(&emptied));
+    }
+    subject.applies([&remove(&left)])?;
+    full.keys().step_by(SAMPLE).try_for_each(|key| subject.finds_nothing(&key))?;
+    subject.lists(world.account, Listing::Holders { service: services.first() }, &[])
 }

@@ -17,11 +17,15 @@ use super::{
     world::{GIT, GIT_COM, MAIL, World, after, delete, delete_last, remove, rename, service, user},
 };
 use crate::{
-    UserName,
+    names::user_name::UserName,
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
     store::{
-        AsyncStore, Change,
-        Commit::{self, Applied, KeyTaken, Stale},
-        Key, Listing, UserRecord,
+        AsyncStore,
+        CommitOutcome::{self, Applied, KeyTaken, Stale},
+        change::Change,
     },
 };
 
@@ -37,7 +41,7 @@ fn poll<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Optio
     })
 }
 
-pub(super) fn dropped_commits<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn dropped_commits_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     for (round, polls) in (0..4).cycle().take(ROUNDS).enumerate() {
         let name = |who: &str| format!("{who}{round}");
@@ -55,11 +59,11 @@ pub(super) fn dropped_commits<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
         let answer = begun.map_or_else(|| wait(other), Ok)?;
         let answer = answer.map_err(|error| Fault(format!("`commit` failed: {error}")))?;
         ensure(answer == Applied, || {
-            format!("another's commit was answered {answer:?} after one was dropped")
+            format!("another commit had the outcome {answer:?} after one was dropped")
         })?;
         subject.keeps(after(&others))?;
 
-        // Nobody knows whether it was made. If it was not by now, it never will be.
+        // The outcome is unknown. If the change is not applied by now, it never will be.
         let next = rename(after(&created), &name("c"));
         let now = match subject.commit(&next)? {
             Applied => after(&next),
@@ -153,7 +157,7 @@ pub(super) fn reads_see_changes<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
             })
         };
         start.keys().try_for_each(|key| recent("a find", &|| subject.find(&key)))?;
-        for listing in [Listing::Users, Listing::Members { service: Some(at) }] {
+        for listing in [Listing::Users, Listing::Holders { service: Some(at) }] {
             recent("a scan", &|| {
                 let listed = subject.scan(world.account, listing, Bound::Unbounded, ALL)?;
                 Ok(listed.into_iter().next())
@@ -182,11 +186,11 @@ impl Now {
 }
 
 /// Has each of the changes committed by a thread of its own. Demands that one is applied, which is
-/// returned, and that the others are answered as expected.
+/// returned, and that the others have the expected outcome.
 fn one_wins<'c, S: AsyncStore>(
     subject: &Subject<'_, S>,
     changes: &'c [Change],
-    expected: Commit,
+    expected: CommitOutcome,
 ) -> Checked<&'c Change> {
     let answers = subject.race(changes.len(), |place| {
         changes.get(place).map_or(Ok(expected), |change| subject.commit(change))
@@ -197,7 +201,7 @@ fn one_wins<'c, S: AsyncStore>(
         format!("of changes at once one must be Applied, the rest {expected:?}: {answers:?}")
     })?;
     let winner = changes.iter().zip(&answers).find(|(_, answer)| **answer == Applied);
-    winner.map(|(change, _)| change).ok_or_else(|| Fault("nobody won".to_owned()))
+    winner.map(|(change, _)| change).ok_or_else(|| Fault("no change was applied".to_owned()))
 }
 
 pub(super) fn one_change_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
@@ -227,7 +231,7 @@ pub(super) fn one_change_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
             match subject.commit(&world.reset(&found))? {
                 Applied => made += 1,
                 Stale => {}
-                KeyTaken => return Err(Fault("a key is taken that nobody claims".to_owned())),
+                KeyTaken => return Err(Fault("a key is taken that no change claims".to_owned())),
             }
         }
         Ok(made)
@@ -275,7 +279,7 @@ pub(super) fn one_claim_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked
 
 /// One user is renamed to and fro and gains and loses credentials. Another, between the two names,
 /// is always there.
-pub(super) fn no_half_changes<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn changes_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let bystander = world.register("b");
     let member = world.create(after(&bystander), GIT);
@@ -321,9 +325,9 @@ pub(super) fn no_half_changes<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
         for name in &names {
             consistent(&Key::User { account, name })?;
             for service in [None, services.first(), services.get(1)] {
-                consistent(&Key::Member { account, service, user: name })?;
+                consistent(&Key::Holder { account, service, user: name })?;
             }
-            for listing in [Listing::Users, Listing::Members { service: services.first() }] {
+            for listing in [Listing::Users, Listing::Holders { service: services.first() }] {
                 let earlier = anchor()?;
                 let listed = subject.scan(account, listing, Bound::Unbounded, ALL)?;
                 let later = anchor()?;
@@ -342,7 +346,7 @@ fn in_order(earlier: &UserRecord, later: &UserRecord) -> Checked {
     })
 }
 
-/// A listing in order, with somebody who was there all the time, and with `steady`, if that user
+/// A listing in order, with a user who exists all the time, and with `steady`, if that user
 /// did not change meanwhile, once.
 fn listing_is_whole(
     listed: &[Arc<UserRecord>],
@@ -365,7 +369,7 @@ fn listing_is_whole(
     })
 }
 
-pub(super) fn names_change_hands<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn names_move_between_users<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let account = world.account;
     let registered = ["a", "b"].map(|name| world.register(name));
@@ -385,7 +389,7 @@ pub(super) fn names_change_hands<S: AsyncStore>(subject: &Subject<'_, S>) -> Che
     let name = user("t");
     subject.finds_nothing(&Key::User { account, name: &name })?;
 
-    // Crossing: each thread moves whoever has one name to another.
+    // Crossing: each thread moves the holder of one name to another.
     let names = ["a", "b", "t"].map(user);
     let moves = [("a", "b"), ("b", "a"), ("a", "t"), ("t", "a"), ("b", "t"), ("t", "b")];
     let made = subject.race(moves.len(), |place| {

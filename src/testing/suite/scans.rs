@@ -7,8 +7,12 @@ use super::{
     world::{GIT, GIT_COM, SERVICES, World, after, service, user},
 };
 use crate::{
-    ServiceName, UserName,
-    store::{AsyncStore, Change, Key, Listing, UserRecord},
+    names::{service_name::ServiceName, user_name::UserName},
+    record::{
+        UserRecord,
+        key::{Key, Listing},
+    },
+    store::{AsyncStore, change::Change},
 };
 
 pub(super) fn listings_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
@@ -16,10 +20,10 @@ pub(super) fn listings_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
     let services = SERVICES.map(service);
     let listings = [
         Listing::Users,
-        Listing::Members { service: None },
-        Listing::Members { service: services.first() },
-        Listing::Members { service: services.get(1) },
-        Listing::Members { service: services.get(2) },
+        Listing::Holders { service: None },
+        Listing::Holders { service: services.first() },
+        Listing::Holders { service: services.get(1) },
+        Listing::Holders { service: services.get(2) },
     ];
     let first = world.register("other");
     let other = world.create(after(&first), GIT);
@@ -27,7 +31,7 @@ pub(super) fn listings_follow<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
     for change in world.life() {
         subject.applies([&change])?;
         for listing in listings {
-            let all = [Some(&**after(&other)), change.after().map(|record| &**record)];
+            let all = [Some(&**after(&other)), change.record().map(|record| &**record)];
             let listed: Vec<&UserRecord> = all
                 .into_iter()
                 .flatten()
@@ -43,7 +47,7 @@ const fn key<'a>(world: &World, listing: Listing<'a>, name: &'a UserName) -> Key
     let account = world.account;
     match listing {
         Listing::Users => Key::User { account, name },
-        Listing::Members { service } => Key::Member { account, service, user: name },
+        Listing::Holders { service } => Key::Holder { account, service, user: name },
     }
 }
 
@@ -65,7 +69,7 @@ fn people<S: AsyncStore>(subject: &Subject<'_, S>, world: &World) -> Checked {
 
 /// Each kind of listing that holds those users.
 const fn listings(at: &ServiceName) -> [Listing<'_>; 3] {
-    [Listing::Users, Listing::Members { service: None }, Listing::Members { service: Some(at) }]
+    [Listing::Users, Listing::Holders { service: None }, Listing::Holders { service: Some(at) }]
 }
 
 fn scanned<S: AsyncStore>(
@@ -94,8 +98,8 @@ pub(super) fn scans_are_ordered<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
 pub(super) fn scans_start<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     people(subject, &world)?;
-    let nobody = ["++", "00", "1", "_0", "__", "a,", "AA0", "c", "Y", "zzz"];
-    let spelled = ORDERED.iter().chain(&nobody).flat_map(|name| {
+    let unknown = ["++", "00", "1", "_0", "__", "a,", "AA0", "c", "Y", "zzz"];
+    let spelled = ORDERED.iter().chain(&unknown).flat_map(|name| {
         [(*name).to_owned(), name.to_ascii_lowercase(), name.to_ascii_uppercase()]
     });
     for name in spelled.map(|name| user(&name)) {
@@ -123,7 +127,7 @@ pub(super) fn scans_start<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     Ok(())
 }
 
-pub(super) fn scans_stop<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
+pub(super) fn scans_are_limited<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     people(subject, &world)?;
     // Others in between, who are in one listing and not in the other.
@@ -132,7 +136,7 @@ pub(super) fn scans_stop<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
         subject.applies([&first, &world.create(after(&first), GIT_COM)])?;
     }
     let (at, start) = (service(GIT), user("a"));
-    let listing = Listing::Members { service: Some(&at) };
+    let listing = Listing::Holders { service: Some(&at) };
     for limit in (1..=ORDERED.len() + 1).filter_map(NonZeroUsize::new) {
         for (start, skipped) in
             [(Bound::Unbounded, 0), (Bound::Included(&start), 13), (Bound::Excluded(&start), 14)]

@@ -11,8 +11,17 @@ use std::{
 
 use super::drive::{Context, inside, wait};
 use crate::{
-    AccountId, UserName,
-    store::{AsyncStore, Change, Commit, Key, Listing, Range, Revision, StoreError, UserRecord},
+    names::{account_id::AccountId, user_name::UserName},
+    record::{
+        Revision, UserRecord,
+        key::{Key, Listing},
+    },
+    store::{
+        AsyncStore,
+        change::{Change, CommitOutcome},
+        scan_range::ScanRange,
+    },
+    store_error::StoreError,
 };
 
 /// What was expected and what was seen.
@@ -29,15 +38,25 @@ pub(super) fn ensure(condition: bool, what: impl FnOnce() -> String) -> Checked 
 /// More than there ever are.
 pub(super) const ALL: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// The store that a check is about. Waits for every answer.
+/// The store under test. Every call blocks until its future is ready.
 pub(super) struct Subject<'a, S> {
     store: &'a S,
     context: Option<&'a Context<'a>>,
+    keys_per_change: Option<NonZeroUsize>,
 }
 
 impl<'a, S: AsyncStore> Subject<'a, S> {
-    pub(super) const fn new(store: &'a S, context: Option<&'a Context<'a>>) -> Self {
-        Self { store, context }
+    pub(super) const fn new(
+        store: &'a S,
+        context: Option<&'a Context<'a>>,
+        keys_per_change: Option<NonZeroUsize>,
+    ) -> Self {
+        Self { store, context, keys_per_change }
+    }
+
+    /// How many keys a change may release and claim, if there is a limit.
+    pub(super) const fn keys_per_change(&self) -> Option<NonZeroUsize> {
+        self.keys_per_change
     }
 
     pub(super) const fn store(&self) -> &S {
@@ -53,7 +72,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         Ok(found)
     }
 
-    pub(super) fn commit(&self, change: &Change) -> Checked<Commit> {
+    pub(super) fn commit(&self, change: &Change) -> Checked<CommitOutcome> {
         answer("commit", wait(self.store.commit(change))?)
     }
 
@@ -64,20 +83,22 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         start: Bound<&UserName>,
         limit: NonZeroUsize,
     ) -> Checked<Vec<Arc<UserRecord>>> {
-        let range = Range::new(account, listing, start, limit);
+        let range = ScanRange::new(account, listing, start, limit);
         answer("scan", wait(self.store.scan(&range))?)
     }
 
-    /// Demands this answer to `change`.
-    pub(super) fn answers(&self, change: &Change, expected: Commit) -> Checked {
+    /// Commits `change` and expects this outcome.
+    pub(super) fn expect_outcome(&self, change: &Change, expected: CommitOutcome) -> Checked {
         let seen = self.commit(change)?;
         ensure(seen == expected, || {
-            format!("{} must be answered {expected:?} and was answered {seen:?}", describe(change))
+            format!("{} must have the outcome {expected:?} and had {seen:?}", describe(change))
         })
     }
 
     pub(super) fn applies<'c>(&self, changes: impl IntoIterator<Item = &'c Change>) -> Checked {
-        changes.into_iter().try_for_each(|change| self.answers(change, Commit::Applied))
+        changes
+            .into_iter()
+            .try_for_each(|change| self.expect_outcome(change, CommitOutcome::Applied))
     }
 
     /// Demands that `key` finds `record`, and all of it.
@@ -132,9 +153,9 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         for key in keys {
             view.insert((print(key), state(self.find(key)?.as_deref())));
         }
-        let mut listings = vec![Listing::Users, Listing::Members { service: None }];
+        let mut listings = vec![Listing::Users, Listing::Holders { service: None }];
         listings.extend(keys.iter().filter_map(|key| match *key {
-            Key::Member { service, .. } => Some(Listing::Members { service }),
+            Key::Holder { service, .. } => Some(Listing::Holders { service }),
             _ => None,
         }));
         for listing in listings {
@@ -196,14 +217,14 @@ pub(super) fn state(record: Option<&UserRecord>) -> String {
 pub(super) fn states<'a>(records: impl Iterator<Item = &'a UserRecord>) -> String {
     let states: Vec<_> = records.map(|record| state(Some(record))).collect();
     match states.len() {
-        0 => "nobody".to_owned(),
+        0 => "unknown".to_owned(),
         1..10 => states.join(", "),
         many => format!("{many} users"),
     }
 }
 
 fn describe(change: &Change) -> String {
-    match (change.before(), change.after()) {
+    match (change.previous(), change.record()) {
         (None, Some(after)) => format!("registering {}", state(Some(after))),
         (before, None) => format!("removing {}", state(before)),
         (before, Some(after)) => {
@@ -219,8 +240,8 @@ pub(super) fn print(key: &Key<'_>) -> String {
         Key::ServiceUser { service, name, .. } => {
             format!("the service user `{}` of `{service}`", name.escape_debug())
         }
-        Key::Member { service: None, user, .. } => format!("the member `{user}` of any service"),
-        Key::Member { service: Some(service), user, .. } => {
+        Key::Holder { service: None, user, .. } => format!("the member `{user}` of any service"),
+        Key::Holder { service: Some(service), user, .. } => {
             format!("the member `{user}` of `{service}`")
         }
     }

@@ -9,13 +9,17 @@ use std::{
 };
 
 use crate::{
-    AccountId, CredentialId, Numbering, Policy, PolicyBuilder, Secret, ServiceName, UserId,
-    UserName,
-    record::Draft,
-    service_user_name::GeneratedName,
-    store::{Change, Key, UserRecord},
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        service_user_name::GeneratedName, user_name::UserName,
+    },
+    policy::{Numbering, Policy, builder::PolicyBuilder},
+    record::{UserRecord, issue::NewCredential, key::Key, stored_credential::StoredCredential},
+    secret::random_bytes,
+    store::change::Change,
     testing::SeededEntropy,
     timestamp::Timestamp,
+    user::UserId,
 };
 
 pub(super) const GIT: &str = "git.example";
@@ -70,8 +74,14 @@ impl World {
         let place = u128::from(self.users.fetch_add(1, Relaxed));
         // Spread, so that the order of ids says nothing.
         let id = place.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        let id = UserId::from_bytes(id.to_be_bytes());
-        Change::registration(UserRecord::register(self.account, id, user(name), now()))
+        self.register_id(UserId::from_bytes(id.to_be_bytes()), name)
+    }
+
+    /// Registers a user under this id.
+    pub(super) fn register_id(&self, id: UserId, name: &str) -> Change {
+        Change::Register {
+            record: Arc::new(UserRecord::register(self.account, id, user(name), now())),
+        }
     }
 
     /// Adds a credential under the first name that is free for the user's own.
@@ -92,7 +102,7 @@ impl World {
     }
 
     fn issue(&self, before: &Arc<UserRecord>, at: &str, name: GeneratedName, id: &str) -> Change {
-        replace(before, self.add(before, &service(at), name, credential(id)))
+        replace(before, self.add(before, &service(at), name, &credential(id)))
     }
 
     fn add(
@@ -100,11 +110,12 @@ impl World {
         before: &UserRecord,
         at: &ServiceName,
         name: GeneratedName,
-        id: CredentialId,
+        id: &CredentialId,
     ) -> UserRecord {
-        let password = Secret::password(&self.entropy, &self.policy).unwrap();
-        let draft = Draft { id, service: at, password, created: now(), age: None };
-        before.create(&draft, name, &self.policy).unwrap().record
+        let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
+        let new =
+            NewCredential { id, service: at, created: now(), lifetime: None, random: &random };
+        before.create(&new, name, &self.policy).unwrap().0
     }
 
     /// Adds, in one change, as many credentials at each of the services. Their names are those of
@@ -119,17 +130,17 @@ impl World {
         let add = |record: UserRecord, at| {
             let id = self.id();
             let owner: String = id.chars().rev().chain(iter::repeat('x')).take(64).collect();
-            self.add(&record, at, self.name(&owner), credential(&id))
+            self.add(&record, at, self.name(&owner), &credential(&id))
         };
         replace(before, places.fold(UserRecord::clone(before), add))
     }
 
     /// Gives the user's first credential another secret.
     pub(super) fn reset(&self, before: &Arc<UserRecord>) -> Change {
-        let password = Secret::password(&self.entropy, &self.policy).unwrap();
+        let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
         let id = before.credentials().first().unwrap().id();
-        let issue = before.reset(id, &password, &self.policy, now()).unwrap();
-        replace(before, issue.record)
+        let (record, _) = before.reset(id, &random, &self.policy, now()).unwrap();
+        replace(before, record)
     }
 
     pub(super) fn name(&self, owner: &str) -> GeneratedName {
@@ -159,7 +170,7 @@ impl World {
         let mut life = vec![first];
         for step in steps {
             let change = step(&now);
-            now = change.after().map_or(now, Arc::clone);
+            now = change.record().map_or(now, Arc::clone);
             life.push(change);
         }
         life
@@ -182,23 +193,30 @@ pub(super) fn delete_last(before: &Arc<UserRecord>) -> Change {
     replace(before, before.delete(id).unwrap())
 }
 
+/// Deletes, in one change, the user's credentials at some services.
+pub(super) fn empty(before: &Arc<UserRecord>, services: &[ServiceName]) -> Change {
+    let held = before.credentials().iter().filter(|held| services.contains(held.service()));
+    let delete = |record: UserRecord, id| record.delete(id).unwrap();
+    replace(before, held.map(StoredCredential::id).fold(UserRecord::clone(before), delete))
+}
+
 pub(super) fn remove(before: &Arc<UserRecord>) -> Change {
-    Change::removal(Arc::clone(before))
+    Change::Remove { previous: Arc::clone(before) }
 }
 
 fn replace(before: &Arc<UserRecord>, after: UserRecord) -> Change {
-    Change::replacement(Arc::clone(before), after)
+    Change::Replace { previous: Arc::clone(before), record: Arc::new(after) }
 }
 
 /// The record that a change leaves.
 pub(super) fn after(change: &Change) -> &Arc<UserRecord> {
-    change.after().expect("it is no removal")
+    change.record().expect("it is no removal")
 }
 
 /// The keys of the records before and after a change.
 pub(super) fn keys(change: &Change) -> impl Iterator<Item = Key<'_>> {
-    let after = change.after().map(|after| &**after);
-    change.before().into_iter().chain(after).flat_map(UserRecord::keys)
+    let after = change.record().map(|after| &**after);
+    change.previous().into_iter().chain(after).flat_map(UserRecord::keys)
 }
 
 pub(super) fn user(name: &str) -> UserName {

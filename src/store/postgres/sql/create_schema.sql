@@ -1,4 +1,4 @@
--- Which migrations were finished.
+-- The migrations that were finished.
 CREATE TABLE IF NOT EXISTS credential_schema (
     version bigint NOT NULL,
     applied timestamp with time zone NOT NULL,

@@ -1,5 +1,5 @@
--- One row a user. The record says everything; the columns beside it are for operators, except for
--- the id and the revision, by which records are replaced.
+-- One row per user. The record holds everything. Of the other columns, the id and the revision are
+-- what a change compares; the rest are for operators.
 CREATE TABLE IF NOT EXISTS credential_users (
     user_id uuid NOT NULL,
     account text NOT NULL,

@@ -1,4 +1,4 @@
--- The record that holds a key. A key whose record is missing gives a row without one.
+-- The record that holds a key. A key whose record is missing returns a row with a null.
 SELECT holder.record
 FROM credential_keys AS held
 LEFT JOIN credential_users AS holder ON holder.user_id = held.user_id

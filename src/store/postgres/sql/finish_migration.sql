@@ -1,4 +1,4 @@
--- Notes that a migration was finished. Others may have noted it already.
+-- Records that a migration was finished. A concurrent one may have recorded it before.
 INSERT INTO credential_schema (version, applied)
 VALUES ($1, current_timestamp)
 ON CONFLICT (version) DO NOTHING

@@ -1,5 +1,5 @@
--- Enters a record and its keys. Without a row: the id is held already, and nothing was entered.
--- The keys are entered by what entering the record returns, never without it.
+-- Inserts a record and its keys. Without a row: a record with the id exists, and nothing was
+-- inserted. The keys are inserted from what inserting the record returns, never without it.
 WITH changed AS (
     INSERT INTO credential_users
         (user_id, account, user_name, revision, credentials, changed, record)

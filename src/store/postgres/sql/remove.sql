@@ -1,5 +1,5 @@
--- Takes a record and its keys away. Without a row: that revision is not there, and nothing was
--- taken.
+-- Deletes a record and its keys. Without a row: the record is not at that revision, and nothing was
+-- deleted.
 WITH changed AS (
     DELETE FROM credential_users
     WHERE user_id = $1 AND revision = $2

@@ -1,5 +1,5 @@
--- Puts a record in place of the revision that it was made from, with more keys. Without a row: that
--- revision is not there, and nothing was entered.
+-- Replaces a record, and inserts more keys. Without a row: the record is not at that revision, and
+-- nothing was changed.
 WITH changed AS (
     UPDATE credential_users
     SET user_name = $3, revision = $4, credentials = $5, changed = current_timestamp, record = $6

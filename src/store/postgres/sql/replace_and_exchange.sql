@@ -1,8 +1,8 @@
--- Puts a record in place of the revision that it was made from, with other keys, more or fewer than
--- before. Without a row: that revision is not there, and nothing was exchanged.
+-- Replaces a record, deletes keys and inserts others, more or fewer. Without a row: the record is
+-- not at that revision, and nothing was changed.
 --
--- What is released and what is claimed have no key in common. The claims read the result of the
--- releases, or which of the two comes first would not be defined.
+-- No key is both deleted and inserted. The insertion reads the result of the deletion, since their
+-- order would be undefined otherwise.
 WITH changed AS (
     UPDATE credential_users
     SET user_name = $3, revision = $4, credentials = $5, changed = current_timestamp, record = $6

@@ -1,7 +1,7 @@
--- Puts a record in place of the revision that it was made from, with other keys, as many as before:
--- a renamed user. Without a row: that revision is not there, and nothing was moved.
+-- Replaces a record, and as many keys by others: a renamed user. Without a row: the record is not
+-- at that revision, and nothing was changed.
 --
--- Each key becomes another, in one pass over the index. Some databases refuse a statement that
+-- Each key is updated, in one pass over the index. Some databases reject a statement that
 -- changes a table twice.
 WITH changed AS (
     UPDATE credential_users

@@ -1,5 +1,5 @@
--- The records that hold the keys of a range, in its order. The limit stands inside, so that no plan
--- reads more of either table than the page needs.
+-- The records that hold the keys of a range, in its order. The limit is in the subquery, so that no
+-- plan reads more of either table than the page needs.
 SELECT holder.record
 FROM (
     SELECT key, user_id

@@ -1,2 +1,2 @@
--- The version of the schema: that of the last migration which was finished.
+-- The version of the tables: the number of the last migration that was finished.
 SELECT max(version) FROM credential_schema

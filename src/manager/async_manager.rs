@@ -1,0 +1,453 @@
+//! The manager over an async store. The sync manager is made of it.
+
+use std::{cell::LazyCell, sync::Arc};
+
+use super::{
+    authentication::{Scope, error::AuthenticationError, identity::Identity},
+    authenticator::AsyncAuthenticator,
+    builder::CredentialManagerBuilder,
+    create_options::CreateOptions,
+    list_request::{ListRequest, ListUsersRequest},
+    listing::{CredentialPager, UserPager},
+    operation::{
+        create::Create,
+        delete::Delete,
+        register::{IfExists, Register},
+        remove::Remove,
+        rename::Rename,
+        reset::Reset,
+        set_status::SetStatus,
+    },
+    shared::Shared,
+    trace::{self, Subject},
+};
+use crate::{
+    credential::{Credential, IssuedCredential, Status},
+    error::Error,
+    names::{
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        user_name::UserName,
+    },
+    paging::Page,
+    policy::Policy,
+    record::{UserRecord, key::Key},
+    store::AsyncStore,
+    user::User,
+};
+
+/// [`CredentialManager`](crate::CredentialManager) over an async store.
+///
+/// It has the same methods and follows the same rules. It runs on any runtime: it spawns no task
+/// and starts no timer. Every future is [`Send`].
+///
+/// # Dropping a future
+///
+/// A future may be dropped at any point. Before its commit nothing has changed. If it is dropped
+/// during the commit, the outcome is unknown, as after [`Error::OutcomeUnknown`]: a credential that
+/// was being created may exist, with a secret that is lost. The change may be applied a little
+/// later, until a later change of the same user has returned. Make such a change (for example,
+/// create another credential), [list](Self::list) the user's credentials, and delete the one whose
+/// secret is lost. Repeat a reset. Repeat other operations as they were.
+///
+/// ```
+/// use service_specific_credentials::{AsyncCredentialManager, MemoryStore, store::SyncAdapter};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let store = SyncAdapter::new(MemoryStore::new());
+/// let iam = AsyncCredentialManager::new("123456789012".parse()?, store);
+/// let anika = "anika".parse()?;
+/// let codecommit = "codecommit.amazonaws.com".parse()?;
+/// iam.register_user(&anika).await?;
+///
+/// let issued = iam.create(&anika, &codecommit).await?;
+/// let (name, password) = (issued.service_user_name().as_str(), issued.secret().expose());
+/// iam.authenticate(&codecommit, name, password).await?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct AsyncCredentialManager<S> {
+    pub(super) account: AccountId,
+    pub(super) shared: Arc<Shared<S>>,
+}
+
+impl<S> Clone for AsyncCredentialManager<S> {
+    fn clone(&self) -> Self {
+        self.for_account(self.account)
+    }
+}
+
+impl<S> AsyncCredentialManager<S> {
+    /// Another manager of the same store, with the same policy, for another account.
+    #[must_use]
+    pub fn for_account(&self, account: AccountId) -> Self {
+        Self { account, shared: Arc::clone(&self.shared) }
+    }
+
+    /// An authenticator for all accounts of the same store, with the same policy.
+    #[must_use]
+    pub fn authenticator(&self) -> AsyncAuthenticator<S> {
+        AsyncAuthenticator { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The account.
+    #[must_use]
+    pub const fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.shared.policy
+    }
+
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &S {
+        &self.shared.store.0
+    }
+
+    /// A builder of a manager with its own policy, clock or random source.
+    pub fn builder(account: AccountId, store: S) -> CredentialManagerBuilder<S> {
+        CredentialManagerBuilder::new(account, store)
+    }
+}
+
+impl<S: AsyncStore> AsyncCredentialManager<S> {
+    /// A manager of `account` in `store` with the default policy.
+    pub fn new(account: AccountId, store: S) -> Self {
+        Self::builder(account, store).build_async()
+    }
+}
+
+/// Credentials.
+impl<S: AsyncStore> AsyncCredentialManager<S> {
+    /// Creates a credential for a user at a service.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::create`](crate::CredentialManager::create).
+    pub async fn create(
+        &self,
+        user: &UserName,
+        service: &ServiceName,
+    ) -> Result<IssuedCredential, Error> {
+        self.create_with_options(user, service, &CreateOptions::new()).await
+    }
+
+    /// Creates a credential with options.
+    ///
+    /// # Errors
+    ///
+    /// As
+    /// [`CredentialManager::create_with_options`](crate::CredentialManager::create_with_options).
+    pub async fn create_with_options(
+        &self,
+        user: &UserName,
+        service: &ServiceName,
+        options: &CreateOptions,
+    ) -> Result<IssuedCredential, Error> {
+        let result = match Create::draw(&self.shared, user, service, options.lifetime) {
+            Ok(mut create) => self.run(&mut create).await,
+            Err(error) => Err(error.into()),
+        };
+        let id = match &result {
+            Ok(issued) => Some(issued.id()),
+            Err(Error::OutcomeUnknown { id, .. }) => id.as_ref(),
+            Err(_) => None,
+        };
+        let subject = Subject { service: Some(service), id, ..Subject::user(user) };
+        self.trace("create", subject, &result);
+        result
+    }
+
+    /// Gives a credential a new secret. Once this has returned, the old one never authenticates
+    /// again. Id, name, status and dates stay: an inactive credential stays inactive.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::reset`](crate::CredentialManager::reset).
+    pub async fn reset(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+    ) -> Result<IssuedCredential, Error> {
+        let result = match Reset::draw(&self.shared, user, id) {
+            Ok(mut reset) => self.run(&mut reset).await,
+            Err(error) => Err(error.into()),
+        };
+        let service = result.as_ref().ok().map(|issued| issued.credential().service());
+        self.trace("reset", Subject::credential(user, id, service), &result);
+        result
+    }
+
+    /// Makes a credential active or inactive. Setting its present status succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::set_status`](crate::CredentialManager::set_status).
+    pub async fn set_status(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+        status: Status,
+    ) -> Result<(), Error> {
+        let result = self.run(&mut SetStatus { user, id, status, now: self.shared.now() }).await;
+        self.trace("set_status", Subject::credential(user, id, result.as_ref().ok()), &result);
+        result.map(drop)
+    }
+
+    /// Deletes a credential, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::delete`](crate::CredentialManager::delete).
+    pub async fn delete(&self, user: &UserName, id: &CredentialId) -> Result<(), Error> {
+        let result = self.run(&mut Delete { user, id }).await;
+        self.trace("delete", Subject::credential(user, id, result.as_ref().ok()), &result);
+        result.map(drop)
+    }
+
+    /// The credentials of a user, in the order of creation, then of id.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::list`](crate::CredentialManager::list).
+    pub async fn list(&self, user: &UserName) -> Result<Vec<Credential>, Error> {
+        let result = self.credentials(user, None).await;
+        self.trace("list", Subject::user(user), &result);
+        result
+    }
+
+    /// The credentials of a user at one service, in the same order.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::list_for_service`](crate::CredentialManager::list_for_service).
+    pub async fn list_for_service(
+        &self,
+        user: &UserName,
+        service: &ServiceName,
+    ) -> Result<Vec<Credential>, Error> {
+        let result = self.credentials(user, Some(service)).await;
+        let subject = Subject { service: Some(service), ..Subject::user(user) };
+        self.trace("list", subject, &result);
+        result
+    }
+
+    /// A page of credentials, of one user or of all.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::list_page`](crate::CredentialManager::list_page).
+    pub async fn list_page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
+        let result = self.page(request).await;
+        let subject = Subject {
+            user: request.user(),
+            service: request.service_filter(),
+            ..Subject::default()
+        };
+        self.trace("list_page", subject, &result);
+        result
+    }
+
+    async fn page(&self, request: &ListRequest) -> Result<Page<Credential>, Error> {
+        let now = self.shared.now();
+        let record = match request.user() {
+            Some(user) => Some(self.record(user).await?),
+            None => None,
+        };
+        self.check_filter(request.service_filter())?;
+        let mut pager = CredentialPager::new(self.account, request, self.policy(), now)?;
+        match record {
+            Some(record) => pager.add_record(&record),
+            None => {
+                while let Some(range) = pager.next_range() {
+                    let records = self.shared.store.scan(&range).await?;
+                    pager.add(&records);
+                }
+            }
+        }
+        Ok(pager.finish())
+    }
+
+    async fn credentials(
+        &self,
+        user: &UserName,
+        service: Option<&ServiceName>,
+    ) -> Result<Vec<Credential>, Error> {
+        let record = self.record(user).await?;
+        self.check_filter(service)?;
+        let now = LazyCell::new(|| self.shared.now());
+        let held = record.credentials().iter();
+        let listed = held.filter(|held| service.is_none_or(|service| held.service() == service));
+        Ok(listed.map(|held| record.describe(held, held.status(|| *now))).collect())
+    }
+
+    fn check_filter(&self, service: Option<&ServiceName>) -> Result<(), Error> {
+        if let Some(service) = service {
+            self.shared.policy.supported(service)?;
+        }
+        Ok(())
+    }
+
+    /// Authenticates a service user name and a password. Both are untrusted input. Allocates
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::authenticate`](crate::CredentialManager::authenticate).
+    pub async fn authenticate(
+        &self,
+        service: &ServiceName,
+        name: &str,
+        password: &str,
+    ) -> Result<Identity, AuthenticationError> {
+        self.shared.authenticate(Scope::Account(self.account), service, name, password).await
+    }
+
+    /// Authenticates the secret of an API key: a bearer token.
+    ///
+    /// # Errors
+    ///
+    /// As
+    /// [`CredentialManager::authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
+    pub async fn authenticate_api_key(
+        &self,
+        service: &ServiceName,
+        secret: &str,
+    ) -> Result<Identity, AuthenticationError> {
+        self.shared.authenticate_api_key(Scope::Account(self.account), service, secret).await
+    }
+
+    /// Verifies that a credential that authenticated earlier still does.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::recheck`](crate::CredentialManager::recheck).
+    pub async fn recheck(&self, earlier: &Identity) -> Result<Identity, AuthenticationError> {
+        self.shared.recheck(Scope::Account(self.account), earlier).await
+    }
+}
+
+/// Users.
+impl<S: AsyncStore> AsyncCredentialManager<S> {
+    /// Registers a user.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::register_user`](crate::CredentialManager::register_user).
+    pub async fn register_user(&self, user: &UserName) -> Result<User, Error> {
+        self.register("register_user", user, IfExists::Fail).await
+    }
+
+    /// Registers a user, or returns the user that exists: for users that are managed elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::ensure_user`](crate::CredentialManager::ensure_user).
+    pub async fn ensure_user(&self, user: &UserName) -> Result<User, Error> {
+        self.register("ensure_user", user, IfExists::Return).await
+    }
+
+    async fn register(
+        &self,
+        name: &'static str,
+        user: &UserName,
+        if_exists: IfExists,
+    ) -> Result<User, Error> {
+        let Shared { entropy, .. } = &*self.shared;
+        let now = self.shared.now();
+        let result =
+            self.run(&mut Register::new(user, self.account, &**entropy, now, if_exists)).await;
+        self.trace(name, Subject::user(user), &result);
+        result
+    }
+
+    /// A user by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::user`](crate::CredentialManager::user).
+    pub async fn user(&self, user: &UserName) -> Result<User, Error> {
+        let result = self.record(user).await.map(|record| record.user());
+        self.trace("user", Subject::user(user), &result);
+        result
+    }
+
+    /// A page of users of the account, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::list_users_page`](crate::CredentialManager::list_users_page).
+    pub async fn list_users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {
+        let result = self.users_page(request).await;
+        self.trace("list_users_page", Subject::default(), &result);
+        result
+    }
+
+    async fn users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {
+        let pager = UserPager::new(self.account, request)?;
+        let records = self.shared.store.scan(&pager.range()).await?;
+        Ok(pager.finish(&records))
+    }
+
+    /// Renames a user, or changes the spelling of the name. Credentials keep their service user
+    /// names.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::rename_user`](crate::CredentialManager::rename_user).
+    pub async fn rename_user(&self, user: &UserName, new_name: &UserName) -> Result<User, Error> {
+        let result = self.run(&mut Rename { user, new_name }).await;
+        let subject = Subject { new_name: Some(new_name), ..Subject::user(user) };
+        self.trace("rename_user", subject, &result);
+        result
+    }
+
+    /// Removes a user without credentials.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::remove_user`](crate::CredentialManager::remove_user).
+    pub async fn remove_user(&self, user: &UserName) -> Result<(), Error> {
+        self.remove("remove_user", user, false).await.map(drop)
+    }
+
+    /// Removes a user together with all credentials, atomically. Returns the removed credentials.
+    ///
+    /// # Errors
+    ///
+    /// As the [sync method](crate::CredentialManager::remove_user_with_credentials).
+    pub async fn remove_user_with_credentials(
+        &self,
+        user: &UserName,
+    ) -> Result<Vec<Credential>, Error> {
+        self.remove("remove_user_with_credentials", user, true).await
+    }
+
+    async fn remove(
+        &self,
+        name: &'static str,
+        user: &UserName,
+        with_credentials: bool,
+    ) -> Result<Vec<Credential>, Error> {
+        let result = self.run(&mut Remove { user, with_credentials, now: self.shared.now() }).await;
+        self.trace(name, Subject::user(user), &result);
+        result
+    }
+}
+
+impl<S: AsyncStore> AsyncCredentialManager<S> {
+    pub(super) async fn record(&self, user: &UserName) -> Result<Arc<UserRecord>, Error> {
+        let key = Key::User { account: self.account, name: user };
+        let found = self.shared.store.find(&key).await?;
+        found.ok_or_else(|| Error::NoSuchUser { user: user.clone() })
+    }
+
+    fn trace<T>(&self, operation: &'static str, subject: Subject<'_>, result: &Result<T, Error>) {
+        trace::operation(operation, self.account, subject, result);
+    }
+}

@@ -1,0 +1,29 @@
+use crate::lifetime::Lifetime;
+
+/// Options of a new credential.
+///
+/// ```
+/// use service_specific_credentials::{CreateOptions, Lifetime};
+///
+/// let options = CreateOptions::new().lifetime(Lifetime::days(90)?);
+/// # Ok::<(), service_specific_credentials::InvalidLifetime>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    pub(super) lifetime: Option<Lifetime>,
+}
+
+impl CreateOptions {
+    /// The default options: the credential never expires.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the lifetime. The expiration date is the creation date plus the lifetime.
+    #[must_use]
+    pub const fn lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.lifetime = Some(lifetime);
+        self
+    }
+}

@@ -1,0 +1,119 @@
+//! Requests for a page of a listing.
+
+use crate::{
+    lifetime::Lifetime,
+    names::{service_name::ServiceName, user_name::UserName},
+    paging::{Marker, MaxItems},
+};
+
+/// A request for a page of credentials: of one user, or of all users of the account.
+///
+/// The credentials of one user are in the order of creation, then of id (our decision); those of
+/// all users are in the order of the user names first.
+///
+/// ```
+/// use service_specific_credentials::{Lifetime, ListRequest, MaxItems};
+///
+/// // The credentials that are due for rotation.
+/// let request = ListRequest::all_users()
+///     .older_than(Lifetime::days(90)?)
+///     .max_items(MaxItems::new(500)?);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRequest {
+    /// `None` for all users.
+    user: Option<UserName>,
+    pub(super) service: Option<ServiceName>,
+    pub(super) older_than: Option<Lifetime>,
+    pub(super) marker: Option<Marker>,
+    pub(super) max_items: MaxItems,
+}
+
+impl ListRequest {
+    /// The credentials of `user`.
+    #[must_use]
+    pub fn of(user: UserName) -> Self {
+        Self { user: Some(user), ..Self::all_users() }
+    }
+
+    /// The credentials of all users of the account.
+    #[must_use]
+    pub fn all_users() -> Self {
+        Self {
+            user: None,
+            service: None,
+            older_than: None,
+            marker: None,
+            max_items: MaxItems::default(),
+        }
+    }
+
+    /// Lists only credentials of this service, which the policy must support.
+    #[must_use]
+    pub fn service(mut self, service: ServiceName) -> Self {
+        self.service = Some(service);
+        self
+    }
+
+    /// Lists only credentials that were created at least this long ago. Not part of the AWS API. A
+    /// page of all users is filled by reading on, to the end of the account if necessary.
+    #[must_use]
+    pub const fn older_than(mut self, age: Lifetime) -> Self {
+        self.older_than = Some(age);
+        self
+    }
+
+    /// Continues after the page that returned this marker. The rest of the request must be the
+    /// same, except for the number of items.
+    #[must_use]
+    pub fn marker(mut self, marker: impl Into<Option<Marker>>) -> Self {
+        self.marker = marker.into();
+        self
+    }
+
+    /// Sets the maximum number of credentials of a page.
+    #[must_use]
+    pub const fn max_items(mut self, max_items: MaxItems) -> Self {
+        self.max_items = max_items;
+        self
+    }
+
+    /// The user, or `None` for all users.
+    pub(crate) const fn user(&self) -> Option<&UserName> {
+        self.user.as_ref()
+    }
+
+    pub(crate) const fn service_filter(&self) -> Option<&ServiceName> {
+        self.service.as_ref()
+    }
+}
+
+/// A request for a page of the users of an account, in the order of their names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListUsersRequest {
+    pub(super) marker: Option<Marker>,
+    pub(super) max_items: MaxItems,
+}
+
+impl ListUsersRequest {
+    /// All users.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Continues after the page that returned this marker.
+    #[must_use]
+    pub fn marker(mut self, marker: impl Into<Option<Marker>>) -> Self {
+        self.marker = marker.into();
+        self
+    }
+
+    /// Sets the maximum number of users of a page.
+    #[must_use]
+    pub const fn max_items(mut self, max_items: MaxItems) -> Self {
+        self.max_items = max_items;
+        self
+    }
+}

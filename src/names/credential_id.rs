@@ -1,0 +1,117 @@
+use std::str::FromStr;
+
+use smol_str::SmolStr;
+
+use crate::{
+    constraint::{Constraint, invalid_value},
+    entropy::{Entropy, EntropyError},
+    names::{CharacterClass, Pattern, text_conversions, text_formats},
+};
+
+/// The identifier of a credential, such as `ACCA2XEAJ3CDVPQHM5YZ7`. Compared byte for byte, never
+/// reused.
+///
+/// A generated id is `ACCA` and 17 characters of `A` to `Z` and `2` to `7`, drawn uniformly: 85
+/// bits. (Length and prefix are *recorded*, the alphabet is our decision.)
+///
+/// Matches `[\w]+` as a whole, in ASCII only, and has 20 to 128 characters.
+///
+/// ```
+/// use service_specific_credentials::CredentialId;
+///
+/// let id: CredentialId = "ACCA12345ABCDEXAMPLE".parse()?;
+/// assert_eq!(id.as_str(), "ACCA12345ABCDEXAMPLE");
+/// assert!("ACCA1234".parse::<CredentialId>().is_err());
+/// # Ok::<(), service_specific_credentials::InvalidCredentialId>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CredentialId(SmolStr);
+
+impl CredentialId {
+    /// The documented pattern of a credential id.
+    pub const PATTERN: &'static str = r"[\w]+";
+    /// The fewest characters of a credential id.
+    pub const MIN_LENGTH: usize = 20;
+    /// The most characters of a credential id.
+    pub const MAX_LENGTH: usize = 128;
+    pub(crate) const GRAMMAR: Pattern = Pattern {
+        regex: Self::PATTERN,
+        class: CharacterClass::Word,
+        min: Self::MIN_LENGTH,
+        max: Self::MAX_LENGTH,
+    };
+
+    /// The id of no credential, for unused slots of a record.
+    pub(crate) const EMPTY: Self = Self(SmolStr::new_static(""));
+
+    /// The text, as it is stored.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Draws a new id.
+    pub(crate) fn generate(entropy: &dyn Entropy) -> Result<Self, EntropyError> {
+        let mut random = [0; 17];
+        entropy.fill(&mut random)?;
+        let drawn = random.iter().map(|byte| match byte & 0b1_1111 {
+            letter @ 0..26 => char::from(b'A' + letter),
+            digit => char::from(b'2' + (digit - 26)),
+        });
+        Ok(Self("ACCA".chars().chain(drawn).collect::<SmolStr>()))
+    }
+}
+
+impl FromStr for CredentialId {
+    type Err = InvalidCredentialId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCredentialId> {
+        Self::GRAMMAR.check(text).map_err(InvalidCredentialId)?;
+        Ok(Self(SmolStr::new(text)))
+    }
+}
+
+text_formats!(CredentialId);
+text_conversions!(CredentialId, InvalidCredentialId);
+
+/// The text is not a [`CredentialId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvalidCredentialId(pub(crate) Constraint);
+
+invalid_value!(InvalidCredentialId, "credential id", parameter "serviceSpecificCredentialId");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fills with 0, 1, 2, …
+    #[derive(Debug)]
+    struct Counting(std::sync::atomic::AtomicU8);
+
+    impl Entropy for Counting {
+        fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+            for byte in bytes {
+                *byte = self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn every_character_of_the_alphabet_is_drawn_equally_often() {
+        let entropy = Counting(0.into());
+        let mut counts = std::collections::BTreeMap::new();
+        // 17 × 256 bytes hold each value of a byte 17 times, and so each character 8 × 17 times.
+        for _ in 0..256 {
+            let id = CredentialId::generate(&entropy).unwrap();
+            assert_eq!(id.as_str().len(), 21);
+            assert_eq!(id, id.as_str().parse().unwrap());
+            for character in id.as_str().strip_prefix("ACCA").unwrap().chars() {
+                *counts.entry(character).or_insert(0) += 1;
+            }
+        }
+        let alphabet: String = counts.keys().collect();
+        assert_eq!(alphabet, "234567ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+        assert!(counts.values().all(|&count| count == 8 * 17), "{counts:?}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The outputs of the operations as XML: the elements, in the documented order.
+
+use std::io;
+
+use http::{Response, StatusCode};
+
+use super::{
+    RequestId,
+    action::Action,
+    body::ResponseBody,
+    xml::{self, Xml},
+};
+use crate::{
+    credential::{Credential, CredentialKind, IssuedCredential},
+    names::account_id::AccountId,
+    paging::{Marker, Page},
+    secret::Secret,
+    user::User,
+};
+
+/// The output of an operation.
+pub(super) enum Output {
+    Issued(IssuedCredential),
+    Listed(Page<Credential>),
+    User(User),
+    Users(Page<User>),
+    Done,
+}
+
+impl Output {
+    pub(super) fn response(&self, action: Action, id: RequestId) -> Response<ResponseBody> {
+        let body = xml::document(action.response(), self.capacity(), |xml| {
+            match self {
+                Self::Done => Ok(()),
+                _ => xml.element(action.result(), |xml| self.result(xml)),
+            }?;
+            xml.element("ResponseMetadata", |xml| xml.text("RequestId", &id.text()))
+        });
+        xml::response(StatusCode::OK, id, body)
+    }
+
+    /// The capacity for the whole document. A buffer that contains a secret must not grow: growing
+    /// leaves a copy behind.
+    fn capacity(&self) -> usize {
+        const ITEM: usize = 1024;
+        match self {
+            Self::Issued(issued) => 2 * ITEM + issued.secret().expose().len(),
+            Self::Listed(page) => ITEM + page.items.len() * ITEM,
+            Self::Users(page) => ITEM + page.items.len() * ITEM,
+            Self::User(_) | Self::Done => ITEM,
+        }
+    }
+
+    fn result(&self, xml: &mut Xml) -> io::Result<()> {
+        match self {
+            Self::Issued(issued) => xml.element("ServiceSpecificCredential", |xml| {
+                credential(xml, issued.credential(), Some(issued.secret()))
+            }),
+            Self::Listed(page) => members(xml, "ServiceSpecificCredentials", page, |xml, item| {
+                credential(xml, item, None)
+            }),
+            Self::User(one) => xml.element("User", |xml| user(xml, one)),
+            Self::Users(page) => members(xml, "Users", page, user),
+            Self::Done => Ok(()),
+        }
+    }
+}
+
+fn members<T>(
+    xml: &mut Xml,
+    name: &str,
+    page: &Page<T>,
+    member: impl Fn(&mut Xml, &T) -> io::Result<()>,
+) -> io::Result<()> {
+    xml.element(name, |xml| {
+        page.items.iter().try_for_each(|item| xml.element("member", |xml| member(xml, item)))
+    })?;
+    xml.text("IsTruncated", if page.next.is_some() { "true" } else { "false" })?;
+    page.next.as_ref().map(Marker::as_str).map_or(Ok(()), |next| xml.text("Marker", next))
+}
+
+fn credential(xml: &mut Xml, credential: &Credential, secret: Option<&Secret>) -> io::Result<()> {
+    let (name, secret_name) = match credential.kind() {
+        CredentialKind::Password => ("ServiceUserName", "ServicePassword"),
+        CredentialKind::ApiKey => ("ServiceCredentialAlias", "ServiceCredentialSecret"),
+    };
+    if let Some(secret) = secret {
+        xml.text(secret_name, secret.expose())?;
+    }
+    xml.text("ServiceName", credential.service().as_str())?;
+    xml.text("UserName", credential.user_name().as_str())?;
+    xml.text(name, credential.service_user_name().as_str())?;
+    xml.text("ServiceSpecificCredentialId", credential.id().as_str())?;
+    xml.text("Status", credential.status().as_str())?;
+    xml.text("CreateDate", &credential.created.iso_8601())?;
+    credential.expires.map_or(Ok(()), |expires| xml.text("ExpirationDate", &expires.iso_8601()))
+}
+
+fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
+    let account: AccountId = user.account();
+    xml.text("Path", "/")?;
+    xml.text("UserName", user.name().as_str())?;
+    xml.text("UserId", &user.id().to_string())?;
+    xml.text("Arn", &format!("arn:aws:iam::{account}:user/{}", user.name()))?;
+    xml.text("CreateDate", &user.created.iso_8601())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manager::create_options::CreateOptions;
+    use crate::{
+        lifetime::Lifetime,
+        manager::CredentialManager,
+        names::{service_name::ServiceName, user_name::UserName},
+        policy::Policy,
+        store::memory::MemoryStore,
+    };
+
+    #[test]
+    fn a_document_that_holds_a_secret_never_grows() {
+        let passwords: ServiceName = "p".repeat(ServiceName::MAX_LENGTH).parse().unwrap();
+        let api_keys: ServiceName = "k".repeat(ServiceName::MAX_LENGTH).parse().unwrap();
+        let policy = Policy::builder()
+            .password_service(passwords.clone())
+            .api_key_service(api_keys.clone(), "PREFIX")
+            .build()
+            .unwrap();
+        let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
+            .policy(policy)
+            .build();
+        let user: UserName = "u".repeat(UserName::MAX_LENGTH).parse().unwrap();
+        iam.register_user(&user).unwrap();
+        for service in [passwords, api_keys] {
+            let issued = iam
+                .create_with_options(
+                    &user,
+                    &service,
+                    &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
+                )
+                .unwrap();
+            let output = Output::Issued(issued);
+            let body = output.response(Action::Create, RequestId::from_bytes([0; 16])).into_body();
+            assert_eq!(Vec::from(body).capacity(), output.capacity());
+        }
+    }
+}

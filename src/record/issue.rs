@@ -1,0 +1,103 @@
+//! Issuing secrets: a new credential, and a new secret of an existing one.
+
+use super::{UserRecord, stored_credential::StoredCredential};
+use crate::{
+    credential::{IssuedCredential, Status},
+    entropy::{EntropyError, RepeatedEntropy},
+    error::Error,
+    lifetime::Lifetime,
+    names::{
+        credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
+    },
+    policy::Policy,
+    secret::{Secret, digest::Digest},
+    timestamp::Timestamp,
+};
+
+/// The inputs of a new credential, drawn and decided before the record of its user is read.
+pub(crate) struct NewCredential<'a> {
+    pub(crate) id: &'a CredentialId,
+    pub(crate) service: &'a ServiceName,
+    pub(crate) created: Timestamp,
+    pub(crate) lifetime: Option<Lifetime>,
+    /// The random bytes of the password.
+    pub(crate) random: &'a [u8],
+}
+
+impl UserRecord {
+    /// Adds a credential with this name, which no other credential of the user has at the service.
+    ///
+    /// Fails with [`RepeatedEntropy`] if the record already holds the id or the secret.
+    pub(crate) fn create(
+        &self,
+        new: &NewCredential<'_>,
+        name: GeneratedName,
+        policy: &Policy,
+    ) -> Result<(Self, IssuedCredential), Error> {
+        debug_assert!(self.position_of(new.service, name.as_str()).is_none(), "the name is free");
+        let (service, kind) = policy.supported(new.service)?;
+        self.check_limit(service, policy)?;
+        let (secret, digest) = self.new_secret(service, &name, new.random, policy)?;
+        if self.find(new.id).is_some() {
+            return Err(EntropyError::from(RepeatedEntropy).into());
+        }
+        let credential = StoredCredential {
+            id: new.id.clone(),
+            service: service.clone(),
+            name,
+            kind,
+            active: true,
+            created: new.created,
+            expires: new
+                .lifetime
+                .map_or(Timestamp::NEVER, |lifetime| new.created.plus_days(lifetime.as_days())),
+            digest,
+        };
+        let issued =
+            IssuedCredential { credential: self.describe(&credential, Status::Active), secret };
+        Ok((self.insert(credential), issued))
+    }
+
+    /// Gives a credential a new secret, and changes nothing else of it.
+    ///
+    /// Fails with [`RepeatedEntropy`] if the record already holds that secret.
+    pub(crate) fn reset(
+        &self,
+        id: &CredentialId,
+        random: &[u8],
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<(Self, IssuedCredential), Error> {
+        let credential = self.get(id)?;
+        let (service, kind) = policy.supported(&credential.service)?;
+        if kind != credential.kind {
+            return Err(Error::ServiceNotSupported { service: service.clone() });
+        }
+        credential.check_unexpired(now)?;
+        let (secret, digest) = self.new_secret(service, &credential.name, random, policy)?;
+        let credential = StoredCredential { digest, ..credential.clone() };
+        let status = credential.status(|| now);
+        let issued = IssuedCredential { credential: self.describe(&credential, status), secret };
+        Ok((self.replace(&credential), issued))
+    }
+
+    /// The secret of a credential of this service and name, and its digest.
+    fn new_secret(
+        &self,
+        service: &ServiceName,
+        name: &GeneratedName,
+        random: &[u8],
+        policy: &Policy,
+    ) -> Result<(Secret, Digest), EntropyError> {
+        let password = Secret::password(random, policy.alphabet());
+        let secret = match policy.api_key_prefix(service) {
+            Some(prefix) => Secret::api_key(prefix, name.as_str(), &password),
+            None => password,
+        };
+        let digest = secret.digest();
+        if self.credentials.iter().any(|held| held.digest.matches(&digest)) {
+            return Err(RepeatedEntropy.into());
+        }
+        Ok((secret, digest))
+    }
+}

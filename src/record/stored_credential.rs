@@ -1,0 +1,61 @@
+use crate::{
+    credential::CredentialKind,
+    names::{
+        credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
+    },
+    secret::digest::Digest,
+    timestamp::Timestamp,
+};
+
+/// A credential in a record: with the digest of its secret, and without what the record already
+/// has.
+#[derive(Clone, Debug)]
+// In this order the fields that authentication reads share cache lines, and no byte but a few of
+// padding at the end is uninitialized: see `Credentials`.
+#[repr(C)]
+pub(crate) struct StoredCredential {
+    pub(super) service: ServiceName,
+    /// [`Timestamp::NEVER`] without an expiration date.
+    pub(super) expires: Timestamp,
+    pub(super) digest: Digest,
+    pub(super) name: GeneratedName,
+    pub(super) id: CredentialId,
+    pub(super) created: Timestamp,
+    pub(super) active: bool,
+    pub(super) kind: CredentialKind,
+}
+
+impl StoredCredential {
+    pub(crate) const fn id(&self) -> &CredentialId {
+        &self.id
+    }
+
+    pub(crate) const fn service(&self) -> &ServiceName {
+        &self.service
+    }
+
+    pub(crate) const fn kind(&self) -> CredentialKind {
+        self.kind
+    }
+
+    pub(crate) const fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    pub(crate) const fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    pub(super) fn expires(&self) -> Option<Timestamp> {
+        (self.expires != Timestamp::NEVER).then_some(self.expires)
+    }
+
+    /// The sort key of the credentials of a user.
+    pub(crate) const fn order(&self) -> (Timestamp, &CredentialId) {
+        (self.created, &self.id)
+    }
+
+    pub(super) fn is_named(&self, service: &ServiceName, name: &str) -> bool {
+        self.name.as_str().eq_ignore_ascii_case(name) && self.service == *service
+    }
+}

@@ -1,0 +1,220 @@
+//! The requests, and how often they are sent.
+
+use std::{ops::Bound, sync::Arc, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    config::{retry::RetryConfig, timeout::TimeoutConfig},
+    error::SdkError,
+    operation::transact_get_items::TransactGetItemsError,
+    types::{Get, KeysAndAttributes, TransactGetItem},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    DynamoDbError, DynamoDbOptions,
+    error::Failure,
+    items::{Item, PrimaryKey, SORT, USER_ID, binary},
+};
+
+/// For how long a request is sent again. DynamoDB knows the token of a transaction for 10 minutes.
+const WINDOW: Duration = Duration::from_secs(300);
+/// How many items one `BatchGetItem` reads at most.
+pub(super) const BATCH: usize = 100;
+
+/// A client, and the table that its requests are about.
+#[derive(Clone)]
+pub(super) struct Requests {
+    pub(super) client: Client,
+    pub(super) table: Arc<str>,
+    attempts: u32,
+}
+
+/// What became of a request that was sent as often as it took.
+pub(super) struct Attempted<T> {
+    /// The result of the last attempt.
+    pub(super) result: Result<T, Failure>,
+    /// Why it is not known whether an earlier attempt was carried out, if it is not.
+    pub(super) doubt: Option<DynamoDbError>,
+}
+
+/// A page of one shard of a listing.
+pub(super) struct Page {
+    pub(super) items: Vec<Item>,
+    /// Where the next page starts, if there may be one.
+    pub(super) next: Option<Item>,
+}
+
+impl Requests {
+    /// Uses the client with its HTTP connections and its credentials, and without its own retries:
+    /// a write has to know whether an earlier attempt may have been carried out.
+    pub(super) fn new(options: &DynamoDbOptions, client: &Client, table: &str) -> Self {
+        let config = client.config();
+        let mut timeouts =
+            TimeoutConfig::builder().operation_attempt_timeout(options.attempt_timeout);
+        if let Some(own) = config.timeout_config() {
+            let attempt = own.operation_attempt_timeout().unwrap_or(options.attempt_timeout);
+            timeouts = own.to_builder().operation_attempt_timeout(attempt);
+        }
+        let config = config
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build());
+        let client = Client::from_conf(config.build());
+        Self { client, table: table.into(), attempts: options.attempts }
+    }
+
+    pub(super) fn table(&self) -> String {
+        self.table.as_ref().to_owned()
+    }
+
+    /// Sends a request until it succeeds, fails for good, or has been sent as often as it may.
+    pub(super) async fn attempt<T, F>(&self, mut send: impl FnMut() -> F) -> Attempted<T>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let mut doubt = None;
+        let (start, mut attempt) = (Instant::now(), 1);
+        loop {
+            let result = send().await;
+            match result {
+                Err(Failure { error, transient: true, perhaps_done })
+                    if attempt < self.attempts && start.elapsed() < WINDOW =>
+                {
+                    if perhaps_done {
+                        doubt = Some(error);
+                    }
+                }
+                result => return Attempted { result, doubt },
+            }
+            pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    /// As [`attempt`](Self::attempt), for a request that may be carried out any number of times.
+    pub(super) async fn repeat<T, F>(&self, send: impl FnMut() -> F) -> Result<T, DynamoDbError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.attempt(send).await.result.map_err(|failure| failure.error)
+    }
+
+    /// Reads an item as it is once each change that was reported as applied has been.
+    pub(super) async fn get(&self, key: PrimaryKey) -> Result<Option<Item>, DynamoDbError> {
+        let request = self
+            .client
+            .get_item()
+            .table_name(self.table())
+            .set_key(Some(key.into_item()))
+            .consistent_read(true);
+        let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+        Ok(read.await?.item)
+    }
+
+    /// Reads an item while no transaction is changing it.
+    ///
+    /// `GetItem` shows the items of one transaction as it changes them, some earlier than others.
+    /// `TransactGetItems` conflicts with it instead, and is sent again. So an item that is read
+    /// like this is never older than another item of its transaction that was read before.
+    pub(super) async fn get_settled(&self, key: PrimaryKey) -> Result<Option<Item>, DynamoDbError> {
+        let get = Get::builder().table_name(self.table()).set_key(Some(key.into_item())).build();
+        let get = get.map_err(invalid)?;
+        let get = TransactGetItem::builder().get(get).build();
+        let request = self.client.transact_get_items().transact_items(get);
+        let read = self.repeat(|| async {
+            request.clone().send().await.map_err(|error| match &error {
+                SdkError::ServiceError(response) => match response.err() {
+                    TransactGetItemsError::TransactionCanceledException(cancelled) => {
+                        Failure::of_cancellation(cancelled.cancellation_reasons())
+                    }
+                    _ => Failure::of(error),
+                },
+                _ => Failure::of(error),
+            })
+        });
+        let read = read.await?.responses.unwrap_or_default();
+        Ok(read
+            .into_iter()
+            .next()
+            .and_then(|response| response.item)
+            .filter(|item| !item.is_empty()))
+    }
+
+    /// Reads a page of a partition, in order of its sort keys.
+    pub(super) async fn query(
+        &self,
+        partition: &[u8],
+        start: &Bound<Vec<u8>>,
+        next: Option<Item>,
+        limit: usize,
+    ) -> Result<Page, DynamoDbError> {
+        let condition = match start {
+            Bound::Unbounded => "pk = :pk",
+            Bound::Included(_) => "pk = :pk AND sk >= :sk",
+            Bound::Excluded(_) => "pk = :pk AND sk > :sk",
+        };
+        let mut request = self
+            .client
+            .query()
+            .table_name(self.table())
+            .key_condition_expression(condition)
+            .expression_attribute_values(":pk", binary(partition.to_vec()))
+            .projection_expression(format!("{SORT}, {USER_ID}"))
+            .set_exclusive_start_key(next)
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
+            .consistent_read(true);
+        if let Bound::Included(start) | Bound::Excluded(start) = start {
+            request = request.expression_attribute_values(":sk", binary(start.clone()));
+        }
+        let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+        let read = read.await?;
+        Ok(Page { items: read.items.unwrap_or_default(), next: read.last_evaluated_key })
+    }
+
+    /// Reads up to [`BATCH`] items, each of them once, in any order. Those that are not there are
+    /// left out.
+    pub(super) async fn batch_get(
+        &self,
+        keys: impl IntoIterator<Item = PrimaryKey>,
+    ) -> Result<Vec<Item>, DynamoDbError> {
+        let mut left: Vec<Item> = keys.into_iter().map(PrimaryKey::into_item).collect();
+        let mut items = Vec::with_capacity(left.len());
+        let mut fruitless = 0;
+        while !left.is_empty() {
+            let keys = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true);
+            let keys = keys.build().map_err(invalid)?;
+            let request = self.client.batch_get_item().request_items(self.table(), keys);
+            let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+            let read = read.await?;
+            let found = read.responses.into_iter().flatten().flat_map(|(_, items)| items);
+            let before = items.len();
+            items.extend(found);
+            // What exceeds the throughput, or 16 MB, is left to be asked for again.
+            let unprocessed = read.unprocessed_keys.into_iter().flatten();
+            left = unprocessed.flat_map(|(_, keys)| keys.keys).collect();
+            if items.len() > before {
+                fruitless = 0;
+            } else if !left.is_empty() {
+                fruitless += 1;
+                if fruitless >= self.attempts {
+                    return Err(DynamoDbError::Throttled { code: "UnprocessedKeys".to_owned() });
+                }
+                pause(fruitless).await;
+            }
+        }
+        Ok(items)
+    }
+}
+
+/// The SDK does not build a request. It says so of one that lacks what it needs.
+pub(super) fn invalid(error: impl std::error::Error) -> DynamoDbError {
+    DynamoDbError::Client(error.to_string())
+}
+
+/// Waits before the next attempt: a random time, so that callers who met once do not meet again.
+pub(super) async fn pause(attempt: u32) {
+    let longest = 20_u32.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(1000);
+    let random = getrandom::u32().map_or(longest / 2, |random| random % (longest + 1));
+    sleep(Duration::from_millis(random.into())).await;
+}

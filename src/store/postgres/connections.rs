@@ -1,0 +1,278 @@
+//! The pool, and how statements are sent over its connections.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use deadpool_postgres::{ClientWrapper, Object, Pool};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{
+    Row, Statement,
+    types::{ToSql, Type},
+};
+
+use super::{
+    PostgresError, PostgresOptions,
+    error::{Failure, Kind},
+    startup::StartupSettings,
+    statements::{Schema, Statements, qualify},
+};
+use crate::store::change::CommitOutcome;
+
+/// How many times a statement is sent that conflicts with other transactions.
+const ATTEMPTS: u32 = 64;
+/// How many times a statement is sent that only reads, and whose connection is lost.
+const CONNECTIONS: u32 = 2;
+
+/// What a statement does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Read,
+    Change,
+}
+
+/// A pool of connections, and the statements for one schema.
+///
+/// Nothing is set on a session, which a connection pooler may give to several clients in turns: a
+/// change is sent in a transaction with its settings, and a read needs none.
+#[derive(Clone)]
+pub(super) struct Connections {
+    pub(super) pool: Pool,
+    pub(super) statements: Arc<Statements>,
+    schema: Option<Schema>,
+    /// How long to wait for the answer to a statement.
+    answer_timeout: Duration,
+    /// Begins the transaction of a change, with the settings of the options. Without settings, the
+    /// statement is a transaction by itself.
+    begin: Option<Arc<str>>,
+    /// Whether a statement was not answered, and no read has succeeded since. Then reads are sent
+    /// with the settings of changes: while a table is locked, reads that are given up would
+    /// occupy one process of the server after the other.
+    unanswered: Arc<AtomicBool>,
+    /// What each new connection is expected to have been set up with.
+    pub(super) startup: Arc<StartupSettings>,
+}
+
+impl Connections {
+    /// With the timeout for answers and the settings of changes that the options say.
+    pub(super) fn new(pool: Pool, schema: Option<Schema>, options: &PostgresOptions) -> Self {
+        Self {
+            pool,
+            statements: Arc::new(Statements::new(schema.as_ref())),
+            schema,
+            answer_timeout: options.answer_timeout,
+            begin: options.begin().map(Into::into),
+            unanswered: Arc::default(),
+            startup: Arc::default(),
+        }
+    }
+
+    /// The name of a table, with its schema.
+    pub(super) fn qualify(&self, table: &str) -> String {
+        qualify(table, self.schema.as_ref())
+    }
+
+    /// Sends a statement that changes nothing. Retries after a conflict, and once after a lost
+    /// connection.
+    pub(super) async fn read(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, PostgresError> {
+        let (mut attempt, mut lost) = (0, 0);
+        loop {
+            let failure = match self.attempt(Purpose::Read, statement, parameters).await {
+                Ok(rows) => return Ok(rows),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            let late = matches!(failure.error, PostgresError::Unanswered);
+            match failure.kind {
+                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
+                // The next connection is a new one.
+                Kind::Broken if !late && lost + 1 < CONNECTIONS => {
+                    lost += 1;
+                }
+                _ => return Err(failure.error),
+            }
+        }
+    }
+
+    /// Sends a statement that makes a change. Retries after a conflict. A statement that returns no
+    /// row has changed nothing, and the result is `otherwise`.
+    pub(super) async fn write(
+        &self,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+        otherwise: CommitOutcome,
+    ) -> Result<CommitOutcome, PostgresError> {
+        let mut attempt = 0;
+        loop {
+            let failure = match self.attempt(Purpose::Change, statement, parameters).await {
+                Ok(rows) if rows.is_empty() => return Ok(otherwise),
+                Ok(_) => return Ok(CommitOutcome::Applied),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            match failure.kind {
+                // Only the index has a unique constraint that no statement checks beforehand. The
+                // statement got as far as the index, so the revision was the expected one.
+                Kind::Taken => return Ok(CommitOutcome::KeyTaken),
+                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
+                _ if failure.perhaps_done => {
+                    return Err(PostgresError::Unknown(Box::new(failure.error)));
+                }
+                _ => return Err(failure.error),
+            }
+        }
+    }
+
+    /// Sends a statement once.
+    pub(super) async fn attempt(
+        &self,
+        purpose: Purpose,
+        statement: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Failure> {
+        let connection = self.pool.get().await;
+        let connection =
+            connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
+        let is_new = Object::metrics(&connection).recycle_count == 0;
+        let mut in_use = InUse { connection: None, unanswered: &self.unanswered };
+        let connection = in_use.connection.insert(connection);
+        let limited = purpose == Purpose::Change || self.unanswered.load(Relaxed);
+        let begin = self.begin.as_deref().filter(|_| limited);
+        let query = Query { connection, statement, parameters, sent: AtomicBool::new(false) };
+        let answer = timeout(self.answer_timeout, async {
+            if is_new {
+                self.verify_settings(connection).await?;
+            }
+            match begin {
+                Some(begin) => query.send_in_transaction(begin).await,
+                None => query.send().await,
+            }
+        });
+        let answer = match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(Failure::unanswered(query.sent.into_inner())),
+        };
+        if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
+            // What broke this connection may have broken the idle ones, which is not noticed before
+            // they are used. The next attempt gets a new one.
+            self.pool.retain(|_, _| false);
+        } else {
+            in_use.give_back();
+        }
+        if answer.is_ok() && purpose == Purpose::Read {
+            self.unanswered.store(false, Relaxed);
+        }
+        answer
+    }
+
+    /// Fails if a new connection lacks a setting that the URL makes.
+    async fn verify_settings(&self, connection: &ClientWrapper) -> Result<(), Failure> {
+        let names = self.startup.names();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let statement = &self.statements.lost_settings;
+        let rows = connection.query_typed(statement, &[(&names, Type::TEXT_ARRAY)]).await;
+        let rows = rows.map_err(|error| Failure::of_statement(&error, false))?;
+        let Some(row) = rows.first() else { return Ok(()) };
+        let lost = match row.try_get(0) {
+            Ok(name) => PostgresError::SettingLost { name },
+            Err(error) => PostgresError::of_column(&error),
+        };
+        Err(Failure::unusable(lost))
+    }
+}
+
+/// A statement that is sent over a connection.
+struct Query<'a> {
+    connection: &'a ClientWrapper,
+    statement: &'a str,
+    parameters: &'a [&'a (dyn ToSql + Sync)],
+    /// Whether it was sent, rather than only prepared.
+    sent: AtomicBool,
+}
+
+impl Query<'_> {
+    async fn prepare(&self) -> Result<Statement, Failure> {
+        let prepared = self.connection.prepare_cached(self.statement).await;
+        prepared.map_err(|error| Failure::of_statement(&error, false))
+    }
+
+    async fn execute(&self, prepared: &Statement) -> Result<Vec<Row>, Failure> {
+        self.sent.store(true, Relaxed);
+        let rows = self.connection.query(prepared, self.parameters).await;
+        rows.map_err(|error| Failure::of_statement(&error, true))
+    }
+
+    /// As a transaction by itself.
+    async fn send(&self) -> Result<Vec<Row>, Failure> {
+        let prepared = self.prepare().await?;
+        self.execute(&prepared).await
+    }
+
+    /// In a transaction that `begin` begins. Preparing is part of it, since it waits for locks,
+    /// too.
+    ///
+    /// Messages are sent in the order in which their futures are polled first. If the statement was
+    /// prepared before, all are sent before the first answer arrives: that is one round trip.
+    async fn send_in_transaction(&self, begin: &str) -> Result<Vec<Row>, Failure> {
+        let execution = async {
+            let commit = self.connection.batch_execute("COMMIT");
+            match self.prepare().await {
+                Ok(prepared) => tokio::join!(biased; self.execute(&prepared), commit),
+                // This ends the transaction, which is aborted.
+                Err(failure) => (Err(failure), commit.await),
+            }
+        };
+        let start = self.connection.batch_execute(begin);
+        let (transaction, (rows, committed)) = tokio::join!(biased; start, execution);
+        if let Err(error) = transaction {
+            // Without a transaction, the statement is one by itself, and may have been carried out.
+            let perhaps_done = rows.err().is_none_or(|failure| failure.perhaps_done);
+            return Err(Failure { perhaps_done, ..Failure::of_statement(&error, true) });
+        }
+        let rows = rows?;
+        committed.map_err(|error| Failure::of_statement(&error, true))?;
+        Ok(rows)
+    }
+}
+
+/// A connection while a statement is sent over it. Unless it is given back it is closed: if the
+/// future is dropped before the answer arrives, the server is still at work on the statement.
+struct InUse<'a> {
+    connection: Option<Object>,
+    unanswered: &'a AtomicBool,
+}
+
+impl InUse<'_> {
+    /// Returns the connection to the pool. All answers have arrived.
+    fn give_back(mut self) {
+        drop(self.connection.take());
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take().map(Object::take) else { return };
+        if !connection.is_closed() {
+            self.unanswered.store(true, Relaxed);
+        }
+    }
+}
+
+/// Waits before another attempt: not before the second, and for a random time before each that
+/// follows, up to 1, 3, 7 … 63 milliseconds.
+pub(super) async fn pause(attempt: u32) {
+    let longest = 1_u32 << attempt.saturating_sub(1).min(6);
+    // Without a random number, all callers wait for the same time, which is no worse than no wait.
+    let random = getrandom::u32().unwrap_or(longest / 2) % longest;
+    sleep(Duration::from_millis(random.into())).await;
+}

@@ -1,0 +1,156 @@
+//! The open database, and how it is opened again after a failure.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use redb::Database;
+
+use super::{
+    error::{OpenError, RedbError},
+    guard::Guarded,
+    tables::Snapshot,
+};
+
+/// Opens the database. It must not be open when this is called.
+pub(super) type Connect = Box<dyn Fn() -> Result<Guarded<Database>, OpenError> + Send + Sync>;
+
+/// The open database, or how to open it again.
+pub(super) struct Connection {
+    connect: Connect,
+    database: Option<Guarded<Database>>,
+    /// How often the database was opened again.
+    generation: u64,
+    reopening: Limit,
+    writing: Limit,
+    /// Why the last write failed, if none has succeeded since.
+    failed_write: Option<Arc<RedbError>>,
+}
+
+impl Connection {
+    pub(super) fn new(connect: Connect, database: Guarded<Database>, interval: Duration) -> Self {
+        let limit = Limit { interval, counted: false, last: None };
+        Self {
+            connect,
+            database: Some(database),
+            generation: 0,
+            reopening: limit,
+            writing: limit,
+            failed_write: None,
+        }
+    }
+
+    /// Why the last write failed, if none has succeeded since.
+    pub(super) const fn failed_write(&self) -> Option<&Arc<RedbError>> {
+        self.failed_write.as_ref()
+    }
+
+    /// What is committed.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, RedbError> {
+        let database = self.database.as_ref().ok_or(RedbError::Panicked)?;
+        database.call(|database| Snapshot::take(database, self.generation))
+    }
+
+    /// Closes the database, opens it again, and returns what is committed. Returns `None` if it is
+    /// too early to try again.
+    pub(super) fn reopen(&mut self) -> Option<Result<Snapshot, RedbError>> {
+        self.database = None;
+        if !self.reopening.permits() {
+            return None;
+        }
+        let reopened = (self.connect)()
+            .map_err(|error| RedbError::Reopen(Box::new(error)))
+            .and_then(|database| {
+                self.database = Some(database);
+                self.generation += 1;
+                self.snapshot()
+            });
+        self.reopening.count();
+        Some(reopened)
+    }
+
+    /// Lets `write` change the database. It returns whether it committed a change; if so, what is
+    /// committed then is returned too.
+    ///
+    /// After [`Unwritten::Failed`] the database must not be used before it is reopened.
+    pub(super) fn write<T>(
+        &mut self,
+        write: impl FnOnce(&Database) -> Result<(T, bool), RedbError>,
+    ) -> Result<(T, Option<Snapshot>), Unwritten> {
+        if let Some(cause) = &self.failed_write
+            && !self.writing.permits()
+        {
+            return Err(Unwritten::TooEarly(Arc::clone(cause)));
+        }
+        let database = self.database.as_ref().ok_or(RedbError::Panicked);
+        let written = database.and_then(|database| {
+            database.call(|database| {
+                let (value, changed) = write(database)?;
+                let snapshot = changed.then(|| Snapshot::take(database, self.generation));
+                Ok((value, snapshot.transpose()?))
+            })
+        });
+        match &written {
+            Ok((_, None)) => {}
+            Ok((_, Some(_))) => {
+                self.reopening.reset();
+                self.writing.reset();
+                self.failed_write = None;
+            }
+            Err(_) => self.writing.count(),
+        }
+        written.map_err(|error| {
+            let cause = Arc::new(error);
+            self.failed_write = Some(Arc::clone(&cause));
+            Unwritten::Failed(cause)
+        })
+    }
+
+    /// Closes the database. After a failed write that changes nothing in the storage.
+    pub(super) fn close(&mut self) {
+        self.database = None;
+    }
+}
+
+/// Why nothing is known to be written.
+#[derive(Debug)]
+pub(super) enum Unwritten {
+    /// Writing failed, and the outcome is unknown.
+    Failed(Arc<RedbError>),
+    /// Writing failed repeatedly, with this cause, and it is too early to try again.
+    TooEarly(Arc<RedbError>),
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("database", &self.database).finish_non_exhaustive()
+    }
+}
+
+/// Limits how often something is tried that may fail each time. The first two attempts are free:
+/// when the cause of a failure is gone, nothing waits. From then on, an interval passes between two
+/// attempts, until one has succeeded.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    interval: Duration,
+    counted: bool,
+    /// When it was last tried, unless the next attempt is free.
+    last: Option<Instant>,
+}
+
+impl Limit {
+    fn permits(&self) -> bool {
+        self.last.is_none_or(|last| last.elapsed() >= self.interval)
+    }
+
+    fn count(&mut self) {
+        self.last = self.counted.then(Instant::now);
+        self.counted = true;
+    }
+
+    const fn reset(&mut self) {
+        (self.counted, self.last) = (false, None);
+    }
+}

@@ -1,0 +1,202 @@
+//! Storage whose changes stay in memory.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use redb::{BackendError, StorageBackend};
+
+/// Size of the blocks in which changes are kept.
+const BLOCK: usize = 4096;
+
+/// Reads from `base`, and keeps in memory what is written. The base is never changed.
+///
+/// A lock of the overlay is a shared lock of the base: other readers may use it, a writer may not.
+/// Clones share everything.
+#[derive(Debug)]
+pub(super) struct Overlay<B>(Arc<Inner<B>>);
+
+#[derive(Debug)]
+struct Inner<B> {
+    base: B,
+    changes: Mutex<Changes>,
+}
+
+#[derive(Debug)]
+struct Changes {
+    len: usize,
+    /// How much of the base is still visible: it only becomes less.
+    base_len: usize,
+    /// By number of the block.
+    blocks: BTreeMap<usize, Box<[u8; BLOCK]>>,
+}
+
+impl<B> Clone for Overlay<B> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<B: StorageBackend> Overlay<B> {
+    pub(super) fn new(base: B) -> io::Result<Self> {
+        let len = position(base.len()?)?;
+        let changes = Mutex::new(Changes { len, base_len: len, blocks: BTreeMap::new() });
+        Ok(Self(Arc::new(Inner { base, changes })))
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.0.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Changes {
+    /// Reads from the base, and zeros after its visible end.
+    fn read_base(&self, base: &impl StorageBackend, at: usize, out: &mut [u8]) -> io::Result<()> {
+        let visible = self.base_len.saturating_sub(at).min(out.len());
+        let (inside, after) = out.split_at_mut(visible);
+        after.fill(0);
+        if inside.is_empty() { Ok(()) } else { base.read(at as u64, inside) }
+    }
+
+    /// Where an access begins, if it ends within the storage.
+    fn check_range(&self, offset: u64, len: usize) -> io::Result<usize> {
+        let at = position(offset)?;
+        match at.checked_add(len) {
+            Some(end) if end <= self.len => Ok(at),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+fn position(offset: u64) -> io::Result<usize> {
+    offset.try_into().map_err(io::Error::other)
+}
+
+impl<B: StorageBackend> StorageBackend for Overlay<B> {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.changes().len as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let changes = self.changes();
+        let mut at = changes.check_range(offset, out.len())?;
+        let mut rest = out;
+        while !rest.is_empty() {
+            let size = rest.len().min(BLOCK - at % BLOCK);
+            let (part, after) = rest.split_at_mut(size);
+            match changes.blocks.get(&(at / BLOCK)) {
+                Some(block) => {
+                    let from = block.iter().skip(at % BLOCK);
+                    part.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                }
+                None => changes.read_base(&self.0.base, at, part)?,
+            }
+            (at, rest) = (at + size, after);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = position(len)?;
+        let mut changes = self.changes();
+        changes.base_len = changes.base_len.min(len);
+        drop(changes.blocks.split_off(&len.div_ceil(BLOCK)));
+        if let Some(last) = changes.blocks.get_mut(&(len / BLOCK)) {
+            last.iter_mut().skip(len % BLOCK).for_each(|byte| *byte = 0);
+        }
+        changes.len = len;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut changes = self.changes();
+        let mut at = changes.check_range(offset, data.len())?;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (number, start) = (at / BLOCK, at % BLOCK);
+            if !changes.blocks.contains_key(&number) {
+                let mut block = Box::new([0; BLOCK]);
+                changes.read_base(&self.0.base, number * BLOCK, &mut block[..])?;
+                changes.blocks.insert(number, block);
+            }
+            let (part, after) = rest.split_at(rest.len().min(BLOCK - start));
+            if let Some(block) = changes.blocks.get_mut(&number) {
+                let to = block.iter_mut().skip(start);
+                to.zip(part).for_each(|(to, from)| *to = *from);
+            }
+            (at, rest) = (at + part.len(), after);
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.base.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.base.try_lock_shared_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.0.base.try_lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.base.unlock_range(start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// An overlay does to its copy what plain storage does, and its base stays the same.
+    #[test]
+    fn it_reads_as_storage_that_was_changed() {
+        use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
+
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let mut original = vec![0; 3 * BLOCK + 100];
+        rng.fill(&mut original[..]);
+        let base = InMemoryBackend::new();
+        base.set_len(original.len() as u64).unwrap();
+        base.write(0, &original).unwrap();
+        let mut expected = original.clone();
+        let overlay = Overlay::new(base).unwrap();
+        for _ in 0..300 {
+            if rng.random_ratio(1, 10) {
+                let len = rng.random_range(0..5 * BLOCK);
+                overlay.set_len(len as u64).unwrap();
+                expected.resize(len, 0);
+            }
+            let at = rng.random_range(0..=expected.len());
+            let mut bytes = vec![0; rng.random_range(0..=expected.len() - at).min(2 * BLOCK)];
+            rng.fill(&mut bytes[..]);
+            overlay.write(at as u64, &bytes).unwrap();
+            expected[at..at + bytes.len()].copy_from_slice(&bytes);
+            let mut read = vec![0; expected.len()];
+            overlay.read(0, &mut read).unwrap();
+            assert!(read == expected);
+            assert_eq!(overlay.len().unwrap(), expected.len() as u64);
+        }
+        let after = expected.len() as u64;
+        assert!(overlay.read(after, &mut [0]).is_err());
+        assert!(overlay.write(after, &[0]).is_err());
+        let mut base = vec![0; original.len()];
+        overlay.0.base.read(0, &mut base).unwrap();
+        assert!(base == original);
+    }
+}

@@ -1,0 +1,306 @@
+//! A process that is killed while it writes: what it acknowledged is there, and nothing is there by
+//! half.
+//!
+//! A child (this very program) works on a store in a file from 8 threads. It says on its output
+//! what it is about to do, and what was acknowledged. It is killed after so many acknowledgements,
+//! and what it said is compared with what the file holds.
+//!
+//! `SSC_KILL_ROUNDS` sets how often. Without it, 10 times.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, BufRead as _, BufReader, Write as _},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
+use service_specific_credentials::{
+    AuthenticationError, Credential, CredentialManager, Error, ServiceName, UserName,
+    store::RedbStore,
+};
+
+use crate::common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, name};
+
+const THREADS: usize = 8;
+const SEED: u64 = 7;
+
+/// Each thread has a user of its own, so that what a thread does happens in the order it says.
+fn user(thread: usize) -> UserName {
+    name(&format!("user-{thread}"))
+}
+
+fn open(path: &Path) -> CredentialManager<RedbStore> {
+    CredentialManager::new(name(ACCOUNT), RedbStore::create(path).unwrap())
+}
+
+/// A user's credentials. One who is not registered has none.
+fn list(iam: &CredentialManager<RedbStore>, user: &UserName) -> Vec<Credential> {
+    match iam.list(user) {
+        Err(Error::NoSuchUser { .. }) => Vec::new(),
+        listed => listed.unwrap(),
+    }
+}
+
+/// What the child does until it is killed.
+#[test]
+fn child_that_never_stops() {
+    let Some(path) = std::env::var_os("SSC_KILL_FILE") else { return };
+    let seed: u64 = std::env::var("SSC_KILL_SEED").unwrap().parse().unwrap();
+    say("opening");
+    let iam = open(path.as_ref());
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let rng = ChaCha20Rng::seed_from_u64(seed * 100 + thread as u64);
+            let iam = &iam;
+            scope.spawn(move || work(iam, thread, rng));
+        }
+    });
+}
+
+/// Writes one line, whole, past whatever captures what a test prints.
+fn say(line: &str) {
+    io::stdout().write_all(format!("\n{line}\n").as_bytes()).unwrap();
+}
+
+fn work(iam: &CredentialManager<RedbStore>, thread: usize, mut rng: ChaCha20Rng) -> ! {
+    let user = user(thread);
+    iam.ensure_user(&user).unwrap();
+    let mut held = list(iam, &user);
+    loop {
+        let full = held.len() == 4;
+        let pick = rng.random_range(0..6_usize);
+        if held.len() < 2 || (pick == 0 && !full) {
+            let of = |service| held.iter().filter(|held| *held.service() == name(service)).count();
+            let service = if of(CODECOMMIT) < 2 { CODECOMMIT } else { CASSANDRA };
+            say(&format!("begin {thread} create {service}"));
+            let issued = iam.create(&user, &name(service)).unwrap();
+            let (id, login, secret) =
+                (issued.id(), issued.service_user_name(), issued.secret().expose());
+            say(&format!("done {thread} create {id} {login} {secret}"));
+            held.push(issued.credential().clone());
+            continue;
+        }
+        let id = held[pick % held.len()].id().clone();
+        if pick == 1 || (full && pick == 2) {
+            say(&format!("begin {thread} delete {id}"));
+            iam.delete(&user, &id).unwrap();
+            say(&format!("done {thread} delete {id}"));
+            held.retain(|held| *held.id() != id);
+        } else {
+            say(&format!("begin {thread} reset {id}"));
+            let issued = iam.reset(&user, &id).unwrap();
+            say(&format!("done {thread} reset {id} {}", issued.secret().expose()));
+        }
+    }
+}
+
+/// What is known of a credential.
+struct Known {
+    service: ServiceName,
+    login: String,
+    /// What it has to open to. `None` if nobody was told.
+    secret: Option<String>,
+}
+
+/// What is known of the file.
+#[derive(Default)]
+struct Ledger {
+    /// By thread and id.
+    known: [BTreeMap<String, Known>; THREADS],
+    /// What every thread is about to do.
+    begun: [Option<Begun>; THREADS],
+    /// Service, name and secret that never authenticate again.
+    dead: Vec<(ServiceName, String, String)>,
+}
+
+enum Begun {
+    Create(ServiceName),
+    Reset(String),
+    Delete(String),
+}
+
+impl Ledger {
+    /// Notes one line. Returns whether it is an acknowledgement.
+    fn note(&mut self, line: &str) -> bool {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (["begin" | "done", thread, rest @ ..], done) = (&words[..], words[0] == "done") else {
+            return false;
+        };
+        let thread: usize = thread.parse().unwrap();
+        let begun = if done { self.begun[thread].take() } else { None };
+        let known = &mut self.known[thread];
+        match (rest, begun) {
+            (["create", service], None) => {
+                self.begun[thread] = Some(Begun::Create(name(service)));
+            }
+            (["reset", id], None) => self.begun[thread] = Some(Begun::Reset((*id).to_owned())),
+            (["delete", id], None) => self.begun[thread] = Some(Begun::Delete((*id).to_owned())),
+            (["create", id, login, secret], Some(Begun::Create(service))) => {
+                let (login, secret) = ((*login).to_owned(), Some((*secret).to_owned()));
+                let created = Known { service, login, secret };
+                assert!(known.insert((*id).to_owned(), created).is_none());
+            }
+            (["reset", id, secret], Some(Begun::Reset(begun))) if begun == *id => {
+                let secret = Some((*secret).to_owned());
+                self.dead.extend(known.get_mut(*id).unwrap().renew(secret));
+            }
+            (["delete", id], Some(Begun::Delete(begun))) if begun == *id => {
+                self.dead.extend(known.remove(*id).unwrap().renew(None));
+            }
+            _ => panic!("{line}"),
+        }
+        done
+    }
+
+    /// Compares what is known with what the file holds, and learns what became of that which was
+    /// begun and not acknowledged. Returns how often that was done, and how often not.
+    fn check(&mut self, iam: &CredentialManager<RedbStore>) -> [usize; 2] {
+        let mut outcomes = [0, 0];
+        for thread in 0..THREADS {
+            let listed = list(iam, &user(thread));
+            let known = &mut self.known[thread];
+            let begun = self.begun[thread].take();
+            let unsettled = begun.is_some();
+            let mut made = false;
+            match begun {
+                Some(Begun::Create(service)) => {
+                    let unknown =
+                        listed.iter().find(|held| !known.contains_key(held.id().as_str()));
+                    if let Some(held) = unknown {
+                        assert_eq!(*held.service(), service);
+                        let (login, id) =
+                            (held.service_user_name().to_string(), held.id().to_string());
+                        known.insert(id, Known { service, login, secret: None });
+                        made = true;
+                    }
+                }
+                Some(Begun::Reset(id)) => {
+                    let reset = known.get_mut(&id).unwrap();
+                    if reset.secret.is_some() && !reset.opens(iam) {
+                        self.dead.extend(reset.renew(None));
+                        made = true;
+                    }
+                }
+                Some(Begun::Delete(id)) if listed.iter().all(|held| held.id().as_str() != id) => {
+                    self.dead.extend(known.remove(&id).unwrap().renew(None));
+                    made = true;
+                }
+                Some(Begun::Delete(_)) | None => {}
+            }
+            if unsettled {
+                outcomes[usize::from(!made)] += 1;
+            }
+            // What is listed is what is known, no more and no less, and opens.
+            let mut ids: Vec<&str> = listed.iter().map(|held| held.id().as_str()).collect();
+            ids.sort_unstable();
+            assert_eq!(ids, known.keys().collect::<Vec<_>>());
+            for held in &listed {
+                let known = &known[held.id().as_str()];
+                assert_eq!(
+                    (held.service(), held.service_user_name().as_str()),
+                    (&known.service, &*known.login)
+                );
+                assert!(known.secret.is_none() || known.opens(iam));
+            }
+        }
+        for (service, login, secret) in &self.dead {
+            assert!(!opens(iam, service, login, secret), "{login} opens again");
+        }
+        outcomes
+    }
+}
+
+impl Known {
+    /// Gives it another secret. Returns the one that is dead from now on.
+    fn renew(&mut self, secret: Option<String>) -> Option<(ServiceName, String, String)> {
+        let old = std::mem::replace(&mut self.secret, secret)?;
+        Some((self.service.clone(), self.login.clone(), old))
+    }
+
+    fn opens(&self, iam: &CredentialManager<RedbStore>) -> bool {
+        opens(iam, &self.service, &self.login, self.secret.as_deref().unwrap())
+    }
+}
+
+fn opens(
+    iam: &CredentialManager<RedbStore>,
+    service: &ServiceName,
+    login: &str,
+    secret: &str,
+) -> bool {
+    match iam.authenticate(service, login, secret) {
+        Ok(who) => who.credential().service_user_name().as_str() == login,
+        Err(AuthenticationError::Denied(_)) => false,
+        Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
+    }
+}
+
+/// Runs the child until so many changes are acknowledged, or, for none, while it opens the file.
+/// Notes what it said, and returns how many were acknowledged in the end.
+fn run_and_kill(path: &Path, seed: u64, last: usize, ledger: &mut Ledger) -> usize {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kill::child_that_never_stops", "--nocapture"])
+        .env("SSC_KILL_FILE", path)
+        .env("SSC_KILL_SEED", seed.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let (mut heard, mut opening, mut line) = (0, false, String::new());
+    while output.read_line(&mut line).unwrap() > 0 {
+        // What was cut off was not acknowledged.
+        if let Some(whole) = line.strip_suffix('\n') {
+            opening |= whole == "opening";
+            heard += usize::from(ledger.note(whole));
+        }
+        line.clear();
+        if opening && heard == last {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(opening && heard >= last, "the child stopped by itself");
+    heard
+}
+
+#[test]
+fn a_process_that_is_killed_while_it_makes_the_file_leaves_none_that_cannot_be_opened() {
+    let folder = Folder::new("kill-new");
+    for round in 0..20 {
+        let path = folder.file(&format!("{round}.redb"));
+        let mut ledger = Ledger::default();
+        run_and_kill(&path, round, 0, &mut ledger);
+        ledger.check(&open(&path));
+    }
+    // A process that was killed may leave the new file under its first name, and nothing else.
+    for file in fs::read_dir(&folder.0).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert_eq!(Path::new(&name).extension().unwrap(), "redb", "{name}");
+        assert!(name.starts_with(".new-store-") || name.len() <= "19.redb".len(), "{name}");
+    }
+}
+
+#[test]
+fn what_a_killed_process_acknowledged_is_there_and_nothing_is_there_by_half() {
+    let rounds = std::env::var("SSC_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let folder = Folder::new("kill");
+    let path = folder.file("store.redb");
+    let mut rng = ChaCha20Rng::seed_from_u64(SEED);
+    let (mut ledger, mut outcomes, mut acknowledged) = (Ledger::default(), [0, 0], 0);
+    for round in 0..rounds {
+        // Now and then it is killed while it opens the file.
+        let last: usize = if round % 5 == 4 { 0 } else { rng.random_range(1..400) };
+        acknowledged += run_and_kill(&path, round, last, &mut ledger);
+        let iam = open(&path);
+        let [made, not_made] = ledger.check(&iam);
+        outcomes = [outcomes[0] + made, outcomes[1] + not_made];
+        drop(iam);
+        assert!(RedbStore::check_integrity(&path).unwrap());
+    }
+    let [made, not_made] = outcomes;
+    println!("{acknowledged} acknowledged, {made} made and {not_made} not made in flight");
+    assert!(acknowledged > 0 && made + not_made > 0);
+}

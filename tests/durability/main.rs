@@ -1,0 +1,16 @@
+//! What a store in a file keeps: power losses, failing disks, killed processes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod damage;
+mod kill;
+mod power_loss;

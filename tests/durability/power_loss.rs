@@ -1,0 +1,754 @@
+//! What a store in a file keeps when the power fails, or the disk does.
+//!
+//! Its storage is a simulated disk of 512-byte sectors. A write is durable once a later flush has
+//! returned. At a moment drawn from a seed the power fails: of the sectors written since the last
+//! flush, each then holds any of the contents it had since, and the file has any of its lengths
+//! since. Half of the time the power fails again while the file is being recovered.
+//!
+//! Other disks are full, fail once, or hold a flush back while the test looks at the store.
+//!
+//! `SSC_POWER_LOSS_RUNS` sets how many losses of power are tried. Each run prints its seed when it
+//! fails. The seed decides everything but how the callers take turns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    num::NonZeroUsize,
+    ops::Bound,
+    panic::catch_unwind,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, mpsc},
+    task::{Context, Poll, Waker},
+    thread,
+    time::Duration,
+};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
+use service_specific_credentials::{
+    AsyncCredentialManager, AuthenticationError, Credential, CredentialId, CredentialManager,
+    CredentialManagerBuilder, Error, IssuedCredential, ServiceName, Status, UserName,
+    store::{
+        AsyncRedbStore, AsyncStore, Change, CommitOutcome, Key, Listing, OpenError, RedbError,
+        RedbHealth, RedbOptions, RedbStore, ScanRange, Store, StoreError, UserRecord,
+    },
+    testing::{FixedClock, SeededEntropy},
+};
+
+mod disk;
+
+use self::disk::{Disk, Fault};
+use crate::common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name};
+
+type Iam = CredentialManager<RedbStore>;
+type AsyncIam = AsyncCredentialManager<AsyncRedbStore>;
+
+fn open_store(disk: &Disk) -> Result<RedbStore, OpenError> {
+    let disk = disk.clone();
+    let options = RedbOptions::new().retry_interval(Duration::ZERO);
+    options.create_with_backend(move || Ok(disk.clone()))
+}
+
+fn open(disk: &Disk) -> Result<Iam, OpenError> {
+    Ok(builder(disk, open_store(disk)?).build())
+}
+
+/// Opening flushes, so each time the entropy is different.
+fn builder<S>(disk: &Disk, store: S) -> CredentialManagerBuilder<S> {
+    CredentialManager::builder(name(ACCOUNT), store)
+        .clock(FixedClock::new(dawn()))
+        .entropy(SeededEntropy::new(disk.flushes()))
+}
+
+fn open_async(disk: &Disk) -> AsyncIam {
+    let store = open_store(disk).unwrap();
+    make_room(&builder(disk, store.clone()).build());
+    builder(disk, store.into_async()).build_async()
+}
+
+/// Makes the file larger than the test will need it, so that every commit flushes equally often.
+fn make_room(iam: &Iam) {
+    let users: Vec<UserName> = (0..64).map(|number| name(&format!("room{number}"))).collect();
+    for user in &users {
+        iam.register_user(user).unwrap();
+        let _ = iam.create(user, &name(CODECOMMIT)).unwrap();
+    }
+    for user in &users {
+        iam.remove_user_with_credentials(user).unwrap();
+    }
+}
+
+/// What recovery did not bring back.
+#[derive(Debug)]
+#[expect(dead_code, reason = "printed")]
+enum Loss {
+    /// The file does not open.
+    File(OpenError),
+    Panic,
+    /// It cannot be read.
+    Reading(String),
+    /// What a caller was told is not so.
+    Acknowledged(String),
+    /// The index does not agree with the records.
+    Index(String),
+}
+
+impl From<StoreError> for Loss {
+    fn from(error: StoreError) -> Self {
+        Self::Reading(format!("{error:?}"))
+    }
+}
+
+/// The credentials of each user by name.
+type Users = BTreeMap<String, BTreeMap<CredentialId, Held>>;
+
+#[derive(Clone, Debug)]
+struct Held {
+    service: ServiceName,
+    active: bool,
+    /// Unknown if the answer that had it never came.
+    password: Option<String>,
+}
+
+/// A service user name and a password, as they were handed out.
+#[derive(Debug)]
+struct Issued {
+    id: CredentialId,
+    service: ServiceName,
+    name: String,
+    password: String,
+}
+
+/// Somebody who changes users of their own, and one that all share, and notes every answer.
+struct Caller {
+    rng: ChaCha20Rng,
+    names: [UserName; 2],
+    issued: Vec<Issued>,
+    /// What was acknowledged.
+    users: Users,
+    /// That and the one change whose outcome is unknown.
+    or: Option<Users>,
+}
+
+impl Caller {
+    fn new(seed: u64, number: u64) -> Self {
+        Self {
+            rng: ChaCha20Rng::seed_from_u64(seed ^ (number + 1) << 48),
+            names: ["a", "b"].map(|own| name(&format!("{own}{number}"))),
+            issued: Vec::new(),
+            users: Users::new(),
+            or: None,
+        }
+    }
+
+    fn all(seed: u64) -> [Self; 3] {
+        [0, 1, 2].map(|number| Self::new(seed, number))
+    }
+
+    /// Changes something. An error if storage failed.
+    fn act(&mut self, iam: &Iam) -> Result<(), Error> {
+        if self.rng.random_ratio(1, 6) {
+            return self.act_on_shared(iam);
+        }
+        let first = self.rng.random_range(0..2);
+        let (user, other) = (self.names[first].clone(), self.names[1 - first].clone());
+        let service = name(if self.rng.random() { CODECOMMIT } else { CASSANDRA });
+        let own = self.users.get(user.as_str());
+        let count = own.map_or(0, BTreeMap::len);
+        let place = self.rng.random_range(0..=count);
+        let picked = own.and_then(|own| own.keys().nth(place)).cloned();
+        let mut after = self.users.clone();
+        let answer = match (self.rng.random_range(0..20), picked) {
+            _ if own.is_none() => {
+                after.insert(user.to_string(), BTreeMap::new());
+                iam.register_user(&user).map(drop)
+            }
+            // Of an inactive one nobody could tell afterwards whether it was reset.
+            (0..5, Some(id)) if own.is_some_and(|own| own[&id].active) => {
+                let held = after.get_mut(user.as_str()).unwrap().get_mut(&id).unwrap();
+                let answer = iam.reset(&user, &id);
+                held.password = answer.as_ref().ok().map(|reset| reset.secret().expose().into());
+                answer.map(|reset| self.issued.push(Issued::of(&reset)))
+            }
+            (5..8, Some(id)) => {
+                let held = after.get_mut(user.as_str()).unwrap().get_mut(&id).unwrap();
+                held.active = !held.active;
+                let status = if held.active { Status::Active } else { Status::Inactive };
+                iam.set_status(&user, &id, status)
+            }
+            (8..12, Some(id)) => {
+                after.get_mut(user.as_str()).unwrap().remove(&id);
+                iam.delete(&user, &id)
+            }
+            (12..14, _) => {
+                if !after.contains_key(other.as_str()) {
+                    let own = after.remove(user.as_str()).unwrap();
+                    after.insert(other.to_string(), own);
+                }
+                iam.rename_user(&user, &other).map(drop)
+            }
+            (14, _) => {
+                after.remove(user.as_str());
+                iam.remove_user_with_credentials(&user).map(drop)
+            }
+            (15, _) if count == 0 => {
+                after.remove(user.as_str());
+                iam.remove_user(&user)
+            }
+            _ => {
+                let answer = iam.create(&user, &service);
+                let (id, password) = match &answer {
+                    Ok(issued) => (Some(issued.id()), Some(issued.secret().expose().to_owned())),
+                    Err(Error::OutcomeUnknown { id, .. }) => (id.as_ref(), None),
+                    Err(_) => (None, None),
+                };
+                if let Some(id) = id {
+                    let held = Held { service, active: true, password };
+                    after.get_mut(user.as_str()).unwrap().insert(id.clone(), held);
+                }
+                answer.map(|issued| self.issued.push(Issued::of(&issued)))
+            }
+        };
+        match answer {
+            Ok(()) => self.users = after,
+            Err(Error::LimitExceeded { .. } | Error::UserExists { .. }) => {}
+            Err(error) => {
+                self.or = is_unknown(&error).then_some(after);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn act_on_shared(&mut self, iam: &Iam) -> Result<(), Error> {
+        let (shared, service) = (name("shared"), name(CODECOMMIT));
+        iam.ensure_user(&shared)?;
+        let listed = iam.list(&shared)?;
+        let done = match listed.get(self.rng.random_range(0..3)) {
+            None => iam.create(&shared, &service).map(drop),
+            Some(listed) if self.rng.random() => iam.delete(&shared, listed.id()),
+            Some(listed) => iam.reset(&shared, listed.id()).map(drop),
+        };
+        match done {
+            Err(Error::Store(_) | Error::OutcomeUnknown { .. }) => done,
+            _ => Ok(()),
+        }
+    }
+
+    /// Everything that was acknowledged is there, and what was not is, wholly, or is not.
+    fn check(&mut self, iam: &Iam) -> Result<(), Loss> {
+        let as_told = self.differs(iam, &self.users);
+        match (as_told, self.or.take()) {
+            (Ok(()), _) => Ok(()),
+            (Err(first), None) => Err(Loss::Acknowledged(first)),
+            (Err(first), Some(or)) => {
+                self.users = or;
+                self.differs(iam, &self.users)
+                    .map_err(|second| Loss::Acknowledged(format!("{first}; or, {second}")))
+            }
+        }
+    }
+
+    fn differs(&self, iam: &Iam, users: &Users) -> Result<(), String> {
+        for user in &self.names {
+            let listed = match iam.list(user) {
+                Ok(listed) => Some(listed),
+                Err(Error::NoSuchUser { .. }) => None,
+                Err(error) => return Err(format!("{error:?}")),
+            };
+            let listed = listed.map(|listed| {
+                let state = |listed: &Credential| {
+                    let active = listed.status() == Status::Active;
+                    (listed.id().clone(), (listed.service().clone(), active))
+                };
+                listed.iter().map(state).collect::<BTreeMap<_, _>>()
+            });
+            let held = users.get(user.as_str()).map(|own| {
+                let state = |(id, held): (&CredentialId, &Held)| {
+                    (id.clone(), (held.service.clone(), held.active))
+                };
+                own.iter().map(state).collect()
+            });
+            if listed != held {
+                return Err(format!("{user} has {listed:?}, not {held:?}"));
+            }
+        }
+        for Issued { id, service, name, password } in &self.issued {
+            let opens = users
+                .values()
+                .filter_map(|own| own.get(id))
+                .any(|held| held.active && held.password.as_ref() == Some(password));
+            let opened = match iam.authenticate(service, name, password) {
+                Ok(who) => Some(who.credential_id().clone()),
+                Err(AuthenticationError::Denied(_)) => None,
+                Err(error) => return Err(format!("{error:?}")),
+            };
+            if opened.as_ref() != opens.then_some(id) {
+                return Err(format!("a password of {name} is to open {opens}: {opened:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Issued {
+    fn of(issued: &IssuedCredential) -> Self {
+        Self {
+            id: issued.id().clone(),
+            service: issued.credential().service().clone(),
+            name: issued.service_user_name().to_string(),
+            password: issued.secret().expose().to_owned(),
+        }
+    }
+}
+
+fn cause(error: &StoreError) -> &RedbError {
+    error.get_ref().downcast_ref().unwrap()
+}
+
+/// Whether a change was handed over and its outcome is unknown. If the store had stopped before, it
+/// was not made.
+fn is_unknown(error: &Error) -> bool {
+    match error {
+        Error::OutcomeUnknown { source, .. } => match cause(source) {
+            RedbError::Unknown(_) => true,
+            RedbError::Stopped(_) => false,
+            other => panic!("{other:?}"),
+        },
+        Error::Store(_) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Every key of every record leads to it, and listings list exactly those who belong in them.
+/// Returns how many records there are.
+fn check_index(iam: &Iam) -> Result<usize, Loss> {
+    let (store, account) = (iam.store(), iam.account());
+    let services = [CODECOMMIT, CASSANDRA].map(name::<ServiceName>);
+    let scan = |listing| {
+        let limit = NonZeroUsize::new(1000).unwrap();
+        store.scan(&ScanRange::new(account, listing, Bound::Unbounded, limit))
+    };
+    let records = scan(Listing::Users)?;
+    let mut ids = BTreeSet::new();
+    for record in &records {
+        let twice = !ids.insert(record.id());
+        for key in record.keys() {
+            let found = store.find(&key)?.map(|found| found.revision());
+            if twice || found != Some(record.revision()) {
+                return Err(Loss::Index(format!("{key:?} leads to {found:?}, not {record:?}")));
+            }
+        }
+        for at in &services {
+            let listed = iam.list_for_service(record.name(), at);
+            let listed = listed.map_err(|error| Loss::Reading(format!("{error:?}")))?;
+            if listed.len() > 2 {
+                return Err(Loss::Acknowledged(format!("more than two at once: {listed:?}")));
+            }
+        }
+    }
+    for service in services.iter().map(Some).chain([None]) {
+        let listed: Vec<_> =
+            scan(Listing::Holders { service })?.iter().map(|record| record.id()).collect();
+        let member = |record: &UserRecord| {
+            record.holds(&Key::Holder { account, service, user: record.name() })
+        };
+        let members: Vec<_> =
+            records.iter().filter(|record| member(record)).map(|record| record.id()).collect();
+        if listed != members {
+            return Err(Loss::Index(format!("{service:?} lists {listed:?}, not {members:?}")));
+        }
+    }
+    Ok(records.len())
+}
+
+/// All that must be so in a store that was recovered.
+fn check(iam: &Iam, callers: &mut [Caller]) -> Result<(), Loss> {
+    let records = check_index(iam)?;
+    callers.iter_mut().try_for_each(|caller| caller.check(iam))?;
+    let own: usize = callers.iter().map(|caller| caller.users.len()).sum();
+    if records.checked_sub(own).is_none_or(|shared| shared > 1) {
+        return Err(Loss::Index(format!("{records} records, and {own} are accounted for")));
+    }
+    for Issued { id, service, name, .. } in callers.iter().flat_map(|caller| &caller.issued) {
+        let (store, account) = (iam.store(), iam.account());
+        let by_id = store.find(&Key::Credential { account, id })?.is_some();
+        let stands = callers.iter().flat_map(|caller| caller.users.values());
+        let mut stands = stands.flat_map(BTreeMap::keys);
+        if by_id != stands.any(|held| held == id) {
+            return Err(Loss::Index(format!("{id} is in the index: {by_id}")));
+        }
+        if let Some(found) = store.find(&Key::ServiceUser { account, service, name })?
+            && !found.holds(&Key::ServiceUser { account, service, name })
+        {
+            return Err(Loss::Index(format!("{name} leads to {found:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Lets the callers change things concurrently until each of them has seen storage fail, or has
+/// worked on for a while after it failed. Returns the errors.
+fn until_failure(disk: &Disk, iam: &Iam, callers: &mut [Caller]) -> Vec<Error> {
+    let work = |caller: &mut Caller| {
+        let mut after = 0;
+        for _ in 0..10_000 {
+            if let Err(error) = caller.act(iam) {
+                return Some(error);
+            }
+            after += u32::from(disk.failed());
+            if after == 10 {
+                return None;
+            }
+        }
+        panic!("storage never failed")
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            callers.iter_mut().map(|caller| scope.spawn(|| work(caller))).collect();
+        threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+/// The store goes on working, and keeps what it is told then.
+fn go_on(disk: &Disk, iam: Iam, callers: &mut [Caller]) -> Result<(), Loss> {
+    for caller in &mut *callers {
+        for _ in 0..4 {
+            caller.act(&iam).map_err(|error| Loss::Reading(format!("{error:?}")))?;
+        }
+    }
+    check(&iam, callers)?;
+    drop(iam);
+    check(&open(disk).map_err(Loss::File)?, callers)
+}
+
+/// One loss of power, of a disk that flushes, or one that only says so.
+fn lose_power(seed: u64, honest: bool) -> Result<(), Loss> {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let disk = Disk::new();
+    let mut callers = Caller::all(seed);
+    if !honest {
+        drop(open(&disk));
+        disk.lie();
+    }
+    disk.fail(Fault::Power, rng.random_range(0..400));
+    if let Ok(iam) = open(&disk) {
+        until_failure(&disk, &iam, &mut callers);
+    }
+    disk.lose(&mut rng);
+    if rng.random() {
+        disk.fail(Fault::Power, rng.random_range(0..40));
+        drop(open(&disk));
+        disk.lose(&mut rng);
+    }
+    let iam = open(&disk).map_err(Loss::File)?;
+    check(&iam, &mut callers)?;
+    go_on(&disk, iam, &mut callers)
+}
+
+/// The same; corrupted storage makes the database panic.
+fn attempt(seed: u64, honest: bool) -> Result<(), Loss> {
+    catch_unwind(|| lose_power(seed, honest)).unwrap_or(Err(Loss::Panic))
+}
+
+fn runs() -> u64 {
+    std::env::var("SSC_POWER_LOSS_RUNS").map_or(200, |runs| runs.parse().unwrap())
+}
+
+#[test]
+fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
+    let runs = runs();
+    thread::scope(|scope| {
+        for half in 0..2 {
+            scope.spawn(move || {
+                for seed in (half..runs).step_by(2) {
+                    attempt(seed, true).unwrap_or_else(|loss| panic!("seed {seed}: {loss:?}"));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_disk_that_only_says_that_it_flushes_is_found_out() {
+    let losses: Vec<_> = (0..60).filter_map(|seed| attempt(seed, false).err()).collect();
+    let told = losses.iter().filter(|loss| matches!(loss, Loss::Acknowledged(_))).count();
+    println!("{} of 60 runs lose something, {told} of them what was acknowledged", losses.len());
+    assert!(told > 0, "{losses:?}");
+}
+
+#[test]
+fn a_store_whose_creation_was_interrupted_is_created_anew() {
+    let mut unfinished = 0;
+    for left in 1..30 {
+        for seed in 0..20 {
+            let disk = Disk::new();
+            disk.fail(Fault::Power, left);
+            unfinished += usize::from(open(&disk).is_err());
+            disk.lose(&mut ChaCha20Rng::seed_from_u64(seed));
+            let iam = open(&disk).unwrap_or_else(|error| panic!("{left}, seed {seed}: {error:?}"));
+            assert_eq!(check_index(&iam).unwrap(), 0);
+        }
+    }
+    assert!(unfinished >= 20 * 8, "{unfinished}");
+}
+
+/// Fails the disk after `left` operations while callers change things. The store recovers from that
+/// by itself.
+fn fail_storage(fault: Fault, left: u64) {
+    let disk = Disk::new();
+    let mut callers = Caller::all(left);
+    let iam = open(&disk).unwrap();
+    assert!(matches!(iam.store().health(), RedbHealth::Ready));
+    disk.fail(fault, left);
+    let errors = until_failure(&disk, &iam, &mut callers);
+    assert!(disk.failed());
+    assert!(errors.iter().any(is_unknown), "{fault:?} {left}: no caller was told: {errors:?}");
+
+    if fault == Fault::Full {
+        let writing = iam.register_user(&name("anyone")).unwrap_err();
+        assert!(!is_unknown(&writing) || matches!(writing, Error::OutcomeUnknown { .. }));
+        assert!(!matches!(iam.store().health(), RedbHealth::Ready));
+        disk.mend();
+    }
+    let recovered = check(&iam, &mut callers).and_then(|()| {
+        let _ = iam.ensure_user(&name("shared")).unwrap();
+        go_on(&disk, iam, &mut callers)
+    });
+    recovered.unwrap_or_else(|loss| panic!("{fault:?} {left}: {loss:?}"));
+}
+
+#[test]
+fn once_a_full_disk_has_space_the_store_continues_with_what_was_acknowledged() {
+    (1..120).for_each(|left| fail_storage(Fault::Full, left));
+}
+
+#[test]
+fn after_one_failed_write_the_store_continues_with_what_was_acknowledged() {
+    (1..120).for_each(|left| fail_storage(Fault::Once, left));
+}
+
+#[test]
+fn a_create_that_could_not_be_written_names_the_credential_it_may_have_left() {
+    let (anika, codecommit) = (name("anika"), name(CODECOMMIT));
+    let mut left_one = [false; 2];
+    for left in 1..30 {
+        let disk = Disk::new();
+        let iam = open(&disk).unwrap();
+        iam.register_user(&anika).unwrap();
+        disk.fail(Fault::Full, left);
+        let created = iam.create(&anika, &codecommit);
+        if !disk.failed() {
+            assert!(created.is_ok());
+            break;
+        }
+        let Err(Error::OutcomeUnknown { id: Some(id), source, .. }) = created else {
+            panic!("{left}: {created:?}")
+        };
+        assert!(matches!(cause(&source), RedbError::Unknown(_)), "{left}: {source:?}");
+        disk.mend();
+        let listed = iam.list(&anika).unwrap();
+        left_one[listed.len()] = true;
+        assert_eq!(iam.delete(&anika, &id).is_ok(), listed.len() == 1, "{left}");
+        assert_eq!(iam.list(&anika).unwrap(), []);
+    }
+    assert_eq!(left_one, [true; 2], "failing early leaves none, failing late leaves it");
+}
+
+/// Asks a future once.
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+fn wait<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// How often the disk is flushed for one change.
+fn flushes_of_one(disk: &Disk, iam: &AsyncCredentialManager<impl AsyncStore>) -> u64 {
+    let before = disk.flushes();
+    wait(iam.register_user(&name("one"))).unwrap();
+    disk.flushes() - before
+}
+
+#[test]
+fn callers_at_the_same_time_share_flushes_and_are_answered_after_them() {
+    let disk = Disk::new();
+    let iam = open_async(&disk);
+    let one = flushes_of_one(&disk, &iam);
+    let users: Vec<UserName> = (0..64).map(|number| name(&format!("u{number}"))).collect();
+    for user in &users {
+        wait(iam.register_user(user)).unwrap();
+    }
+    let codecommit = name(CODECOMMIT);
+    let (asked, asking) = mpsc::channel();
+    let (answered, answers) = mpsc::channel();
+    let before = disk.flushes();
+    disk.hold(0);
+    thread::scope(|scope| {
+        for user in &users {
+            let (iam, codecommit) = (&iam, &codecommit);
+            let (asked, answered) = (asked.clone(), answered.clone());
+            scope.spawn(move || {
+                let mut create = pin!(iam.create(user, codecommit));
+                let early = poll(create.as_mut());
+                asked.send(early.is_ready()).unwrap();
+                if early.is_pending() {
+                    answered.send(wait(create)).unwrap();
+                }
+            });
+        }
+        assert!(users.iter().all(|_| !asking.recv().unwrap()), "answered before the flush");
+        disk.held();
+        assert!(answers.try_recv().is_err(), "answered before the flush");
+        disk.release();
+        assert!(users.iter().all(|_| answers.recv().unwrap().is_ok()));
+    });
+    // The first caller's change is one batch, and all that came meanwhile are the second. How often
+    // a batch flushes depends on whether the file has to grow.
+    let (shared, alone) = (disk.flushes() - before, one * users.len() as u64);
+    assert!(shared * 8 <= alone, "{shared} flushes instead of {alone}");
+}
+
+/// Notes what the store answers, since a manager asks again when it is refused too early.
+#[derive(Debug)]
+struct Noting {
+    store: AsyncRedbStore,
+    answers: Mutex<Vec<CommitOutcome>>,
+}
+
+impl AsyncStore for Noting {
+    async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        self.store.find(key).await
+    }
+
+    async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
+        let answer = self.store.commit(change).await?;
+        self.answers.lock().unwrap().push(answer);
+        Ok(answer)
+    }
+
+    async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        self.store.scan(range).await
+    }
+}
+
+#[test]
+fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
+    let disk = Disk::new();
+    let store = open_store(&disk).unwrap();
+    make_room(&builder(&disk, store.clone()).build());
+    let store = Noting { store: store.into_async(), answers: Mutex::default() };
+    let iam = builder(&disk, store).build_async();
+    let one = flushes_of_one(&disk, &iam);
+    let (first, anika) = (name("first"), name("anika"));
+    disk.hold(0);
+    let mut ahead = pin!(iam.register_user(&first));
+    assert!(poll(ahead.as_mut()).is_pending());
+    disk.held();
+    // These two are one batch: the second is refused for what the first does.
+    let (mut made, mut refused) =
+        (pin!(iam.register_user(&anika)), pin!(iam.register_user(&anika)));
+    assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
+    disk.hold(one);
+    wait(ahead).unwrap();
+    disk.held();
+    assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
+    let answers = || iam.store().answers.lock().unwrap().clone();
+    assert_eq!(answers(), [CommitOutcome::Applied; 2], "answered before the flush");
+    disk.release();
+    let refused = wait(refused).unwrap_err();
+    assert!(matches!(refused, Error::UserExists { .. }), "{refused:?}");
+    wait(made).unwrap();
+    assert_eq!(answers()[2..], [CommitOutcome::KeyTaken, CommitOutcome::Applied]);
+}
+
+#[test]
+fn a_batch_that_cannot_be_flushed_fails_for_all_and_those_behind_it_find_the_store_stopped() {
+    let disk = Disk::new();
+    let iam = open_async(&disk);
+    let one = flushes_of_one(&disk, &iam);
+    let users = ["u0", "u1", "u2", "u3"].map(name::<UserName>);
+    disk.hold(0);
+    let mut asked: Vec<_> = users.iter().map(|user| Box::pin(iam.register_user(user))).collect();
+    assert!(poll(asked[0].as_mut()).is_pending());
+    disk.held();
+    assert!(asked[1..3].iter_mut().all(|behind| poll(behind.as_mut()).is_pending()));
+    disk.hold(one);
+    wait(asked[0].as_mut()).unwrap();
+    disk.held();
+    assert!(poll(asked[3].as_mut()).is_pending());
+    disk.fail(Fault::Full, 1);
+    disk.release();
+    let unknown = asked.drain(1..).map(|future| is_unknown(&wait(future).unwrap_err()));
+    assert_eq!(unknown.collect::<Vec<_>>(), [true, true, false]);
+}
+
+#[test]
+fn reading_does_not_wait_for_a_flush_and_sees_what_was_acknowledged() {
+    let disk = Disk::new();
+    let iam = open(&disk).unwrap();
+    let (anika, codecommit) = (name("anika"), name(CODECOMMIT));
+    iam.register_user(&anika).unwrap();
+    let first = iam.create(&anika, &codecommit).unwrap();
+    disk.hold(0);
+    thread::scope(|scope| {
+        let creating = scope.spawn(|| iam.create(&anika, &codecommit).unwrap());
+        disk.held();
+        iam.authenticate(&codecommit, first.service_user_name().as_str(), first.secret().expose())
+            .unwrap();
+        assert_eq!(iam.list(&anika).unwrap(), [first.credential().clone()]);
+        assert_eq!(check_index(&iam).unwrap(), 1);
+        disk.release();
+        let second = creating.join().unwrap();
+        iam.authenticate(
+            &codecommit,
+            second.service_user_name().as_str(),
+            second.secret().expose(),
+        )
+        .unwrap();
+        assert_eq!(iam.list(&anika).unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn a_caller_who_goes_away_takes_nothing_from_the_others() {
+    let disk = Disk::new();
+    let iam = open_async(&disk);
+    let [ahead, gone, never, after] = ["ahead", "gone", "never", "after"].map(name::<UserName>);
+    disk.hold(0);
+    let mut first = Box::pin(iam.register_user(&ahead));
+    assert!(poll(first.as_mut()).is_pending());
+    disk.held();
+    let mut dropped = Box::pin(iam.register_user(&gone));
+    assert!(poll(dropped.as_mut()).is_pending());
+    drop(iam.register_user(&never));
+    let mut last = Box::pin(iam.register_user(&after));
+    assert!(poll(last.as_mut()).is_pending());
+    drop((first, dropped));
+    disk.release();
+    wait(last).unwrap();
+    let there = [&ahead, &gone, &never, &after].map(|user| wait(iam.user(user)).is_ok());
+    assert_eq!(there, [true, true, false, true]);
+}
+
+#[test]
+fn dropping_the_store_finishes_what_was_handed_over() {
+    let disk = Disk::new();
+    let iam = open_async(&disk);
+    let users = ["u0", "u1", "u2"].map(name::<UserName>);
+    disk.hold(0);
+    for user in &users {
+        assert!(poll(pin!(iam.register_user(user))).is_pending());
+    }
+    let dropping = thread::spawn(move || drop(iam));
+    disk.held();
+    assert!(!dropping.is_finished());
+    disk.release();
+    dropping.join().unwrap();
+    let mut rng = ChaCha20Rng::seed_from_u64(0);
+    disk.lose(&mut rng);
+    let iam = open(&disk).unwrap();
+    for user in &users {
+        iam.user(user).unwrap();
+    }
+}

@@ -1,0 +1,290 @@
+//! What is sent: which requests, how many, and how many units they are billed.
+//!
+//! The units are computed as DynamoDB documents them, from the sizes of the items that go through a
+//! gateway: those that DynamoDB Local reports of transactions are not DynamoDB's.
+
+use std::{num::NonZeroUsize, ops::Bound};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::Value;
+use service_specific_credentials::{
+    AsyncCredentialManager, Error, ListRequest, ListUsersRequest, MaxItems, ServiceName, UserName,
+    store::{AsyncStore as _, Listing, ScanRange, UserRecord},
+};
+use tokio::task::JoinSet;
+
+use crate::{
+    common::{ACCOUNT, BEDROCK, CODECOMMIT, name},
+    gateway::{Exchange, Gateway},
+    local::{shared, wait},
+};
+
+/// The size of an item: that of its names and its values.
+fn size(item: &Value) -> usize {
+    let attributes = item.as_object().into_iter().flatten();
+    attributes.map(|(name, value)| name.len() + value_size(value)).sum()
+}
+
+fn value_size(value: &Value) -> usize {
+    let (kind, value) = value.as_object().unwrap().iter().next().unwrap();
+    let text = value.as_str().unwrap();
+    match &**kind {
+        "B" => STANDARD.decode(text).unwrap().len(),
+        "S" => text.len(),
+        // A byte for two digits, and one more.
+        "N" => text.len().div_ceil(2) + 1,
+        other => panic!("{other}"),
+    }
+}
+
+/// What a request is billed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Units {
+    read: usize,
+    written: usize,
+}
+
+/// Strongly consistent, and rounded up for each item: one unit for 4 KB, and for nothing.
+fn read_units(item: &Value) -> usize {
+    size(item).div_ceil(4096).max(1)
+}
+
+/// Rounded up for each item: one unit for each KB.
+fn write_units(item: &Value) -> usize {
+    size(item).div_ceil(1024).max(1)
+}
+
+fn units(exchange: &Exchange) -> Units {
+    let Exchange { operation, request, response } = exchange;
+    match &**operation {
+        "GetItem" => {
+            assert_eq!(request["ConsistentRead"], true);
+            Units { read: read_units(&response["Item"]), written: 0 }
+        }
+        "TransactGetItems" => {
+            let items = response["Responses"].as_array().unwrap();
+            assert_eq!(items.len(), 1);
+            Units { read: 2 * read_units(&items[0]["Item"]), written: 0 }
+        }
+        "BatchGetItem" => {
+            let tables = request["RequestItems"].as_object().unwrap();
+            assert!(tables.values().all(|table| table["ConsistentRead"] == true));
+            let asked: usize =
+                tables.values().map(|table| table["Keys"].as_array().unwrap().len()).sum();
+            let found = response["Responses"].as_object().unwrap();
+            let found: Vec<_> =
+                found.values().flat_map(|items| items.as_array().unwrap()).collect();
+            let read: usize = found.iter().map(|item| read_units(item)).sum();
+            Units { read: read + asked - found.len(), written: 0 }
+        }
+        "Query" => {
+            assert_eq!(request["ConsistentRead"], true);
+            // The projection leaves the partition key out, which counts all the same.
+            let partition = "pk".len() + value_size(&request["ExpressionAttributeValues"][":pk"]);
+            let items = response["Items"].as_array().unwrap();
+            let size: usize = items.iter().map(|item| partition + size(item)).sum();
+            Units { read: size.div_ceil(4096).max(1), written: 0 }
+        }
+        "PutItem" => Units { read: 0, written: write_units(&request["Item"]) },
+        "TransactWriteItems" => {
+            let actions = request["TransactItems"].as_array().unwrap();
+            let written = actions.iter().map(|action| match action.get("Put") {
+                Some(put) => write_units(&put["Item"]),
+                // What is deleted is not seen here. No item that these tests delete has a KB.
+                None => 1,
+            });
+            Units { read: 0, written: 2 * written.sum::<usize>() }
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// A manager behind a gateway.
+struct Observed {
+    iam: AsyncCredentialManager<service_specific_credentials::store::DynamoDbStore>,
+    gateway: Gateway,
+}
+
+impl Observed {
+    /// Checks what was sent since the last call: the requests, and the units that they are billed.
+    fn sent(&self, what: &str, requests: &[&str], read: usize, written: usize) {
+        let exchanges = self.gateway.take();
+        let mut operations: Vec<&str> =
+            exchanges.iter().map(|exchange| &*exchange.operation).collect();
+        // Queries are sent side by side.
+        operations.dedup();
+        assert_eq!(operations, requests, "{what}");
+        let billed = exchanges.iter().map(units).fold(Units::default(), |sum, next| Units {
+            read: sum.read + next.read,
+            written: sum.written + next.written,
+        });
+        assert_eq!(billed, Units { read, written }, "{what}");
+        if requests.starts_with(&LOOK_UP) {
+            // The first request of a look-up returns a few bytes.
+            assert!(size(&exchanges[0].response["Item"]) < 200, "{what}");
+        }
+    }
+}
+
+const LOOK_UP: [&str; 2] = ["GetItem", "TransactGetItems"];
+const PUT: [&str; 3] = ["GetItem", "TransactGetItems", "PutItem"];
+const TRANSACT: [&str; 3] = ["GetItem", "TransactGetItems", "TransactWriteItems"];
+
+#[test]
+fn operations_cost_what_is_documented() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let table = server.table().await;
+        let gateway = Gateway::start(table.port).await;
+        let store = table.behind(gateway.port()).store();
+        let iam = AsyncCredentialManager::new(name(ACCOUNT), store);
+        let observed = Observed { iam, gateway };
+        let Observed { iam, .. } = &observed;
+        let (codecommit, bedrock): (ServiceName, ServiceName) = (name(CODECOMMIT), name(BEDROCK));
+        let (anika, beate): (UserName, UserName) = (name("anika"), name("beate"));
+
+        iam.register_user(&anika).await.unwrap();
+        observed.sent("register", &TRANSACT, 3, 4);
+        iam.rename_user(&anika, &beate).await.unwrap();
+        observed.sent("rename without credentials", &TRANSACT, 3, 6);
+        iam.rename_user(&beate, &anika).await.unwrap();
+        observed.gateway.take();
+
+        let first = iam.create(&anika, &codecommit).await.unwrap();
+        observed.sent("create the first of all", &TRANSACT, 3, 10);
+        let other = iam.create(&anika, &bedrock).await.unwrap();
+        observed.sent("create the first at a service", &TRANSACT, 3, 8);
+        let second = iam.create(&anika, &codecommit).await.unwrap();
+        observed.sent("create", &TRANSACT, 3, 6);
+
+        let login = first.service_user_name().as_str();
+        iam.authenticate(&codecommit, login, first.secret().expose()).await.unwrap();
+        observed.sent("authenticate", &LOOK_UP, 3, 0);
+        iam.authenticate(&codecommit, login, "wrong").await.unwrap_err();
+        observed.sent("authenticate by a wrong password", &LOOK_UP, 3, 0);
+        let unknown = "nobody+1-at-123456789012";
+        iam.authenticate(&codecommit, unknown, "nothing").await.unwrap_err();
+        observed.sent("authenticate by an unknown name", &LOOK_UP, 3, 0);
+        iam.user(&anika).await.unwrap();
+        observed.sent("look up", &LOOK_UP, 3, 0);
+        iam.list(&anika).await.unwrap();
+        observed.sent("list", &LOOK_UP, 3, 0);
+        let _ = iam.reset(&anika, first.id()).await.unwrap();
+        observed.sent("reset", &PUT, 3, 1);
+        let inactive = service_specific_credentials::Status::Inactive;
+        iam.set_status(&anika, first.id(), inactive).await.unwrap();
+        observed.sent("set the status", &PUT, 3, 1);
+        iam.rename_user(&anika, &name("ANIKA")).await.unwrap();
+        observed.sent("rename to another spelling", &PUT, 3, 1);
+        iam.rename_user(&anika, &beate).await.unwrap();
+        observed.sent("rename with credentials at two services", &TRANSACT, 3, 18);
+        iam.rename_user(&beate, &anika).await.unwrap();
+        observed.gateway.take();
+
+        iam.delete(&anika, second.id()).await.unwrap();
+        observed.sent("delete", &TRANSACT, 3, 6);
+        iam.delete(&anika, other.id()).await.unwrap();
+        observed.sent("delete the last at a service", &TRANSACT, 3, 8);
+        iam.delete(&anika, first.id()).await.unwrap();
+        observed.sent("delete the last of all", &TRANSACT, 3, 10);
+        iam.remove_user(&anika).await.unwrap();
+        observed.sent("remove", &TRANSACT, 3, 4);
+        let missing = iam.remove_user(&anika).await;
+        assert!(matches!(missing, Err(Error::NoSuchUser { .. })));
+        observed.sent("what does not exist", &LOOK_UP, 3, 0);
+    });
+}
+
+#[test]
+fn a_page_costs_what_is_documented_however_many_users_there_are() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let table = server.table().await;
+        let gateway = Gateway::start(table.port).await;
+        let direct = AsyncCredentialManager::new(name(ACCOUNT), table.store());
+        let register = async |numbers: std::ops::Range<usize>| {
+            let mut callers = JoinSet::new();
+            for number in numbers {
+                let direct = direct.clone();
+                callers.spawn(async move {
+                    direct.register_user(&name(&format!("user-{number:04}"))).await.unwrap();
+                });
+            }
+            callers.join_all().await;
+        };
+        let store = table.behind(gateway.port()).store();
+        let iam = AsyncCredentialManager::new(name(ACCOUNT), store);
+        let observed = Observed { iam, gateway };
+        let Observed { iam, .. } = &observed;
+        let page = ["Query", "BatchGetItem"];
+
+        let hundred = MaxItems::new(100).unwrap();
+        iam.list_users_page(&ListUsersRequest::new().max_items(hundred)).await.unwrap();
+        observed.sent("a page of nobody", &["Query"], 8, 0);
+        register(0..101).await;
+        for more in [101..102, 102..300] {
+            register(more).await;
+            // One look-ahead, which tells whether there is a next page.
+            let users =
+                iam.list_users_page(&ListUsersRequest::new().max_items(hundred)).await.unwrap();
+            assert_eq!(users.items.len(), 100);
+            let exchanges = observed.gateway.take();
+            let count = |operation: &str| {
+                exchanges.iter().filter(|sent| sent.operation == operation).count()
+            };
+            // The look-ahead is the 101st record, and in a batch of its own.
+            assert_eq!((count("Query"), count("BatchGetItem")), (8, 2));
+            let read: usize = exchanges.iter().map(|exchange| units(exchange).read).sum();
+            assert_eq!(read, 8 + 101);
+        }
+        let ninety = MaxItems::new(99).unwrap();
+        iam.list_users_page(&ListUsersRequest::new().max_items(ninety)).await.unwrap();
+        observed.sent("a page of 99 users", &page, 8 + 100, 0);
+        // Nobody has a credential.
+        let all = ListRequest::all_users();
+        assert!(iam.list_page(&all).await.unwrap().items.is_empty());
+        observed.sent("a page of no credentials", &["Query"], 8, 0);
+    });
+}
+
+/// Pages through a listing of many users, in order, without a repetition or a gap.
+#[test]
+fn a_hundred_thousand_users_are_paged_through() {
+    const CALLERS: usize = 32;
+    let users = std::env::var("SSC_PAGE_USERS").map_or(10_000, |users| users.parse().unwrap());
+    let Some(server) = shared() else { return };
+    wait(async {
+        let table = server.table().await;
+        let (store, account) = (table.store(), name(ACCOUNT));
+        let iam = AsyncCredentialManager::new(account, store.clone());
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS {
+            let iam = iam.clone();
+            callers.spawn(async move {
+                for number in (caller..users).step_by(CALLERS) {
+                    iam.register_user(&name(&format!("user-{number:06}"))).await.unwrap();
+                }
+            });
+        }
+        callers.join_all().await;
+        for size in [100, 1000] {
+            let limit = NonZeroUsize::new(size).unwrap();
+            let (mut next, mut last) = (0, None::<UserName>);
+            loop {
+                let start = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                let range = ScanRange::new(account, Listing::Users, start, limit);
+                let page = store.scan(&range).await.unwrap();
+                for record in &page {
+                    let record: &UserRecord = record;
+                    assert_eq!(record.name().as_str(), format!("user-{next:06}"));
+                    next += 1;
+                }
+                last = page.last().map(|record| record.name().clone());
+                if page.len() < size {
+                    break;
+                }
+            }
+            assert_eq!(next, users, "pages of {size}");
+        }
+    });
+}

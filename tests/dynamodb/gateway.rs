@@ -1,0 +1,364 @@
+//! An HTTP proxy before DynamoDB Local: records each request and its response, and answers some as
+//! the managed service does when it fails.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinHandle,
+};
+
+/// A request, and the response to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    /// `GetItem`, for example.
+    pub(crate) operation: String,
+    pub(crate) request: Value,
+    /// Nothing if it was not forwarded.
+    pub(crate) response: Value,
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fate {
+    Forwarded,
+    /// It is not forwarded, and answered by this.
+    Answered(Answer),
+    /// It is forwarded. Its response is replaced by this.
+    AnsweredAfter(Answer),
+    /// It is not forwarded, and the connection is closed.
+    Lost,
+    /// It is forwarded, and the connection closed without a response.
+    LostAfter,
+    /// It is forwarded, and there is no response for as long as the connection lasts.
+    SilencedAfter,
+    /// The connection is closed at once, and the request forwarded once it is
+    /// [released](Gateway::release).
+    Delayed,
+    /// It waits until it is [released](Gateway::release). Then this happens to it.
+    Held(&'static Fate),
+    /// It is forwarded, and its response changed.
+    Rewritten(fn(&mut Value)),
+    /// Of a batch, so many keys are forwarded. The others are reported as not processed.
+    Partly(usize),
+}
+
+/// An error, as DynamoDB reports it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    /// The reasons of a cancelled transaction.
+    pub(crate) reasons: &'static [&'static str],
+}
+
+impl Answer {
+    pub(crate) const fn new(status: u16, code: &'static str) -> Self {
+        Self { status, code, reasons: &[] }
+    }
+
+    pub(crate) const fn cancelled(reasons: &'static [&'static str]) -> Self {
+        Self { status: 400, code: "TransactionCanceledException", reasons }
+    }
+
+    fn head(status: u16) -> Vec<String> {
+        vec![
+            format!("HTTP/1.1 {status} As the test says"),
+            "content-type: application/x-amz-json-1.0".to_owned(),
+        ]
+    }
+
+    fn message(&self) -> Message {
+        let mut body = serde_json::json!({
+            "__type": format!("com.amazonaws.dynamodb.v20120810#{}", self.code),
+            "message": "as the test says",
+        });
+        if !self.reasons.is_empty() {
+            let reason = |code: &&str| serde_json::json!({ "Code": code });
+            body["CancellationReasons"] = self.reasons.iter().map(reason).collect();
+        }
+        Message { head: Self::head(self.status), body: serde_json::to_vec(&body).unwrap() }
+    }
+}
+
+type Judge = Box<dyn FnMut(&str, &Value) -> Fate + Send>;
+
+#[derive(Default)]
+struct State {
+    exchanges: Vec<Exchange>,
+    /// How many were recorded before those.
+    taken: usize,
+    /// How many delayed requests were answered.
+    late: usize,
+    judge: Option<Judge>,
+}
+
+/// Forwards requests for as long as it exists.
+pub(crate) struct Gateway {
+    port: u16,
+    state: Arc<Mutex<State>>,
+    released: Arc<Semaphore>,
+    listening: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// A gateway before the server at `upstream`.
+    pub(crate) async fn start(upstream: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(Mutex::new(State::default()));
+        let released = Arc::new(Semaphore::new(0));
+        let (shared, release) = (Arc::clone(&state), Arc::clone(&released));
+        let listening = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(client, upstream, Arc::clone(&shared), Arc::clone(&release)));
+            }
+        });
+        Self { port, state, released, listening }
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Has the fate of each request decided by its operation and its content.
+    pub(crate) fn judge(&self, judge: impl FnMut(&str, &Value) -> Fate + Send + 'static) {
+        self.state().judge = Some(Box::new(judge));
+    }
+
+    /// Has this befall the next requests of an operation, one after the other, and no others.
+    pub(crate) fn befall(&self, operation: &'static str, fates: impl Into<Vec<Fate>>) {
+        let mut fates = fates.into().into_iter();
+        self.judge(move |own, _| {
+            if own == operation { fates.next().unwrap_or(Fate::Forwarded) } else { Fate::Forwarded }
+        });
+    }
+
+    pub(crate) fn forward_all(&self) {
+        self.state().judge = None;
+    }
+
+    /// What was recorded since the last call.
+    pub(crate) fn take(&self) -> Vec<Exchange> {
+        let mut state = self.state();
+        state.taken += state.exchanges.len();
+        std::mem::take(&mut state.exchanges)
+    }
+
+    /// The operations that were recorded since the last call.
+    pub(crate) fn operations(&self) -> Vec<String> {
+        self.take().into_iter().map(|exchange| exchange.operation).collect()
+    }
+
+    /// How many requests of an operation were recorded since the last call of [`take`](Self::take).
+    pub(crate) fn count(&self, operation: &str) -> usize {
+        let state = self.state();
+        state.exchanges.iter().filter(|exchange| exchange.operation == operation).count()
+    }
+
+    /// How many of them have been answered by the server.
+    pub(crate) fn answered(&self, operation: &str) -> usize {
+        let state = self.state();
+        let answered = |exchange: &&Exchange| !exchange.response.is_null();
+        let sent = state.exchanges.iter().filter(|exchange| exchange.operation == operation);
+        sent.filter(answered).count()
+    }
+
+    /// How many delayed requests have been forwarded, and answered.
+    pub(crate) fn late(&self) -> usize {
+        self.state().late
+    }
+
+    /// Releases one request that is held or delayed.
+    pub(crate) fn release(&self) {
+        self.released.add_permits(1);
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.listening.abort();
+    }
+}
+
+/// A message of HTTP/1.1: the lines of its head, and its body.
+struct Message {
+    head: Vec<String>,
+    body: Vec<u8>,
+}
+
+impl Message {
+    /// Reads a message. Returns `None` at the end of the connection.
+    async fn read(from: &mut BufReader<impl AsyncRead + Unpin>) -> Option<Self> {
+        let mut head = Vec::new();
+        loop {
+            let line = line(from).await?;
+            if line.is_empty() {
+                break;
+            }
+            head.push(line);
+        }
+        let mut message = Self { head, body: Vec::new() };
+        if let Some(length) = message.header("content-length") {
+            message.body = vec![0; length.parse().unwrap()];
+            from.read_exact(&mut message.body).await.ok()?;
+        } else if message.header("transfer-encoding").is_some() {
+            loop {
+                let size = usize::from_str_radix(&line(from).await?, 16).unwrap();
+                let mut chunk = vec![0; size];
+                from.read_exact(&mut chunk).await.ok()?;
+                line(from).await?;
+                message.body.extend(chunk);
+                if size == 0 {
+                    break;
+                }
+            }
+        }
+        Some(message)
+    }
+
+    fn header(&self, wanted: &str) -> Option<&str> {
+        self.head.iter().skip(1).find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case(wanted).then_some(value.trim())
+        })
+    }
+
+    /// The message with its length.
+    fn encode(&self) -> Vec<u8> {
+        let framing = ["content-length", "transfer-encoding"];
+        let is_framing = |line: &&String| {
+            let name = line.split(':').next().unwrap_or_default();
+            framing.iter().any(|framing| name.eq_ignore_ascii_case(framing))
+        };
+        let mut bytes = Vec::new();
+        for line in self.head.iter().filter(|line| !is_framing(line)) {
+            bytes.extend(line.as_bytes());
+            bytes.extend(b"\r\n");
+        }
+        bytes.extend(format!("content-length: {}\r\n\r\n", self.body.len()).as_bytes());
+        bytes.extend(&self.body);
+        bytes
+    }
+}
+
+async fn line(from: &mut BufReader<impl AsyncRead + Unpin>) -> Option<String> {
+    let mut line = String::new();
+    let size = from.read_line(&mut line).await.ok()?;
+    (size > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// Serves one connection.
+async fn serve(
+    client: TcpStream,
+    upstream: u16,
+    state: Arc<Mutex<State>>,
+    released: Arc<Semaphore>,
+) {
+    client.set_nodelay(true).unwrap();
+    let mut client = BufReader::new(client);
+    let mut server = None;
+    while let Some(request) = Message::read(&mut client).await {
+        let operation = request.header("x-amz-target").unwrap_or_default();
+        let operation = operation.rsplit('.').next().unwrap_or_default().to_owned();
+        let content: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+        let (place, mut fate) = {
+            let mut state = state.lock().unwrap();
+            let judge = state.judge.as_mut();
+            let fate = judge.map_or(Fate::Forwarded, |judge| judge(&operation, &content));
+            let response = Value::Null;
+            state.exchanges.push(Exchange { operation, request: content, response });
+            (state.taken + state.exchanges.len() - 1, fate)
+        };
+        if let Fate::Held(then) = fate {
+            released.acquire().await.unwrap().forget();
+            fate = *then;
+        }
+        let response = match fate {
+            Fate::Answered(answer) => answer.message(),
+            Fate::Lost => return,
+            Fate::Delayed => {
+                drop(client);
+                released.acquire().await.unwrap().forget();
+                let _ = forward(&request, upstream, &mut server).await;
+                state.lock().unwrap().late += 1;
+                return;
+            }
+            Fate::Partly(most) => partly(request, most, upstream, &mut server).await,
+            _ => {
+                let Some(message) = forward(&request, upstream, &mut server).await else { return };
+                let mut state = state.lock().unwrap();
+                let place = place.checked_sub(state.taken);
+                if let Some(exchange) = place.and_then(|place| state.exchanges.get_mut(place)) {
+                    exchange.response = serde_json::from_slice(&message.body).unwrap_or_default();
+                }
+                message
+            }
+        };
+        let response = match fate {
+            Fate::AnsweredAfter(answer) => answer.message(),
+            Fate::LostAfter => return,
+            Fate::SilencedAfter => std::future::pending().await,
+            Fate::Rewritten(rewrite) => {
+                let mut content = serde_json::from_slice(&response.body).unwrap();
+                rewrite(&mut content);
+                Message { head: Answer::head(200), body: serde_json::to_vec(&content).unwrap() }
+            }
+            _ => response,
+        };
+        if client.get_mut().write_all(&response.encode()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Forwards a batch with so many of its keys, and reports the others as not processed.
+async fn partly(
+    mut request: Message,
+    most: usize,
+    upstream: u16,
+    server: &mut Option<BufReader<TcpStream>>,
+) -> Message {
+    let mut content: Value = serde_json::from_slice(&request.body).unwrap();
+    let mut tables = content["RequestItems"].as_object().unwrap().clone();
+    for table in tables.values_mut() {
+        let keys = table["Keys"].as_array_mut().unwrap();
+        let left = keys.split_off(most.min(keys.len()));
+        let forwarded = std::mem::replace(keys, left);
+        content["RequestItems"].as_object_mut().unwrap().values_mut().next().unwrap()["Keys"] =
+            Value::Array(forwarded);
+    }
+    tables.retain(|_, table| !table["Keys"].as_array().unwrap().is_empty());
+    let mut response = Message { head: Answer::head(200), body: b"{}".to_vec() };
+    if most > 0 {
+        request.body = serde_json::to_vec(&content).unwrap();
+        response = forward(&request, upstream, server).await.unwrap();
+    }
+    let mut content: Value = serde_json::from_slice(&response.body).unwrap();
+    content["UnprocessedKeys"] = Value::Object(tables);
+    Message { head: Answer::head(200), body: serde_json::to_vec(&content).unwrap() }
+}
+
+/// Sends a request to the server, over the same connection as the one before.
+async fn forward(
+    request: &Message,
+    upstream: u16,
+    server: &mut Option<BufReader<TcpStream>>,
+) -> Option<Message> {
+    let server = if let Some(server) = server {
+        server
+    } else {
+        let stream = TcpStream::connect(("127.0.0.1", upstream)).await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        server.insert(BufReader::new(stream))
+    };
+    server.get_mut().write_all(&request.encode()).await.ok()?;
+    Message::read(server).await
+}

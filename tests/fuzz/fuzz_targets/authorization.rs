@@ -1,0 +1,9 @@
+//! An `Authorization` header.
+
+#![no_main]
+#![allow(dead_code, reason = "each target has one of the entries")]
+
+#[path = "../../untrusted_input/fuzz_entries/entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::authorization(bytes));

@@ -1,0 +1,371 @@
+//! A state machine: random operations on a manager, compared step by step with a plain model of the
+//! documented interface.
+//!
+//! `PROPTEST_CASES` sets how many random sequences are run. Without it a few are, always the same.
+
+#[cfg(unix)]
+use crate::common::Folder;
+use crate::machine::{
+    Command::{self, *},
+    Pick, Shape, run,
+};
+use crate::reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, UNSUPPORTED};
+use proptest::{
+    prelude::*,
+    sample::select,
+    test_runner::{Config, RngSeed, TestRunner},
+};
+use service_specific_credentials::{
+    MemoryStore, Policy, Status,
+    store::{RedbStore, Store},
+};
+
+/// Chosen to collide: in case, and in the service user names made of them.
+const NAMES: [&str; 6] = ["a", "A", "a+1", "a+2", "b", "B"];
+const DAY: i64 = 86_400_000;
+
+/// Runs the commands by both policies, each over a store of its own. Returns the service user
+/// names given by the default policy, and by the recorded one.
+fn both_policies<S: Store>(store: impl Fn() -> S, commands: &[Command]) -> [Vec<String>; 2] {
+    [Policy::default(), Policy::recorded()].map(|policy| run(store(), policy, commands))
+}
+
+/// Runs random commands, each time over a new store.
+fn random<S: Store>(cases: u32, store: impl Fn() -> S) {
+    let mut config = Config { failure_persistence: None, ..Config::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = cases;
+        config.rng_seed = RngSeed::Fixed(7);
+    }
+    let commands = prop::collection::vec(command(), 1..60);
+    let policy = prop_oneof![Just(Policy::default()), Just(Policy::recorded())];
+    let tested = TestRunner::new(config).run(&(policy, commands), |(policy, commands)| {
+        run(store(), policy, &commands);
+        Ok(())
+    });
+    tested.unwrap_or_else(|error| panic!("{error}"));
+}
+
+fn at() -> impl Strategy<Value = At> {
+    prop_oneof![4 => Just(0), 1 => Just(1)]
+}
+
+fn name() -> impl Strategy<Value = &'static str> {
+    select(&NAMES[..])
+}
+
+fn service() -> impl Strategy<Value = &'static str> {
+    prop_oneof![
+        6 => Just(CODECOMMIT),
+        3 => Just(BEDROCK),
+        2 => Just(CASSANDRA),
+        1 => Just(UNSUPPORTED),
+    ]
+}
+
+fn pick() -> impl Strategy<Value = Pick> {
+    prop_oneof![
+        8 => (0..4_usize).prop_map(Pick::Own),
+        2 => (0..30_usize).prop_map(Pick::Issued),
+        1 => Just(Pick::Unknown),
+    ]
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    let days = prop_oneof![3 => Just(None), 1 => (1..3_u32).prop_map(Some)];
+    let service = prop_oneof![Just(None), service().prop_map(Some)];
+    (at(), prop::option::of(name()), service, days).prop_map(|(at, user, service, days)| Query {
+        at,
+        user,
+        service,
+        days,
+    })
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let status = || select(&[Status::Active, Status::Inactive, Status::Expired][..]);
+    let shape = select(
+        &[
+            Shape::Whole,
+            Shape::OtherPassword,
+            Shape::OtherSpelling,
+            Shape::Truncated,
+            Shape::InnerPassword,
+        ][..],
+    );
+    let size = || 1..4_u32;
+    let moved = select(&[0, 1, -1, DAY - 1, DAY, 2 * DAY, -DAY][..]);
+    prop_oneof![
+        2 => (at(), name()).prop_map(|(at, name)| Register(at, name)),
+        5 => (at(), name()).prop_map(|(at, name)| Ensure(at, name)),
+        1 => (at(), name()).prop_map(|(at, name)| User(at, name)),
+        1 => (at(), size()).prop_map(|(at, size)| Users(at, size)),
+        4 => (at(), name(), name()).prop_map(|(at, name, new)| Rename(at, name, new)),
+        2 => (at(), name()).prop_map(|(at, name)| Remove(at, name)),
+        1 => (at(), name()).prop_map(|(at, name)| RemoveWithCredentials(at, name)),
+        10 => (at(), name(), service()).prop_map(|(at, name, service)| Create(at, name, service)),
+        4 => (at(), name(), service(), 1..3_u32)
+            .prop_map(|(at, name, service, days)| CreateWith(at, name, service, days)),
+        4 => (at(), name(), pick()).prop_map(|(at, name, pick)| Reset(at, name, pick)),
+        3 => (at(), name(), pick(), status())
+            .prop_map(|(at, name, pick, status)| SetStatus(at, name, pick, status)),
+        4 => (at(), name(), pick()).prop_map(|(at, name, pick)| Delete(at, name, pick)),
+        1 => (at(), name()).prop_map(|(at, name)| List(at, name)),
+        1 => (at(), name(), service())
+            .prop_map(|(at, name, service)| ListForService(at, name, service)),
+        2 => (query(), size()).prop_map(|(query, size)| Pages(query, size)),
+        2 => (query(), size()).prop_map(|(query, size)| Page(query, size)),
+        3 => size().prop_map(More),
+        1 => query().prop_map(Stray),
+        2 => (at(), service(), 0..30_usize, 0..30_usize)
+            .prop_map(|(at, service, named, secret)| Authenticate(at, service, named, secret)),
+        3 => (at(), service(), 0..30_usize, shape)
+            .prop_map(|(at, service, key, shape)| AuthenticateKey(at, service, key, shape)),
+        4 => moved.prop_map(Advance),
+    ]
+}
+
+/// Service user names in the first account.
+fn names(users: &[&str]) -> Vec<String> {
+    users.iter().map(|user| format!("{user}-at-{}", ACCOUNTS[0])).collect()
+}
+
+#[test]
+fn random_operations_do_what_the_model_does() {
+    random(300, MemoryStore::new);
+}
+
+#[test]
+fn random_operations_on_a_file_do_what_the_model_does() {
+    let folder = Folder::new("model");
+    let path = folder.file("store.redb");
+    random(15, || {
+        // That of the case before is closed.
+        let _ = std::fs::remove_file(&path);
+        RedbStore::create(&path).unwrap()
+    });
+}
+
+#[cfg(unix)]
+#[test]
+fn random_operations_in_a_database_do_what_the_model_does() {
+    use crate::database::{Blocking, shared, wait};
+    use service_specific_credentials::store::{Isolation, PostgresOptions};
+
+    let Some(server) = shared() else { return };
+    for level in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable] {
+        let options = PostgresOptions::new().isolation(level).max_connections(1);
+        // Each case has tables of its own.
+        random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
+    }
+}
+
+#[cfg(all(unix, feature = "dynamodb"))]
+#[test]
+fn random_operations_in_a_table_do_what_the_model_does() {
+    use crate::local::{Blocking, shared, wait};
+
+    let Some(server) = shared() else { return };
+    // Each case has a table of its own.
+    random(12, || wait(async { Blocking(server.table().await.store()) }));
+}
+
+#[test]
+fn names_of_two_users_that_are_the_same_text_are_told_apart() {
+    let [numbered, bare] = both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "a"),
+            Register(0, "a+1"),
+            Create(0, "a+1", CODECOMMIT),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "a+1", CODECOMMIT),
+            Create(0, "a", BEDROCK),
+            Create(0, "a", BEDROCK),
+            Create(0, "a+1", BEDROCK),
+        ],
+    );
+    assert_eq!(numbered, names(&["a+1+1", "a+1", "a+2", "a+1+2", "a+1", "a+2", "a+1+1"]));
+    assert_eq!(bare, names(&["a+1", "a", "a+2", "a+1+1", "a", "a+1", "a+1+1"]));
+}
+
+#[test]
+fn a_name_renamed_away_is_still_taken_in_another_spelling() {
+    let [numbered, bare] = both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "Anika"),
+            Create(0, "anika", CODECOMMIT),
+            Rename(0, "ANIKA", "b"),
+            Register(0, "anika"),
+            Create(0, "Anika", CODECOMMIT),
+            Authenticate(0, CODECOMMIT, 0, 0),
+            Authenticate(0, CODECOMMIT, 1, 0),
+            List(0, "B"),
+        ],
+    );
+    assert_eq!(numbered, names(&["Anika+1", "anika+2"]));
+    assert_eq!(bare, names(&["Anika", "anika+1"]));
+}
+
+#[test]
+fn a_new_user_under_an_old_name_gets_the_next_names() {
+    let [numbered, bare] = both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "a"),
+            Create(0, "a", CODECOMMIT),
+            Rename(0, "a", "b"),
+            Register(0, "a"),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "b", CODECOMMIT),
+            Delete(0, "b", Pick::Issued(0)),
+            Create(0, "a", CODECOMMIT),
+            Remove(0, "a"),
+            RemoveWithCredentials(0, "a"),
+            Create(0, "b", CODECOMMIT),
+        ],
+    );
+    assert_eq!(numbered, names(&["a+1", "a+2", "b+1", "a+1", "b+2"]));
+    assert_eq!(bare, names(&["a", "a+1", "b", "a", "b+1"]));
+}
+
+#[test]
+fn users_can_swap_their_names_and_keep_their_credentials() {
+    let [numbered, _] = both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "a"),
+            Register(0, "b"),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "b", CODECOMMIT),
+            Rename(0, "a", "b"),
+            Rename(0, "a", "t"),
+            Rename(0, "b", "a"),
+            Rename(0, "t", "b"),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "b", CODECOMMIT),
+            Reset(0, "a", Pick::Issued(0)),
+            Reset(0, "b", Pick::Issued(0)),
+            List(0, "a"),
+            List(0, "b"),
+            Pages(Query { at: 0, user: None, service: None, days: None }, 1),
+        ],
+    );
+    assert_eq!(numbered, names(&["a+1", "b+1", "a+2", "b+2"]));
+}
+
+#[test]
+fn respelling_a_name_changes_the_spelling_of_what_comes_after_alone() {
+    let [numbered, bare] = both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "a"),
+            Create(0, "a", CODECOMMIT),
+            Rename(0, "a", "A"),
+            Rename(0, "a", "A"),
+            User(0, "a"),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "a", CASSANDRA),
+            List(0, "a"),
+        ],
+    );
+    assert_eq!(numbered, names(&["a+1", "A+2", "A+1"]));
+    assert_eq!(bare, names(&["a", "A+1", "A"]));
+}
+
+#[test]
+fn the_first_name_comes_back_once_both_are_deleted() {
+    let [numbered, bare] = both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "a"),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "a", CODECOMMIT),
+            Delete(0, "a", Pick::Issued(0)),
+            Delete(0, "a", Pick::Issued(1)),
+            Create(0, "a", CODECOMMIT),
+            Authenticate(0, CODECOMMIT, 0, 0),
+        ],
+    );
+    assert_eq!(numbered, names(&["a+1", "a+2", "a+1"]));
+    assert_eq!(bare, names(&["a", "a+1", "a"]));
+}
+
+#[test]
+fn expired_credentials_count_and_can_only_be_deleted() {
+    let [numbered, _] = both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "a"),
+            CreateWith(0, "a", CODECOMMIT, 1),
+            CreateWith(0, "a", CODECOMMIT, 1),
+            SetStatus(0, "a", Pick::Issued(0), Status::Inactive),
+            Advance(DAY - 1),
+            Reset(0, "a", Pick::Issued(0)),
+            Advance(1),
+            Create(0, "a", CODECOMMIT),
+            Reset(0, "a", Pick::Issued(0)),
+            SetStatus(0, "a", Pick::Issued(0), Status::Inactive),
+            SetStatus(0, "a", Pick::Issued(0), Status::Expired),
+            Remove(0, "a"),
+            Advance(-1),
+            SetStatus(0, "a", Pick::Issued(0), Status::Active),
+            Advance(1),
+            Delete(0, "a", Pick::Issued(0)),
+            Create(0, "a", CODECOMMIT),
+        ],
+    );
+    assert_eq!(numbered, names(&["a+1", "a+2", "a+1"]));
+}
+
+#[test]
+fn a_clock_that_steps_back_orders_later_credentials_first() {
+    let all = Query { at: 0, user: None, service: None, days: None };
+    both_policies(
+        MemoryStore::new,
+        &[
+            Register(0, "a"),
+            Create(0, "a", CODECOMMIT),
+            Page(all.clone(), 1),
+            Advance(-DAY),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "a", CASSANDRA),
+            Create(0, "a", BEDROCK),
+            Page(all.clone(), 2),
+            Advance(2 * DAY),
+            Create(0, "a", CASSANDRA),
+            More(1),
+            More(1),
+            Pages(all, 1),
+        ],
+    );
+}
+
+#[test]
+fn well_over_64_taken_names_are_skipped() {
+    let others: Vec<&str> = (0..35).map(|i| &*format!("u{i}").leak()).collect();
+    let mut commands = Vec::new();
+    for &other in &others {
+        commands.extend([
+            Register(0, "a"),
+            Create(0, "a", CODECOMMIT),
+            Create(0, "a", CODECOMMIT),
+            Rename(0, "a", other),
+        ]);
+    }
+    commands.extend([
+        Register(0, "A"),
+        Create(0, "a", CODECOMMIT),
+        Create(0, "a", CASSANDRA),
+        Delete(0, "u20", Pick::Own(0)),
+        Create(0, "a", CODECOMMIT),
+    ]);
+    let [numbered, bare] = both_policies(MemoryStore::new, &commands);
+    // What is freed in between is taken before what comes after: it is the lowest again.
+    assert_eq!(numbered[70..72], names(&["A+71", "A+1"]));
+    assert_eq!(bare[70..72], names(&["A+70", "A"]));
+    assert!(["A+41", "A+42"].iter().any(|free| numbered[72] == names(&[free])[0]));
+}

@@ -1,0 +1,96 @@
+//! A store in PostgreSQL: what it promises, what it sends, and what it says when something fails.
+//!
+//! The tests start a server of their own, and are skipped where there is no PostgreSQL, unless
+//! `SSC_REQUIRE_POSTGRES=1` is set.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../common/client.rs"]
+mod client;
+#[path = "../common/mod.rs"]
+mod common;
+mod copies;
+mod cuts;
+#[path = "../common/postgres.rs"]
+mod database;
+#[path = "../common/server.rs"]
+mod emulator;
+mod failover;
+mod failures;
+mod migrations;
+mod pgbouncer;
+mod poolers;
+mod programs;
+#[path = "../common/proxy.rs"]
+mod proxy;
+mod races;
+mod statements;
+mod urls;
+
+use database::{Server, Space, runtime, shared};
+use service_specific_credentials::{
+    store::{Isolation, PostgresOptions},
+    testing::Suite,
+};
+
+const LEVELS: [Isolation; 3] =
+    [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
+
+/// Where stores connect to: a server, or a pooler before it.
+struct Place<'a> {
+    server: &'a Server,
+    pooler: Option<u16>,
+}
+
+impl<'a> Place<'a> {
+    const fn direct(server: &'a Server) -> Self {
+        Self { server, pooler: None }
+    }
+
+    /// An empty schema. Without a pooler, `level` is the default of its stores' sessions.
+    async fn space(&self, level: Isolation) -> Space {
+        let space = self.server.space().await;
+        match self.pooler {
+            Some(port) => space.via(port),
+            None => space.isolated(level),
+        }
+    }
+}
+
+/// Puts the store through the suite. Each obligation is tried on tables of its own.
+fn meets_its_obligations(place: &Place<'_>, level: Isolation) {
+    let within = |work: &mut dyn FnMut()| {
+        let _entered = runtime().enter();
+        work();
+    };
+    Suite::new().within(within).test(async || {
+        let options = PostgresOptions::new().isolation(level);
+        (place.space(level).await.store(&options).await, ())
+    });
+}
+
+#[test]
+fn it_meets_its_obligations_under_read_committed() {
+    let Some(server) = shared() else { return };
+    meets_its_obligations(&Place::direct(server), LEVELS[0]);
+}
+
+#[test]
+fn it_meets_its_obligations_under_repeatable_read() {
+    let Some(server) = shared() else { return };
+    meets_its_obligations(&Place::direct(server), LEVELS[1]);
+}
+
+#[test]
+fn it_meets_its_obligations_under_serializable() {
+    let Some(server) = shared() else { return };
+    meets_its_obligations(&Place::direct(server), LEVELS[2]);
+}

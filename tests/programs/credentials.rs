@@ -1,0 +1,518 @@
+//! The example tool for a person at a terminal, as a program.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::LazyLock,
+};
+
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
+use serde_json::Value;
+use service_specific_credentials::{
+    CreateOptions, CredentialManager, Lifetime, Policy, store::RedbStore, testing::FixedClock,
+};
+use time::{Duration, OffsetDateTime};
+
+#[path = "../../examples/support/words.rs"]
+mod words;
+
+use self::words::relative;
+use crate::common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, dawn, example, name};
+
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("credentials"));
+
+/// A file of credentials, and the tool to look at it.
+struct Desk {
+    folder: Folder,
+}
+
+/// What the tool did.
+#[derive(Debug)]
+struct Done {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Desk {
+    fn new(test: &str) -> Self {
+        Self { folder: Folder::new(&format!("tool-{test}")) }
+    }
+
+    fn store(&self) -> String {
+        format!("redb:{}", self.folder.file("credentials.redb").display())
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(&*PROGRAM);
+        command.args(["--store", &self.store()]).args(line.split_whitespace());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, line: &str) -> Done {
+        self.run_with(line, "")
+    }
+
+    /// Runs the tool with words on its command line and text at its standard input.
+    fn run_with(&self, line: &str, input: &str) -> Done {
+        let mut child = self.command(line).spawn().unwrap();
+        // A tool that does not ask may have ended by now.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        Done {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Runs what works, and returns what it prints.
+    fn does(&self, line: &str) -> String {
+        let done = self.run(line);
+        assert_eq!(done.code, 0, "{line}: {done:?}");
+        done.out
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.does(&format!("--json {line}"))).unwrap()
+    }
+
+    /// Runs what is refused, and says nothing but why, on one line.
+    fn refuses(&self, line: &str, why: &str) {
+        let done = self.run(line);
+        assert_eq!((done.code, &*done.out), (1, ""), "{line}: {done:?}");
+        assert_eq!(done.err, format!("credentials: {why}\n"));
+    }
+
+    /// The exit code of an attempt to sign in, and what is said.
+    fn verify(&self, login: &str, password: &str) -> Done {
+        self.run_with(&format!("verify {login}"), &format!("{password}\n"))
+    }
+
+    fn iam_at(&self, date: OffsetDateTime) -> CredentialManager<RedbStore> {
+        let store = RedbStore::create(self.folder.file("credentials.redb")).unwrap();
+        CredentialManager::builder(name(ACCOUNT), store).clock(FixedClock::new(date)).build()
+    }
+}
+
+const FIRST: &str = "anika+1-at-123456789012";
+const SECOND: &str = "anika+2-at-123456789012";
+
+#[test]
+fn a_person_leads_a_credential_through_its_life() {
+    let desk = Desk::new("life");
+    assert_eq!(desk.does("user add anika"), "registered anika\n");
+
+    // The password alone, for whatever takes it from there; the rest for the person.
+    let created = desk.run("create anika");
+    let password = created.out.strip_suffix('\n').unwrap();
+    assert_eq!((created.code, password.len()), (0, 44));
+    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        created.err,
+        format!(
+            "created {FIRST} ({id}), for codecommit.amazonaws.com\n\
+             This is the only time that its password is shown:\n"
+        )
+    );
+    let done = desk.verify(FIRST, password);
+    assert_eq!((done.code, &*done.out), (0, "accepted: anika+1-at-123456789012 is anika\n"));
+    // However the line ends.
+    assert_eq!(desk.run_with(&format!("verify {FIRST}"), password).code, 0);
+    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &format!("{password}\r\n")).code, 0);
+
+    let refused = |password: &str, reason: &str| {
+        let done = desk.verify(FIRST, password);
+        let why = "credentials: refused: the credential is not valid for this service";
+        assert_eq!((done.code, &*done.out), (1, ""));
+        assert_eq!(done.err, format!("{why} ({reason})\n"));
+    };
+    refused("wrong", "wrong-secret");
+    refused("", "wrong-secret");
+    assert_eq!(desk.does(&format!("disable anika {id}")), format!("{id} is Inactive now\n"));
+    refused(password, "inactive");
+    assert_eq!(desk.does(&format!("enable anika {id}")), format!("{id} is Active now\n"));
+    assert_eq!(desk.verify(FIRST, password).code, 0);
+
+    let reset = desk.run(&format!("reset anika {id} --url-safe"));
+    let renewed = reset.out.strip_suffix('\n').unwrap();
+    assert!(reset.err.starts_with(&format!("reset {FIRST} ({id})")), "{}", reset.err);
+    assert!(renewed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
+    refused(password, "wrong-secret");
+    assert_eq!(desk.verify(FIRST, renewed).code, 0);
+
+    assert_eq!(desk.does(&format!("delete anika {id}")), format!("deleted {id}\n"));
+    refused(renewed, "unknown-name");
+    assert_eq!(desk.json("list"), serde_json::json!([]));
+}
+
+#[test]
+fn tables_are_aligned_and_json_holds_the_same() {
+    let desk = Desk::new("tables");
+    let now = dawn();
+    let (anika, longer) = (name("anika"), name("somebody.with.a.longer.name"));
+    let iam = desk.iam_at(now);
+    let users = [&anika, &longer].map(|user| iam.register_user(user).unwrap());
+    let ids = [
+        iam.create(&anika, &name(CODECOMMIT)).unwrap().id().to_string(),
+        iam.create(&longer, &name(CASSANDRA)).unwrap().id().to_string(),
+    ];
+    drop(iam);
+    // Years have passed since.
+    let [first, second] = &ids;
+    let listed = desk.does("list");
+    let lines: Vec<_> = listed.lines().collect();
+    let age = lines[1].split("Active  ").nth(1).unwrap().split("  ").next().unwrap().to_owned();
+    assert!(age.ends_with(" years ago"), "{age}");
+    let created = format!("{:w$}", "CREATED", w = age.len());
+    assert_eq!(
+        listed,
+        [
+            format!(
+                "USER                         NAME                                           SERVICE                   STATUS  {created}  EXPIRES  ID\n"
+            ),
+            format!(
+                "anika                        anika+1-at-123456789012                        codecommit.amazonaws.com  Active  {age}  never    {first}\n"
+            ),
+            format!(
+                "somebody.with.a.longer.name  somebody.with.a.longer.name+1-at-123456789012  cassandra.amazonaws.com   Active  {age}  never    {second}\n"
+            ),
+        ]
+        .concat()
+    );
+    assert_eq!(desk.does("list somebody.with.a.longer.name").lines().count(), 2);
+    assert_eq!(desk.does("list --service cassandra.amazonaws.com").lines().count(), 2);
+    assert_eq!(desk.does("list anika --service cassandra.amazonaws.com").lines().count(), 1);
+
+    let json = desk.json("list anika");
+    let expected = serde_json::json!([{
+        "id": first, "name": FIRST, "user_name": "anika", "service": CODECOMMIT,
+        "kind": "password", "status": "Active", "created": "2016-11-01T17:47:22.382Z",
+        "expires": null,
+    }]);
+    assert_eq!(json, expected);
+
+    let registered = desk.does("user list");
+    let lines: Vec<_> = registered.lines().map(|line| line.split("  ").next().unwrap()).collect();
+    assert_eq!(lines, ["USER", "anika", "somebody.with.a.longer.name"]);
+    let expected = users.map(|user| {
+        serde_json::json!({
+            "user_name": user.name().as_str(), "id": user.id().to_string(),
+            "created": "2016-11-01T17:47:22.382Z",
+        })
+    });
+    assert_eq!(desk.json("user list"), serde_json::json!(expected));
+
+    let issued = desk.json("create anika --days 90");
+    assert_eq!((&issued["name"], &issued["status"]), (&SECOND.into(), &"Active".into()));
+    assert_eq!(desk.verify(SECOND, issued["password"].as_str().unwrap()).code, 0);
+    let listed = desk.does("list anika");
+    let cells: Vec<_> = listed.lines().nth(2).unwrap().split("  ").collect();
+    let cells: Vec<_> =
+        cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells[3..6], ["Active", "just now", "in 90 days"]);
+}
+
+#[test]
+fn an_audit_shows_what_is_old_whosever_it_is() {
+    let desk = Desk::new("audit");
+    let iam = desk.iam_at(dawn());
+    let codecommit = name(CODECOMMIT);
+    // More than a page of them.
+    for number in 0..130 {
+        let user = name(&format!("user-{number}"));
+        iam.register_user(&user).unwrap();
+        let _ = iam.create(&user, &codecommit).unwrap();
+        let _ = iam.create(&user, &name(CASSANDRA)).unwrap();
+    }
+    drop(iam);
+    desk.does("user add anika");
+    desk.does("create anika");
+    let audited = desk.json("audit --older-than 90");
+    let audited = audited.as_array().unwrap();
+    assert_eq!(audited.len(), 260);
+    assert!(audited.iter().all(|one| one["user_name"] != "anika"));
+    assert_eq!(desk.json("list").as_array().unwrap().len(), 261);
+    assert_eq!(desk.json("user list").as_array().unwrap().len(), 131);
+    let filtered = desk.json("audit --older-than 90 --service cassandra.amazonaws.com");
+    assert_eq!(filtered.as_array().unwrap().len(), 130);
+    assert_eq!(desk.does("audit --older-than 90").lines().count(), 261);
+    assert_eq!(desk.json("audit --older-than 36600"), serde_json::json!([]));
+}
+
+#[test]
+fn users_are_renamed_and_removed() {
+    let desk = Desk::new("users");
+    desk.does("user add anika");
+    desk.refuses("user add ANIKA", "User with name ANIKA already exists.");
+    desk.does("create anika");
+    assert_eq!(desk.does("user rename anika jane"), "anika is now jane\n");
+    assert_eq!(desk.json("list jane")[0]["name"], FIRST);
+    desk.refuses(
+        "user remove jane",
+        "the user has credentials: delete them first, or use --with-credentials",
+    );
+    let removed = desk.does("user remove jane --with-credentials");
+    assert_eq!(removed, "removed jane, and deleted credentials: 1\n");
+    desk.refuses("user remove jane", "The user with name jane cannot be found.");
+    desk.does("user add jane");
+    assert_eq!(desk.does("user remove jane"), "removed jane\n");
+}
+
+#[test]
+fn services_of_ones_own_and_api_keys_work_too() {
+    let desk = Desk::new("services");
+    desk.does("user add anika");
+    let at = "--service git.example.com";
+    let password = desk.does(&format!("create anika {at}"));
+    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &password).code, 0);
+    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &password).code, 1);
+    // The id is enough to know the service by.
+    let id = desk.json(&format!("list {at}"))[0]["id"].as_str().unwrap().to_owned();
+    let renewed = desk.does(&format!("reset anika {id}"));
+    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &renewed).code, 0);
+
+    let at = format!("--service {BEDROCK}");
+    let key = desk.does(&format!("create anika {at}"));
+    assert!(key.starts_with("ABSK"));
+    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &key).code, 0);
+    assert_eq!(desk.run_with(&format!("verify {SECOND} {at}"), &key).code, 1);
+    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), "ABSK").code, 1);
+}
+
+#[test]
+fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
+    let desk = Desk::new("codes");
+    let code = |line: &str| desk.run(line).code;
+    // The store is not there. A mistyped path makes none.
+    let path = desk.folder.file("credentials.redb");
+    let done = desk.run("list");
+    let missing =
+        format!("credentials: redb:{} does not exist: `user add` makes it\n", path.display());
+    assert_eq!((done.code, done.err), (3, missing));
+    assert!(!path.exists());
+
+    desk.does("user add anika");
+    desk.does("create anika");
+    desk.does("create anika");
+    desk.refuses(
+        "create anika",
+        "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2",
+    );
+    desk.refuses("create jane", "The user with name jane cannot be found.");
+    let unknown = "ACCA7DMBL7IBDT3HXW6NI";
+    for line in ["disable anika", "enable anika", "reset anika", "delete anika"] {
+        desk.refuses(&format!("{line} {unknown}"), &format!("No such credential {unknown} exists"));
+    }
+    assert_eq!(code("--account 210987654321 list anika"), 1);
+
+    for line in [
+        "",
+        "user",
+        "unknown",
+        "user add",
+        "user add d\u{e9}mo",
+        "disable anika short",
+        "create anika --days 0",
+        "create anika --days soon",
+        "audit",
+        "audit --older-than 0",
+        "--account 12 list",
+        "--store memory list",
+        "--store file list",
+        "--store redb: list",
+        // A password on the command line is not taken.
+        "verify anika+1-at-123456789012 secret",
+    ] {
+        let done = desk.run(line);
+        assert_eq!((done.code, &*done.out), (2, ""), "{line}: {done:?}");
+    }
+    let storeless = Command::new(&*PROGRAM).arg("list").output().unwrap();
+    assert_eq!(storeless.status.code(), Some(2));
+
+    let holder = RedbStore::open(&path).unwrap();
+    let held = desk.run("list");
+    assert_eq!((held.code, &*held.out), (3, ""));
+    assert!(held.err.contains("is held by another process: stop it, or"), "{}", held.err);
+    drop(holder);
+    fs::write(&path, "this is no database").unwrap();
+    let broken = desk.run("list");
+    assert_eq!((broken.code, broken.err.contains("the file is no database")), (3, true));
+
+    let told = desk.does("--help");
+    for code in ["  0  ", "  1  ", "  2  ", "  3  "] {
+        assert!(told.contains(code), "{told}");
+    }
+}
+
+#[test]
+fn an_expired_credential_says_so() {
+    let desk = Desk::new("expired");
+    let iam = desk.iam_at(dawn());
+    let anika = name("anika");
+    iam.register_user(&anika).unwrap();
+    let day = Lifetime::days(1).unwrap();
+    let issued = iam
+        .create_with_options(&anika, &name(CODECOMMIT), &CreateOptions::new().lifetime(day))
+        .unwrap();
+    assert_eq!(*iam.policy(), Policy::default());
+    drop(iam);
+    let listed = desk.does("list");
+    assert!(listed.contains("Expired") && listed.matches("years ago").count() == 2, "{listed}");
+    let done = desk.verify(FIRST, issued.secret().expose());
+    assert_eq!((done.code, done.err.contains("(expired)")), (1, true));
+    let reset = format!("service specific credential {} has expired", issued.id());
+    desk.refuses(&format!("reset anika {}", issued.id()), &reset);
+}
+
+/// Runs the tool with a terminal as its standard input, where somebody types an answer once asked.
+/// Returns what it does, and what the terminal shows of what was typed.
+fn at_a_terminal(desk: &Desk, line: &str, asked: &str, answer: &str) -> (Done, String) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let path = ptsname(&terminal, Vec::new()).unwrap();
+    let inside = File::options().read(true).write(true).open(OsStr::from_bytes(path.as_bytes()));
+    let mut child = desk.command(line).stdin(inside.unwrap()).spawn().unwrap();
+    let (mut terminal, mut stderr) = (File::from(terminal), child.stderr.take().unwrap());
+    let mut err = Vec::new();
+    while !err.ends_with(asked.as_bytes()) {
+        let mut byte = [0];
+        assert_eq!(stderr.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&err));
+        err.push(byte[0]);
+    }
+    writeln!(terminal, "{answer}").unwrap();
+    stderr.read_to_end(&mut err).unwrap();
+    let output = child.wait_with_output().unwrap();
+    // However the tool ends, the terminal is as it was.
+    let modes = tcgetattr(&terminal).unwrap().local_modes;
+    assert!(modes.contains(LocalModes::ECHO | LocalModes::ISIG));
+    let (mut shown, mut piece) = (Vec::new(), [0; 64]);
+    // Nobody has the other end any more: when all is read, that is an error.
+    while let Ok(read @ 1..) = terminal.read(&mut piece) {
+        shown.extend(&piece[..read]);
+    }
+    let done = Done {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+    };
+    (done, String::from_utf8(shown).unwrap())
+}
+
+#[test]
+fn what_cannot_be_undone_is_confirmed_by_whoever_sits_at_the_terminal() {
+    let desk = Desk::new("confirm");
+    desk.does("user add anika");
+    let password = desk.does("create anika");
+    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    for line in [
+        format!("reset anika {id}"),
+        format!("delete anika {id}"),
+        "user remove anika --with-credentials".to_owned(),
+    ] {
+        for answer in ["n", "", "maybe"] {
+            let (done, _) = at_a_terminal(&desk, &line, "[y/N] ", answer);
+            assert_eq!((done.code, &*done.out), (1, ""), "{done:?}");
+            assert!(done.err.ends_with("credentials: nothing was changed\n"), "{}", done.err);
+        }
+    }
+    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &password).code, 0);
+    let (done, shown) = at_a_terminal(&desk, &format!("reset anika {id}"), "[y/N] ", "y");
+    assert_eq!((done.code, done.out.len()), (0, 45));
+    assert!(shown.contains('y'));
+    // Nobody is asked who has said so already.
+    let (done, _) = at_a_terminal(&desk, &format!("delete anika {id} --yes"), "", "");
+    assert_eq!((done.code, &*done.err), (0, ""));
+}
+
+#[test]
+fn an_interrupt_at_the_password_leaves_the_terminal_as_it_was() {
+    let desk = Desk::new("interrupt");
+    desk.does("user add anika");
+    let (done, shown) = at_a_terminal(&desk, &format!("verify {FIRST}"), "Password: ", "half\u{3}");
+    assert_eq!((done.code, &*done.out), (1, ""));
+    assert_eq!(done.err, "Password: credentials: interrupted\n");
+    assert!(!shown.contains("half"), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_read_as_a_store_is_not_repeated() {
+    let desk = Desk::new("mistyped");
+    for store in ["postgre://git:hunter2@db/git", "host=db password=hunter2", "hunter2"] {
+        let done = desk.run(&format!("--store {} list", store.replace(' ', "_")));
+        assert_eq!((done.code, &*done.out), (2, ""));
+        assert!(!done.err.contains("hunter2"), "{}", done.err);
+    }
+}
+
+#[test]
+fn a_name_is_verified_in_any_case() {
+    let desk = Desk::new("case");
+    desk.does("user add anika");
+    let password = desk.does("create anika");
+    assert_eq!(desk.run_with(&format!("verify {}", FIRST.to_uppercase()), &password).code, 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_password_that_cannot_be_printed_is_told_to_be_lost() {
+    let desk = Desk::new("full");
+    desk.does("user add anika");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let output = desk.command("create anika").stdout(full()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(
+        said.contains(&format!("created {id}, but its password could not be printed")),
+        "{said}"
+    );
+    // That nobody hears the warning does not keep the password back.
+    let output = desk.command(&format!("reset anika {id}")).stderr(full()).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 45));
+}
+
+#[test]
+fn a_password_that_is_typed_is_not_shown() {
+    let desk = Desk::new("typed");
+    desk.does("user add anika");
+    let password = desk.does("create anika");
+    let (verify, asked) = (format!("verify {FIRST}"), "Password: ");
+    let (done, shown) = at_a_terminal(&desk, &verify, asked, password.trim_end());
+    assert_eq!((done.code, done.out.contains("accepted")), (0, true));
+    assert!(!shown.contains(password.trim_end()), "{shown}");
+    assert!(!done.err.contains(password.trim_end()));
+}
+
+#[test]
+fn ages_are_said_in_one_unit() {
+    let now = dawn();
+    for (apart, past, future) in [
+        (Duration::ZERO, "just now", "just now"),
+        (Duration::SECOND, "just now", "in 1 minute"),
+        (Duration::seconds(59), "just now", "in 1 minute"),
+        (Duration::minutes(1), "1 minute ago", "in 2 minutes"),
+        (Duration::minutes(59), "59 minutes ago", "in 1 hour"),
+        (Duration::hours(1), "1 hour ago", "in 1 hour"),
+        (Duration::hours(23), "23 hours ago", "in 23 hours"),
+        (Duration::days(1) - Duration::SECOND, "23 hours ago", "in 1 day"),
+        (Duration::days(1), "1 day ago", "in 1 day"),
+        (Duration::days(90) - Duration::SECOND, "89 days ago", "in 90 days"),
+        (Duration::days(90), "90 days ago", "in 90 days"),
+        (Duration::days(729), "729 days ago", "in 729 days"),
+        (Duration::days(730), "2 years ago", "in 2 years"),
+        (Duration::days(3650), "10 years ago", "in 10 years"),
+    ] {
+        assert_eq!(relative(now - apart, now), past);
+        assert_eq!(relative(now + apart, now), future);
+    }
+}

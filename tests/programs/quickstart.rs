@@ -1,0 +1,32 @@
+//! The output that the README shows is the output of the quickstart.
+
+use std::process::Command;
+
+/// Puts a word in the place of what is drawn at random, and credentials of one moment in an order.
+fn settled(output: &str) -> Vec<String> {
+    let mut settled: Vec<String> = Vec::new();
+    for line in output.trim().lines() {
+        let words = line.split(' ').map(|word| match word.len() {
+            44 if word.ends_with('=') => "PASSWORD",
+            21 if word.starts_with("ACCA") => "ID",
+            _ => word,
+        });
+        settled.push(words.collect::<Vec<_>>().join(" "));
+    }
+    for listed in settled.chunk_by_mut(|one, next| one.starts_with("ID") && next.starts_with("ID"))
+    {
+        listed.sort();
+    }
+    settled
+}
+
+#[test]
+fn the_readme_shows_what_the_quickstart_prints() {
+    let readme = include_str!("../../README.md");
+    let (_, shown) = readme.split_once("```text\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let run = ["run", "--quiet", "--example", "quickstart"];
+    let printed = Command::new(env!("CARGO")).args(run).output().unwrap();
+    assert!(printed.status.success());
+    assert_eq!(settled(std::str::from_utf8(&printed.stdout).unwrap()), settled(shown));
+}

@@ -1,0 +1,745 @@
+//! What is refused, with which words, in which order, and that a refusal changes nothing.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use service_specific_credentials::{
+    AccountId, AuthenticationError, Constraint, CreateOptions, CredentialId, CredentialKind,
+    CredentialManager, DenialReason, Entropy, EntropyError, Error, IssuedCredential, Lifetime,
+    ListRequest, ListUsersRequest, Marker, MaxItems, MemoryStore, Policy, ServiceName, Status,
+    UserName,
+    store::{CommitOutcome, Store, StoreError},
+    testing::{FixedClock, SeededEntropy},
+};
+use time::Duration;
+
+use crate::common::{
+    ACCOUNT, Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, dawn, manager, name,
+};
+
+/// A manager and everything it ever issued.
+///
+/// `anika` has an active and an inactive credential at CodeCommit, an expired one at Cassandra and
+/// an API key; `bo` has one credential, `carl` none. `anika` of another account has one.
+struct World<S> {
+    iam: CredentialManager<S>,
+    active: IssuedCredential,
+    inactive: IssuedCredential,
+    expired: IssuedCredential,
+    key: IssuedCredential,
+    of_bo: IssuedCredential,
+    of_another_account: IssuedCredential,
+}
+
+impl<S: Store> World<S> {
+    fn new(store: S) -> Self {
+        let (iam, clock) = manager(store, Policy::default());
+        Self::populate(iam, &clock)
+    }
+
+    fn populate(iam: CredentialManager<S>, clock: &FixedClock) -> Self {
+        let [anika, bo, carl] = ["anika", "bo", "carl"].map(name);
+        for user in [&anika, &bo, &carl] {
+            iam.register_user(user).unwrap();
+        }
+        let day = Lifetime::days(1).unwrap();
+        let expired = iam
+            .create_with_options(&anika, &name(CASSANDRA), &CreateOptions::new().lifetime(day))
+            .unwrap();
+        clock.advance(Duration::DAY);
+        let create = |user: &UserName, service: &str| iam.create(user, &name(service)).unwrap();
+        let inactive = create(&anika, CODECOMMIT);
+        iam.set_status(&anika, inactive.id(), Status::Inactive).unwrap();
+        let other = iam.for_account(name("000000000001"));
+        other.register_user(&anika).unwrap();
+        Self {
+            active: create(&anika, CODECOMMIT),
+            inactive,
+            expired,
+            key: create(&anika, BEDROCK),
+            of_bo: create(&bo, CODECOMMIT),
+            of_another_account: other.create(&anika, &name(CODECOMMIT)).unwrap(),
+            iam,
+        }
+    }
+
+    /// All that can be seen of a store: users, credentials, and which secrets open.
+    fn dump(&self) -> String {
+        let Self { active, inactive, expired, key, of_bo, of_another_account, .. } = self;
+        let mut dump = Vec::new();
+        for account in [ACCOUNT, "000000000001"] {
+            let iam = self.iam.for_account(name(account));
+            let users = iam
+                .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+                .unwrap();
+            let all = ListRequest::all_users();
+            dump.push(format!("{users:?} {:?}", iam.list_page(&all).unwrap()));
+            for user in users.items {
+                dump.push(format!("{:?}", iam.list(user.name()).unwrap()));
+            }
+            for issued in [active, inactive, expired, key, of_bo, of_another_account] {
+                let (service, secret) = (issued.credential().service(), issued.secret().expose());
+                dump.push(match issued.kind() {
+                    CredentialKind::Password => {
+                        format!(
+                            "{:?}",
+                            iam.authenticate(service, issued.service_user_name().as_str(), secret)
+                        )
+                    }
+                    CredentialKind::ApiKey => {
+                        format!("{:?}", iam.authenticate_api_key(service, secret))
+                    }
+                });
+            }
+        }
+        dump.join("\n")
+    }
+}
+
+/// Does something that is refused: checks how, and that it changed nothing.
+macro_rules! refused {
+    ($world:expr, $result:expr, $variant:pat, $status:literal $code:literal, $message:expr) => {{
+        let before = $world.dump();
+        let error: Error = $result.map(drop).unwrap_err();
+        assert!(matches!(error, $variant), "{error:?} is no {}", stringify!($variant));
+        assert_eq!((error.code().http_status(), error.code().as_str()), ($status, $code));
+        assert_eq!(error.to_string(), $message);
+        assert_eq!($world.dump(), before, "{error}");
+    }};
+}
+
+const MISSING_ID: &str = "ACCA12345ABCDEXAMPLE";
+
+fn git() -> ServiceName {
+    name("git.example.com")
+}
+
+fn codecommit() -> ServiceName {
+    name(CODECOMMIT)
+}
+
+fn users() -> [UserName; 3] {
+    ["Anika", "bo", "nobody"].map(name)
+}
+
+#[test]
+fn the_dump_notices_every_change() {
+    let world = World::new(MemoryStore::new());
+    let [anika, bo, nobody] = users();
+    let mut last = world.dump();
+    let mut check = |done: Result<(), Error>| {
+        done.unwrap();
+        let dump = world.dump();
+        assert_ne!(std::mem::replace(&mut last, dump.clone()), dump);
+    };
+    check(world.iam.reset(&anika, world.active.id()).map(drop));
+    check(world.iam.reset(&anika, world.key.id()).map(drop));
+    check(world.iam.set_status(&bo, world.of_bo.id(), Status::Inactive));
+    check(world.iam.delete(&anika, world.expired.id()));
+    check(world.iam.register_user(&nobody).map(drop));
+    check(world.iam.rename_user(&nobody, &name("Nobody")).map(drop));
+    check(world.iam.remove_user(&nobody));
+}
+
+#[test]
+fn a_missing_user_is_refused_by_every_operation() {
+    let world = World::new(MemoryStore::new());
+    let (iam, [_, bo, nobody]) = (&world.iam, users());
+    let (id, missing) = (world.active.id(), &name(MISSING_ID));
+    let age = Lifetime::days(1).unwrap();
+    let request = || ListRequest::of(nobody.clone());
+    let results = [
+        iam.create(&nobody, &codecommit()).map(drop),
+        iam.create_with_options(&nobody, &codecommit(), &CreateOptions::new().lifetime(age))
+            .map(drop),
+        iam.reset(&nobody, id).map(drop),
+        iam.set_status(&nobody, id, Status::Inactive),
+        iam.delete(&nobody, id),
+        iam.list(&nobody).map(drop),
+        iam.list_for_service(&nobody, &codecommit()).map(drop),
+        iam.list_page(&request()).map(drop),
+        iam.user(&nobody).map(drop),
+        iam.rename_user(&nobody, &name("somebody")).map(drop),
+        iam.remove_user(&nobody),
+        iam.remove_user_with_credentials(&nobody).map(drop),
+        // The user is reported before what else is wrong.
+        iam.create(&nobody, &git()).map(drop),
+        iam.list_for_service(&nobody, &git()).map(drop),
+        iam.list_page(&request().service(git())).map(drop),
+        iam.list_page(&request().marker(name::<Marker>("forged"))).map(drop),
+        iam.reset(&nobody, missing).map(drop),
+        iam.set_status(&nobody, missing, Status::Expired),
+        iam.delete(&nobody, missing),
+        iam.rename_user(&nobody, &bo).map(drop),
+    ];
+    for result in results {
+        refused!(world, result, Error::NoSuchUser { .. }, 404 "NoSuchEntity",
+            "The user with name nobody cannot be found.");
+    }
+}
+
+#[test]
+fn an_unsupported_service_is_refused() {
+    let world = World::new(MemoryStore::new());
+    let (iam, [anika, ..]) = (&world.iam, users());
+    let one = ListRequest::of(anika.clone()).service(git());
+    let all = ListRequest::all_users().service(git());
+    for result in [
+        iam.create(&anika, &git()).map(drop),
+        iam.create_with_options(
+            &anika,
+            &git(),
+            &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
+        )
+        .map(drop),
+        iam.list_for_service(&anika, &git()).map(drop),
+        iam.list_page(&one).map(drop),
+        iam.list_page(&all).map(drop),
+        // The service is reported before the marker.
+        iam.list_page(&one.clone().marker(name::<Marker>("forged"))).map(drop),
+        iam.list_page(&all.clone().marker(name::<Marker>("forged"))).map(drop),
+    ] {
+        refused!(world, result, Error::ServiceNotSupported { .. }, 404 "NotSupportedService",
+            "No such service git.example.com is supported for Service Specific Credentials");
+    }
+}
+
+#[test]
+fn a_missing_credential_is_refused() {
+    let world = World::new(MemoryStore::new());
+    let (iam, [anika, ..]) = (&world.iam, users());
+    let lower = name(&world.active.id().as_str().to_ascii_lowercase());
+    let elsewhere = world.of_another_account.id();
+    for id in [&name::<CredentialId>(MISSING_ID), &lower, elsewhere] {
+        for result in [
+            iam.reset(&anika, id).map(drop),
+            iam.set_status(&anika, id, Status::Active),
+            iam.delete(&anika, id),
+            // The credential is reported before the status that is asked for.
+            iam.set_status(&anika, id, Status::Expired),
+        ] {
+            refused!(world, result, Error::NoSuchCredential { .. }, 404 "NoSuchEntity",
+                format!("No such credential {id} exists"));
+        }
+    }
+}
+
+#[test]
+fn a_credential_of_another_user_is_refused() {
+    let world = World::new(MemoryStore::new());
+    let (iam, [_, bo, _]) = (&world.iam, users());
+    for id in [world.active.id(), world.expired.id(), world.key.id()] {
+        for result in [
+            iam.reset(&bo, id).map(drop),
+            iam.set_status(&bo, id, Status::Active),
+            iam.delete(&bo, id),
+            iam.set_status(&bo, id, Status::Expired),
+        ] {
+            refused!(world, result, Error::CredentialOfAnotherUser { .. }, 404 "NoSuchEntity",
+                format!("User bo does not have a service specific credential with id {id}"));
+        }
+    }
+}
+
+#[test]
+fn a_third_credential_is_refused() {
+    let world = World::new(MemoryStore::new());
+    let (iam, [anika, ..]) = (&world.iam, users());
+    for _ in 0..2 {
+        refused!(world, iam.create(&anika, &codecommit()), Error::LimitExceeded { .. },
+            409 "LimitExceeded",
+            "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2");
+    }
+    let _key = iam.create(&anika, &name(BEDROCK)).unwrap();
+    refused!(world, iam.create(&anika, &name(BEDROCK)), Error::LimitExceeded { limit: 2, .. },
+        409 "LimitExceeded",
+        "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2");
+}
+
+#[test]
+fn the_status_expired_cannot_be_set() {
+    let world = World::new(MemoryStore::new());
+    let (iam, [anika, ..]) = (&world.iam, users());
+    // Reported even before the expiry of the credential.
+    for issued in [&world.active, &world.inactive, &world.expired, &world.key] {
+        refused!(world, iam.set_status(&anika, issued.id(), Status::Expired),
+            Error::StatusNotSettable { .. }, 400 "InvalidInput",
+            "Operation does not support status Expired");
+    }
+}
+
+#[test]
+fn an_expired_credential_is_neither_set_nor_reset() {
+    let world = World::new(MemoryStore::new());
+    let (iam, [anika, ..], id) = (&world.iam, users(), world.expired.id());
+    for result in [
+        iam.set_status(&anika, id, Status::Active),
+        iam.set_status(&anika, id, Status::Inactive),
+        iam.reset(&anika, id).map(drop),
+    ] {
+        refused!(world, result, Error::CredentialExpired { .. }, 400 "InvalidInput",
+            format!("service specific credential {id} has expired"));
+    }
+    iam.delete(&anika, id).unwrap();
+}
+
+#[test]
+fn a_marker_of_another_query_is_refused() {
+    let world = World::new(MemoryStore::new());
+    let [anika, bo, _] = users();
+    let one = MaxItems::new(1).unwrap();
+    let (of_anika, of_all) = (ListRequest::of(anika).max_items(one), ListRequest::all_users());
+    let next =
+        |request: &ListRequest| -> Marker { world.iam.list_page(request).unwrap().next.unwrap() };
+    let marker = next(&of_anika);
+    let users =
+        world.iam.list_users_page(&ListUsersRequest::new().max_items(one)).unwrap().next.unwrap();
+    let all = next(&of_all.clone().max_items(one));
+    let damaged: Marker =
+        name(&marker.as_str().replacen(marker.as_str().get(..2).unwrap(), "AA", 1));
+    let age = Lifetime::days(1).unwrap();
+    let other = world.iam.for_account(name("000000000001"));
+    for result in [
+        world.iam.list_page(&of_anika.clone().marker(name::<Marker>("forged"))),
+        world.iam.list_page(&of_anika.clone().marker(name::<Marker>(" é "))),
+        world.iam.list_page(&of_anika.clone().marker(damaged)),
+        world.iam.list_page(&of_anika.clone().marker(users.clone())),
+        world.iam.list_page(&of_anika.clone().marker(all.clone())),
+        world.iam.list_page(&of_anika.clone().service(codecommit()).marker(marker.clone())),
+        world.iam.list_page(&of_anika.clone().older_than(age).marker(marker.clone())),
+        world.iam.list_page(&ListRequest::of(bo).marker(marker.clone())),
+        world.iam.list_page(&of_all.clone().marker(marker.clone())),
+        other.list_page(&of_anika.clone().marker(marker.clone())),
+        other.list_page(&of_all.marker(all)),
+    ] {
+        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError", "Invalid Marker.");
+    }
+    for result in [
+        world.iam.list_users_page(&ListUsersRequest::new().marker(marker.clone()).max_items(one)),
+        world.iam.list_users_page(
+            &ListUsersRequest::new().marker(name::<Marker>("forged")).max_items(one),
+        ),
+        other.list_users_page(&ListUsersRequest::new().marker(users.clone()).max_items(one)),
+    ] {
+        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError", "Invalid Marker.");
+    }
+    // The same query, with another spelling and page size.
+    let again = ListRequest::of(name("ANIKA")).marker(marker);
+    assert_eq!(world.iam.list_page(&again).unwrap().items.len(), 3);
+}
+
+#[test]
+fn a_user_who_has_credentials_is_not_removed() {
+    let world = World::new(MemoryStore::new());
+    let [anika, bo, _] = users();
+    for user in [&anika, &bo] {
+        refused!(world, world.iam.remove_user(user), Error::UserHasCredentials,
+            409 "DeleteConflict", "Cannot delete entity, must remove referenced objects first.");
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_refused() {
+    let world = World::new(MemoryStore::new());
+    let [anika, bo, _] = users();
+    for result in [
+        world.iam.register_user(&anika),
+        world.iam.rename_user(&bo, &anika),
+        world.iam.rename_user(&name("carl"), &anika),
+    ] {
+        refused!(world, result, Error::UserExists { .. }, 409 "EntityAlreadyExists",
+            "User with name Anika already exists.");
+    }
+}
+
+#[test]
+fn a_wrong_shape_is_a_validation_error_that_names_the_parameter() {
+    fn error<T>(invalid: Result<T, impl Into<Error>>) -> Error {
+        invalid.map(drop).map_err(Into::into).unwrap_err()
+    }
+    for (error, parameter, constraint, message) in [
+        (
+            error("".parse::<UserName>()),
+            "userName",
+            Constraint::MinLength(1),
+            "user name must have length greater than or equal to 1",
+        ),
+        (
+            error("a b".parse::<ServiceName>()),
+            "serviceName",
+            Constraint::Pattern("[a-zA-Z0-9.-]*"),
+            "service name must satisfy regular expression pattern: [a-zA-Z0-9.-]*",
+        ),
+        (
+            error("ACCA".parse::<CredentialId>()),
+            "serviceSpecificCredentialId",
+            Constraint::MinLength(20),
+            "credential id must have length greater than or equal to 20",
+        ),
+        (
+            error("Gone".parse::<Status>()),
+            "status",
+            Constraint::EnumValueSet,
+            "status must satisfy enum value set",
+        ),
+        (
+            error(Lifetime::days(36_601)),
+            "credentialAgeDays",
+            Constraint::MaxValue(36_600),
+            "credential age in days must have value less than or equal to 36600",
+        ),
+        (
+            error("\n".parse::<Marker>()),
+            "marker",
+            Constraint::Pattern(r"[\u0020-\u00FF]+"),
+            r"marker must satisfy regular expression pattern: [\u0020-\u00FF]+",
+        ),
+        (
+            error(MaxItems::new(0)),
+            "maxItems",
+            Constraint::MinValue(1),
+            "number of items must have value greater than or equal to 1",
+        ),
+        (
+            error("1".parse::<AccountId>()),
+            "accountId",
+            Constraint::MinLength(12),
+            "account id must have length greater than or equal to 12",
+        ),
+    ] {
+        assert_eq!((error.code().as_str(), error.code().http_status()), ("ValidationError", 400));
+        assert_eq!(error.to_string(), message);
+        let Error::InvalidParameter(invalid) = error else { unreachable!("{error:?}") };
+        assert_eq!((invalid.name(), invalid.constraint()), (parameter, constraint));
+    }
+}
+
+#[test]
+fn authentication_is_refused_in_one_way_for_many_reasons() {
+    let world = World::new(MemoryStore::new());
+    let before = world.dump();
+    let (iam, long) = (&world.iam, "a".repeat(513));
+    let most = "a".repeat(512);
+    let bytes = "é".repeat(257);
+    let secret = |issued: &IssuedCredential| issued.secret().expose().to_owned();
+    let (active, inactive, expired) =
+        (secret(&world.active), secret(&world.inactive), secret(&world.expired));
+    let (cut, more) = (active.get(1..).unwrap(), format!("{active}="));
+    let known = world.active.service_user_name().as_str();
+    let mut reasons = Vec::new();
+    for (service, name_, presented, expected) in [
+        (CODECOMMIT, &*long, &*active, DenialReason::TooLong),
+        (CODECOMMIT, known, &long, DenialReason::TooLong),
+        (CODECOMMIT, &bytes, &active, DenialReason::TooLong),
+        ("git.example.com", known, &long, DenialReason::TooLong),
+        (CODECOMMIT, known, &most, DenialReason::WrongSecret),
+        (CODECOMMIT, &most, &most, DenialReason::UnknownName),
+        ("git.example.com", known, &active, DenialReason::UnsupportedService),
+        (BEDROCK, known, &active, DenialReason::UnsupportedService),
+        (CODECOMMIT, "nobody", &active, DenialReason::UnknownName),
+        (CODECOMMIT, "anika", &active, DenialReason::UnknownName),
+        (CODECOMMIT, "", "", DenialReason::UnknownName),
+        (CODECOMMIT, "é\0\n", "é\0\n", DenialReason::UnknownName),
+        (CODECOMMIT, &format!("{known}\n"), &active, DenialReason::UnknownName),
+        (CODECOMMIT, &format!(" {known}"), &active, DenialReason::UnknownName),
+        (CODECOMMIT, "anika+1-at-000000000001", &active, DenialReason::UnknownName),
+        (CODECOMMIT, known, "", DenialReason::WrongSecret),
+        (CODECOMMIT, known, cut, DenialReason::WrongSecret),
+        (CODECOMMIT, known, &more, DenialReason::WrongSecret),
+        (CODECOMMIT, known, &inactive, DenialReason::WrongSecret),
+        (CODECOMMIT, known, &secret(&world.of_bo), DenialReason::WrongSecret),
+        (
+            CODECOMMIT,
+            world.inactive.service_user_name().as_str(),
+            &inactive,
+            DenialReason::Inactive,
+        ),
+        (
+            CODECOMMIT,
+            world.inactive.service_user_name().as_str(),
+            &active,
+            DenialReason::WrongSecret,
+        ),
+        (CASSANDRA, world.expired.service_user_name().as_str(), &expired, DenialReason::Expired),
+        (CASSANDRA, world.expired.service_user_name().as_str(), &active, DenialReason::WrongSecret),
+    ] {
+        let answer = iam.authenticate(&name(service), name_, presented).map(drop);
+        reasons.push((answer, expected));
+    }
+    for (service, presented, expected) in [
+        (BEDROCK, &*long, DenialReason::TooLong),
+        (BEDROCK, &most, DenialReason::UnknownName),
+        ("git.example.com", "", DenialReason::UnsupportedService),
+        (CODECOMMIT, world.key.secret().expose(), DenialReason::UnsupportedService),
+        (BEDROCK, "ABSK", DenialReason::UnknownName),
+        (BEDROCK, &format!("{}=", world.key.secret().expose()), DenialReason::UnknownName),
+    ] {
+        reasons.push((iam.authenticate_api_key(&name(service), presented).map(drop), expected));
+    }
+    for (answer, expected) in reasons {
+        let error = answer.unwrap_err();
+        let AuthenticationError::Denied(refusal) = &error else { unreachable!("{error}") };
+        assert_eq!(refusal.reason(), expected);
+        assert_eq!(error.to_string(), "the credential is not valid for this service");
+        assert_eq!(refusal.to_string(), error.to_string());
+        assert!(std::error::Error::source(&error).is_none());
+    }
+    assert_eq!(world.dump(), before);
+}
+
+#[test]
+fn a_reason_is_one_word() {
+    let words = [
+        DenialReason::TooLong,
+        DenialReason::UnsupportedService,
+        DenialReason::UnknownName,
+        DenialReason::WrongSecret,
+        DenialReason::Inactive,
+        DenialReason::Expired,
+    ]
+    .map(|reason| reason.to_string());
+    let expected =
+        ["too-long", "unsupported-service", "unknown-name", "wrong-secret", "inactive", "expired"];
+    assert_eq!(words, expected);
+}
+
+/// An operation that changes something, and the credential that it names when the outcome is
+/// unknown.
+type Operation<S> = (&'static str, fn(&World<S>) -> Result<(), Error>, Named);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Named {
+    Nothing,
+    New,
+    Active,
+}
+
+fn changes<S: Store>() -> [Operation<S>; 10] {
+    [
+        ("create", |it| it.iam.create(&name("bo"), &codecommit()).map(drop), Named::New),
+        ("create key", |it| it.iam.create(&name("bo"), &name(BEDROCK)).map(drop), Named::New),
+        ("reset", |it| it.iam.reset(&name("anika"), it.active.id()).map(drop), Named::Active),
+        (
+            "set_status",
+            |it| it.iam.set_status(&name("anika"), it.active.id(), Status::Inactive),
+            Named::Active,
+        ),
+        ("delete", |it| it.iam.delete(&name("anika"), it.active.id()), Named::Active),
+        ("register", |it| it.iam.register_user(&name("dora")).map(drop), Named::Nothing),
+        ("ensure", |it| it.iam.ensure_user(&name("dora")).map(drop), Named::Nothing),
+        ("rename", |it| it.iam.rename_user(&name("bo"), &name("bob")).map(drop), Named::Nothing),
+        ("remove", |it| it.iam.remove_user(&name("carl")), Named::Nothing),
+        (
+            "remove with credentials",
+            |it| it.iam.remove_user_with_credentials(&name("anika")).map(drop),
+            Named::Nothing,
+        ),
+    ]
+}
+
+/// What a store does next, to be changed in the middle of a test.
+struct Orders {
+    find: Does,
+    commit: Does,
+    scan: Does,
+    /// Commits before the orders stand again.
+    commits: usize,
+}
+
+const OBEY: Orders =
+    Orders { find: Does::What, commit: Does::What, scan: Does::What, commits: usize::MAX };
+
+/// A world in a store that obeys orders, and counts the commits it is asked for.
+fn ordered() -> (World<impl Store>, impl Fn(Orders) -> usize) {
+    let state = Arc::new(std::sync::Mutex::new((OBEY, 0_usize)));
+    let orders = Arc::clone(&state);
+    let store = Told::new(move |asked: Asked<'_>| {
+        let (orders, asked_for) = &mut *orders.lock().unwrap();
+        match asked {
+            Asked::Find => orders.find,
+            Asked::Scan => orders.scan,
+            Asked::Commit(_) => {
+                *asked_for += 1;
+                if *asked_for > orders.commits { Does::What } else { orders.commit }
+            }
+        }
+    });
+    let order = move |orders| std::mem::replace(&mut *state.lock().unwrap(), (orders, 0)).1;
+    (World::new(store), order)
+}
+
+#[test]
+fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
+    let (world, order) = ordered();
+    let before = world.dump();
+    for (what, operation, _) in changes() {
+        order(Orders { find: Does::Fail, ..OBEY });
+        let error = operation(&world).unwrap_err();
+        order(OBEY);
+        assert!(matches!(error, Error::Store(_)), "{what}: {error:?}");
+        assert_eq!(world.dump(), before, "{what}");
+    }
+    let [anika, ..] = users();
+    let all = ListRequest::all_users();
+    let broken = || order(Orders { find: Does::Fail, scan: Does::Fail, ..OBEY });
+    broken();
+    for error in [
+        world.iam.list(&anika).map(drop).unwrap_err(),
+        world.iam.list_for_service(&anika, &codecommit()).map(drop).unwrap_err(),
+        world.iam.list_page(&ListRequest::of(anika.clone())).map(drop).unwrap_err(),
+        world.iam.list_page(&all).map(drop).unwrap_err(),
+        world.iam.user(&anika).map(drop).unwrap_err(),
+        world
+            .iam
+            .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+            .map(drop)
+            .unwrap_err(),
+        world.iam.list_for_service(&anika, &git()).map(drop).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Store(_)), "{error:?}");
+        assert_eq!((error.code().as_str(), error.code().http_status()), ("ServiceFailure", 500));
+        assert_eq!(error.to_string(), "the store failed", "not what the store says");
+        let source = std::error::Error::source(&error).unwrap();
+        assert_eq!(source.to_string(), "the disk is on fire");
+        assert!(source.downcast_ref::<StoreError>().is_some());
+    }
+    order(OBEY);
+    assert_eq!(world.dump(), before);
+}
+
+#[test]
+fn a_store_that_fails_is_no_refusal_to_authenticate() {
+    let (world, order) = ordered();
+    order(Orders { find: Does::Fail, ..OBEY });
+    let (known, door) = (world.active.service_user_name().as_str(), world.iam.authenticator());
+    let right = world.active.secret().expose();
+    for answer in [
+        world.iam.authenticate(&codecommit(), known, right),
+        world.iam.authenticate(&codecommit(), known, "wrong"),
+        world.iam.authenticate(&codecommit(), "unknown-at-123456789012", "wrong"),
+        world.iam.authenticate_api_key(&name(BEDROCK), world.key.secret().expose()),
+        door.authenticate(&codecommit(), known, right),
+        door.authenticate_api_key(&name(BEDROCK), world.key.secret().expose()),
+    ] {
+        let error = answer.map(drop).unwrap_err();
+        assert!(matches!(error, AuthenticationError::Unavailable(_)), "{error:?}");
+        assert_eq!(error.to_string(), "the store failed");
+    }
+    // What cannot be the name of a credential is none, whatever the store holds.
+    let refused = world.iam.authenticate(&codecommit(), "unknown", "wrong").unwrap_err();
+    assert!(matches!(refused, AuthenticationError::Denied(_)), "{refused:?}");
+}
+
+#[test]
+fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
+    for does in [Does::Fail, Does::FailAfterwards] {
+        for (what, operation, named) in changes() {
+            let (world, order) = ordered();
+            let before = world.dump();
+            order(Orders { commit: does, ..OBEY });
+            let error = operation(&world).unwrap_err();
+            assert_eq!(order(OBEY), 1, "{what}: not tried again");
+            assert_eq!(error.code().http_status(), 500);
+            assert_eq!(error.to_string(), "the store failed, and the outcome is unknown");
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert_eq!(source, "the disk is on fire");
+            let Error::OutcomeUnknown { id, .. } = error else { unreachable!("{error:?}") };
+            assert_eq!(world.dump() == before, does == Does::Fail, "{what}");
+            match named {
+                Named::Nothing => assert_eq!(id, None, "{what}"),
+                Named::Active => assert_eq!(id.as_ref(), Some(world.active.id()), "{what}"),
+                Named::New => {
+                    // Exactly that one can be deleted, if it is there.
+                    let deleted = world.iam.delete(&name("bo"), &id.unwrap());
+                    match does {
+                        Does::Fail => {
+                            assert!(matches!(deleted, Err(Error::NoSuchCredential { .. })));
+                        }
+                        _ => deleted.unwrap(),
+                    }
+                    assert_eq!(world.dump(), before, "{what}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
+    for answer in [CommitOutcome::Stale, CommitOutcome::KeyTaken] {
+        for (what, operation, _) in changes() {
+            // A name that is taken is another's, whatever else happens.
+            if (what, answer) == ("rename", CommitOutcome::KeyTaken) {
+                continue;
+            }
+            let (world, order) = ordered();
+            let before = world.dump();
+            order(Orders { commit: Does::Nothing(answer), ..OBEY });
+            let error = operation(&world).unwrap_err();
+            assert_eq!(order(OBEY), 64, "{what}");
+            assert!(matches!(error, Error::Contended), "{what}: {error:?}");
+            assert_eq!(error.code().as_str(), "ConcurrentModification");
+            assert_eq!(error.code().http_status(), 409);
+            assert_eq!(world.dump(), before, "{what}");
+
+            order(Orders { commit: Does::Nothing(answer), commits: 63, ..OBEY });
+            operation(&world).unwrap();
+            assert_eq!(order(OBEY), 64, "{what}");
+            assert_ne!(world.dump(), before, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_new_name_that_is_taken_at_the_last_moment_is_refused() {
+    let (world, order) = ordered();
+    order(Orders { commit: Does::Nothing(CommitOutcome::KeyTaken), ..OBEY });
+    let renamed = world.iam.rename_user(&name("bo"), &name("bob"));
+    assert_eq!(order(OBEY), 1);
+    refused!(world, renamed, Error::UserExists { .. }, 409 "EntityAlreadyExists",
+        "User with name bob already exists.");
+}
+
+/// Fails at one of its fills, counted down from what it is set to.
+#[derive(Debug)]
+struct Draining(SeededEntropy, AtomicUsize);
+
+impl Entropy for Draining {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        match self.1.fetch_sub(1, SeqCst) {
+            1 => Err(EntropyError::new("drained")),
+            _ => self.0.fill(bytes),
+        }
+    }
+}
+
+#[test]
+fn entropy_that_fails_at_any_fill_is_a_failure_and_changes_nothing() {
+    let clock = Arc::new(FixedClock::new(dawn()));
+    let entropy = Arc::new(Draining(SeededEntropy::new(7), AtomicUsize::new(usize::MAX)));
+    let iam = CredentialManager::builder(name(ACCOUNT), MemoryStore::new())
+        .clock(Arc::clone(&clock))
+        .entropy(Arc::clone(&entropy))
+        .build();
+    let world = World::populate(iam, &clock);
+    // The next name of the new `bo` is another user's.
+    world.iam.rename_user(&name("bo"), &name("former")).unwrap();
+    world.iam.register_user(&name("bo")).unwrap();
+    // An id and a password, also where a name is taken.
+    for ((what, operation, _), fills) in changes().into_iter().zip([2, 2, 1, 0, 0, 1, 0, 0, 0, 0]) {
+        let before = world.dump();
+        for failing in 1..=fills {
+            entropy.1.store(failing, SeqCst);
+            let error = operation(&world).unwrap_err();
+            assert!(matches!(error, Error::Entropy(_)), "{what} {failing}: {error:?}");
+            assert_eq!(error.code().as_str(), "ServiceFailure");
+            assert_eq!(error.to_string(), "the entropy source failed");
+            assert_eq!(world.dump(), before, "{what} {failing}");
+        }
+        entropy.1.store(fills + 1, SeqCst);
+        operation(&world).unwrap();
+        assert_eq!(entropy.1.load(SeqCst), 1, "{what} draws no more");
+    }
+}

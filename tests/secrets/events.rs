@@ -1,0 +1,442 @@
+//! The events that operations emit through `tracing`.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    io,
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use redb::{StorageBackend, backends::InMemoryBackend};
+use service_specific_credentials::{
+    CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, ListUsersRequest,
+    Marker, MaxItems, Policy, ServiceName, Status, UserName,
+    http::HttpAuthenticator,
+    store::{CommitOutcome, RedbOptions, Store},
+    testing::FixedClock,
+};
+
+use crate::common::{ACCOUNT, Asked, CODECOMMIT, Does, Told, name};
+
+/// The target of every event.
+const TARGET: &str = "service_specific_credentials";
+
+fn codecommit() -> ServiceName {
+    name(CODECOMMIT)
+}
+
+thread_local! {
+    /// What this thread has logged.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Log;
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        LOG.with_borrow_mut(|log| log.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One subscriber for all threads, there before the first event: an event that is met for the first
+/// time while another thread comes with a subscriber of its own may be missed for good.
+static SUBSCRIBER: LazyLock<()> = LazyLock::new(|| {
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(|| Log)
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+});
+
+fn manager<S: Store>(store: S) -> (CredentialManager<S>, Arc<FixedClock>) {
+    LazyLock::force(&SUBSCRIBER);
+    crate::common::manager(store, Policy::default())
+}
+
+/// What `operation` returns, and the lines that it logs, at every level.
+fn logged<T>(operation: impl FnOnce() -> T) -> (T, Vec<String>) {
+    LOG.take();
+    let result = operation();
+    let text = String::from_utf8(LOG.take()).unwrap();
+    (result, text.lines().map(|line| line.trim().to_owned()).collect())
+}
+
+/// A manager of a store that does as is ordered, `anika`, and the order.
+fn ordered() -> (CredentialManager<impl Store>, UserName, impl Fn(Does)) {
+    let does = Arc::new(Mutex::new(Does::What));
+    let next = Arc::clone(&does);
+    let (iam, _) = manager(Told::new(move |_: Asked<'_>| *next.lock().unwrap()));
+    let anika = name("anika");
+    iam.register_user(&anika).unwrap();
+    (iam, anika, move |order| *does.lock().unwrap() = order)
+}
+
+fn assert_logs<T>(line: &str, operation: impl FnOnce() -> T) {
+    let (_, lines) = logged(operation);
+    assert_eq!(lines, [line]);
+}
+
+#[test]
+fn an_operation_logs_one_event_of_what_it_was_about() {
+    let (iam, anika, _) = ordered();
+    let [bo, nobody] = ["bo", "nobody"].map(name::<UserName>);
+    let event = |operation: &str, rest: &str, outcome: &str| {
+        let here = "account=123456789012";
+        format!("INFO {TARGET}: operation=\"{operation}\" {here}{rest} outcome=\"{outcome}\"")
+    };
+    let at = |user: &str| format!(" user={user} service=codecommit.amazonaws.com");
+    let (issued, lines) = logged(|| iam.create(&anika, &codecommit()).unwrap());
+    let id = issued.id();
+    assert_eq!(lines, [event("create", &format!("{} id={id}", at("anika")), "ok")]);
+    let of = |user: &str| format!(" user={user} id={id}");
+    let found = format!("{} id={id}", at("anika"));
+    let check = |operation: &str, rest: &str, outcome: &str, result: &dyn Fn() -> Option<Error>| {
+        let line = event(operation, rest, outcome);
+        let (error, lines) = logged(result);
+        assert_eq!(lines, [line]);
+        assert_eq!(error.map_or("ok", |error| error.code().as_str()), outcome);
+    };
+
+    check("register_user", " user=bo", "ok", &|| iam.register_user(&bo).err());
+    let exists = "EntityAlreadyExists";
+    check("register_user", " user=anika", exists, &|| iam.register_user(&anika).err());
+    check("ensure_user", " user=bo", "ok", &|| iam.ensure_user(&bo).err());
+    check("user", " user=nobody", "NoSuchEntity", &|| iam.user(&nobody).err());
+    check("list_users_page", "", "ok", &|| {
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).err()
+    });
+    let missing = || iam.create(&nobody, &codecommit()).err();
+    check("create", &at("nobody"), "NoSuchEntity", &missing);
+    check("reset", &of("bo"), "NoSuchEntity", &|| iam.reset(&bo, id).err());
+    check("reset", &found, "ok", &|| iam.reset(&anika, id).err());
+    let set = |status| iam.set_status(&anika, id, status).err();
+    check("set_status", &found, "ok", &|| set(Status::Inactive));
+    check("set_status", &of("anika"), "InvalidInput", &|| set(Status::Expired));
+    check("list", " user=anika", "ok", &|| iam.list(&anika).err());
+    let filtered = || iam.list_for_service(&anika, &codecommit()).err();
+    check("list", &at("anika"), "ok", &filtered);
+    let all = ListRequest::all_users();
+    check("list_page", "", "ok", &|| iam.list_page(&all).err());
+    let one = ListRequest::of(anika.clone()).service(codecommit());
+    check("list_page", &at("anika"), "ok", &|| iam.list_page(&one).err());
+    let renaming = " user=bo new_name=anika";
+    check("rename_user", renaming, exists, &|| iam.rename_user(&bo, &anika).err());
+    check("remove_user", " user=anika", "DeleteConflict", &|| iam.remove_user(&anika).err());
+    check("delete", &found, "ok", &|| iam.delete(&anika, id).err());
+    check("remove_user", " user=bo", "ok", &|| iam.remove_user(&bo).err());
+    let remove = || iam.remove_user_with_credentials(&anika).err();
+    check("remove_user_with_credentials", " user=anika", "ok", &remove);
+}
+
+#[test]
+fn an_authentication_logs_one_event_without_what_was_presented() {
+    let (iam, anika, order) = ordered();
+    let issued = iam.create(&anika, &codecommit()).unwrap();
+    let (alias, password) = (issued.service_user_name().as_str(), issued.secret().expose());
+    let event = |account: &str, whose: &str, outcome: &str| {
+        let service = "service=codecommit.amazonaws.com";
+        let level = if outcome.contains("unavailable") { "WARN" } else { "INFO" };
+        format!("{level} {TARGET}: operation=\"authenticate\"{account}{whose}{outcome}")
+            .replace("SERVICE", service)
+    };
+    let here = " account=123456789012";
+    let known = format!(" user=anika SERVICE id={}", issued.id());
+    let refused = |reason: &str| format!(" outcome=\"denied\" reason=\"{reason}\"");
+    let authenticate = |name: &str, password: &str| iam.authenticate(&codecommit(), name, password);
+    let door = iam.authenticator();
+    let anywhere = |name: &str| door.authenticate(&codecommit(), name, password);
+
+    let accepted = event(here, &known, " outcome=\"ok\"");
+    assert_logs(&accepted, || authenticate(alias, password).unwrap());
+    assert_logs(&accepted, || anywhere(alias).unwrap());
+    let wrong = event(here, &known, &refused("wrong-secret"));
+    assert_logs(&wrong, || authenticate(alias, "guess").unwrap_err());
+    assert_logs(&wrong, || door.authenticate(&codecommit(), alias, "guess").unwrap_err());
+    let connected = authenticate(alias, password).unwrap();
+    let rechecked = |event: &str| event.replace("authenticate", "recheck");
+    assert_logs(&rechecked(&accepted), || iam.recheck(&connected).unwrap());
+    iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
+    let inactive = event(here, &known, &refused("inactive"));
+    assert_logs(&inactive, || authenticate(alias, password).unwrap_err());
+    assert_logs(&rechecked(&inactive), || iam.recheck(&connected).unwrap_err());
+    let unknown = |account, reason: &str| event(account, " SERVICE", &refused(reason));
+    assert_logs(&unknown(here, "unknown-name"), || authenticate(password, password).unwrap_err());
+    assert_logs(&unknown("", "unknown-name"), || anywhere(password).unwrap_err());
+    assert_logs(&unknown(here, "too-long"), || authenticate(&"a".repeat(513), "").unwrap_err());
+    assert_logs(&unknown(here, "unsupported-service"), || {
+        iam.authenticate_api_key(&codecommit(), password).unwrap_err()
+    });
+    // An invalid header is an event too; a missing one is no attempt.
+    let authorization = |value: String| {
+        http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value.parse().unwrap())])
+    };
+    let http = HttpAuthenticator::new(&iam, codecommit()).unwrap();
+    let http_of_all_accounts = HttpAuthenticator::all_accounts(&door, codecommit()).unwrap();
+    let digest = authorization(format!("Digest {password}"));
+    let unsupported = "unsupported-scheme";
+    assert_logs(&unknown(here, unsupported), || http.authenticate(&digest).unwrap_err());
+    assert_logs(&unknown("", unsupported), || {
+        http_of_all_accounts.authenticate(&digest).unwrap_err()
+    });
+    let (_, lines) = logged(|| http.authenticate(&http::HeaderMap::new()).unwrap_err());
+    assert!(lines.is_empty(), "{lines:?}");
+    let guess = authorization(format!("Basic {}", STANDARD.encode(format!("{alias}:guess"))));
+    assert_logs(&wrong, || http.authenticate(&guess).unwrap_err());
+    order(Does::Fail);
+    let outcome = " outcome=\"unavailable\" cause=the disk is on fire";
+    let unavailable = event(here, " SERVICE", outcome);
+    assert_logs(&unavailable, || authenticate(alias, password).unwrap_err());
+    let unavailable = event("", " SERVICE", outcome);
+    assert_logs(&unavailable, || anywhere(alias).unwrap_err());
+}
+
+/// Yields nothing.
+#[derive(Debug)]
+struct Drained;
+
+impl Entropy for Drained {
+    fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
+        Err(EntropyError::new("drained"))
+    }
+}
+
+#[test]
+fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_own() {
+    for (on, does, outcome) in [
+        ("find", Does::Fail, "unavailable"),
+        ("scan", Does::Fail, "unavailable"),
+        ("commit", Does::Fail, "unknown"),
+        ("commit", Does::FailAfterwards, "unknown"),
+    ] {
+        let failing = Arc::new(Mutex::new(false));
+        let fails = Arc::clone(&failing);
+        let store = Told::new(move |asked: Asked<'_>| {
+            let asked = match asked {
+                Asked::Find => "find",
+                Asked::Scan => "scan",
+                Asked::Commit(_) => "commit",
+            };
+            if asked == on && *fails.lock().unwrap() { does } else { Does::What }
+        });
+        let (iam, _) = manager(store);
+        let (anika, bo) = (name("anika"), name("bo"));
+        iam.register_user(&anika).unwrap();
+        let issued = iam.create(&anika, &codecommit()).unwrap();
+        let id = issued.id();
+        *failing.lock().unwrap() = true;
+        let expect = |operation: &str, rest: &str| {
+            format!(
+                "WARN {TARGET}: operation=\"{operation}\" account={ACCOUNT}{rest} \
+                 outcome=\"{outcome}\" cause=the disk is on fire"
+            )
+        };
+        if on == "scan" {
+            let page = ListRequest::all_users();
+            assert_logs(&expect("list_page", ""), || iam.list_page(&page).unwrap_err());
+            let users = || {
+                iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+                    .unwrap_err()
+            };
+            assert_logs(&expect("list_users_page", ""), users);
+            continue;
+        }
+        let of = format!(" user=anika id={id}");
+        assert_logs(&expect("reset", &of), || iam.reset(&anika, id).unwrap_err());
+        let set = || iam.set_status(&anika, id, Status::Inactive).unwrap_err();
+        assert_logs(&expect("set_status", &of), set);
+        assert_logs(&expect("register_user", " user=bo"), || iam.register_user(&bo).unwrap_err());
+        // A new credential is named if it may be there.
+        let (error, lines) = logged(|| iam.create(&anika, &codecommit()).unwrap_err());
+        let at = " user=anika service=codecommit.amazonaws.com";
+        let named = match error {
+            Error::OutcomeUnknown { id, .. } => format!(" id={}", id.unwrap()),
+            _ => String::new(),
+        };
+        assert_eq!(named.is_empty(), outcome == "unavailable");
+        assert_eq!(lines, [expect("create", &format!("{at}{named}"))]);
+    }
+
+    let (iam, anika, _) = ordered();
+    let iam = CredentialManager::builder(iam.account(), iam.store()).entropy(Drained).build();
+    let at = " user=anika service=codecommit.amazonaws.com";
+    let drained = format!(
+        "WARN {TARGET}: operation=\"create\" account={ACCOUNT}{at} outcome=\"entropy\" \
+         cause=drained"
+    );
+    assert_logs(&drained, || iam.create(&anika, &codecommit()).unwrap_err());
+}
+
+/// A disk that is full from some moment on.
+#[derive(Clone, Debug)]
+struct Disk {
+    memory: Arc<InMemoryBackend>,
+    is_full: Arc<AtomicBool>,
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.memory.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.memory.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.memory.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.is_full.load(SeqCst) {
+            // The text is the system's.
+            return Err(io::Error::from(rustix::io::Errno::NOSPC));
+        }
+        self.memory.write(offset, data)
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_in_the_event_and_in_the_error_once() {
+    let disk = Disk { memory: Arc::default(), is_full: Arc::default() };
+    let store = RedbOptions::new()
+        .create_with_backend({
+            let disk = disk.clone();
+            move || Ok(disk.clone())
+        })
+        .unwrap();
+    let (iam, _) = manager(store);
+    let anika: UserName = name("anika");
+    iam.register_user(&anika).unwrap();
+    disk.is_full.store(true, SeqCst);
+    let (error, lines) = logged(|| iam.create(&anika, &codecommit()).unwrap_err());
+    let full = io::Error::from(rustix::io::Errno::NOSPC).to_string();
+    assert!(full.contains("No space left on device"), "{full}");
+    let Error::OutcomeUnknown { source, .. } = &error else { panic!("{error:?}") };
+    assert!(source.to_string().contains(&full), "{source}");
+    assert!(lines.iter().any(|line| line.contains(&full)), "{lines:?}");
+    // Whoever walks the chain of causes reads it once.
+    let mut chain = vec![error.to_string()];
+    let mut next = std::error::Error::source(&error);
+    while let Some(cause) = next {
+        chain.push(cause.to_string());
+        next = cause.source();
+    }
+    let chain = chain.join(": ");
+    assert_eq!(chain.matches(&full).count(), 1, "{chain}");
+}
+
+/// The first column of each table of a document, less its head, without marks of code.
+fn tables(document: &str) -> Vec<BTreeSet<String>> {
+    let mut tables = vec![BTreeSet::new()];
+    for line in document.lines() {
+        match line.strip_prefix("| ").and_then(|row| row.split(" | ").next()) {
+            Some(cell) => drop(tables.last_mut().unwrap().insert(cell.replace('`', ""))),
+            None if line.starts_with('|') => tables.last_mut().unwrap().clear(),
+            None => tables.push(BTreeSet::new()),
+        }
+    }
+    tables.retain(|table| !table.is_empty());
+    tables
+}
+
+#[test]
+fn every_operation_field_and_outcome_is_documented() {
+    let (iam, anika, order) = ordered();
+    let drained = CredentialManager::builder(iam.account(), iam.store()).entropy(Drained).build();
+    let bo: UserName = name("bo");
+    let refuses = Arc::new(Mutex::new(false));
+    let refusing = Arc::clone(&refuses);
+    let (stuck, _) = manager(Told::new(move |asked: Asked<'_>| match asked {
+        Asked::Commit(_) if *refusing.lock().unwrap() => Does::Nothing(CommitOutcome::Stale),
+        _ => Does::What,
+    }));
+    stuck.register_user(&anika).unwrap();
+    *refuses.lock().unwrap() = true;
+    let unsure = Told::new(|asked: Asked<'_>| match asked {
+        Asked::Commit(_) => Does::FailAfterwards,
+        Asked::Find | Asked::Scan => Does::What,
+    });
+    let (unsure, _) = manager(unsure);
+    let ((), lines) = logged(|| {
+        let issued = iam.create(&anika, &codecommit()).unwrap();
+        let (id, login) = (issued.id(), issued.service_user_name().as_str());
+        iam.authenticate(&codecommit(), login, issued.secret().expose()).unwrap();
+        iam.authenticate(&codecommit(), login, "guess").unwrap_err();
+        iam.ensure_user(&bo).unwrap();
+        iam.register_user(&bo).unwrap_err();
+        iam.rename_user(&anika, &bo).unwrap_err();
+        iam.user(&name("nobody")).unwrap_err();
+        iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
+        iam.list(&anika).unwrap();
+        iam.list_page(&ListRequest::of(name("nobody"))).unwrap_err();
+        iam.list_page(&ListRequest::of(anika.clone()).marker(name::<Marker>("forged")))
+            .unwrap_err();
+        iam.list_for_service(&anika, &name("git.example.com")).unwrap_err();
+        drop(iam.create(&anika, &codecommit()).unwrap());
+        iam.create(&anika, &codecommit()).unwrap_err();
+        iam.set_status(&anika, id, Status::Inactive).unwrap();
+        iam.set_status(&anika, id, Status::Expired).unwrap_err();
+        drop(iam.reset(&anika, id).unwrap());
+        iam.delete(&anika, id).unwrap();
+        iam.remove_user(&anika).unwrap_err();
+        iam.remove_user_with_credentials(&anika).unwrap();
+        stuck.create(&anika, &codecommit()).unwrap_err();
+        unsure.register_user(&anika).unwrap_err();
+        drained.register_user(&anika).unwrap_err();
+        order(Does::Fail);
+        iam.user(&bo).unwrap_err();
+    });
+    let [mut fields, mut outcomes, mut operations] = [(); 3].map(|()| BTreeSet::new());
+    for line in &lines {
+        // The cause is last, and may hold anything.
+        let (line, cause) = line.split_once(" cause=").unwrap_or((line, ""));
+        fields.extend((!cause.is_empty()).then(|| "cause".to_owned()));
+        for field in line.split(' ').filter_map(|word| word.split_once('=')) {
+            let value = field.1.trim_matches('"').to_owned();
+            match field.0 {
+                "outcome" => drop(outcomes.insert(value)),
+                "operation" => drop(operations.insert(value)),
+                _ => {}
+            }
+            fields.insert(field.0.to_owned());
+        }
+    }
+    let codes = [
+        ErrorCode::ConcurrentModification,
+        ErrorCode::DeleteConflict,
+        ErrorCode::EntityAlreadyExists,
+        ErrorCode::InvalidInput,
+        ErrorCode::LimitExceeded,
+        ErrorCode::NoSuchEntity,
+        ErrorCode::NotSupportedService,
+        ErrorCode::ValidationError,
+    ];
+    for code in codes {
+        assert!(outcomes.remove(code.as_str()), "{code} was not provoked");
+    }
+    outcomes.insert("an [ErrorCode](crate::ErrorCode)".to_owned());
+
+    let document = include_str!("../../src/guides/events.md");
+    let [documented_fields, documented_outcomes] = tables(document).try_into().unwrap();
+    assert_eq!(fields, documented_fields);
+    assert_eq!(outcomes, documented_outcomes);
+    for operation in &operations {
+        assert!(document.contains(&format!("`{operation}`")), "{operation}");
+    }
+    assert_eq!(operations.len(), 14);
+    assert!(document.contains(&format!("`{TARGET}`")));
+}

@@ -1,0 +1,862 @@
+//! Records as bytes: what was ever written is read for ever, and nothing else is read.
+//!
+//! The samples are in `tests/records`, one directory a format. Each says what the record holds,
+//! with the secrets that were issued, and then its bytes. A sample is never changed. A new one is
+//! added to [`SAMPLES`], which writes it.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
+    fs::{self, File},
+    io::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use proptest::{
+    prelude::*,
+    sample::Index,
+    test_runner::{Config, RngSeed, TestRunner},
+};
+use service_specific_credentials::{
+    Alphabet, AuthenticationError, Authenticator, CreateOptions, CredentialId, CredentialKind,
+    CredentialManager, DenialReason, IssuedCredential, Lifetime, ListUsersRequest, MaxItems,
+    MemoryStore, Policy, ServiceName, Status, UserName,
+    store::{
+        Change, CommitOutcome,
+        DecodeError::{self, Checksum, Empty, Repeated, Surplus, UnknownFormat, Unordered, Value},
+        Key, ScanRange, Store, StoreError, UserRecord,
+    },
+    testing::{FixedClock, SeededEntropy},
+};
+use sha2::{Digest as _, Sha256};
+use time::{Duration, OffsetDateTime};
+
+use crate::common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name};
+
+const BUILDS: &str = "builds.example.com";
+
+/// Its file, what it is, and how it was made.
+type Recipe = (&'static str, &'static str, fn(&Maker));
+
+const SAMPLES: [Recipe; 7] = [
+    ("no_credentials", "A user without credentials.", |it| it.register("anika")),
+    ("two_passwords", "A user with two passwords, issued in one moment.", |it| {
+        it.register("Anika");
+        it.create("Anika", CODECOMMIT);
+        it.create("Anika", CODECOMMIT);
+    }),
+    ("api_key", "A user with an API key, made anew once.", |it| {
+        it.register("anika");
+        let id = it.create("anika", BUILDS);
+        it.later();
+        it.keep(&it.iam.reset(&name("anika"), &id).unwrap());
+    }),
+    ("inactive_and_expiring", "One credential is inactive, one expires after 90 days.", |it| {
+        it.register("anika");
+        let id = it.create("anika", CODECOMMIT);
+        it.later();
+        let age = Lifetime::days(90).unwrap();
+        it.keep(
+            &it.iam
+                .create_with_options(
+                    &name("anika"),
+                    &name(CASSANDRA),
+                    &CreateOptions::new().lifetime(age),
+                )
+                .unwrap(),
+        );
+        it.iam.set_status(&name("anika"), &id, Status::Inactive).unwrap();
+    }),
+    ("renamed", "A user who was renamed twice. The credentials keep their names.", |it| {
+        it.register("Anika");
+        it.create("Anika", CODECOMMIT);
+        let gone = it.create("Anika", CODECOMMIT);
+        it.iam.rename_user(&name("Anika"), &name("b_e+r=t,@-.")).unwrap();
+        it.later();
+        it.create("b_e+r=t,@-.", CODECOMMIT);
+        it.create("b_e+r=t,@-.", CASSANDRA);
+        it.iam.delete(&name("b_e+r=t,@-."), &gone).unwrap();
+        it.iam.rename_user(&name("b_e+r=t,@-."), &name("Carl")).unwrap();
+    }),
+    ("longest_names", "The longest names, and as many credentials as a service permits.", |it| {
+        let user = "Longest_".repeat(8);
+        it.register(&user);
+        for _ in 0..10 {
+            it.create(&user, &longest_service());
+        }
+    }),
+    ("many_services", "Two credentials at each of a hundred services.", |it| {
+        it.register("anika");
+        for (service, _) in policy().services() {
+            it.create("anika", service.as_str());
+            it.create("anika", service.as_str());
+            it.later();
+        }
+    }),
+];
+
+fn longest_service() -> String {
+    "longest.".repeat(16)
+}
+
+/// A hundred services.
+fn policy() -> Policy {
+    let named = [CODECOMMIT, CASSANDRA, &longest_service()].map(name::<ServiceName>);
+    let numbered = (4..100).map(|number| name(&format!("s{number}")));
+    let services = named.into_iter().chain(numbered);
+    services
+        .fold(Policy::builder().without_services(), |policy, service| {
+            policy.password_service(service)
+        })
+        .api_key_service(name(BUILDS), "BLDK")
+        .credentials_per_service(10)
+        .password_bytes(16)
+        .alphabet(Alphabet::UrlSafe)
+        .build()
+        .unwrap()
+}
+
+/// Makes a sample, and keeps the secrets.
+struct Maker {
+    iam: CredentialManager<MemoryStore>,
+    clock: Arc<FixedClock>,
+    secrets: RefCell<BTreeMap<CredentialId, String>>,
+}
+
+impl Maker {
+    fn new(seed: u64) -> Self {
+        let clock = Arc::new(FixedClock::new(dawn()));
+        let iam = CredentialManager::builder(name(ACCOUNT), MemoryStore::new())
+            .policy(policy())
+            .clock(Arc::clone(&clock))
+            .entropy(SeededEntropy::new(seed))
+            .build();
+        Self { iam, clock, secrets: RefCell::default() }
+    }
+
+    fn register(&self, user: &str) {
+        self.iam.register_user(&name(user)).unwrap();
+    }
+
+    fn create(&self, user: &str, service: &str) -> CredentialId {
+        self.keep(&self.iam.create(&name(user), &name(service)).unwrap())
+    }
+
+    fn keep(&self, issued: &IssuedCredential) -> CredentialId {
+        let (id, secret) = (issued.id().clone(), issued.secret().expose().to_owned());
+        self.secrets.borrow_mut().insert(id.clone(), secret);
+        id
+    }
+
+    fn later(&self) {
+        self.clock.advance(Duration::milliseconds(86_400_001));
+    }
+
+    /// The text of the sample.
+    fn write(&self, what: &str) -> String {
+        let users = self
+            .iam
+            .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
+            .unwrap();
+        let [user] = &users.items[..] else { unreachable!("{users:?}") };
+        let key = Key::User { account: user.account(), name: user.name() };
+        let record = self.iam.store().find(&key).unwrap().unwrap();
+        let mut text = format!(
+            "# {what}\n\
+             # The user: account, id, name, when registered, changes since. Each credential: kind, \
+             id,\n# service, name, status, when created, when it expires, secret. Then the bytes.\n\
+             user {} {} {} {} {}\n",
+            user.account(),
+            user.id(),
+            user.name(),
+            milliseconds(user.created()),
+            record.revision().count(),
+        );
+        for credential in self.iam.list(user.name()).unwrap() {
+            let kind = match credential.kind() {
+                CredentialKind::Password => "password",
+                CredentialKind::ApiKey => "api-key",
+            };
+            let expires = credential.expires().map(|date| milliseconds(date).to_string());
+            let fields = [
+                kind,
+                credential.id().as_str(),
+                credential.service().as_str(),
+                credential.service_user_name().as_str(),
+                credential.status().as_str(),
+                &milliseconds(credential.created()).to_string(),
+                expires.as_deref().unwrap_or("never"),
+                &self.secrets.borrow()[credential.id()],
+            ];
+            text += &(fields.join(" ") + "\n");
+        }
+        for line in record.encode().chunks(48) {
+            for byte in line {
+                write!(text, "{byte:02x}").unwrap();
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn milliseconds(date: OffsetDateTime) -> u64 {
+    (date - OffsetDateTime::UNIX_EPOCH).whole_milliseconds().try_into().unwrap()
+}
+
+fn date(milliseconds: u64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(milliseconds.try_into().unwrap())
+}
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores/records/format-1")
+}
+
+fn path(file: &str) -> PathBuf {
+    directory().join(file).with_extension("hex")
+}
+
+/// What a sample says.
+struct Sample {
+    account: u64,
+    user: [u8; 16],
+    name: String,
+    created: u64,
+    changes: u64,
+    credentials: Vec<Stated>,
+    bytes: Vec<u8>,
+}
+
+struct Stated {
+    kind: CredentialKind,
+    id: CredentialId,
+    service: ServiceName,
+    name: String,
+    status: Status,
+    created: u64,
+    expires: Option<u64>,
+    secret: String,
+}
+
+impl Sample {
+    fn read(file: &str) -> Self {
+        let text = fs::read_to_string(path(file)).unwrap();
+        let mut lines = text.lines().filter(|line| !line.starts_with('#')).peekable();
+        let ["user", account, id, name, created, changes] = words(lines.next().unwrap()) else {
+            unreachable!("{file}")
+        };
+        let credentials: Vec<_> =
+            std::iter::from_fn(|| lines.next_if(|line| line.contains(' ')).map(Stated::read))
+                .collect();
+        Self {
+            account: account.parse().unwrap(),
+            user: bytes(&id.replace('-', "")).try_into().unwrap(),
+            name: name.to_owned(),
+            created: created.parse().unwrap(),
+            changes: changes.parse().unwrap(),
+            credentials,
+            bytes: lines.flat_map(bytes).collect(),
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
+        SAMPLES.iter().map(|(file, ..)| Self::read(file))
+    }
+
+    /// Those that every bit of can be tried.
+    fn small() -> impl Iterator<Item = Self> {
+        Self::all().filter(|sample| sample.bytes.len() < 512)
+    }
+
+    fn record(&self) -> UserRecord {
+        UserRecord::decode(&self.bytes).unwrap()
+    }
+
+    /// What the sample says, as the description of the format has it.
+    fn parts(&self) -> Parts {
+        let mut parts = vec![
+            ("format", vec![1]),
+            ("account", number(self.account)),
+            ("user id", self.user.to_vec()),
+            ("number of changes", number(self.changes)),
+            ("creation date", number(self.created)),
+            ("user name", text(&self.name)),
+            ("number of credentials", number(self.credentials.len() as u64)),
+        ];
+        parts.extend(self.credentials.iter().flat_map(Stated::parts));
+        Parts(parts)
+    }
+}
+
+impl Stated {
+    fn read(line: &str) -> Self {
+        let [kind, id, service, user_name, status, created, expires, secret] = words(line);
+        Self {
+            kind: match kind {
+                "password" => CredentialKind::Password,
+                "api-key" => CredentialKind::ApiKey,
+                _ => unreachable!("{line}"),
+            },
+            id: name(id),
+            service: name(service),
+            name: user_name.to_owned(),
+            status: status.parse().unwrap(),
+            created: created.parse().unwrap(),
+            expires: (expires != "never").then(|| expires.parse().unwrap()),
+            secret: secret.to_owned(),
+        }
+    }
+
+    fn parts(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let flags = u8::from(self.status == Status::Active)
+            | u8::from(self.kind == CredentialKind::ApiKey) << 1
+            | u8::from(self.expires.is_some()) << 2;
+        let mut parts = vec![
+            ("credential id", text(self.id.as_str())),
+            ("service name", text(self.service.as_str())),
+            ("service user name", text(&self.name)),
+            ("credential flags", vec![flags]),
+            ("credential creation date", number(self.created)),
+        ];
+        parts.extend(self.expires.map(|date| ("credential expiration date", number(date))));
+        parts.push(("digest", [&[1], &Sha256::digest(&self.secret)[..]].concat()));
+        parts
+    }
+}
+
+fn words<const N: usize>(line: &str) -> [&str; N] {
+    line.split(' ').collect::<Vec<_>>().try_into().unwrap()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<_> = hex.chars().map(|digit| digit.to_digit(16).unwrap()).collect();
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap()).collect()
+}
+
+/// The values of a record, each under the name that errors give it.
+#[derive(Clone)]
+struct Parts(Vec<(&'static str, Vec<u8>)>);
+
+impl Parts {
+    /// With `bytes` in place of the `nth` value of this name.
+    fn with(mut self, what: &str, nth: usize, bytes: &[u8]) -> Self {
+        let mut named = self.0.iter_mut().filter(|(name, _)| *name == what);
+        named.nth(nth).unwrap().1 = bytes.to_vec();
+        self
+    }
+
+    fn get(&self, what: &str, nth: usize) -> &[u8] {
+        &self.0.iter().filter(|(name, _)| *name == what).nth(nth).unwrap().1
+    }
+
+    fn body(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|(_, bytes)| bytes.clone()).collect()
+    }
+
+    fn decode(&self) -> Result<UserRecord, DecodeError> {
+        judge(&sealed(&self.body()))
+    }
+}
+
+fn number(number: u64) -> Vec<u8> {
+    let group = u8::try_from(number % 128).unwrap();
+    match number / 128 {
+        0 => vec![group],
+        rest => [&[group | 0x80], &self::number(rest)[..]].concat(),
+    }
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat()
+}
+
+fn sealed(body: &[u8]) -> Vec<u8> {
+    [body, &Sha256::digest(body)[..4]].concat()
+}
+
+/// The names of the values.
+const VALUES: [&str; 13] = [
+    "account",
+    "user id",
+    "number of changes",
+    "creation date",
+    "user name",
+    "number of credentials",
+    "credential id",
+    "service name",
+    "service user name",
+    "credential flags",
+    "credential creation date",
+    "credential expiration date",
+    "digest",
+];
+
+/// Decodes what may be anything: what is read is written in the same way, and an error says what is
+/// wrong in words of its own.
+fn judge(bytes: &[u8]) -> Result<UserRecord, DecodeError> {
+    let result = UserRecord::decode(bytes);
+    match &result {
+        Ok(record) => assert_eq!(record.encode(), bytes),
+        Err(UnknownFormat(format)) => assert_eq!(bytes.first(), Some(format)),
+        Err(Value(what)) => assert!(VALUES.contains(what), "{what}"),
+        Err(Repeated(what)) => assert!(["id", "service user name"].contains(what), "{what}"),
+        Err(Empty | Checksum | Unordered | Surplus) => {}
+        Err(other) => unreachable!("{other}"),
+    }
+    result
+}
+
+/// Holds one record, for good.
+#[derive(Debug)]
+struct ReadOnly(Arc<UserRecord>);
+
+impl Store for ReadOnly {
+    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        Ok(self.0.holds(key).then(|| Arc::clone(&self.0)))
+    }
+
+    fn commit(&self, _: &Change) -> Result<CommitOutcome, StoreError> {
+        Err(StoreError::new("read-only"))
+    }
+
+    fn scan(&self, _: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        Ok(vec![Arc::clone(&self.0)])
+    }
+}
+
+#[test]
+fn the_samples_are_still_written_as_they_were() {
+    for (seed, (file, what, make)) in (1..).zip(SAMPLES) {
+        let maker = Maker::new(seed);
+        make(&maker);
+        let text = maker.write(what);
+        if let Ok(mut new) = File::create_new(path(file)) {
+            new.write_all(text.as_bytes()).unwrap();
+            unreachable!("a new sample was written, to be looked at and kept: {file}");
+        }
+        assert!(fs::read_to_string(path(file)).unwrap() == text, "{file} is written otherwise");
+    }
+}
+
+#[test]
+fn every_sample_is_listed() {
+    let directory = fs::read_dir(directory()).unwrap();
+    assert_eq!(directory.count(), SAMPLES.len());
+}
+
+#[test]
+fn a_sample_has_the_form_that_is_described() {
+    for sample in Sample::all() {
+        assert_eq!(sealed(&sample.parts().body()), sample.bytes, "{}", sample.name);
+    }
+}
+
+#[test]
+fn a_sample_is_read_as_what_it_says_and_written_as_it_was() {
+    for sample in Sample::all() {
+        let record = sample.record();
+        assert_eq!(record.encode(), sample.bytes);
+        assert_eq!(record.account().to_string().parse(), Ok(sample.account));
+        assert_eq!(record.id().as_bytes(), &sample.user);
+        assert_eq!(record.name().as_str(), sample.name);
+        assert_eq!(record.created(), date(sample.created));
+        assert_eq!(record.revision().count(), sample.changes);
+        assert_eq!(record.credential_count(), sample.credentials.len());
+
+        let (account, user) = (record.account(), &name::<UserName>(&sample.name));
+        let mut keys = HashSet::from([Key::User { account, name: user }]);
+        for Stated { id, service, name, .. } in &sample.credentials {
+            keys.insert(Key::Credential { account, id });
+            keys.insert(Key::ServiceUser { account, service, name });
+            keys.insert(Key::Holder { account, service: Some(service), user });
+            keys.insert(Key::Holder { account, service: None, user });
+        }
+        assert_eq!(record.keys().count(), keys.len());
+        assert_eq!(record.keys().collect::<HashSet<_>>(), keys);
+    }
+}
+
+#[test]
+fn a_sample_is_listed_as_what_it_says() {
+    for sample in Sample::all() {
+        let store = ReadOnly(sample.record().into());
+        let iam = CredentialManager::builder(store.0.account(), store)
+            .clock(FixedClock::new(date(sample.created)))
+            .build();
+        let user: UserName = name(&sample.name);
+        let listed = iam.list(&user).unwrap();
+        assert_eq!(listed.len(), sample.credentials.len());
+        for (credential, stated) in listed.iter().zip(&sample.credentials) {
+            assert_eq!(*credential.id(), stated.id);
+            assert_eq!(*credential.service(), stated.service);
+            assert_eq!(credential.user_name().as_str(), sample.name);
+            assert_eq!(credential.service_user_name().as_str(), stated.name);
+            assert_eq!(credential.kind(), stated.kind);
+            assert_eq!(credential.status(), stated.status);
+            assert_eq!(credential.created(), date(stated.created));
+            assert_eq!(credential.expires(), stated.expires.map(date));
+        }
+    }
+}
+
+#[test]
+fn the_secrets_of_a_sample_open_what_they_did() {
+    for sample in Sample::all() {
+        let record = Arc::new(sample.record());
+        let clock = Arc::new(FixedClock::new(dawn()));
+        let store = ReadOnly(Arc::clone(&record));
+        let door = Authenticator::new(store, policy(), Arc::clone(&clock));
+        for Stated { kind, id, service, name, status, created, expires, secret } in
+            &sample.credentials
+        {
+            let opens = |secret: &str| {
+                let answer = match kind {
+                    CredentialKind::Password => door.authenticate(service, name, secret),
+                    CredentialKind::ApiKey => door.authenticate_api_key(service, secret),
+                };
+                let who = answer.map_err(|error| match error {
+                    AuthenticationError::Denied(refusal) => refusal.reason(),
+                    AuthenticationError::Unavailable(error) => unreachable!("{error}"),
+                })?;
+                assert_eq!((who.user_id(), who.credential().id()), (record.id(), id));
+                Ok(())
+            };
+            let opened = match status {
+                Status::Active => Ok(()),
+                _ => Err(DenialReason::Inactive),
+            };
+            clock.set(date(*created));
+            assert_eq!(opens(secret), opened);
+            opens(&format!("{secret}x")).unwrap_err();
+            if let Some(expires) = expires {
+                clock.set(date(expires - 1));
+                assert_eq!(opens(secret), opened);
+                clock.set(date(*expires));
+                assert_eq!(opens(secret), Err(DenialReason::Expired));
+            }
+        }
+    }
+}
+
+#[test]
+fn damage_is_noticed() {
+    assert_eq!(judge(&[]).unwrap_err(), Empty);
+    for Sample { bytes, .. } in Sample::small() {
+        for length in 1..bytes.len() {
+            assert_eq!(judge(&bytes[..length]).unwrap_err(), Checksum, "{length}");
+        }
+        for more in [&[0][..], &[1], &[0xff], &bytes] {
+            assert_eq!(judge(&[&bytes, more].concat()).unwrap_err(), Checksum);
+        }
+        for flipped in flips(&bytes) {
+            let expected = if flipped[0] == 1 { Checksum } else { UnknownFormat(flipped[0]) };
+            assert_eq!(judge(&flipped).unwrap_err(), expected);
+        }
+    }
+}
+
+/// The bytes with each of their bits flipped, one at a time.
+fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    (0..bytes.len() * 8).map(|bit| {
+        let mut flipped = bytes.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        flipped
+    })
+}
+
+#[test]
+fn no_other_format_is_read() {
+    for sample in Sample::small() {
+        for format in (0..=255).filter(|format| *format != 1) {
+            let other = sample.parts().with("format", 0, &[format]);
+            assert_eq!(other.decode().unwrap_err(), UnknownFormat(format));
+        }
+    }
+}
+
+/// Two credentials, the second of which expires.
+fn two() -> Parts {
+    Sample::read("inactive_and_expiring").parts()
+}
+
+#[test]
+fn a_missing_value_is_named() {
+    for parts in Sample::small().map(|sample| sample.parts()) {
+        let body = parts.body();
+        let whose = parts.0.iter().flat_map(|(what, bytes)| vec![*what; bytes.len()]);
+        for (length, what) in whose.enumerate().skip(1) {
+            let cut = judge(&sealed(&body[..length])).unwrap_err();
+            assert_eq!(cut, Value(what), "{length}");
+        }
+    }
+}
+
+/// 9999-12-31T23:59:59.999Z.
+const LAST: u64 = 253_402_300_799_999;
+
+#[test]
+fn a_value_that_is_not_valid_is_named() {
+    // More than 64 bits, without an end, and with groups that add nothing.
+    let numbers = [
+        [&[0xff; 9][..], &[0x02]].concat(),
+        [0x80; 11].to_vec(),
+        vec![0x80, 0x00],
+        vec![0x81, 0x80, 0x00],
+    ];
+    let dates = [LAST + 1, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX].map(number);
+    let texts = [vec![0], vec![1, 0xff], vec![2, 0xc3, 0x28], vec![3, 0xed, 0xa0, 0x80]];
+    let values = |bad: &[&[Vec<u8>]]| bad.concat();
+    let spoilt = |bad: &[&str]| bad.iter().copied().map(text).collect::<Vec<_>>();
+    let long = |length: usize| text(&"a".repeat(length));
+    let unknown = |algorithm| [&[algorithm], &two().get("digest", 0)[1..]].concat();
+    let created = milliseconds(dawn()) + 86_400_001;
+    for (what, bad) in [
+        ("account", values(&[&numbers, &[1_000_000_000_000, u64::MAX].map(number)])),
+        ("number of changes", values(&[&numbers, &[u64::MAX / 2 + 1, u64::MAX].map(number)])),
+        ("creation date", values(&[&numbers, &dates])),
+        (
+            "user name",
+            values(&[&texts, &spoilt(&["an ika", "anika\n", "änika", "a\0"]), &[long(65)]]),
+        ),
+        ("number of credentials", values(&[&numbers])),
+        (
+            "credential id",
+            values(&[&texts, &spoilt(&["ACCA-ACCA-ACCA-ACCA-A"]), &[long(19), long(129)]]),
+        ),
+        (
+            "service name",
+            values(&[
+                &texts,
+                &spoilt(&["CodeCommit.amazonaws.com", "code_commit", "a\0"]),
+                &[long(129), long(255)],
+            ]),
+        ),
+        (
+            "service user name",
+            values(&[&texts, &spoilt(&["an ika", "anika\n", "é"]), &[long(92), long(200)]]),
+        ),
+        ("credential flags", (3..8).map(|bit| vec![1 << bit]).collect()),
+        ("credential creation date", values(&[&numbers, &dates])),
+        (
+            "credential expiration date",
+            values(&[&numbers, &dates, &[0, 1, created - 1].map(number)]),
+        ),
+        ("digest", [0, 2, 128, 255].map(unknown).to_vec()),
+    ] {
+        for nth in 0..two().0.iter().filter(|(name, _)| *name == what).count() {
+            for bad in &bad {
+                let error = two().with(what, nth, bad).decode().unwrap_err();
+                assert_eq!(error, Value(what), "{bad:x?}");
+                let message = format!("the record's {what} is missing or not valid");
+                assert_eq!(error.to_string(), message);
+                assert_eq!(format!("{error:?}"), format!("Value({what:?})"));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_value_within_its_bounds_is_read() {
+    let long = |length: usize| text(&"a".repeat(length));
+    let created = milliseconds(dawn()) + 86_400_001;
+    for (what, nth, good) in [
+        ("account", 0, [0, 999_999_999_999].map(number)),
+        ("user id", 0, [vec![0; 16], vec![255; 16]]),
+        ("number of changes", 0, [0, u64::MAX / 2].map(number)),
+        ("creation date", 0, [0, LAST].map(number)),
+        ("user name", 0, [1, 64].map(long)),
+        ("credential id", 0, [20, 128].map(long)),
+        ("service name", 0, [1, 128].map(long)),
+        ("service user name", 0, [1, 91].map(long)),
+        ("credential flags", 0, [vec![0], vec![3]]),
+        ("credential flags", 1, [vec![4], vec![7]]),
+        ("credential creation date", 0, [0, created - 1].map(number)),
+        ("credential expiration date", 0, [created, LAST].map(number)),
+    ] {
+        for good in good {
+            two().with(what, nth, &good).decode().unwrap();
+        }
+    }
+}
+
+/// The name of a value, which of that name, and the bytes that take its place.
+type Replacement<'a> = (&'a str, usize, &'a [u8]);
+
+#[test]
+fn credentials_are_distinct_in_order_and_as_many_as_announced() {
+    let parts = two();
+    let both = |what: &str| [0, 1].map(|nth| parts.get(what, nth).to_vec());
+    let [id, later_id] = both("credential id");
+    let [created, later] = both("credential creation date");
+    let [service, _] = both("service name");
+    let [name, _] = both("service user name");
+    let (low, high) = if id < later_id { (&id, &later_id) } else { (&later_id, &id) };
+    let capital = name.to_ascii_uppercase();
+    let (repeated, surplus) = (Repeated("service user name"), Surplus);
+    let rows: [(&[Replacement], _); 15] = [
+        (&[], Ok(())),
+        (&[("credential id", 1, &id)], Err(Repeated("id"))),
+        (&[("credential id", 1, &id.to_ascii_lowercase())], Ok(())),
+        (&[("service user name", 1, &name)], Ok(())),
+        (&[("service name", 1, &service)], Err(repeated.clone())),
+        (&[("service name", 1, &service), ("service user name", 1, &capital)], Err(repeated)),
+        (&[("service name", 1, &service), ("service user name", 1, b"\x01a")], Ok(())),
+        (&[("credential creation date", 0, &number(LAST))], Err(Unordered)),
+        (&[("credential creation date", 1, &number(1))], Err(Unordered)),
+        (
+            &[
+                ("credential creation date", 1, &created),
+                ("credential id", 0, high),
+                ("credential id", 1, low),
+            ],
+            Err(Unordered),
+        ),
+        (
+            &[
+                ("credential creation date", 0, &later),
+                ("credential id", 0, low),
+                ("credential id", 1, high),
+            ],
+            Ok(()),
+        ),
+        (&[("number of credentials", 0, &[0])], Err(surplus.clone())),
+        (&[("number of credentials", 0, &[1])], Err(surplus.clone())),
+        (&[("number of credentials", 0, &[3])], Err(Value("credential id"))),
+        (&[("digest", 1, &[parts.get("digest", 1), &[0]].concat())], Err(surplus)),
+    ];
+    for (edits, expected) in rows {
+        let edited = edits
+            .iter()
+            .fold(parts.clone(), |parts, (what, nth, bytes)| parts.with(what, *nth, bytes));
+        assert_eq!(edited.decode().map(drop), expected, "{edits:x?}");
+    }
+}
+
+#[test]
+fn a_repetition_is_noticed_however_far_apart() {
+    for sample in ["renamed", "many_services"].map(Sample::read) {
+        let parts = sample.parts();
+        let last = sample.credentials.len() - 1;
+        let repeat = |parts: Parts, what| {
+            let first = parts.get(what, 0).to_vec();
+            parts.with(what, last, &first)
+        };
+        let id = repeat(parts.clone(), "credential id");
+        assert_eq!(id.decode().unwrap_err(), Repeated("id"));
+        let name = repeat(repeat(parts, "service name"), "service user name");
+        assert_eq!(name.decode().unwrap_err(), Repeated("service user name"));
+    }
+}
+
+#[test]
+fn a_huge_number_of_credentials_is_not_believed() {
+    for announced in [3, 1 << 32, u64::MAX] {
+        let body = two().with("number of credentials", 0, &number(announced)).body();
+        let bytes = sealed(&body);
+        // Patterns are compiled once.
+        two().decode().unwrap();
+        let allocated = allocation_counter::measure(|| {
+            assert_eq!(UserRecord::decode(&bytes).unwrap_err(), Value("credential id"));
+        });
+        assert!(allocated.bytes_max < 4_096, "{allocated:?}");
+    }
+}
+
+#[test]
+fn an_error_says_what_is_wrong() {
+    for (error, message) in [
+        (Empty, "a record is never empty"),
+        (UnknownFormat(9), "record format 9 is not known, only format 1"),
+        (Checksum, "the checksum of the record is wrong"),
+        (Value("digest"), "the record's digest is missing or not valid"),
+        (Repeated("id"), "two credentials of the record have the same id"),
+        (Unordered, "the credentials of the record are not in order"),
+        (Surplus, "the record goes on after its end"),
+    ] {
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+#[test]
+fn nothing_prints_a_digest() {
+    let record = Sample::read("two_passwords").record();
+    assert!(format!("{record:?}").contains("digest: Sha256(..)"), "{record:?}");
+}
+
+#[test]
+fn a_record_has_one_form() {
+    let mut read = 0;
+    for sample in Sample::small() {
+        for flipped in flips(&sample.parts().body()) {
+            read += usize::from(judge(&sealed(&flipped)).is_ok());
+        }
+    }
+    assert!(read > 1_000, "{read}");
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Set(Index, u8),
+    Insert(Index, u8),
+    Remove(Index),
+    Repeat(Index, usize),
+}
+
+fn edited(mut bytes: Vec<u8>, edits: &[Edit]) -> Vec<u8> {
+    for edit in edits {
+        let place = |index: &Index| index.index(bytes.len().max(1)).min(bytes.len());
+        match edit {
+            Edit::Set(at, byte) => {
+                let at = place(at);
+                bytes.iter_mut().skip(at).take(1).for_each(|old| *old = *byte);
+            }
+            Edit::Insert(at, byte) => bytes.insert(place(at), *byte),
+            Edit::Remove(at) => {
+                let at = place(at);
+                bytes.drain(at..bytes.len().min(at + 1));
+            }
+            Edit::Repeat(at, length) => {
+                let (from, end) = (place(at), (place(at) + length).min(bytes.len()));
+                bytes.extend_from_within(from..end);
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn whatever_is_read_is_written_the_same() {
+    let interesting = prop_oneof![Just(0_u8), Just(1), Just(0x7f), Just(0x80), any::<u8>()];
+    let edit = prop_oneof![
+        4 => (any::<Index>(), interesting.clone()).prop_map(|(at, byte)| Edit::Set(at, byte)),
+        2 => (any::<Index>(), interesting.clone()).prop_map(|(at, byte)| Edit::Insert(at, byte)),
+        1 => any::<Index>().prop_map(Edit::Remove),
+        1 => (any::<Index>(), 0..150_usize).prop_map(|(at, length)| Edit::Repeat(at, length)),
+    ];
+    let bodies: Vec<_> = Sample::small().map(|sample| sample.parts().body()).collect();
+    let edits = proptest::collection::vec(edit, 1..4);
+    let mutated =
+        (proptest::sample::select(bodies), edits).prop_map(|(body, edits)| edited(body, &edits));
+    let random =
+        proptest::collection::vec(interesting, 0..200).prop_map(|bytes| [vec![1], bytes].concat());
+    run(&prop_oneof![3 => mutated, 1 => random], |body| {
+        let _ = judge(&body);
+        let _ = judge(&sealed(&body));
+    });
+}
+
+fn run<S: Strategy>(strategy: &S, test: impl Fn(S::Value)) {
+    let config = Config {
+        cases: 3_000,
+        rng_seed: RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let outcome = TestRunner::new(config).run(strategy, |value| {
+        test(value);
+        Ok(())
+    });
+    outcome.unwrap();
+}
