@@ -10,7 +10,9 @@
 
 use std::{
     fmt,
+    fs::File,
     io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _},
+    os::fd::AsFd,
     process::ExitCode,
 };
 
@@ -18,6 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, CreateOptions,
@@ -451,10 +454,12 @@ impl Tool {
 
     async fn verify(&self, name: &str, service: &ServiceName) -> Result<(), Failure> {
         let iam = self.manager(Some(service), &Password { url_safe: false })?;
-        let password = read_password()?;
+        let line = read_password()?;
+        // Bytes that are not UTF-8 are not a password.
+        let password = str::from_utf8(&line).unwrap_or_default();
         let who = match iam.policy().kind(service) {
-            Some(CredentialKind::ApiKey) => iam.authenticate_api_key(service, &password).await,
-            _ => iam.authenticate(service, name, &password).await,
+            Some(CredentialKind::ApiKey) => iam.authenticate_api_key(service, password).await,
+            _ => iam.authenticate(service, name, password).await,
         };
         match who {
             // Names compare without case.
@@ -484,23 +489,21 @@ impl Tool {
     }
 
     fn print(&self, what: &str, issued: &IssuedCredential) -> io::Result<()> {
-        let (name, id, password) =
-            (issued.service_user_name(), issued.id(), issued.secret().expose());
-        let mut out = io::stdout();
+        let (credential, password) = (issued.credential(), issued.secret().expose());
+        // Larger than any output: a buffer that grows leaves a copy behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(4096));
         if self.json {
-            let mut object = json!(issued.credential());
-            if let Value::Object(fields) = &mut object {
-                fields.insert("password".to_owned(), password.into());
-            }
-            writeln!(out, "{object:#}")?;
+            serde_json::to_writer_pretty(&mut *text, &WithPassword { credential, password })?;
         } else {
-            // That nobody hears this is no reason to keep the password back.
+            // A closed standard error does not withhold the password.
             let mut aside = io::stderr();
-            let _ = writeln!(aside, "{what} {name} ({id}), for {}", issued.credential().service());
+            let (name, id) = (credential.service_user_name(), credential.id());
+            let _ = writeln!(aside, "{what} {name} ({id}), for {}", credential.service());
             let _ = writeln!(aside, "This is the only time that its password is shown:");
-            writeln!(out, "{password}")?;
+            text.extend_from_slice(password.as_bytes());
         }
-        out.flush()
+        text.push(b'\n');
+        unbuffered(&io::stdout())?.write_all(&text)
     }
 
     fn say(
@@ -517,6 +520,14 @@ impl Tool {
         out.flush()?;
         Ok(())
     }
+}
+
+/// A credential and its password as one object.
+#[derive(Serialize)]
+struct WithPassword<'a> {
+    #[serde(flatten)]
+    credential: &'a Credential,
+    password: &'a str,
 }
 
 fn user_json(user: &User) -> Value {
@@ -572,28 +583,50 @@ fn confirm(sure: &Sure, question: &str) -> Result<(), Failure> {
 }
 
 /// Reads one line from standard input: never from an argument, which every process can see.
-fn read_password() -> Result<Zeroizing<String>, Failure> {
+///
+/// Reads into a buffer of its full size, which is zeroized, and not through [`io::Stdin`], whose
+/// buffer keeps what it has read. A password has at most 512 bytes: the rest of a line longer than
+/// the buffer is not read.
+fn read_password() -> Result<Zeroizing<Vec<u8>>, Failure> {
     let stdin = io::stdin();
     let quiet = stdin.is_terminal().then(Quiet::begin).flatten();
     if quiet.is_some() {
         eprint!("Password: ");
     }
-    let mut line = Zeroizing::new(Vec::new());
-    for byte in stdin.lock().bytes() {
-        match byte? {
-            b'\n' => break,
-            Quiet::INTERRUPT if quiet.is_some() => {
-                return Err(Failure::Refused("interrupted".to_owned()));
+    let mut input = unbuffered(&stdin)?;
+    let mut line = Zeroizing::new(vec![0; 1024]);
+    let mut length = 0;
+    let end = loop {
+        match input.read(line.get_mut(length..).unwrap_or_default()) {
+            Ok(0) => break length,
+            Ok(read) => {
+                let ends =
+                    |&byte: &u8| byte == b'\n' || quiet.is_some() && byte == Quiet::INTERRUPT;
+                if let Some(end) = line.iter().skip(length).take(read).position(ends) {
+                    break length + end;
+                }
+                length += read;
             }
-            byte => line.push(byte),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
         }
-    }
+    };
     if quiet.is_some() {
+        if line.get(end) == Some(&Quiet::INTERRUPT) {
+            return Err(Failure::Refused("interrupted".to_owned()));
+        }
         eprintln!();
     }
-    // What is no text is no password.
-    let text = str::from_utf8(&line).unwrap_or_default();
-    Ok(Zeroizing::new(text.trim_end_matches('\r').to_owned()))
+    line.truncate(end);
+    if line.last() == Some(&b'\r') {
+        line.pop();
+    }
+    Ok(line)
+}
+
+/// A standard stream without its buffer, which would keep a copy of a password.
+fn unbuffered(stream: &impl AsFd) -> io::Result<File> {
+    stream.as_fd().try_clone_to_owned().map(File::from)
 }
 
 /// While this lives, the terminal does not show what is typed. Ctrl-C does not end the program,

@@ -57,7 +57,9 @@ forward!(&T, Box<T>, Arc<T>);
 /// A cryptographic generator of the `rand` family behind a lock.
 ///
 /// Such a generator keeps its state in the process. After a `fork`, parent and child would draw the
-/// same passwords: seed another generator in the child, or use [`SystemEntropy`].
+/// same passwords: seed another generator in the child, or use [`SystemEntropy`]. An attacker who
+/// reads the state from memory can compute the passwords to come and often the previous ones: a
+/// block generator also keeps the random bytes of its last block.
 pub struct RngEntropy<R>(Mutex<R>);
 
 impl<R: TryCryptoRng> RngEntropy<R> {

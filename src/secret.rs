@@ -8,12 +8,12 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use self::digest::Digest;
+use self::{digest::Digest, stack::overwriting_stack};
 use crate::entropy::{Entropy, EntropyError};
 
 pub(crate) mod api_key;
 pub(crate) mod digest;
-mod stack;
+pub(crate) mod stack;
 
 /// Draws the random bytes of a password.
 pub(crate) fn random_bytes(
@@ -120,12 +120,14 @@ impl Secret {
     fn encode(prefix: &str, engine: &impl base64::Engine, bytes: &[u8]) -> Self {
         let padded = engine.config().encode_padding();
         let length = base64::encoded_len(bytes.len(), padded).expect("a secret is short");
-        let mut encoded = Zeroizing::new(vec![0; length]);
-        engine.encode_slice(bytes, &mut encoded).expect("the buffer has the right size");
-        let mut text = String::with_capacity(prefix.len() + length);
-        text.push_str(prefix);
-        text.extend(encoded.iter().map(|&byte| char::from(byte)));
-        Self(Zeroizing::new(text.into_boxed_str()))
+        overwriting_stack(|| {
+            let mut encoded = Zeroizing::new(vec![0; length]);
+            engine.encode_slice(bytes, &mut encoded).expect("the buffer has the right size");
+            let mut text = String::with_capacity(prefix.len() + length);
+            text.push_str(prefix);
+            text.extend(encoded.iter().map(|&byte| char::from(byte)));
+            Self(Zeroizing::new(text.into_boxed_str()))
+        })
     }
 
     pub(crate) fn digest(&self) -> Digest {

@@ -156,9 +156,11 @@ fn check(startup: &Envelope) -> Result<(), Failure> {
     if value("COMPRESSION").is_some() {
         return fail("compression is not supported");
     }
-    match value("CQL_VERSION") {
-        Some(version) if version.starts_with("3.") => Ok(()),
-        _ => fail("STARTUP needs a CQL_VERSION of 3"),
+    // As Cassandra does. The driver `scylla` requests 4.0.0, which is no version of CQL.
+    let major = value("CQL_VERSION").and_then(|version| version.split_once('.'));
+    match major.map(|(major, _)| major.parse::<u32>()) {
+        Some(Ok(3..)) => Ok(()),
+        _ => fail("STARTUP needs a CQL_VERSION of 3.0.0 or later"),
     }
 }
 

@@ -306,9 +306,14 @@ impl Gateway {
                 None => local::serve(channel, gateway.ip()).await,
             }
         };
+        // Logged before `select` drops the session, which closes the connection.
+        let revoked = async {
+            let reason = self.revoked(identity).await;
+            log(format_args!("{client}: closed: {reason}"));
+        };
         tokio::select! {
             () = session => {}
-            reason = self.revoked(identity) => log(format_args!("{client}: closed: {reason}")),
+            () = revoked => {}
         }
     }
 

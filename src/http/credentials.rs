@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, header::AUTHORIZATION};
 use zeroize::Zeroizing;
 
-use crate::secret::MAX_PRESENTED;
+use crate::secret::{MAX_PRESENTED, stack::overwriting_stack};
 
 /// The most bytes of a name, a colon and a password.
 const MAX_DECODED: usize = 2 * MAX_PRESENTED + 1;
@@ -91,7 +91,7 @@ impl<'a> Credentials<'a> {
         if encoded.len() > GROUPS * 4 {
             return Err(InvalidAuthorization::TooLong);
         }
-        let length = STANDARD.decode_slice(encoded, &mut buffer[..]);
+        let length = overwriting_stack(|| STANDARD.decode_slice(encoded, &mut buffer[..]));
         let length = length.map_err(|_| InvalidAuthorization::Base64)?;
         let text = str::from_utf8(buffer.get(..length).unwrap_or_default());
         let text = text.map_err(|_| InvalidAuthorization::Utf8)?;

@@ -115,11 +115,19 @@ impl GeneratedName {
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        if self.inline_length == 0 {
-            return &self.boxed;
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// Compares without ASCII case.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.as_bytes().eq_ignore_ascii_case(name.as_bytes())
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self.inline.get(..self.inline_length.into()) {
+            Some(inline) if !inline.is_empty() => inline,
+            _ => self.boxed.as_bytes(),
         }
-        let name = self.inline.get(..self.inline_length.into());
-        name.and_then(|name| str::from_utf8(name).ok()).unwrap_or_default()
     }
 }
 

@@ -56,6 +56,6 @@ impl StoredCredential {
     }
 
     pub(super) fn is_named(&self, service: &ServiceName, name: &str) -> bool {
-        self.name.as_str().eq_ignore_ascii_case(name) && self.service == *service
+        self.name.is(name) && self.service == *service
     }
 }

@@ -3,6 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use zeroize::Zeroize as _;
 
+use super::stack::overwriting_stack;
 use crate::names::service_user_name::ServiceUserName;
 
 /// Room for the longest alias and the colon after it. The owner zeroizes it.
@@ -19,7 +20,7 @@ pub(crate) fn decode_alias<'b>(
 ) -> Option<&'b str> {
     let encoded = secret.strip_prefix(prefix)?;
     let encoded = encoded.get(..encoded.len().min(buffer.len() / 3 * 4))?;
-    let total = STANDARD.decode_slice(encoded, buffer).ok()?;
+    let total = overwriting_stack(|| STANDARD.decode_slice(encoded, &mut *buffer)).ok()?;
     let length = buffer.iter().take(total).position(|&byte| byte == b':')?;
     let (alias, password) = buffer.split_at_mut_checked(length)?;
     password.zeroize();

@@ -136,7 +136,7 @@ impl RedbStore {
     /// that wait until the database is reopened, do not block it.
     #[must_use]
     pub fn into_async(self) -> AsyncRedbStore {
-        AsyncRedbStore(self.clone())
+        AsyncRedbStore(self)
     }
 
     /// What the store can do now, without accessing the file. It tries nothing: a store that is

@@ -11,11 +11,24 @@ use crate::{
     common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name},
     database::Installation,
     world::{
-        BAD_CREDENTIALS, BATCH, Client, DENIED, EXECUTE, INVALID, OPTIONS, OVERLOADED, PREPARE,
-        PROTOCOL, QUERY, READY, REGISTER, RESULT, SUPPORTED, World, bytes, element, query, string,
-        write_certificate,
+        AUTHENTICATE, BAD_CREDENTIALS, BATCH, Client, DENIED, EXECUTE, INVALID, OPTIONS,
+        OVERLOADED, PREPARE, PROTOCOL, QUERY, READY, REGISTER, RESULT, STARTUP, SUPPORTED, World,
+        bytes, element, query, startup, string, write_certificate,
     },
 };
+
+/// The Rust driver `scylla` requests 4.0.0.
+#[test]
+fn a_client_may_request_any_version_of_cql_from_3_on() {
+    let world = World::new("cql-versions");
+    let gateway = world.serve(&[]);
+    for version in 3..=5 {
+        for cql in ["3.0.0", "3.4.7", "3.99.0", "4.0.0", "10.0.0"] {
+            let response = gateway.connect(version).ask(STARTUP, &startup(&[("CQL_VERSION", cql)]));
+            assert_eq!(response.opcode, AUTHENTICATE, "{cql}: {response:?}");
+        }
+    }
+}
 
 #[test]
 fn a_client_logs_in_in_every_version_and_its_first_requests_are_answered() {
@@ -321,12 +334,50 @@ fn an_unavailable_store_is_no_denial_and_closes_no_session() {
     assert!(session.works());
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn no_password_stays_in_the_memory_of_the_gateway() {
+    use std::{fs::File, os::unix::fs::FileExt as _};
+
+    let world = World::new("memory");
+    let issued = world.anika();
+    let mut gateway = world.serve(&[]);
+    // Presented in every version, right and wrong, by connections that end and by ones that last.
+    let wrong = "wrong-password-0123456789";
+    let lasting: Vec<_> = (3..=5)
+        .map(|version| {
+            gateway.log_in_as(version, &issued).map(drop).unwrap();
+            gateway
+                .log_in(version, issued.service_user_name().as_str(), wrong)
+                .map(drop)
+                .unwrap_err();
+            gateway.log_in_as(version, &issued).unwrap()
+        })
+        .collect();
+    let pid = gateway.process().id();
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut seen = false;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (range, _) = line.split_once(' ').unwrap();
+        let (start, end) = range.split_once('-').unwrap();
+        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let mut part = vec![0; usize::try_from(end - start).unwrap()];
+        memory.read_exact_at(&mut part, start).unwrap();
+        let holds = |text: &str| part.windows(text.len()).any(|part| part == text.as_bytes());
+        seen |= holds("credentials.redb");
+        assert!(!holds(issued.secret().expose()) && !holds(wrong), "in {line}");
+    }
+    assert!(seen, "an option of the gateway is not found, either");
+    drop(lasting);
+}
+
 /// Not a test: writes a store, credentials and a certificate for `tests/cassandra`.
 #[test]
 #[ignore = "for the tests of real drivers"]
 fn write_a_store_for_the_drivers() {
     let folder = PathBuf::from(std::env::var_os("SSC_DRIVERS_FOLDER").unwrap());
-    let store = RedbStore::open(folder.join("credentials.redb")).unwrap();
+    let store = RedbStore::create(folder.join("credentials.redb")).unwrap();
     let iam = CredentialManager::builder(name(ACCOUNT), store).build();
     let past = CredentialManager::builder(name(ACCOUNT), iam.store().clone())
         .clock(FixedClock::new(dawn()))

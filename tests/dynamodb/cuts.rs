@@ -195,7 +195,10 @@ impl Scene {
 
 /// DynamoDB Local can report a request that it read in part as its own failure.
 fn is_of_a_cut(error: &DynamoDbError) -> bool {
-    matches!(error, DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { status: 500 })
+    matches!(
+        error,
+        DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { status: 500, .. }
+    )
 }
 
 /// Without retries, the caller learns what is known.

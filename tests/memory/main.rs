@@ -25,6 +25,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rustix::io::ioctl_fionread;
 use service_specific_credentials::{Entropy as _, SystemEntropy};
 
 #[path = "../common/client.rs"]
@@ -38,7 +39,7 @@ mod subject;
 
 use client::Client;
 use common::{BEDROCK, CODECOMMIT, Folder, example};
-use scan::{Needles, Part, summary};
+use scan::{Needles, Part, WINDOW, summary};
 use server::Server;
 
 /// What the secrets of API keys at [`BEDROCK`] begin with.
@@ -56,7 +57,7 @@ fn main() {
         println!("not run: there is no /proc");
         return;
     }
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 6] = [
         ("what is left behind is found", planted_secrets_are_found),
         ("no record holds what was on the stack", records),
         ("no secret stays in the memory of a program that uses the library", library),
@@ -65,6 +66,7 @@ fn main() {
             let folder = Folder::new("memory-emulator");
             emulator(&format!("redb:{}", folder.file("store.redb").display()));
         }),
+        ("a password is read into one place", tool),
     ];
     for (name, test) in tests {
         test();
@@ -317,4 +319,39 @@ fn emulator(store: &str) {
     }
     let hits = needles.search(server.id(), Part::All);
     assert!(hits.is_empty(), "{store}: {} windows\n{}", hits.len(), summary(&hits));
+}
+
+/// Has the command-line tool read a password, and searches it before the line ends.
+fn tool() {
+    let folder = Folder::new("memory-tool");
+    let store = format!("redb:{}", folder.file("store.redb").display());
+    let program = example("credentials");
+    let added = Command::new(&program).args(["--store", &store, "user", "add", "anika"]).output();
+    assert!(added.unwrap().status.success());
+
+    let mut process = Command::new(&program)
+        .args(["--store", &store, "verify", "anika+1-at-123456789012"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let password: String = (0..3).map(|_| random_secret()).collect();
+    let mut needles = Needles::new();
+    needles.add_password("the password", &password);
+    process.stdin.as_mut().unwrap().write_all(password.as_bytes()).unwrap();
+    let windows = password.len() - WINDOW + 1;
+    let hits = loop {
+        assert!(process.try_wait().unwrap().is_none(), "it does not read a password");
+        if ioctl_fionread(process.stdin.as_ref().unwrap()).unwrap() > 0 {
+            continue;
+        }
+        let hits = needles.search(process.id(), Part::All);
+        if hits.len() >= windows {
+            break hits;
+        }
+    };
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert_eq!(hits.len(), windows, "{}", summary(&hits));
 }

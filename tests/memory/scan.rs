@@ -16,7 +16,7 @@ use base64::{
 };
 
 /// As many bytes of a secret in a row as must not be found.
-const WINDOW: usize = 12;
+pub(crate) const WINDOW: usize = 12;
 /// Untouched pages are zero, and are passed over.
 const PAGE: usize = 4096;
 const CHUNK: usize = 256 * PAGE;

@@ -9,6 +9,7 @@ use std::{
     process::{Command, Stdio},
     sync::{Barrier, LazyLock},
     thread,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -658,8 +659,9 @@ fn what_does_not_open_a_service_is_refused_whatever_is_wrong() {
     }
 }
 
-/// A store in a file that cannot grow stops at the first write which does not fit. From then on
-/// nobody knows whether a credential is valid.
+/// A store in a file that cannot grow is closed at the first write that does not fit, and the next
+/// request reopens it. While another process has the file open, the server cannot tell whether a
+/// credential is valid.
 #[test]
 fn an_unavailable_store_is_not_a_denial() {
     let folder = Folder::new("emulator-full");
@@ -687,8 +689,7 @@ fn an_unavailable_store_is_not_a_denial() {
         .unwrap();
     assert_eq!(failed.refusal(), (500, "ServiceFailure"));
     assert_eq!(failed.element("Message"), "the store failed, and the outcome is unknown");
-    // The next call reopens the file, which is no store any more.
-    std::fs::File::options().write(true).open(&file).unwrap().set_len(0).unwrap();
+    let other = RedbStore::open(&file).unwrap();
     let wrong = basic(&name, "wrong");
     for header in [&header, &wrong] {
         let answer = authenticate(&mut client, CODECOMMIT, &[header]);
@@ -699,6 +700,13 @@ fn an_unavailable_store_is_not_a_denial() {
     assert_eq!(authenticate(&mut client, CODECOMMIT, &[]).status, 401);
     let answer = client.get("/?Action=ListUsers&Version=2010-05-08");
     assert_eq!(answer.refusal(), (500, "ServiceFailure"));
+
+    drop(other);
+    let start = Instant::now();
+    while authenticate(&mut client, CODECOMMIT, &[&header]).status != 200 {
+        assert!(start.elapsed() < Duration::from_secs(60), "the store is not reopened");
+    }
+    assert_eq!(authenticate(&mut client, CODECOMMIT, &[&wrong]).status, 401);
 }
 
 /// Nobody can wait a day for a credential to expire.

@@ -570,7 +570,8 @@ fn a_violation_says_what_was_expected_and_seen() {
     let panic = catch_unwind(|| Suite::test_all(build)).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();
     assert_eq!(*text, violation.to_string());
-    assert!(text.starts_with("obligation violated: stale wins over key taken: changing `b` "));
+    let start = "obligation violated: stale takes precedence over key taken: changing `b` ";
+    assert!(text.starts_with(start), "{text}");
 }
 
 #[test]

@@ -232,8 +232,10 @@ impl<F: FnOnce() + Send + 'static> Wake for Woken<F> {
 
 #[test]
 fn a_waker_may_write_at_once() {
-    let store = Gate::default().open_store();
+    let gate = Gate::default();
+    let store = gate.open_store();
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
+    let (flushing, open) = gate.close();
     let (done, waits) = mpsc::channel();
     let waker = Woken::waker({
         let iam = iam.clone();
@@ -242,6 +244,8 @@ fn a_waker_may_write_at_once() {
     let (tasks, anika) = (asynchronous(&store), name("anika"));
     let mut registering = Box::pin(tasks.register_user(&anika));
     assert!(registering.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    flushing.recv_timeout(PATIENCE).unwrap();
+    open.send(()).unwrap();
     assert!(waits.recv_timeout(PATIENCE).unwrap());
     iam.user(&name("anika")).unwrap();
 }
@@ -279,6 +283,7 @@ fn a_waker_that_panics_keeps_nobody_from_being_woken() {
 fn a_waker_may_drop_the_last_handle() {
     let gate = Gate::default();
     let store = gate.open_store();
+    let (flushing, flush) = gate.close();
     let (begun, wakes) = mpsc::channel();
     let (done, waits) = mpsc::channel();
     let (opener, open) = mpsc::channel();
@@ -293,6 +298,8 @@ fn a_waker_may_drop_the_last_handle() {
         let (tasks, anika) = (asynchronous(&store), name("anika"));
         let mut registering = Box::pin(tasks.register_user(&anika));
         assert!(registering.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
+        flushing.recv_timeout(PATIENCE).unwrap();
+        flush.send(()).unwrap();
         wakes.recv_timeout(PATIENCE).unwrap();
     }
     drop((task, store));
