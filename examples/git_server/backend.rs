@@ -123,9 +123,13 @@ pub(crate) async fn run(request: GitRequest, upload: Upload) -> Result<Response,
             exchange.advance(&mut held).await?;
         }
         if held.is_empty() {
-            // Otherwise the response would look complete.
-            exchange.result()?;
-            return Ok::<_, BackendError>(None);
+            if let Err(error) = exchange.result() {
+                // Without this error, the response would look complete. What Git has written may
+                // say why it failed: hyper sends that while it waits for more.
+                tokio::task::yield_now().await;
+                return Err(BackendError::Git(error));
+            }
+            return Ok(None);
         }
         Ok(Some((held.split().freeze(), (exchange, held))))
     });

@@ -2,9 +2,23 @@
 //!
 //! `axum::serve` has no timeouts and no limit, so this uses hyper's connection builder.
 
-use std::{io, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::ready,
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use axum::{Router, extract::ConnectInfo};
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request},
+    http::Version,
+    middleware,
+};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -88,6 +102,12 @@ async fn connection(
     }
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.response));
+    let is_http_1_0 = Arc::new(AtomicBool::new(false));
+    let version = Arc::clone(&is_http_1_0);
+    let router = router.layer(middleware::map_request(move |request: Request| {
+        version.store(request.version() == Version::HTTP_10, Relaxed);
+        ready(request)
+    }));
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head)
@@ -104,9 +124,10 @@ async fn connection(
             (&mut connection).await
         }
     };
-    if result.is_err_and(|error| error.is_user()) {
+    if result.is_err_and(|error| error.is_user()) && is_http_1_0.load(Relaxed) {
         // The body of a response failed. In HTTP/1.0 the end of the connection is the end of the
-        // body, so a client can only tell by a reset that this body is incomplete.
+        // body, so only a reset tells a client that this body is incomplete. It may cost the client
+        // the end of what was sent.
         let stream = connection.into_parts().io.into_inner();
         let _ = stream.get_ref().set_zero_linger();
     }

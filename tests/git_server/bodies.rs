@@ -4,18 +4,17 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
-    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
 };
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use service_specific_credentials::IssuedCredential;
 
 use crate::{
     clients::peak,
     world::{
-        Server, World, basic, chunk, command, endless_commands, err, raw, request, rest, status,
-        wait_for_the_end_of, wait_until_read,
+        Server, World, basic, chunk, command, endless_commands, err, kill, raw, request, rest,
+        status, wait_for_the_end_of, wait_until_read,
     },
 };
 
@@ -211,10 +210,9 @@ fn what_a_client_has_started_ends_when_the_client_goes_away() {
     // Left to itself, this push would never end.
     let hook = world.hook("demo.git", "pre-receive", "exec tail -f /dev/null");
     world.commit("work", "again", b"again");
-    let mut push = world.git("work", &["push", &url, "main"]).process_group(0).spawn().unwrap();
+    let push = world.begins("work", &["push", &url, "main"]);
     let started = server.wait_for(|git| git.contains("tail"));
-    kill_process_group(Pid::from_child(&push), Signal::KILL).unwrap();
-    push.wait().unwrap();
+    kill(push);
     wait_for_the_end_of(&started);
     // It has left no lock behind.
     fs::remove_file(hook).unwrap();

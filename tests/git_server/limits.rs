@@ -70,11 +70,7 @@ fn a_user_leaves_slots_to_others() {
     let path = "/demo/info/refs?service=git-upload-pack";
     let answer = raw(server.address, &request("GET", path, &greedy, "Connection: close"));
     assert_eq!(status(&answer), 429, "{answer}");
-    let running = || {
-        let receiving = |pid: &u32| crate::world::command(*pid).starts_with("git receive-pack");
-        server.descendants().iter().filter(|pid| receiving(pid)).count()
-    };
-    while running() != 2 {
+    while server.receiving() != 2 {
         thread::yield_now();
     }
     // Disabling the credential changes nothing for others.
@@ -86,7 +82,7 @@ fn a_user_leaves_slots_to_others() {
     world.does("", &["clone", "--quiet", &url, "clone"]);
     world.commit("work", "again", b"again");
     world.does("work", &["push", "--quiet", &url, "main"]);
-    assert_eq!(running(), 2);
+    assert_eq!(server.receiving(), 2);
     stalled.clear();
     server.wait_until_idle();
 }

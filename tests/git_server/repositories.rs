@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::world::{World, wait_for_the_end_of};
+use crate::world::{World, kill, wait_for_the_end_of};
 
 #[test]
 fn pushes_that_make_the_same_repository_at_once_all_arrive() {
@@ -266,17 +266,17 @@ fn head_follows_the_first_branch_pushed() {
 fn head_follows_a_branch_whose_client_did_not_wait_for_the_end() {
     let world = World::new("head-gone");
     let issued = world.anika();
-    let server = world.serve(&["--create"]);
+    let server = world.serve(&["--create", "--processes", "1"]);
     world.work("work");
     let url = server.url_of(&issued, "demo");
     world.does("work", &["push", "--quiet", &url, "main:refs/tags/one"]);
     let hook = world.hook("demo.git", "post-receive", "exec tail -f /dev/null");
-    let mut push = world.git("work", &["push", &url, "main:master"]).spawn().unwrap();
+    let push = world.begins("work", &["push", &url, "main:master"]);
     let started = server.wait_for(|git| git.contains("tail"));
-    push.kill().unwrap();
-    push.wait().unwrap();
+    kill(push);
     wait_for_the_end_of(&started);
-    server.wait_until_idle();
+    // HEAD is part of the request.
+    server.wait_for_a_slot(&issued);
     fs::remove_file(hook).unwrap();
     world.does("", &["clone", "--quiet", &url, "clone"]);
     assert!(world.folder.file("clone/hello").exists());
@@ -360,11 +360,14 @@ fn garbage_collection_is_part_of_the_push_that_starts_it() {
     let url = server.url_of(&issued, "demo");
     world.work("work");
     world.does("work", &["push", "--quiet", &url, "main"]);
-    world.does(world.repository("demo.git"), &["config", "gc.auto", "1"]);
-    for number in 0..30 {
-        world.commit("work", &format!("file-{number}"), number.to_string().as_bytes());
+    // Each push becomes a pack, and two packs are one too many.
+    let demo = world.repository("demo.git");
+    world.does(&demo, &["config", "receive.unpackLimit", "1"]);
+    world.does(&demo, &["config", "gc.autoPackLimit", "1"]);
+    for content in ["one", "two"] {
+        world.commit("work", "hello", content.as_bytes());
+        world.does("work", &["push", "--quiet", &url, "main"]);
     }
-    world.does("work", &["push", "--quiet", &url, "main"]);
-    let objects = world.does(world.repository("demo.git"), &["count-objects", "-v"]);
-    assert!(objects.contains("count: 0\n") && !objects.contains("packs: 0\n"), "{objects}");
+    let objects = world.does(&demo, &["count-objects", "-v"]);
+    assert!(objects.contains("count: 0\n") && objects.contains("packs: 1\n"), "{objects}");
 }

@@ -4,9 +4,7 @@ use std::{
     fs,
     io::{Read, Write as _},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    os::unix::process::CommandExt as _,
     path::Path,
-    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
@@ -16,14 +14,13 @@ use std::{
 };
 
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
     clients::peak,
     common::{CODECOMMIT, Folder, name},
     proxies::{HOST, Proxy, as_it_is},
     world::{
-        Server, World, chunk, element, encoded, endless_commands, status, wait_for_the_end_of,
+        Server, World, chunk, element, encoded, endless_commands, kill, status, wait_for_the_end_of,
     },
 };
 
@@ -164,15 +161,11 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
             stream
         })
         .collect();
-    let receiving = || {
-        let is = |pid: &u32| crate::world::command(*pid).starts_with("git receive-pack");
-        server.descendants().into_iter().filter(is).count()
-    };
     let patience = Instant::now();
-    while receiving() < PROCESSES && patience.elapsed() < HANGS {
+    while server.receiving() < PROCESSES && patience.elapsed() < HANGS {
         thread::yield_now();
     }
-    let lost = PROCESSES - receiving();
+    let lost = PROCESSES - server.receiving();
     drop(stalled);
     server.wait_until_idle();
     for number in 0..REPOSITORIES {
@@ -250,8 +243,7 @@ fn client(
             6 => vec!["clone", "--quiet", "--bare", "--filter=blob:none", &url, &clone],
             _ => vec!["-C", &work, "fetch", "--quiet", &url],
         };
-        let mut git = world.git("", &arguments);
-        let mut git = git.process_group(0).stderr(Stdio::null()).spawn().unwrap();
+        let mut git = world.begins("", &arguments);
         let start = Instant::now();
         // Some are interrupted, as by Ctrl-C.
         let interrupted = random.random_range(0..10) == 0;
@@ -262,8 +254,7 @@ fn client(
                 break status.success();
             }
             if start.elapsed() > until {
-                kill_process_group(Pid::from_child(&git), Signal::KILL).unwrap();
-                git.wait().unwrap();
+                kill(git);
                 figures.hung.fetch_add(usize::from(!interrupted), Relaxed);
                 break false;
             }

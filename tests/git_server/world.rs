@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
     sync::LazyLock,
@@ -16,7 +16,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{Rng as _, SeedableRng as _, rngs::ChaCha20Rng};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use service_specific_credentials::{
     CredentialManager, IssuedCredential, Policy, UserName, store::RedbStore,
 };
@@ -134,6 +134,12 @@ impl World {
         git
     }
 
+    /// Starts `git`, in a process group of its own, for [`kill`].
+    pub(crate) fn begins(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> Child {
+        let mut git = self.git(folder, arguments);
+        git.process_group(0).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Has servers of this world run a script instead of `git`, where a condition of the shell holds.
     pub(crate) fn replace_git(&self, condition: &str, script: &str) {
         let path = std::env::var("PATH").unwrap();
@@ -218,6 +224,12 @@ impl World {
     pub(crate) fn remembered(&self) -> PathBuf {
         self.folder.file("remembered")
     }
+}
+
+/// Kills a `git` that [`World::begins`] has started, with its helpers: alone, they would go on.
+pub(crate) fn kill(mut git: Child) {
+    kill_process_group(Pid::from_child(&git), Signal::KILL).unwrap();
+    git.wait().unwrap();
 }
 
 pub(crate) fn err(output: &Output) -> String {
@@ -339,6 +351,12 @@ impl Server {
             }
             thread::yield_now();
         }
+    }
+
+    /// The number of `git receive-pack` processes, each of which serves a push.
+    pub(crate) fn receiving(&self) -> usize {
+        let is = |pid: &u32| command(*pid).contains("git receive-pack ");
+        self.descendants().into_iter().filter(is).count()
     }
 
     /// Every process that descends from the server.
