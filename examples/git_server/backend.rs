@@ -1,8 +1,9 @@
 //! Runs `git http-backend` for one request.
 //!
-//! `git http-backend` is a CGI program: it takes the head of the request from environment variables,
-//! the body from its standard input, and writes the head and the body of the response to its standard
-//! output. Both bodies are streamed, so memory does not depend on the size of a push or a clone.
+//! `git http-backend` is a CGI program: it takes the head of the request from environment
+//! variables, the body from its standard input, and writes the head and the body of the response to
+//! its standard output. Both bodies are streamed, so memory does not depend on the size of a push
+//! or a clone.
 //!
 //! No process outlives its request: if the body of the request turns out to be incomplete, or the
 //! client disconnects, the process group is ended.

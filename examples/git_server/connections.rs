@@ -50,8 +50,8 @@ pub(crate) struct Limits {
     pub(crate) response: Duration,
 }
 
-/// Serves connections until `stopping` is cancelled, and then the requests that have arrived by then.
-/// Dropped, it closes all connections.
+/// Serves connections until `stopping` is cancelled, and then the requests that have arrived by
+/// then. Dropped, it closes all connections.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,

@@ -71,8 +71,8 @@ pub(crate) async fn handle(
 }
 
 impl Server {
-    /// The address that a request comes from. A proxy appends it to `X-Forwarded-For`; what precedes
-    /// it may be invented.
+    /// The address that a request comes from. A proxy appends it to `X-Forwarded-For`; what
+    /// precedes it may be invented.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.proxies.contains(&peer) {
             return peer;
@@ -104,8 +104,8 @@ impl Server {
         Ok(GitRequest { repository, endpoint, method, headers, user, client, slot, first })
     }
 
-    /// Authenticates a request. The authenticator emits one event for each login and each denial, in
-    /// the span of the request.
+    /// Authenticates a request. The authenticator emits one event for each login and each denial,
+    /// in the span of the request.
     async fn authenticate(
         &self,
         headers: &HeaderMap,

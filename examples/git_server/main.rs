@@ -1,21 +1,21 @@
 //! A Git server that authenticates with service-specific credentials.
 //!
-//! It serves Git's smart HTTP protocol: `git clone`, `fetch` and `push` work with the service user name
-//! and the password of a credential for the one service that `--service` names. [The README of this
-//! example](README.md) describes how to run it in production.
+//! It serves Git's smart HTTP protocol: `git clone`, `fetch` and `push` work with the service user
+//! name and the password of a credential for the one service that `--service` names. [The README of
+//! this example](README.md) describes how to run it in production.
 //!
 //! ```console
-//! $ cargo run --example credentials -- --store redb:credentials.redb user add anika
-//! $ cargo run --example credentials -- --store redb:credentials.redb create anika
-//! $ cargo run --example git_server -- --store redb:credentials.redb --repositories repositories --create
+//! $ cargo run --example credentials -- --store redb:git.redb user add anika
+//! $ cargo run --example credentials -- --store redb:git.redb create anika
+//! $ cargo run --example git_server -- --store redb:git.redb --repositories repositories --create
 //! ```
 //!
 //! Every user may read and write every repository. To authorize further, use [`Identity::user_id`],
-//! or hooks, which find it in `REMOTE_USER_ID`. The server speaks HTTP: before passwords cross a network,
-//! put a proxy in front of it that speaks TLS.
+//! or hooks, which find it in `REMOTE_USER_ID`. The server speaks HTTP: before passwords cross a
+//! network, put a proxy in front of it that speaks TLS.
 //!
-//! A request passes through these modules: `connections` accepts it, `handler` decides about it with
-//! `throttle`, `slots` and `repository`, `upload` reads its body, and `backend` runs
+//! A request passes through these modules: `connections` accepts it, `handler` decides about it
+//! with `throttle`, `slots` and `repository`, `upload` reads its body, and `backend` runs
 //! `git http-backend` for it.
 //!
 //! [`Identity::user_id`]: service_specific_credentials::Identity::user_id
@@ -77,7 +77,8 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// How many connections the admin address has, apart from those of Git.
 const ADMIN_CONNECTIONS: usize = 64;
-/// How many files are open besides connections and pipes: the store, a pool of database connections.
+/// How many files are open besides connections and pipes: the store, a pool of database
+/// connections.
 const OTHER_FILES: u64 = 128;
 
 /// A Git server that authenticates with service-specific credentials

@@ -74,7 +74,8 @@ impl Endpoint {
 /// `_`, `.` and `-`, the first of them a letter, a digit or `_`. So no part is `..`, empty, hidden,
 /// or an option of a command.
 ///
-/// Only the last part may end in `.git`. On disk it always does, so no repository is inside another.
+/// Only the last part may end in `.git`. On disk it always does, so no repository is inside
+/// another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name(String);
 
@@ -115,8 +116,8 @@ impl Repositories {
         Ok(Self { root, create })
     }
 
-    /// The path of the repository, or `None` if there is none. With `create`, the first request of a
-    /// push makes it.
+    /// The path of the repository, or `None` if there is none. With `create`, the first request of
+    /// a push makes it.
     pub(crate) async fn find(
         &self,
         name: &Name,
@@ -142,8 +143,8 @@ impl Repositories {
     }
 }
 
-/// Makes a bare repository under another name and then renames it: concurrent requests see a complete
-/// repository or none.
+/// Makes a bare repository under another name and then renames it: concurrent requests see a
+/// complete repository or none.
 fn make(root: &Path, unfinished: &Path, path: &Path) -> io::Result<()> {
     let parents: Vec<_> = path.ancestors().skip(1).take_while(|parent| *parent != root).collect();
     for parent in parents.into_iter().rev() {

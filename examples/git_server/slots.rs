@@ -1,7 +1,7 @@
 //! Limits how many requests run Git at a time: in total, and for each user.
 //!
-//! A client may take as long as it likes over a request. The limit per user keeps one user's requests
-//! from taking all slots.
+//! A client may take as long as it likes over a request. The limit per user keeps one user's
+//! requests from taking all slots.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

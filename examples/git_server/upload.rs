@@ -29,7 +29,8 @@ pub(crate) const PIECE: usize = 32 * 1024;
 const DISCARDED: usize = 2 << 20;
 /// A body may inflate to this number of bytes, whatever its size is,
 const INFLATED: u64 = 1 << 20;
-/// and by this factor beyond that. Git compresses lists of hexadecimal ids, which shrink to one half.
+/// and by this factor beyond that. Git compresses lists of hexadecimal ids, which shrink to one
+/// half.
 const RATIO: u64 = 16;
 
 /// The body of a request.

@@ -2,8 +2,8 @@
 //!
 //! Signatures are not checked: every client that reaches the port is an administrator. So [`bind`]
 //! accepts only loopback addresses, and [`protect`] rejects requests of web pages. They carry an
-//! `Origin`; or a `Sec-Fetch-Site` or a `Referer`, where they carry no `Origin`, as for an image or a
-//! link; or, if the page has pointed a name of its own to this machine, that name as `Host`. AWS
+//! `Origin`; or a `Sec-Fetch-Site` or a `Referer`, where they carry no `Origin`, as for an image or
+//! a link; or, if the page has pointed a name of its own to this machine, that name as `Host`. AWS
 //! clients send none of the three. [`Access`] extends this.
 
 use std::{
@@ -134,9 +134,9 @@ fn host(text: &str) -> Result<String, &'static str> {
 /// Listens on a loopback address or, if access is extended, on any.
 pub(crate) async fn bind(address: SocketAddr, access: &Access) -> io::Result<TcpListener> {
     if !access.insecure && access.hosts.is_empty() && !address.ip().is_loopback() {
-        let message = "only a loopback address is safe, since no signature is checked; `--host NAME` \
-                       serves all clients that use this name, and `--insecure` all clients and web \
-                       pages";
+        let message = "only a loopback address is safe, since no signature is checked; \
+                       `--host NAME` serves all clients that use this name, and `--insecure` all \
+                       clients and web pages";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     TcpListener::bind(address).await

@@ -1,7 +1,8 @@
 //! Limits failed logins, by client address and by service user name.
 //!
-//! Passwords have 256 bits, so guessing is hopeless: the limit protects the store and the log. It must
-//! not become a way to lock a user out. With a limit of `n` failures a minute, a login has to wait
+//! Passwords have 256 bits, so guessing is hopeless: the limit protects the store and the log. It
+//! must not become a way to lock a user out. With a limit of `n` failures a minute, a login has to
+//! wait
 //!
 //! - after `n` failures with its name from its address;
 //! - after `10 n` failures from its address, so that one client does not lock out others that share
@@ -29,9 +30,9 @@ pub(crate) const KEPT: NonZeroUsize = NonZeroUsize::new(1 << 15).unwrap();
 const MORE: u32 = 10;
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Counts failed logins by the *generic cell rate algorithm*: each failure moves a date ahead by its
-/// share of a minute, and a login has to wait if its failure would move the date more than a minute
-/// ahead of now.
+/// Counts failed logins by the *generic cell rate algorithm*: each failure moves a date ahead by
+/// its share of a minute, and a login has to wait if its failure would move the date more than a
+/// minute ahead of now.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     /// The share of a failure with one name from one address.

@@ -151,7 +151,8 @@ fn a_body_without_progress_is_given_up() {
     // Nor does a denied request keep its connection.
     let length = fetch.len();
     let half = format!(
-        "POST /demo/git-upload-pack HTTP/1.1\r\nHost: git\r\n{}\r\nContent-Length: {length}\r\n\r\n00",
+        "POST /demo/git-upload-pack HTTP/1.1\r\nHost: git\r\n{}\r\nContent-Length: {length}\r\n\
+         \r\n00",
         basic("x", "y")
     );
     assert_eq!(status(&raw(server.address, &half)), 401);

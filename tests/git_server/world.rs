@@ -140,7 +140,8 @@ impl World {
         git.process_group(0).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    /// Has servers of this world run a script instead of `git`, where a condition of the shell holds.
+    /// Has servers of this world run a script instead of `git`, where a condition of the shell
+    /// holds.
     pub(crate) fn replace_git(&self, condition: &str, script: &str) {
         let path = std::env::var("PATH").unwrap();
         let program = self.folder.file("bin").join("git");
@@ -189,8 +190,8 @@ impl World {
         self.commit(folder, "noise", &noise);
     }
 
-    /// The body of a request that pushes `main` of a working folder to a new branch, in three parts:
-    /// the command, the flush packet after it, and the pack.
+    /// The body of a request that pushes `main` of a working folder to a new branch, in three
+    /// parts: the command, the flush packet after it, and the pack.
     pub(crate) fn push_body(&self, folder: &str, branch: &str) -> [Vec<u8>; 3] {
         let new = self.head(folder, "main");
         let (old, new) = ("0".repeat(40), new.trim_end());
@@ -334,7 +335,8 @@ impl Server {
         }
     }
 
-    /// Waits until a request of this user gets a slot: that of a process is free soon after its end.
+    /// Waits until a request of this user gets a slot: that of a process is free soon after its
+    /// end.
     pub(crate) fn wait_for_a_slot(&self, issued: &IssuedCredential) {
         let path = "/demo/info/refs?service=git-upload-pack";
         while self.status("GET", path, issued) != 200 {
