@@ -12,9 +12,9 @@
 //! address: that gets a bare status.
 //!
 //! `/` is the IAM API. It checks no signature: any access keys will do, and every client that
-//! reaches the port is an administrator. So it listens on loopback only, and rejects what a web page
-//! may have sent, unless it is started with `--insecure`. `--host NAME` has it also serve clients
-//! that know it by this name, such as those in other containers.
+//! reaches the port is an administrator. So it listens on loopback only, and rejects what a web
+//! page may have sent, unless it is started with `--insecure`. `--host NAME` has it also serve
+//! clients that know it by this name, such as those in other containers.
 //!
 //! `GET /authenticate/SERVICE` authenticates a request at that service: by HTTP Basic with a
 //! service user name and a password, or by Bearer with the secret of an API key. The status is 200,
