@@ -439,7 +439,7 @@ fn the_record_decides_between_stale_and_key_taken() {
 }
 
 #[test]
-fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
+fn an_unresponsive_server_leaves_the_outcome_unknown() {
     wait(async {
         let options =
             DynamoDbOptions::new().attempts(2).attempt_timeout(Duration::from_millis(300));

@@ -1,12 +1,12 @@
-//! A primary that is lost: what was acknowledged is there on the standby that takes its place.
+//! Loses a primary: every acknowledged change is on the standby that is promoted.
 //!
-//! Commits are acknowledged once one of two standbys has them on its disk (`ANY 1`). The log is one
-//! sequence, and so the standby that has the most of it has everything that any of the two has:
-//! that is the one to promote. Promoting the other one could lose what was acknowledged.
+//! Commits are acknowledged once one of two standbys has flushed them (`ANY 1`). The log is one
+//! sequence, so the standby that has received more has everything that either has. That one is
+//! promoted. Promoting the other could lose acknowledged changes.
 //!
-//! The callers know all three servers by one URL, and go on against whichever takes changes.
+//! The callers have one URL of all three servers, and continue with the one that accepts writes.
 //!
-//! `SSC_FAILOVER_ROUNDS` sets how often. Without it, once.
+//! `SSC_FAILOVER_ROUNDS` sets the number of rounds. Default: 1.
 
 use std::{
     collections::BTreeMap,
@@ -25,24 +25,23 @@ use service_specific_credentials::{
 };
 
 const CALLERS: usize = 16;
-/// How many changes are acknowledged before the primary is stopped, and by the new one afterwards.
+/// The number of changes acknowledged before the primary is stopped, and by the new one afterwards.
 const CHANGES: usize = 200;
 
 type Manager = AsyncCredentialManager<PostgresStore>;
 
-/// What one caller was told.
+/// The acknowledged state of one caller.
 #[derive(Default)]
-struct Notes {
-    /// Of each credential that is known to be there, the last secret that was handed out, if it is
-    /// certain that it is the last.
+struct Acknowledged {
+    /// The last secret of each credential that exists, or `None` if it is uncertain.
     held: BTreeMap<CredentialId, Option<IssuedCredential>>,
-    /// Of those for which an answer is missing: it may be there or not.
-    doubtful: Vec<CredentialId>,
-    /// What must never open anything again.
-    void: Vec<IssuedCredential>,
+    /// Credentials that may exist or not, because a response is missing.
+    uncertain: Vec<CredentialId>,
+    /// Credentials whose secrets must never authenticate again.
+    revoked: Vec<IssuedCredential>,
 }
 
-/// What all callers see.
+/// The progress of all callers.
 #[derive(Default)]
 struct Progress {
     acknowledged: AtomicUsize,
@@ -55,20 +54,20 @@ fn cause(error: &StoreError) -> &PostgresError {
     error.get_ref().downcast_ref().unwrap()
 }
 
-/// Creates, resets and deletes, over and over, as long as there is a need.
-async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
+/// Creates, resets and deletes in a loop, until `progress` ends it.
+async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowledged {
     let codecommit: ServiceName = name(CODECOMMIT);
-    let mut notes = Notes::default();
+    let mut notes = Acknowledged::default();
     let mut turn = 0_usize;
     while !progress.enough.load(SeqCst) {
         turn += 1;
         let known: Vec<CredentialId> = notes.held.keys().cloned().collect();
-        let result = if let Some(id) = notes.doubtful.first().cloned() {
-            // It is deleted, if it is there. The server that it was sent to is gone by now, and so
-            // what is not there will not be there later.
+        let result = if let Some(id) = notes.uncertain.first().cloned() {
+            // Delete it if it exists. The server that received the creation is gone by now, so a
+            // credential that does not exist cannot appear later.
             match iam.delete(&user, &id).await {
                 Ok(()) | Err(Error::NoSuchCredential { .. }) => {
-                    notes.doubtful.retain(|doubtful| *doubtful != id);
+                    notes.uncertain.retain(|uncertain| *uncertain != id);
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { source, .. }) => Err(source),
@@ -82,7 +81,7 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { id, source, .. }) => {
-                    notes.doubtful.push(id.unwrap());
+                    notes.uncertain.push(id.unwrap());
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -91,12 +90,12 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
         } else if turn.is_multiple_of(5) {
             match iam.delete(&user, &known[0]).await {
                 Ok(()) => {
-                    notes.void.extend(notes.held.remove(&known[0]).flatten());
+                    notes.revoked.extend(notes.held.remove(&known[0]).flatten());
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { source, .. }) => {
                     notes.held.remove(&known[0]);
-                    notes.doubtful.push(known[0].clone());
+                    notes.uncertain.push(known[0].clone());
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -106,12 +105,12 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
             let id = &known[turn % 2];
             match iam.reset(&user, id).await {
                 Ok(issued) => {
-                    notes.void.extend(notes.held.insert(id.clone(), Some(issued)).flatten());
+                    notes.revoked.extend(notes.held.insert(id.clone(), Some(issued)).flatten());
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { id: named, source, .. }) => {
                     assert_eq!(named.as_ref(), Some(id));
-                    // It is there, with the old secret or with one that nobody has.
+                    // It exists, with the old secret or with one that was lost.
                     notes.held.insert(id.clone(), None);
                     Err(source)
                 }
@@ -136,10 +135,10 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
     notes
 }
 
-/// Looks whether everything that was said holds.
-async fn judge(iam: &Manager, user: &UserName, notes: &Notes) {
+/// Checks that everything acknowledged is there.
+async fn check(iam: &Manager, user: &UserName, notes: &Acknowledged) {
     let codecommit: ServiceName = name(CODECOMMIT);
-    let opens = async |issued: &IssuedCredential| {
+    let authenticates = async |issued: &IssuedCredential| {
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&codecommit, login, secret).await.is_ok()
     };
@@ -149,19 +148,23 @@ async fn judge(iam: &Manager, user: &UserName, notes: &Notes) {
         let there = listed.iter().filter(|credential| credential.id() == id).count();
         assert_eq!(there, 1, "{id} of {user} was acknowledged");
         if let Some(issued) = issued {
-            assert!(opens(issued).await, "the secret of {id} of {user} was acknowledged");
+            assert!(authenticates(issued).await, "the secret of {id} of {user} was acknowledged");
         }
     }
     for credential in &listed {
         let known = notes.held.contains_key(credential.id());
-        assert!(known || notes.doubtful.contains(credential.id()), "{credential:?} is nobody's");
+        assert!(known || notes.uncertain.contains(credential.id()), "{credential:?} is nobody's");
     }
-    for void in &notes.void {
-        assert!(!opens(void).await, "an old secret of {} of {user} opens", void.id());
+    for revoked in &notes.revoked {
+        assert!(
+            !authenticates(revoked).await,
+            "an old secret of {} of {user} authenticates",
+            revoked.id()
+        );
     }
 }
 
-/// How far a standby's log goes, once nothing more comes in.
+/// The end of a standby's log, once it has lost its primary.
 async fn received(standby: &Server) -> u64 {
     let client = standby.client().await;
     until("the standby to lose its primary", async || {
@@ -174,7 +177,7 @@ async fn received(standby: &Server) -> u64 {
 }
 
 async fn fail_over(installation: &Installation) {
-    // Flushing costs what the disk makes it cost, and is not what is tested: nothing loses power.
+    // The disk's flush costs time and is not under test: no power is lost.
     let settings = ["fsync=off", "wal_level=replica", "hot_standby=on", "log_min_messages=log"];
     let primary = installation.server(&settings);
     let standbys = ["one", "two"].map(|name| installation.standby(&primary, name, &settings));
@@ -188,7 +191,7 @@ async fn fail_over(installation: &Installation) {
     })
     .await;
 
-    // The standbys are tried too, and passed over as long as they take no changes.
+    // The URL includes the standbys, which are skipped while they are read-only.
     let ports = [standbys[0].port(), primary.port(), standbys[1].port()];
     let [one, two, three] = ports;
     let url = format!(
@@ -218,7 +221,7 @@ async fn fail_over(installation: &Installation) {
     let (next, other) = if ends[0] >= ends[1] { (0, 1) } else { (1, 0) };
     let before = acknowledged();
     let promoted = client(&standbys[next].url()).await;
-    // It asks for a standby as the old primary did, by the names that those have.
+    // The promoted server requires a synchronous standby, as the old primary did, by their names.
     promoted.batch_execute("SELECT pg_promote()").await.unwrap();
     let follow = client(&standbys[other].url()).await;
     let from = standbys[next].conninfo(["one", "two"][other]);
@@ -230,8 +233,8 @@ async fn fail_over(installation: &Installation) {
     let mut changes = 0;
     for (user, caller) in users.iter().zip(callers) {
         let notes = caller.await.unwrap();
-        judge(&iam, user, &notes).await;
-        changes += notes.void.len();
+        check(&iam, user, &notes).await;
+        changes += notes.revoked.len();
     }
     assert!(changes > CHANGES / 2);
     assert_eq!(check(&promoted).await.len(), CALLERS);
@@ -242,7 +245,7 @@ async fn fail_over(installation: &Installation) {
 }
 
 #[test]
-fn what_was_acknowledged_survives_the_loss_of_the_primary() {
+fn acknowledged_changes_survive_the_loss_of_the_primary() {
     let rounds = std::env::var("SSC_FAILOVER_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
     let Some(installation) = Installation::find() else { return };
     for _ in 0..rounds {
