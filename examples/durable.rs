@@ -1,7 +1,7 @@
-//! A credential that is still there when the program is run again.
+//! A credential that survives the end of the program.
 //!
-//! Run it twice with `cargo run --example durable`. It keeps its file in the current folder, or at
-//! the path that is given after `--`.
+//! Run it twice with `cargo run --example durable`. The file is in the current folder, or at the
+//! path given after `--`.
 
 use std::{
     error::Error,
@@ -58,8 +58,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut lines = kept.lines().filter(|line| !line.starts_with('#'));
     let (name, password) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     match iam.authenticate(&codecommit, name, password) {
-        Ok(who) => {
-            println!("accepted     the password of an earlier run: {name} is {}", who.user_name());
+        Ok(identity) => {
+            println!(
+                "accepted     the password of an earlier run: {name} is {}",
+                identity.user_name()
+            );
         }
         Err(AuthenticationError::Denied(_)) => {
             println!("refused      the password of an earlier run");
@@ -70,7 +73,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Writes down a password, as no real program should, in a new file for nobody else to read.
+/// Writes a password to a new file that only the owner can read. A real program must not do this.
 fn note(notes: &Path, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
     let _ = fs::remove_file(notes);
     let mut options = OpenOptions::new();

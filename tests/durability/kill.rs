@@ -238,7 +238,7 @@ fn authenticates(
     }
 }
 
-/// Runs the child until `last` changes are acknowledged, or, if that is 0, while it authenticates the file.
+/// Runs the child until `last` changes are acknowledged, or, if that is 0, while it opens the file.
 /// Processes its output, and returns the number of acknowledgements.
 fn run_and_kill(path: &Path, seed: u64, last: usize, ledger: &mut Ledger) -> usize {
     let mut child = Command::new(std::env::current_exe().unwrap())
@@ -291,7 +291,7 @@ fn changes_of_a_killed_process_are_durable_and_atomic() {
     let mut rng = ChaCha20Rng::seed_from_u64(SEED);
     let (mut ledger, mut outcomes, mut acknowledged) = (Ledger::default(), [0, 0], 0);
     for round in 0..rounds {
-        // In every fifth round it is killed while it authenticates the file.
+        // In every fifth round it is killed while it opens the file.
         let last: usize = if round % 5 == 4 { 0 } else { rng.random_range(1..400) };
         acknowledged += run_and_kill(&path, round, last, &mut ledger);
         let iam = open(&path);

@@ -278,13 +278,15 @@ impl Caller {
                 .values()
                 .filter_map(|own| own.get(id))
                 .any(|held| held.active && held.password.as_ref() == Some(password));
-            let opened = match iam.authenticate(service, name, password) {
+            let authenticated = match iam.authenticate(service, name, password) {
                 Ok(who) => Some(who.credential_id().clone()),
                 Err(AuthenticationError::Denied(_)) => None,
                 Err(error) => return Err(format!("{error:?}")),
             };
-            if opened.as_ref() != authenticates.then_some(id) {
-                return Err(format!("a password of {name} is to open {authenticates}: {opened:?}"));
+            if authenticated.as_ref() != authenticates.then_some(id) {
+                return Err(format!(
+                    "whether a password of {name} authenticates must be {authenticates}: {authenticated:?}"
+                ));
             }
         }
         Ok(())

@@ -23,16 +23,16 @@ use service_specific_credentials::{
 };
 use time::Duration;
 
-use crate::common::{Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, name};
+use crate::common::{BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, name};
 
-type Hook = Box<dyn Fn(Asked<'_>) -> Does + Send + Sync>;
-type Store = Arc<Told<Hook>>;
+type Hook = Box<dyn Fn(StoreCall<'_>) -> HookAction + Send + Sync>;
+type Store = Arc<HookedStore<Hook>>;
 
 /// `anika` with an active, an inactive and an expired password and an API key.
 struct World {
     iam: CredentialManager<Store>,
     clock: Arc<FixedClock>,
-    does: Arc<Mutex<Does>>,
+    does: Arc<Mutex<HookAction>>,
     active: (String, String),
     inactive: (String, String),
     expired: (String, String),
@@ -41,10 +41,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let does = Arc::new(Mutex::new(Does::What));
+        let does = Arc::new(Mutex::new(HookAction::Proceed));
         let told = Arc::clone(&does);
         let hook: Hook = Box::new(move |_| *told.lock().unwrap());
-        let store = Arc::new(Told::new(hook));
+        let store = Arc::new(HookedStore::new(hook));
         let (iam, clock) = crate::common::manager(store, Policy::default());
         let anika: UserName = name("anika");
         iam.register_user(&anika).unwrap();
@@ -202,7 +202,7 @@ fn everything_else_is_rejected_with_one_response_and_a_reason_for_the_log() {
 #[test]
 fn an_unavailable_store_is_503_and_never_401() {
     let world = World::new();
-    *world.does.lock().unwrap() = Does::Fail;
+    *world.does.lock().unwrap() = HookAction::Fail;
     let wrong = (world.active.0.clone(), "wrong".to_owned());
     for (service, headers) in [
         (CODECOMMIT, basic(&world.active)),
@@ -229,7 +229,7 @@ fn an_unavailable_store_is_503_and_never_401() {
     assert!(rejection.is_missing_credentials());
 
     // The store is back.
-    *world.does.lock().unwrap() = Does::What;
+    *world.does.lock().unwrap() = HookAction::Proceed;
     world.authenticate(CODECOMMIT, &basic(&world.active)).unwrap();
 }
 
@@ -250,7 +250,7 @@ fn a_rejection_tells_a_log_its_causes() {
     let RejectionReason::Denied(denial) = rejection.reason() else { panic!("{rejection:?}") };
     assert_eq!(denial.reason(), DenialReason::Inactive);
 
-    *world.does.lock().unwrap() = Does::Fail;
+    *world.does.lock().unwrap() = HookAction::Fail;
     let rejection = world.authenticate(CODECOMMIT, &basic(&world.active)).unwrap_err();
     assert_eq!(rejection.to_string(), "the store failed");
     assert_eq!(rejection.source().unwrap().to_string(), "the disk is on fire");
@@ -306,7 +306,8 @@ fn what_a_middleware_needs_holds() {
     fn middleware<T: Clone + Send + Sync + 'static>() {}
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
     fn sendable<T: Send>(_: &T) {}
-    middleware::<AsyncHttpAuthenticator<SyncAdapter<Told<fn(Asked<'_>) -> Does>>>>();
+    middleware::<AsyncHttpAuthenticator<SyncAdapter<HookedStore<fn(StoreCall<'_>) -> HookAction>>>>(
+    );
     middleware::<Identity>();
     error::<Rejection>();
 

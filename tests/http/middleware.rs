@@ -46,7 +46,7 @@ fn the_identity_reaches_the_handler_and_anonymous_requests_may_only_read() {
     let right = basic(&name, &password);
     let denied = "the credential is not valid for this service\n";
     for (method, headers, status, body) in [
-        ("GET", &[][..], 200, "hello, stranger\n"),
+        ("GET", &[][..], 200, "hello, anonymous client\n"),
         ("GET", &[&*right], 200, "hello, anika\n"),
         ("POST", &[&*right], 200, "anika wrote\n"),
         ("POST", &[], 401, "this service needs a credential\n"),

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeSet, panic::resume_unwind, sync::atomic::AtomicU64, thread};
 
-use crate::common::{Does, Told, dawn, manager};
+use crate::common::{HookAction, HookedStore, dawn, manager};
 use crate::history::{
     Answer, Caller,
     Command::{self, *},
@@ -73,9 +73,9 @@ impl Scenario {
 
     /// Carries everything out, and ends by looking at all there is to see.
     fn play(&self, pace: &Pace) -> Vec<Event> {
-        let store = Told::new(|_| {
+        let store = HookedStore::new(|_| {
             pace.pause();
-            Does::What
+            HookAction::Proceed
         });
         let (iam, _) = manager(store, self.policy.clone());
         let clock = AtomicU64::new(0);

@@ -235,9 +235,9 @@ fn reads_have_a_timeout_after_an_unanswered_statement() {
             let space = server.space().await;
             let proxy = Proxy::start(space.port()).await;
             let client = space.client().await;
-            let patience = if dropped { TIMEOUT } else { Duration::from_secs(4) };
+            let timeout = if dropped { TIMEOUT } else { Duration::from_secs(4) };
             let options = PostgresOptions::new()
-                .answer_timeout(patience)
+                .answer_timeout(timeout)
                 .statement_timeout(Duration::from_millis(100));
             let iam = manager(&space.via(proxy.port()), &options).await;
             client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();

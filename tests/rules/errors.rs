@@ -16,7 +16,8 @@ use service_specific_credentials::{
 use time::Duration;
 
 use crate::common::{
-    ACCOUNT, Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, dawn, manager, name,
+    ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, dawn, manager,
+    name,
 };
 
 /// A manager and everything it ever issued.
@@ -541,28 +542,32 @@ fn changes<S: Store>() -> [Operation<S>; 10] {
 
 /// What a store does next, to be changed in the middle of a test.
 struct Orders {
-    find: Does,
-    commit: Does,
-    scan: Does,
+    find: HookAction,
+    commit: HookAction,
+    scan: HookAction,
     /// Commits before the orders stand again.
     commits: usize,
 }
 
-const OBEY: Orders =
-    Orders { find: Does::What, commit: Does::What, scan: Does::What, commits: usize::MAX };
+const OBEY: Orders = Orders {
+    find: HookAction::Proceed,
+    commit: HookAction::Proceed,
+    scan: HookAction::Proceed,
+    commits: usize::MAX,
+};
 
 /// A world in a store that obeys orders, and counts the commits it is asked for.
 fn ordered() -> (World<impl Store>, impl Fn(Orders) -> usize) {
     let state = Arc::new(std::sync::Mutex::new((OBEY, 0_usize)));
     let orders = Arc::clone(&state);
-    let store = Told::new(move |asked: Asked<'_>| {
+    let store = HookedStore::new(move |asked: StoreCall<'_>| {
         let (orders, asked_for) = &mut *orders.lock().unwrap();
         match asked {
-            Asked::Find => orders.find,
-            Asked::Scan => orders.scan,
-            Asked::Commit(_) => {
+            StoreCall::Find => orders.find,
+            StoreCall::Scan => orders.scan,
+            StoreCall::Commit(_) => {
                 *asked_for += 1;
-                if *asked_for > orders.commits { Does::What } else { orders.commit }
+                if *asked_for > orders.commits { HookAction::Proceed } else { orders.commit }
             }
         }
     });
@@ -575,7 +580,7 @@ fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
     let (world, order) = ordered();
     let before = world.dump();
     for (what, operation, _) in changes() {
-        order(Orders { find: Does::Fail, ..OBEY });
+        order(Orders { find: HookAction::Fail, ..OBEY });
         let error = operation(&world).unwrap_err();
         order(OBEY);
         assert!(matches!(error, Error::Store(_)), "{what}: {error:?}");
@@ -583,7 +588,7 @@ fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
     }
     let [anika, ..] = users();
     let all = ListRequest::all_users();
-    let broken = || order(Orders { find: Does::Fail, scan: Does::Fail, ..OBEY });
+    let broken = || order(Orders { find: HookAction::Fail, scan: HookAction::Fail, ..OBEY });
     broken();
     for error in [
         world.iam.list(&anika).map(drop).unwrap_err(),
@@ -612,7 +617,7 @@ fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
 #[test]
 fn a_store_that_fails_is_no_refusal_to_authenticate() {
     let (world, order) = ordered();
-    order(Orders { find: Does::Fail, ..OBEY });
+    order(Orders { find: HookAction::Fail, ..OBEY });
     let (known, door) = (world.active.service_user_name().as_str(), world.iam.authenticator());
     let right = world.active.secret().expose();
     for answer in [
@@ -634,7 +639,7 @@ fn a_store_that_fails_is_no_refusal_to_authenticate() {
 
 #[test]
 fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
-    for does in [Does::Fail, Does::FailAfterwards] {
+    for does in [HookAction::Fail, HookAction::FailAfterwards] {
         for (what, operation, named) in changes() {
             let (world, order) = ordered();
             let before = world.dump();
@@ -646,7 +651,7 @@ fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
             let source = std::error::Error::source(&error).unwrap().to_string();
             assert_eq!(source, "the disk is on fire");
             let Error::OutcomeUnknown { id, .. } = error else { unreachable!("{error:?}") };
-            assert_eq!(world.dump() == before, does == Does::Fail, "{what}");
+            assert_eq!(world.dump() == before, does == HookAction::Fail, "{what}");
             match named {
                 Named::Nothing => assert_eq!(id, None, "{what}"),
                 Named::Active => assert_eq!(id.as_ref(), Some(world.active.id()), "{what}"),
@@ -654,7 +659,7 @@ fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
                     // Exactly that one can be deleted, if it is there.
                     let deleted = world.iam.delete(&name("bo"), &id.unwrap());
                     match does {
-                        Does::Fail => {
+                        HookAction::Fail => {
                             assert!(matches!(deleted, Err(Error::NoSuchCredential { .. })));
                         }
                         _ => deleted.unwrap(),
@@ -676,7 +681,7 @@ fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
             }
             let (world, order) = ordered();
             let before = world.dump();
-            order(Orders { commit: Does::Nothing(answer), ..OBEY });
+            order(Orders { commit: HookAction::Return(answer), ..OBEY });
             let error = operation(&world).unwrap_err();
             assert_eq!(order(OBEY), 64, "{what}");
             assert!(matches!(error, Error::Contended), "{what}: {error:?}");
@@ -684,7 +689,7 @@ fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
             assert_eq!(error.code().http_status(), 409);
             assert_eq!(world.dump(), before, "{what}");
 
-            order(Orders { commit: Does::Nothing(answer), commits: 63, ..OBEY });
+            order(Orders { commit: HookAction::Return(answer), commits: 63, ..OBEY });
             operation(&world).unwrap();
             assert_eq!(order(OBEY), 64, "{what}");
             assert_ne!(world.dump(), before, "{what}");
@@ -695,7 +700,7 @@ fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
 #[test]
 fn a_new_name_that_is_taken_at_the_last_moment_is_refused() {
     let (world, order) = ordered();
-    order(Orders { commit: Does::Nothing(CommitOutcome::KeyTaken), ..OBEY });
+    order(Orders { commit: HookAction::Return(CommitOutcome::KeyTaken), ..OBEY });
     let renamed = world.iam.rename_user(&name("bo"), &name("bob"));
     assert_eq!(order(OBEY), 1);
     refused!(world, renamed, Error::UserExists { .. }, 409 "EntityAlreadyExists",

@@ -103,7 +103,7 @@ fn is_mismatch<T>(result: &Result<T, Error>) -> bool {
 }
 
 #[test]
-fn pages_of_every_size_hold_the_whole_listing_in_order() {
+fn pages_of_every_size_contain_the_whole_listing_in_order() {
     let (iam, _) = populated();
     let position = |held: &Credential| {
         (held.user_name().as_str().to_ascii_lowercase(), held.created(), held.id().clone())
@@ -171,7 +171,7 @@ fn users_come_in_pages_of_every_size_in_order_of_their_folded_names() {
 }
 
 #[test]
-fn a_marker_belongs_to_its_query() {
+fn a_marker_of_another_query_is_rejected() {
     let (iam, _) = populated();
     let elsewhere = iam.for_account("123456789013".parse().unwrap());
     for name in ["a", "b"] {

@@ -55,7 +55,7 @@ impl Owned {
                 (account, "service user", Some(service), folded(name))
             }
             Self::Member(account, service, user) => {
-                (account, "member", service.as_ref(), folded(user.as_str()))
+                (account, "holder", service.as_ref(), folded(user.as_str()))
             }
         };
         (*account, [kind.to_owned(), format!("{service:?}"), name])

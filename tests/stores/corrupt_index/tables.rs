@@ -74,7 +74,7 @@ fn kind(key: &Key<'_>) -> &'static str {
         Key::User { .. } => "user",
         Key::Credential { .. } => "credential",
         Key::ServiceUser { .. } => "service user",
-        Key::Holder { .. } => "member",
+        Key::Holder { .. } => "holder",
     }
 }
 
@@ -98,7 +98,7 @@ impl Tally {
             ("user", &["user", "users", "create", "reset", "copy_users from"][..]),
             ("credential", &["reset", "set_status", "delete"]),
             ("service user", &["authenticate", "authenticate_api_key for all accounts", "create"]),
-            ("member", &["list_page of all", "list_page at a service"]),
+            ("holder", &["list_page of all", "list_page at a service"]),
             ("record", &["user", "authenticate", "list_page of all", "remove_user"]),
         ] {
             for operation in operations {

@@ -56,7 +56,7 @@ fn kind(key: &Key<'_>) -> &'static str {
         Key::User { .. } => "user",
         Key::Credential { .. } => "credential",
         Key::ServiceUser { .. } => "service user",
-        Key::Holder { .. } => "member",
+        Key::Holder { .. } => "holder",
     }
 }
 
