@@ -1,4 +1,4 @@
-//! The middleware of `examples/middleware.rs`, as a program that is asked over HTTP.
+//! `examples/middleware.rs`, as a process, over HTTP.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -12,7 +12,7 @@ mod client;
 
 use self::client::{Answer, Client};
 
-/// The program. It is killed when this is dropped.
+/// The process. It is killed on drop.
 struct Server(Child);
 
 impl Drop for Server {
@@ -22,7 +22,7 @@ impl Drop for Server {
     }
 }
 
-/// What it prints at the start: a service user name, its password, and the address.
+/// Its output at the start: a service user name, its password, and the address.
 fn start() -> (Server, [String; 3]) {
     let mut command = Command::new(crate::common::example("middleware"));
     command.arg("127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,5 +1,5 @@
-//! What was asked and answered when, and whether the model, asked the same in some order, gives
-//! the same answers.
+//! Records calls, their results and their times, and checks whether some order of them is explained
+//! by the model: the model returns the same results.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -8,10 +8,10 @@ use service_specific_credentials::{
     ListRequest, ListUsersRequest, MaxItems, Status, UserId, UserName, store::Store,
 };
 
-use crate::reference::{Drawn, Model, Query, Refused, Seen, SeenUser, kind};
+use crate::reference::{Drawn, Model, ModelError, Query, Seen, SeenUser, kind};
 
-/// What is asked. A credential is named by its place among the secrets that the caller has been
-/// handed, and a user by a name, or, for `None`, by that which the secret was issued to.
+/// A command. A credential is identified by its index among the secrets that the caller has
+/// received, and a user by a name, or, for `None`, by the user that the secret was issued to.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     Register(&'static str),
@@ -23,14 +23,14 @@ pub(crate) enum Command {
     SetStatus(Option<&'static str>, usize, Status),
     Delete(Option<&'static str>, usize),
     List(&'static str),
-    /// Every credential.
+    /// Lists all credentials.
     All,
-    /// Every user.
+    /// Lists all users.
     Users,
     Authenticate(usize),
 }
 
-/// What is answered.
+/// The result of a command.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Answer {
     Done,
@@ -40,11 +40,11 @@ pub(crate) enum Answer {
     Issued(Seen, String),
     Credentials(Vec<Seen>),
     Who(UserId, String, Seen),
-    Refused(Refused),
-    Stranger(DenialReason),
+    ModelError(ModelError),
+    Denied(DenialReason),
 }
 
-/// A secret that was handed out.
+/// A secret that was issued.
 #[derive(Clone, Debug)]
 pub(crate) struct Issued {
     user: String,
@@ -65,7 +65,7 @@ pub(crate) struct Event {
     pub(crate) answer: Answer,
 }
 
-/// A caller, with what it knows and what it did.
+/// A caller, with its known secrets and its history.
 pub(crate) struct Caller<'a, S> {
     iam: &'a CredentialManager<S>,
     clock: &'a AtomicU64,
@@ -78,7 +78,7 @@ impl<'a, S: Store> Caller<'a, S> {
         Self { iam, clock, known: Vec::new(), events: Vec::new() }
     }
 
-    /// Another caller, who knows the same.
+    /// Another caller with the same known secrets.
     pub(crate) fn fork(&self) -> Self {
         Self { known: self.known.clone(), ..Self::new(self.iam, self.clock) }
     }
@@ -108,12 +108,12 @@ impl<'a, S: Store> Caller<'a, S> {
             | Command::Authenticate(place) => place.checked_rem(self.known.len()),
             _ => None,
         };
-        known.map_or_else(Issued::by_nobody, |place| self.known[place].clone())
+        known.map_or_else(Issued::unknown, |place| self.known[place].clone())
     }
 }
 
 impl Issued {
-    fn by_nobody() -> Self {
+    fn unknown() -> Self {
         Self {
             user: "nobody".to_owned(),
             id: "ACCA2345672345672345A".to_owned(),
@@ -124,8 +124,11 @@ impl Issued {
     }
 }
 
-fn told<T, E: Into<Refused>>(result: Result<T, E>, tell: impl FnOnce(T) -> Answer) -> Answer {
-    result.map_or_else(|refused| Answer::Refused(refused.into()), tell)
+fn to_answer<T, E: Into<ModelError>>(
+    result: Result<T, E>,
+    convert: impl FnOnce(T) -> Answer,
+) -> Answer {
+    result.map_or_else(|refused| Answer::ModelError(refused.into()), convert)
 }
 
 fn seen<T: Into<Seen>>(credentials: Vec<T>) -> Answer {
@@ -139,35 +142,35 @@ fn issued(issued: IssuedCredential) -> Answer {
 
 fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> Answer {
     let name = |text: &str| text.parse::<UserName>().unwrap();
-    let whose = |user: Option<&str>| name(user.unwrap_or(&of.user));
+    let user_name = |user: Option<&str>| name(user.unwrap_or(&of.user));
     let id = of.id.parse().unwrap();
     let max = MaxItems::new(1000).unwrap();
     match *command {
         Command::Register(user) => {
-            told(iam.register_user(&name(user)), |user| Answer::User(user.into()))
+            to_answer(iam.register_user(&name(user)), |user| Answer::User(user.into()))
         }
         Command::Rename(user, new) => {
-            told(iam.rename_user(&name(user), &name(new)), |user| Answer::User(user.into()))
+            to_answer(iam.rename_user(&name(user), &name(new)), |user| Answer::User(user.into()))
         }
-        Command::Remove(user) => told(iam.remove_user(&name(user)), |()| Answer::Done),
+        Command::Remove(user) => to_answer(iam.remove_user(&name(user)), |()| Answer::Done),
         Command::RemoveWithCredentials(user) => {
-            told(iam.remove_user_with_credentials(&name(user)), seen)
+            to_answer(iam.remove_user_with_credentials(&name(user)), seen)
         }
         Command::Create(user, service) => {
-            told(iam.create(&name(user), &service.parse().unwrap()), issued)
+            to_answer(iam.create(&name(user), &service.parse().unwrap()), issued)
         }
-        Command::Reset(user, _) => told(iam.reset(&whose(user), &id), issued),
+        Command::Reset(user, _) => to_answer(iam.reset(&user_name(user), &id), issued),
         Command::SetStatus(user, _, status) => {
-            told(iam.set_status(&whose(user), &id, status), |()| Answer::Done)
+            to_answer(iam.set_status(&user_name(user), &id, status), |()| Answer::Done)
         }
-        Command::Delete(user, _) => told(iam.delete(&whose(user), &id), |()| Answer::Done),
-        Command::List(user) => told(iam.list(&name(user)), seen),
+        Command::Delete(user, _) => to_answer(iam.delete(&user_name(user), &id), |()| Answer::Done),
+        Command::List(user) => to_answer(iam.list(&name(user)), seen),
         Command::All => {
             let request = ListRequest::all_users().max_items(max);
-            told(iam.list_page(&request), |page| seen(page.items))
+            to_answer(iam.list_page(&request), |page| seen(page.items))
         }
         Command::Users => {
-            told(iam.list_users_page(&ListUsersRequest::new().max_items(max)), |page| {
+            to_answer(iam.list_users_page(&ListUsersRequest::new().max_items(max)), |page| {
                 Answer::Users(page.items.into_iter().map(Into::into).collect())
             })
         }
@@ -181,7 +184,7 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
                 Ok(who) => {
                     Answer::Who(who.user_id(), who.user_name().to_string(), who.credential().into())
                 }
-                Err(AuthenticationError::Denied(refusal)) => Answer::Stranger(refusal.reason()),
+                Err(AuthenticationError::Denied(refusal)) => Answer::Denied(refusal.reason()),
                 Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
             }
         }
@@ -189,8 +192,8 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
 }
 
 impl Event {
-    /// What the command drew, or, if it says nothing of that, what nothing else draws: where the
-    /// model draws, its answer is then another one.
+    /// What the command drew. If the result does not contain it, a value that nothing else draws,
+    /// so that a model that draws returns another result.
     fn drawn(&self) -> Drawn {
         match &self.answer {
             Answer::Issued(seen, secret) => Drawn { id: seen.id.clone(), secret: secret.clone() },
@@ -199,7 +202,7 @@ impl Event {
     }
 
     /// The user whose credential the command names.
-    fn whose(&self) -> Option<&str> {
+    fn user_name(&self) -> Option<&str> {
         match self.command {
             Command::Reset(user, _) | Command::SetStatus(user, _, _) | Command::Delete(user, _) => {
                 Some(user.unwrap_or(&self.of.user))
@@ -208,58 +211,61 @@ impl Event {
         }
     }
 
-    /// Asks the model the same.
+    /// Runs the command on the model.
     fn ask(&self, model: &mut Model) -> Answer {
         let Issued { id, service, name, secret, .. } = &self.of;
-        let whose = self.whose().unwrap_or_default();
+        let user_name = self.user_name().unwrap_or_default();
         let issue = |seen| Answer::Issued(seen, self.drawn().secret);
         match self.command {
             Command::Register(user) => match self.answer {
                 Answer::User(SeenUser { id, .. }) => {
-                    told(model.register(0, user, Some(id)), Answer::User)
+                    to_answer(model.register(0, user, Some(id)), Answer::User)
                 }
-                // The model would register a user, and nobody did: any other answer will do.
+                // The model would register a user, but no user was registered: any other result
+                // rejects this order.
                 _ if model.user(0, user).is_err() => Answer::Done,
-                _ => told(model.register(0, user, None), Answer::User),
+                _ => to_answer(model.register(0, user, None), Answer::User),
             },
-            Command::Rename(user, new) => told(model.rename(0, user, new), Answer::User),
-            Command::Remove(user) => told(model.remove(0, user, false), |_| Answer::Done),
-            Command::RemoveWithCredentials(user) => told(model.remove(0, user, true), seen),
+            Command::Rename(user, new) => to_answer(model.rename(0, user, new), Answer::User),
+            Command::Remove(user) => to_answer(model.remove(0, user, false), |_| Answer::Done),
+            Command::RemoveWithCredentials(user) => to_answer(model.remove(0, user, true), seen),
             Command::Create(user, service) => {
-                told(model.create(0, user, service, None, Some(self.drawn())), issue)
+                to_answer(model.create(0, user, service, None, Some(self.drawn())), issue)
             }
-            Command::Reset(..) => told(model.reset(0, whose, id, Some(self.drawn())), issue),
+            Command::Reset(..) => {
+                to_answer(model.reset(0, user_name, id, Some(self.drawn())), issue)
+            }
             Command::SetStatus(_, _, status) => {
-                told(model.set_status(0, whose, id, status), |()| Answer::Done)
+                to_answer(model.set_status(0, user_name, id, status), |()| Answer::Done)
             }
-            Command::Delete(..) => told(model.delete(0, whose, id), |()| Answer::Done),
-            Command::List(user) => told(model.listing(&query(Some(user))), seen),
-            Command::All => told(model.listing(&query(None)), seen),
+            Command::Delete(..) => to_answer(model.delete(0, user_name, id), |()| Answer::Done),
+            Command::List(user) => to_answer(model.listing(&query(Some(user))), seen),
+            Command::All => to_answer(model.listing(&query(None)), seen),
             Command::Users => Answer::Users(model.users(0)),
             Command::Authenticate(_) => {
                 let result = match kind(service).unwrap() {
                     CredentialKind::Password => model.authenticate(0, service, name, secret),
                     CredentialKind::ApiKey => model.authenticate_api_key(0, service, secret),
                 };
-                result.map_or_else(Answer::Stranger, |(user, seen)| {
+                result.map_or_else(Answer::Denied, |(user, seen)| {
                     Answer::Who(user.id, user.name, seen)
                 })
             }
         }
     }
 
-    /// The model after the command, if its answer is the same.
+    /// The model after the command, if its result is the same.
     fn follow(&self, model: &Model) -> Option<Model> {
         let mut next = model.clone();
         (self.ask(&mut next) == self.answer).then_some(next)
     }
 
-    /// The model after a command whose answer took more than one look, and was true of no moment.
-    /// `during` is every state there was during the call, up to now.
+    /// The model after a command whose result combines several reads, and was true at no single
+    /// moment. `during` contains every state during the call so far.
     fn follow_loosely(&self, during: &[Model]) -> Option<Model> {
         let now = during.last()?;
         match (&self.command, &self.answer) {
-            // The name is free. Each lower one was somebody's at some moment of the call.
+            // The name is free. Each lower name was taken at some moment of the call.
             (Command::Create(user, service), Answer::Issued(seen, _)) => {
                 let has = |model: &Model, name: &str| model.has_name(0, service, name);
                 let free = |model: &Model, name: &str| {
@@ -270,12 +276,12 @@ impl Event {
                 let created = next.create_where(0, user, service, None, Some(self.drawn()), free);
                 (created.as_ref() == Ok(seen)).then_some(next)
             }
-            // There is no such credential now, and there was the user at some moment of the call.
-            (_, Answer::Refused(Refused::NoSuchCredential(id))) => {
+            // The credential does not exist now, and the user existed at some moment of the call.
+            (_, Answer::ModelError(ModelError::NoSuchCredential(id))) => {
                 let all = now.listing(&query(None)).unwrap();
                 let gone = all.iter().all(|held| held.id != *id);
                 let was = |user: &str| during.iter().any(|model| model.user(0, user).is_ok());
-                (gone && self.whose().is_some_and(was)).then(|| now.clone())
+                (gone && self.user_name().is_some_and(was)).then(|| now.clone())
             }
             _ => None,
         }
@@ -286,17 +292,17 @@ fn query(user: Option<&'static str>) -> Query {
     Query { at: 0, user, service: None, days: None }
 }
 
-/// How answers are compared with those of the model.
+/// How results are compared with those of the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rule {
-    /// Each is the model's at one moment of the call.
+    /// Every result is the model's at one moment of the call.
     Strict,
-    /// Some may be put together from several moments.
+    /// Some results may combine several moments.
     Loose,
 }
 
-/// Whether some order of the events, in which none comes before one that had returned when it was
-/// called, has the model give the same answers.
+/// Whether some order of the events, which respects the order of returns and later calls, makes the
+/// model return the same results.
 pub(crate) fn explains(start: &Model, events: &[Event], rule: Rule) -> bool {
     Search { events, rule, order: Vec::new(), states: vec![start.clone()] }.finishes()
 }
@@ -305,7 +311,7 @@ struct Search<'a> {
     events: &'a [Event],
     rule: Rule,
     order: Vec<usize>,
-    /// Before all events, and after each of the order.
+    /// The states before all events and after each event of the order.
     states: Vec<Model>,
 }
 

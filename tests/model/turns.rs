@@ -1,4 +1,4 @@
-//! When which thread goes on.
+//! Schedules threads.
 
 use std::{
     cell::Cell,
@@ -12,15 +12,15 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 
 thread_local! {
-    /// Which of the threads this is, if it is one.
+    /// The number of this thread, if it is scheduled.
     static SEAT: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// How threads go on from one pause to the next.
+/// How threads proceed between pauses.
 pub(crate) enum Pace {
-    /// All at once, from a common start: each pause is a few turns of a loop.
+    /// Concurrently, from a common start. Each pause is a few iterations of a loop.
     Free { start: Barrier, pauses: AtomicUsize },
-    /// One at a time. At each pause chance decides who is next, and a seed what chance does.
+    /// One at a time. At each pause a seeded generator picks the next thread.
     Turns { table: Box<Mutex<Table>>, moved: Condvar },
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Table {
     next: usize,
 }
 
-/// A thread that is not done.
+/// A running thread.
 pub(crate) struct Seat<'a>(&'a Pace, usize);
 
 impl Pace {
@@ -55,7 +55,7 @@ impl Pace {
         Seat(self, seat)
     }
 
-    /// Lets others go first. Only threads with a seat pause.
+    /// Lets other threads run. Only scheduled threads pause.
     pub(crate) fn pause(&self) {
         let Some(seat) = SEAT.get() else { return };
         match self {
