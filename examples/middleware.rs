@@ -16,7 +16,7 @@
 //! anika wrote
 //! ```
 //!
-//! The credentials are in memory and end with the program, which is why the password is printed here.
+//! The credentials are in memory and end with the program, which is why the password is printed.
 
 use std::{env, error::Error};
 

@@ -467,7 +467,7 @@ pub(crate) async fn check(client: &Client) -> Vec<UserRecord> {
         .collect();
     let all: i64 =
         client.query_one("SELECT count(*) FROM credential_keys", &[]).await.unwrap().get(0);
-    assert_eq!(usize::try_from(all).unwrap(), keys_seen, "there are keys of nobody");
+    assert_eq!(usize::try_from(all).unwrap(), keys_seen, "there are keys without a user");
     records
 }
 

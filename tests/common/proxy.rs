@@ -41,7 +41,8 @@ pub(crate) struct Proxy {
 struct State {
     /// The number of connections.
     connections: usize,
-    /// The number of connections, in the order of arrival, that are cut at the client's next message.
+    /// The number of connections, in the order of arrival, that are cut at the client's next
+    /// message.
     lost: usize,
     /// The number of requests, without those that begin and end a transaction.
     round_trips: usize,

@@ -285,7 +285,7 @@ impl Caller {
             };
             if authenticated.as_ref() != authenticates.then_some(id) {
                 return Err(format!(
-                    "whether a password of {name} authenticates must be {authenticates}: {authenticated:?}"
+                    "{name}: expected {authenticates}, authenticated {authenticated:?}"
                 ));
             }
         }

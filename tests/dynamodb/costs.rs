@@ -220,7 +220,7 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
 
         let hundred = MaxItems::new(100).unwrap();
         iam.list_users_page(&ListUsersRequest::new().max_items(hundred)).await.unwrap();
-        observed.sent("a page of nobody", &["Query"], 8, 0);
+        observed.sent("an empty page", &["Query"], 8, 0);
         register(0..101).await;
         for more in [101..102, 102..300] {
             register(more).await;

@@ -153,7 +153,7 @@ async fn check(iam: &Manager, user: &UserName, notes: &Acknowledged) {
     }
     for credential in &listed {
         let known = notes.held.contains_key(credential.id());
-        assert!(known || notes.uncertain.contains(credential.id()), "{credential:?} is nobody's");
+        assert!(known || notes.uncertain.contains(credential.id()), "{credential:?} is unknown");
     }
     for revoked in &notes.revoked {
         assert!(

@@ -177,13 +177,16 @@ fn tables_are_aligned_and_json_has_the_same_data() {
         listed,
         [
             format!(
-                "USER                         NAME                                           SERVICE                   STATUS  {created}  EXPIRES  ID\n"
+                "USER                         NAME                                           \
+                 SERVICE                   STATUS  {created}  EXPIRES  ID\n"
             ),
             format!(
-                "anika                        anika+1-at-123456789012                        codecommit.amazonaws.com  Active  {age}  never    {first}\n"
+                "anika                        anika+1-at-123456789012                        \
+                 codecommit.amazonaws.com  Active  {age}  never    {first}\n"
             ),
             format!(
-                "somebody.with.a.longer.name  somebody.with.a.longer.name+1-at-123456789012  cassandra.amazonaws.com   Active  {age}  never    {second}\n"
+                "somebody.with.a.longer.name  somebody.with.a.longer.name+1-at-123456789012  \
+                 cassandra.amazonaws.com   Active  {age}  never    {second}\n"
             ),
         ]
         .concat()

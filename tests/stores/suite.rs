@@ -63,7 +63,7 @@ enum Fault {
     ListsHoldersAtAnyService,
     ListsRejectedRegistrations,
     LosesSecondClaim,
-    KeepsClaimsOfRejectedChanges,
+    KeepsRejectedClaims,
     KeepsRecordsOfClaims,
     MixesAccounts,
     MixesAccountsInScans,
@@ -279,7 +279,7 @@ impl Naive {
                 self.release(&mut state, change);
             }
         }
-        if outcome == KeyTaken && self.is(F::KeepsClaimsOfRejectedChanges) {
+        if outcome == KeyTaken && self.is(F::KeepsRejectedClaims) {
             for (key, before) in change.claimed().zip(change.previous().into_iter().cycle()) {
                 state.index.entry(self.bytes(&key)).or_insert(before.id());
             }
@@ -507,7 +507,7 @@ catches! {
     returns_key_taken_first: F::ReturnsKeyTakenFirst => StaleTakesPrecedence;
     applies_twice: F::AppliesTwice => AppliedOnce;
     counts_its_own_keys_as_taken: F::CountsItsOwnKeysAsTaken => StaleTakesPrecedence;
-    keeps_claims_of_rejected_changes: F::KeepsClaimsOfRejectedChanges => RejectedChangesHaveNoEffect;
+    keeps_rejected_claims: F::KeepsRejectedClaims => RejectedChangesHaveNoEffect;
     lists_rejected_registrations: F::ListsRejectedRegistrations => RejectedChangesHaveNoEffect;
     scans_by_hash: F::ScansByHash => ScansAreOrdered;
     scans_by_id: F::ScansById => ScansAreOrdered;
