@@ -161,5 +161,5 @@ fn main() {
     let [lowest, .., highest] = &rates[..] else { return };
     println!("{CONNECTIONS} connections, creates, resets and lists in turns, {ROUNDS} rounds");
     println!("{:.0} requests a second (median; {lowest:.0} to {highest:.0})", rates[ROUNDS / 2]);
-    println!("at least {TARGET} wanted");
+    println!("target: at least {TARGET}");
 }

@@ -51,7 +51,7 @@ fn rejected(mut client: Client<TcpStream>, what: &str) -> String {
     let response = client.receive().unwrap_or_else(|| panic!("no response to {what}"));
     let (code, message) = response.error();
     assert_eq!(code, PROTOCOL, "{what}: {message}");
-    assert_eq!(client.receive(), None, "a connection goes on after {what}");
+    assert_eq!(client.receive(), None, "the connection stays open after {what}");
     message
 }
 

@@ -369,7 +369,7 @@ fn no_password_stays_in_the_memory_of_the_gateway() {
         seen |= holds("credentials.redb");
         assert!(!holds(issued.secret().expose()) && !holds(wrong), "in {line}");
     }
-    assert!(seen, "an option of the gateway is not found, either");
+    assert!(seen, "the search does not even find an option of the gateway");
     drop(lasting);
 }
 

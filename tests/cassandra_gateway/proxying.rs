@@ -206,7 +206,7 @@ fn check(mut from: impl Read, seed: u64) {
         assert!(read == block[..length], "the last {left} bytes differ");
         left -= length;
     }
-    assert_eq!(from.read(&mut [0]).unwrap(), 0, "there is more");
+    assert_eq!(from.read(&mut [0]).unwrap(), 0, "there are more bytes");
 }
 
 #[test]

@@ -285,7 +285,7 @@ impl<S: Read + Write> Client<S> {
             return Ok(());
         }
         let error = response.error();
-        assert!(self.receive().is_none(), "a connection goes on after {error:?}");
+        assert!(self.receive().is_none(), "the connection stays open after {error:?}");
         Err(error)
     }
 

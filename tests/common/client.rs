@@ -112,7 +112,7 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(held, _)| held == name);
         let value = values.next().map(|(_, value)| value.as_str());
-        assert!(values.next().is_none(), "{name} is there twice");
+        assert!(values.next().is_none(), "{name} is repeated");
         value
     }
 
@@ -121,7 +121,7 @@ impl Answer {
         let (start, end) = (format!("<{name}>"), format!("</{name}>"));
         let (_, rest) = self.body.split_once(&start).unwrap_or_else(|| panic!("{self:?}"));
         let (text, rest) = rest.split_once(&end).unwrap();
-        assert!(!rest.contains(&start), "{name} is there twice");
+        assert!(!rest.contains(&start), "{name} is repeated");
         text
     }
 

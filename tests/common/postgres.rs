@@ -55,7 +55,7 @@ pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let start = Instant::now();
     while !ask().await {
-        assert!(start.elapsed() < TIMEOUT, "in vain: waited for {what}");
+        assert!(start.elapsed() < TIMEOUT, "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -115,7 +115,7 @@ impl Installation {
             let required = env::var_os("SSC_REQUIRE_POSTGRES").is_some_and(|value| value != "0");
             assert!(!required, "there is no PostgreSQL, and SSC_REQUIRE_POSTGRES is set");
             // Bypasses the capture of the output of passing tests.
-            let _ = io::stderr().write_all(b"SKIPPED, since there is no PostgreSQL\n");
+            let _ = io::stderr().write_all(b"SKIPPED: there is no PostgreSQL\n");
             return None;
         };
         Some(Self { programs, user: user() })

@@ -27,7 +27,8 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim_end().strip_prefix("listening on http://");
-        let address = address.unwrap_or_else(|| panic!("it says {line:?}")).parse().unwrap();
+        let address =
+            address.unwrap_or_else(|| panic!("unexpected output: {line:?}")).parse().unwrap();
         Self { child, address }
     }
 

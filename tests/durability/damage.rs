@@ -306,7 +306,8 @@ fn run_children(folder: &Path, file: &str, first: usize, step: usize) -> Vec<(us
         if ended {
             return findings;
         }
-        let number = tried.unwrap_or_else(|| panic!("the child ends before it tries: {status}"));
+        let number =
+            tried.unwrap_or_else(|| panic!("the child ended before its first attempt: {status}"));
         findings.push((number, format!("{status}")));
         next = number + step;
     }

@@ -301,6 +301,6 @@ fn changes_of_a_killed_process_are_durable_and_atomic() {
         assert!(RedbStore::check_integrity(&path).unwrap());
     }
     let [made, not_made] = outcomes;
-    println!("{acknowledged} acknowledged, {made} made and {not_made} not made in flight");
+    println!("{acknowledged} acknowledged; in flight: {made} applied, {not_made} not applied");
     assert!(acknowledged > 0 && made + not_made > 0);
 }

@@ -474,7 +474,7 @@ fn a_power_loss_loses_no_acknowledged_change() {
 fn a_disk_that_does_not_flush_is_detected() {
     let losses: Vec<_> = (0..60).filter_map(|seed| attempt(seed, false).err()).collect();
     let told = losses.iter().filter(|loss| matches!(loss, Loss::Acknowledged(_))).count();
-    println!("{} of 60 runs lose something, {told} of them what was acknowledged", losses.len());
+    println!("{} of 60 runs lose data, {told} of them acknowledged changes", losses.len());
     assert!(told > 0, "{losses:?}");
 }
 
@@ -503,7 +503,10 @@ fn fail_storage(fault: Fault, left: u64) {
     disk.fail(fault, left);
     let errors = run_until_failure(&disk, &iam, &mut callers);
     assert!(disk.failed());
-    assert!(errors.iter().any(is_unknown), "{fault:?} {left}: no caller was told: {errors:?}");
+    assert!(
+        errors.iter().any(is_unknown),
+        "{fault:?} {left}: no caller got an unknown outcome: {errors:?}"
+    );
 
     if fault == Fault::Full {
         let writing = iam.register_user(&name("anyone")).unwrap_err();
@@ -552,7 +555,7 @@ fn a_failed_create_returns_the_id_of_the_credential_that_may_exist() {
         assert_eq!(iam.delete(&anika, &id).is_ok(), listed.len() == 1, "{left}");
         assert_eq!(iam.list(&anika).unwrap(), []);
     }
-    assert_eq!(left_one, [true; 2], "failing early leaves none, failing late leaves it");
+    assert_eq!(left_one, [true; 2], "an early failure leaves no credential, a late one leaves it");
 }
 
 /// Polls a future once.
@@ -598,9 +601,9 @@ fn concurrent_callers_share_flushes_and_return_after_them() {
                 }
             });
         }
-        assert!(users.iter().all(|_| !asking.recv().unwrap()), "answered before the flush");
+        assert!(users.iter().all(|_| !asking.recv().unwrap()), "returned before the flush");
         disk.held();
-        assert!(answers.try_recv().is_err(), "answered before the flush");
+        assert!(answers.try_recv().is_err(), "returned before the flush");
         disk.release();
         assert!(users.iter().all(|_| answers.recv().unwrap().is_ok()));
     });
@@ -655,7 +658,7 @@ fn a_rejection_waits_for_the_flush_of_the_change_that_caused_it() {
     disk.held();
     assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
     let answers = || iam.store().answers.lock().unwrap().clone();
-    assert_eq!(answers(), [CommitOutcome::Applied; 2], "answered before the flush");
+    assert_eq!(answers(), [CommitOutcome::Applied; 2], "returned before the flush");
     disk.release();
     let refused = wait(refused).unwrap_err();
     assert!(matches!(refused, Error::UserExists { .. }), "{refused:?}");

@@ -74,7 +74,11 @@ fn users_move_from_a_file_to_a_table_and_back() {
     wait(async {
         let table = server.table().await;
         copy(&file.into_async(), &table.store(), &issued).await;
-        assert_eq!(table.check().await.len(), USERS, "the other account was not asked for");
+        assert_eq!(
+            table.check().await.len(),
+            USERS,
+            "users of the other account must not be copied"
+        );
         let back = RedbStore::create(folder.file("second.redb")).unwrap();
         copy(&table.store(), &back.into_async(), &issued).await;
     });

@@ -54,19 +54,19 @@ fn main() {
         return subject::run(&path);
     }
     if !cfg!(target_os = "linux") {
-        println!("not run: there is no /proc");
+        println!("skipped: there is no /proc");
         return;
     }
     let tests: [(&str, fn()); 6] = [
-        ("what is left behind is found", planted_secrets_are_found),
-        ("no record holds what was on the stack", records),
+        ("planted secrets are found", planted_secrets_are_found),
+        ("no record contains bytes of the stack", records),
         ("no secret stays in the memory of a program that uses the library", library),
         ("no secret stays in the memory of an emulator: memory", || emulator("memory")),
         ("no secret stays in the memory of an emulator: redb", || {
             let folder = Folder::new("memory-emulator");
             emulator(&format!("redb:{}", folder.file("store.redb").display()));
         }),
-        ("a password is read into one place", tool),
+        ("a password is read into a single buffer", tool),
     ];
     for (name, test) in tests {
         test();
@@ -341,7 +341,7 @@ fn tool() {
     process.stdin.as_mut().unwrap().write_all(password.as_bytes()).unwrap();
     let windows = password.len() - WINDOW + 1;
     let hits = loop {
-        assert!(process.try_wait().unwrap().is_none(), "it does not read a password");
+        assert!(process.try_wait().unwrap().is_none(), "the tool does not wait for a password");
         if ioctl_fionread(process.stdin.as_ref().unwrap()).unwrap() > 0 {
             continue;
         }

@@ -112,7 +112,7 @@ impl Needles {
             searched += end - start;
             self.search_range(&memory, mapping, start, end, &mut hits);
         }
-        assert!(searched > 0, "nothing was searched of {maps}");
+        assert!(searched > 0, "no mapping was searched of {maps}");
         hits
     }
 

@@ -311,7 +311,7 @@ impl<S: Store> Machine<S> {
         };
         let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
         if let Some(drawn) = &drawn {
-            assert!(self.ids.insert(drawn.id.clone()), "ids are never used again");
+            assert!(self.ids.insert(drawn.id.clone()), "an id is reused");
         }
         let given = real.as_ref().ok().map(|issued| issued.service_user_name().to_string());
         let expected = self.model.create(at, user, service, days, drawn);

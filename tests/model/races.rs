@@ -310,7 +310,7 @@ impl Stage {
             };
             match issued.present(&self.iam) {
                 Ok(_) if issued.is_invalid => {
-                    panic!("{} outlived its reset or deletion", issued.name)
+                    panic!("{} authenticates after its reset or deletion", issued.name)
                 }
                 Ok(who) => issued.check_who(&who),
                 refused @ Err(_) => assert!(is_denied(&refused)),
@@ -397,7 +397,7 @@ fn random_changes_by_many_threads_keep_the_store_consistent() {
                                     | Error::Entropy(_)
                                     | Error::OutcomeUnknown { .. }
                                     | Error::InvalidParameter(_),
-                                ) => panic!("never refused so"),
+                                ) => panic!("unexpected error"),
                                 Err(_) => refused += 1,
                             }
                         }
@@ -450,9 +450,12 @@ fn a_reset_invalidates_the_old_secret_at_once() {
                         let password = passwords.read().unwrap()[index].clone();
                         let result = iam.authenticate(codecommit, name, &password);
                         if back > 0 {
-                            assert!(is_denied(&result), "reset {present} did not stop {index}");
+                            assert!(
+                                is_denied(&result),
+                                "password {index} authenticates after reset {present}"
+                            );
                         } else if begun.load(SeqCst) == present {
-                            assert!(result.is_ok(), "reset {present} made no password");
+                            assert!(result.is_ok(), "the password of reset {present} is denied");
                         }
                         if present == RESETS {
                             break;
@@ -595,7 +598,7 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
         let mut before = 0;
         let mut asked = |what| {
             let times = meddler.times.load(SeqCst);
-            assert!(times > before, "{what} asked neither clock nor generator");
+            assert!(times > before, "{what} called neither clock nor generator");
             before = times;
         };
 
@@ -681,6 +684,6 @@ fn crossing_renames_never_deadlock() {
         });
         let users =
             iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
-        assert_eq!(users.items.len(), 2, "nobody was lost or doubled");
+        assert_eq!(users.items.len(), 2, "a user is missing or doubled");
     });
 }

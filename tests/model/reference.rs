@@ -117,7 +117,7 @@ impl From<Error> for ModelError {
             Error::CredentialExpired { id, .. } => Self::CredentialExpired(id.into()),
             Error::LimitExceeded { limit, .. } => Self::LimitExceeded(limit),
             Error::MarkerMismatch => Self::MarkerMismatch,
-            other => panic!("never refused so: {other:?}"),
+            other => panic!("unexpected error: {other:?}"),
         }
     }
 }
@@ -257,8 +257,8 @@ impl Model {
         if self.find(at, name).is_ok() {
             return Err(ModelError::UserExists(name.to_owned()));
         }
-        let id = drawn.expect("a user can be registered");
-        assert!(self.users.iter().all(|user| user.id != id), "ids are never used again");
+        let id = drawn.expect("the call failed, but the model registers the user");
+        assert!(self.users.iter().all(|user| user.id != id), "an id is reused");
         let (name, credentials) = (name.to_owned(), Vec::new());
         self.users.push(ModelUser { at, id, name, created: self.now, credentials });
         Ok(self.users[self.users.len() - 1].seen())
@@ -337,7 +337,7 @@ impl Model {
         if held.filter(|held| same(&held.service, service)).count() == LIMIT {
             return Err(ModelError::LimitExceeded(LIMIT));
         }
-        let drawn = drawn.expect("a credential can be created");
+        let drawn = drawn.expect("the call failed, but the model creates the credential");
         let credential = ModelCredential {
             id: drawn.id,
             service: fold(service),
@@ -378,7 +378,7 @@ impl Model {
         if held.status(self.now) == Status::Expired {
             return Err(ModelError::CredentialExpired(id.to_owned()));
         }
-        held.secret = drawn.expect("a credential can be reset").secret;
+        held.secret = drawn.expect("the call failed, but the model resets the credential").secret;
         let user = &self.users[user];
         Ok(user.describe(&user.credentials[credential], self.now))
     }

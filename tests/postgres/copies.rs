@@ -62,7 +62,11 @@ fn users_copied_from_a_file_work_in_a_database() {
             let original = file.find(&key).unwrap().unwrap();
             assert_eq!(original.encode(), record.encode());
         }
-        assert_eq!(space.check().await.len(), USERS, "the other account was not asked for");
+        assert_eq!(
+            space.check().await.len(),
+            USERS,
+            "users of the other account must not be copied"
+        );
         let new = AsyncCredentialManager::new(account, database);
         let codecommit = name(CODECOMMIT);
         for issued in issued.iter().skip(1).chain([&renewed]) {

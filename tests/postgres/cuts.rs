@@ -58,14 +58,14 @@ impl Scene {
         Self { space, proxy, cut, direct, client, user }
     }
 
-    /// Repeats `work`, cut at one point after another, until it was not cut. Then `check` verifies
+    /// Repeats `work`, cut at one point after another, until it was not cut. Then `verify` checks
     /// the reported outcome.
     async fn cut_everywhere<T>(
         &self,
         direction: Direction,
         mut prepare: impl AsyncFnMut(),
         mut work: impl AsyncFnMut() -> Result<T, Error>,
-        mut check: impl AsyncFnMut(&Outcome, Result<T, Error>),
+        mut verify: impl AsyncFnMut(&Outcome, Result<T, Error>),
     ) {
         let step = std::env::var("SSC_CUT_STEP").map_or(29, |step| step.parse().unwrap());
         let (mut made, mut unknown) = (0, 0);
@@ -93,7 +93,7 @@ impl Scene {
                 Err(other) => panic!("{other:?}"),
             };
             made += usize::from(outcome == Outcome::Made);
-            check(&outcome, result).await;
+            verify(&outcome, result).await;
             if !was_cut {
                 assert_eq!(outcome, Outcome::Made);
                 assert!(point > 100 && unknown > 1, "{point} {unknown}");

@@ -136,7 +136,7 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowle
 }
 
 /// Checks that everything acknowledged is there.
-async fn check(iam: &Manager, user: &UserName, notes: &Acknowledged) {
+async fn check_acknowledged(iam: &Manager, user: &UserName, notes: &Acknowledged) {
     let codecommit: ServiceName = name(CODECOMMIT);
     let authenticates = async |issued: &IssuedCredential| {
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
@@ -185,7 +185,7 @@ async fn fail_over(installation: &Installation) {
     let quorum = "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (one, two)'";
     control.batch_execute(quorum).await.unwrap();
     control.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    until("both standbys to be asked", async || {
+    until("both standbys to be synchronous", async || {
         let asked = "SELECT count(*) = 2 FROM pg_stat_replication WHERE sync_state = 'quorum'";
         control.query_one(asked, &[]).await.unwrap().get(0)
     })
@@ -221,7 +221,7 @@ async fn fail_over(installation: &Installation) {
     let (next, other) = if ends[0] >= ends[1] { (0, 1) } else { (1, 0) };
     let before = acknowledged();
     let promoted = client(&standbys[next].url()).await;
-    // The promoted server requires a synchronous standby, as the old primary did, by their names.
+    // The promoted server requires a synchronous standby, as the old primary did, by the same names.
     promoted.batch_execute("SELECT pg_promote()").await.unwrap();
     let follow = client(&standbys[other].url()).await;
     let from = standbys[next].conninfo(["one", "two"][other]);
@@ -233,7 +233,7 @@ async fn fail_over(installation: &Installation) {
     let mut changes = 0;
     for (user, caller) in users.iter().zip(callers) {
         let notes = caller.await.unwrap();
-        check(&iam, user, &notes).await;
+        check_acknowledged(&iam, user, &notes).await;
         changes += notes.revoked.len();
     }
     assert!(changes > CHANGES / 2);
@@ -241,7 +241,7 @@ async fn fail_over(installation: &Installation) {
     let counts = [&progress.acknowledged, &progress.unknown, &progress.failed];
     let [made, unknown, failed] = counts.map(|count| count.load(SeqCst));
     println!("{made} changes acknowledged, {unknown} outcomes unknown, {failed} failures to read");
-    assert!(unknown > 0, "the primary was stopped between two changes");
+    assert!(unknown > 0, "no change was in flight when the primary was stopped");
 }
 
 #[test]

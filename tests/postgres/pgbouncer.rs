@@ -67,8 +67,7 @@ impl Program {
         let found = found.filter(|it| mode == Mode::Session || it.version >= (1, 21));
         if found.is_none() {
             assert!(!required, "there is no PgBouncer for {mode:?} mode");
-            let _ =
-                writeln!(io::stderr(), "SKIPPED, since there is no PgBouncer for {mode:?} mode");
+            let _ = writeln!(io::stderr(), "SKIPPED: there is no PgBouncer for {mode:?} mode");
         }
         found
     }

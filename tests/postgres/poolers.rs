@@ -102,7 +102,11 @@ fn settings_do_not_leak_between_clients_of_a_pooler() {
 
         assert_eq!(shown("statement_timeout").await, "0");
         assert_eq!(shown("default_transaction_isolation").await, "read committed");
-        assert_eq!(backend(&other_client).await, before, "it is the connection of the store");
+        assert_eq!(
+            backend(&other_client).await,
+            before,
+            "the client must get the connection that the store used"
+        );
     });
 }
 

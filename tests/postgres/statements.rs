@@ -110,9 +110,9 @@ fn the_statements_use_portable_sql_only() {
         let advisory = words.iter().any(|word| {
             word.contains("ADVISORY") || (word.starts_with("PG_") && !is_catalogue(word))
         });
-        assert!(!advisory, "{file} calls what PostgreSQL alone has");
+        assert!(!advisory, "{file} calls a function that only PostgreSQL has");
         let locks = words.windows(2).any(|pair| pair == ["FOR", "UPDATE"]);
-        assert!(!locks, "{file} asks for a lock");
+        assert!(!locks, "{file} has an explicit lock");
 
         let defines = ["CREATE", "ALTER", "DROP"].iter().any(|word| has(word));
         let changes: Vec<String> = words
@@ -124,7 +124,7 @@ fn the_statements_use_portable_sql_only() {
                 _ => None,
             })
             .collect();
-        assert!(!defines || changes.is_empty(), "{file} defines and changes");
+        assert!(!defines || changes.is_empty(), "{file} both defines and changes tables");
         for table in ["CREDENTIAL_USERS", "CREDENTIAL_KEYS", "CREDENTIAL_SCHEMA"] {
             let times = changes.iter().filter(|changed| *changed == table).count();
             let allowed = if file == "replace_and_exchange.sql" { 2 } else { 1 };
@@ -218,7 +218,7 @@ fn operations_take_the_documented_number_of_round_trips() {
         sent.sort();
         let count = sent.len();
         sent.dedup();
-        assert_eq!(sent.len(), count, "none is prepared twice");
+        assert_eq!(sent.len(), count, "a statement was prepared twice");
         let migrating = ["create_keys.sql", "create_schema.sql", "create_users.sql"];
         let others = ["finish_migration.sql", "lost_settings.sql", "owners.sql", "version.sql"];
         let migrating = [&migrating[..], &others].concat();
@@ -336,7 +336,7 @@ fn exchanging_keys_for_more_or_fewer_keys() {
         let code = send(1, 2, &new, &taken).await.unwrap_err();
         assert_eq!(code.code().unwrap().code(), "23505");
         assert_eq!(keys().await, new);
-        assert_eq!(send(0, 2, &new, &taken).await.unwrap(), 0, "stale wins over taken");
+        assert_eq!(send(0, 2, &new, &taken).await.unwrap(), 0, "stale takes precedence over taken");
         // A key of another user is not released.
         assert_eq!(send(1, 2, &vec![new[0].clone(), others.clone()], &own).await.unwrap(), 1);
         assert_eq!(keys().await, [own[0].clone(), new[1].clone()]);
@@ -392,7 +392,7 @@ impl Plan {
     /// The node that reads the index of keys.
     fn index(&self) -> &Value {
         let reads = |node: &&Value| node["Index Name"] == "credential_keys_primary_key";
-        self.nodes.iter().find(reads).expect("the index is read")
+        self.nodes.iter().find(reads).expect("the plan reads the index")
     }
 }
 

@@ -140,7 +140,7 @@ fn requests_of_web_pages_and_to_other_hosts_are_rejected() {
 #[test]
 fn a_server_on_the_ipv6_loopback_address_accepts_it_as_host() {
     if TcpListener::bind("[::1]:0").is_err() {
-        println!("there is no IPv6 here");
+        println!("skipped: no IPv6 on this machine");
         return;
     }
     let server = Server::start(&EMULATOR, &["--listen", "[::1]:0"]);
@@ -279,7 +279,7 @@ fn bodies_of_up_to_one_mebibyte_are_accepted() {
     endless.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
     let chunk = [&b"1000\r\n"[..], &[b'a'; 0x1000], b"\r\n"].concat();
     let mut sent = 0..64 * MAX_BYTES / 0x1000;
-    assert!(sent.any(|_| !endless.try_send(&chunk)), "it reads without end");
+    assert!(sent.any(|_| !endless.try_send(&chunk)), "an endless body is read without a limit");
     assert_eq!(client.request("POST /", &[FORM], &form(100)).status, 200);
 
     // A truncated body, and one with malformed chunks.
@@ -658,7 +658,7 @@ fn an_unavailable_store_is_not_a_denial() {
     drop(other);
     let start = Instant::now();
     while authenticate(&mut client, CODECOMMIT, &[&header]).status != 200 {
-        assert!(start.elapsed() < Duration::from_secs(60), "the store is not reopened");
+        assert!(start.elapsed() < Duration::from_secs(60), "the store was not reopened in time");
     }
     assert_eq!(authenticate(&mut client, CODECOMMIT, &[&wrong]).status, 401);
 }

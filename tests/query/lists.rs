@@ -18,7 +18,7 @@ fn pages(world: &World, action: &str, of: &str, sizes: &[usize]) -> Vec<Reply> {
         let next = page.texts("Marker");
         assert_eq!(page.text("IsTruncated"), if next.is_empty() { "false" } else { "true" });
         pages.push(page);
-        assert!(pages.len() < 100, "the listing ends");
+        assert!(pages.len() < 100, "the listing does not end");
         match &next[..] {
             [] => return pages,
             [next] => marker = format!("&Marker={next}"),

@@ -646,7 +646,7 @@ fn a_failed_commit_is_an_unknown_outcome_that_names_the_credential() {
             let before = world.dump();
             order(Behaviour { commit: does, ..NORMAL });
             let error = operation(&world).unwrap_err();
-            assert_eq!(order(NORMAL), 1, "{what}: not tried again");
+            assert_eq!(order(NORMAL), 1, "{what} must not be retried");
             assert_eq!(error.code().http_status(), 500);
             assert_eq!(error.to_string(), "the store failed, and the outcome is unknown");
             let source = std::error::Error::source(&error).unwrap().to_string();
@@ -746,6 +746,6 @@ fn failing_entropy_is_an_error_and_changes_nothing() {
         }
         entropy.1.store(fills + 1, SeqCst);
         operation(&world).unwrap();
-        assert_eq!(entropy.1.load(SeqCst), 1, "{what} draws no more");
+        assert_eq!(entropy.1.load(SeqCst), 1, "{what} draws more");
     }
 }

@@ -297,7 +297,11 @@ fn a_credential_expires_at_the_exact_millisecond() {
                 assert_eq!(open(&iam, issued), Err(DenialReason::Expired));
             }
         }
-        assert_eq!(who.credential().status(), Status::Active, "it was when it was presented");
+        assert_eq!(
+            who.credential().status(),
+            Status::Active,
+            "an identity keeps the status from its authentication"
+        );
     }
 }
 
@@ -361,7 +365,7 @@ fn a_clock_that_steps_back_is_tolerated() {
     clock.advance(Duration::DAY);
     assert_eq!(open(&iam, &issued), Err(DenialReason::Expired));
     clock.advance(-Duration::days(2));
-    assert!(opens(&iam, &issued), "expiry follows the clock of the call");
+    assert!(opens(&iam, &issued), "expiry depends on the clock at the call");
     let earlier = create(&iam, "anika");
     assert_eq!(ids(&iam.list(&anika).unwrap()), [earlier.id(), issued.id()]);
     let renewed = iam.reset(&anika, issued.id()).unwrap();
@@ -632,7 +636,7 @@ fn remove_user_with_credentials_removes_both() {
         password.service_user_name(),
         "names are used again"
     );
-    assert_eq!(open(&iam, &password), Err(DenialReason::WrongSecret), "passwords are not");
+    assert_eq!(open(&iam, &password), Err(DenialReason::WrongSecret), "passwords are never reused");
     assert_eq!(iam.remove_user_with_credentials(&name("bo")).unwrap().len(), 1);
     iam.register_user(&name("bo")).unwrap();
     assert_eq!(iam.remove_user_with_credentials(&name("bo")).unwrap(), []);

@@ -88,10 +88,10 @@ fn pages(iam: &Iam, request: &ListRequest, sizes: &[usize]) -> Vec<Vec<Credentia
     let mut request = request.clone();
     for &size in sizes.iter().cycle() {
         let page = iam.list_page(&request.clone().max_items(max(size))).unwrap();
-        assert!(page.items.len() == size || page.next.is_none(), "a page is full but for the last");
-        assert!(!page.items.is_empty() || pages.is_empty(), "a page is empty only if all are");
+        assert!(page.items.len() == size || page.next.is_none(), "only the last page may be short");
+        assert!(!page.items.is_empty() || pages.is_empty(), "only a single page may be empty");
         pages.push(page.items);
-        assert!(pages.len() < 100, "the listing ends");
+        assert!(pages.len() < 100, "the listing does not end");
         let Some(next) = page.next else { break };
         assert!((1..=320).contains(&next.as_str().chars().count()));
         request = request.marker(next);

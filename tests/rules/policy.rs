@@ -209,7 +209,7 @@ fn credentials_of_a_removed_service_can_only_be_listed_set_and_deleted() {
         let filtered = ListRequest::of(anika.clone()).service(service.clone());
         assert!(unsupported(after.list_page(&filtered), service));
     }
-    assert_eq!(before.list(&anika).unwrap(), listed, "nothing has changed");
+    assert_eq!(before.list(&anika).unwrap(), listed, "a failed operation changed something");
     before.authenticate(&codecommit, alias, secret).unwrap();
     before.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
 
@@ -263,7 +263,10 @@ fn credentials_of_the_other_kind_can_neither_authenticate_nor_be_reset() {
     let kinds: Vec<_> = keys.list(&anika).unwrap().iter().map(Credential::kind).collect();
     assert!(kinds.contains(&CredentialKind::Password) && kinds.contains(&CredentialKind::ApiKey));
     let third = keys.create(&anika, &service);
-    assert!(matches!(third, Err(Error::LimitExceeded { limit: 2, .. })), "both kinds count");
+    assert!(
+        matches!(third, Err(Error::LimitExceeded { limit: 2, .. })),
+        "credentials of both kinds count toward the limit"
+    );
     passwords
         .authenticate(&service, password.service_user_name().as_str(), password.secret().expose())
         .unwrap();
@@ -385,6 +388,6 @@ fn a_service_with_an_unknown_setting_is_not_deserialized() {
     ] {
         let written = json!({ "services": { "x.example.com": service } });
         let read = serde_json::from_value::<Policy>(written.clone());
-        assert!(read.is_err(), "{written} is read as {read:?}");
+        assert!(read.is_err(), "{written} is deserialized as {read:?}");
     }
 }

@@ -430,7 +430,7 @@ fn every_operation_field_and_outcome_is_documented() {
         ErrorCode::ValidationError,
     ];
     for code in codes {
-        assert!(outcomes.remove(code.as_str()), "{code} was not provoked");
+        assert!(outcomes.remove(code.as_str()), "no test case fails with {code}");
     }
     outcomes.insert("an [ErrorCode](crate::ErrorCode)".to_owned());
 

@@ -403,7 +403,7 @@ fn scans_return_the_records_of_a_range_in_order() {
             let mut next = Some(request.clone().max_items(size));
             for turned in 0.. {
                 let Some(asked) = next else { break };
-                assert!(turned < 100, "the listing ends");
+                assert!(turned < 100, "the listing does not end");
                 let page = iam.list_page(&asked).unwrap();
                 next = page.next.map(|marker| asked.marker(marker));
             }
@@ -447,7 +447,11 @@ fn pointers_to_stores_are_stores() {
     works(&shared);
     works(&*shared);
     let iam = CredentialManager::new(account(), shared);
-    assert_eq!(iam.user(&user("anika")).unwrap().name(), &user("anika"), "they share one store");
+    assert_eq!(
+        iam.user(&user("anika")).unwrap().name(),
+        &user("anika"),
+        "both managers share the store"
+    );
 }
 
 /// A module with few imports, so that the list shows the paths of the crate.

@@ -406,7 +406,7 @@ pub(crate) fn copy(
     let copying = pin!(store::copy_users(&from, &to, account));
     match copying.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(copied) => copied,
-        Poll::Pending => panic!("a store that never waits has waited"),
+        Poll::Pending => panic!("the future of a sync store is always ready"),
     }
 }
 

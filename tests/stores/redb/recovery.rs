@@ -473,7 +473,7 @@ fn child_that_reaches_the_size_limit() {
         setrlimit(Resource::Fsize, limit).unwrap();
         let caller = &mut callers[0];
         for number in 0.. {
-            assert!(number < 10_000, "the limit is not reached");
+            assert!(number < 10_000, "the size limit is never reached");
             // The users of earlier rounds stay, so the file must grow.
             let user: UserName = name(&format!("fill{}-{number}", caller.next));
             match iam.register_user(&user) {

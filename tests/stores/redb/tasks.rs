@@ -112,7 +112,7 @@ impl Gate {
     fn until_closed(&self) {
         let start = Instant::now();
         while Arc::strong_count(&self.memory) > 1 {
-            assert!(start.elapsed() < TIMEOUT, "it is still open");
+            assert!(start.elapsed() < TIMEOUT, "the storage is still in use");
             thread::yield_now();
         }
     }
@@ -197,8 +197,8 @@ fn a_change_submitted_during_a_batch_is_written_even_if_its_future_is_dropped() 
         thread::scope(|scope| {
             let writing = scope.spawn(|| iam.register_user(anika).unwrap());
             waits.recv().unwrap();
-            let twin = async_manager(&store);
-            let mut dropped = Box::pin(twin.register_user(ben));
+            let async_iam = async_manager(&store);
+            let mut dropped = Box::pin(async_iam.register_user(ben));
             let mut context = Context::from_waker(Waker::noop());
             assert!(dropped.as_mut().poll(&mut context).is_pending());
             drop(dropped);
