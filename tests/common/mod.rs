@@ -139,8 +139,8 @@ impl<F: Fn(StoreCall<'_>) -> HookAction + Send + Sync> HookedStore<F> {
         Self { inner: MemoryStore::new(), hook }
     }
 
-    fn read<T>(&self, asked: StoreCall<'_>, read: impl FnOnce() -> T) -> Result<T, StoreError> {
-        match (self.hook)(asked) {
+    fn read<T>(&self, call: StoreCall<'_>, read: impl FnOnce() -> T) -> Result<T, StoreError> {
+        match (self.hook)(call) {
             HookAction::Proceed => Ok(read()),
             _ => Err(StoreError::new("the disk is on fire")),
         }

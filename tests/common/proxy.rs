@@ -171,7 +171,7 @@ fn pump(
 ) -> JoinHandle<()> {
     let (state, ended) = (Arc::clone(state), Arc::clone(ended));
     tokio::spawn(async move {
-        let mut ear = Ear { heard: Vec::new(), greeted: false };
+        let mut parser = MessageParser { buffer: Vec::new(), started: false };
         let mut chunk = vec![0; 1 << 16];
         while let Ok(size @ 1..) = from.read(&mut chunk).await {
             while direction == Direction::ToClient && state.lock().unwrap().held {
@@ -183,7 +183,7 @@ fn pump(
                     if number <= state.lost {
                         break;
                     }
-                    ear.hear(&chunk[..size], &mut state);
+                    parser.parse(&chunk[..size], &mut state);
                 } else if state.silent {
                     continue;
                 }
@@ -209,24 +209,24 @@ fn pump(
 }
 
 /// Parses the messages of a client.
-struct Ear {
-    heard: Vec<u8>,
-    greeted: bool,
+struct MessageParser {
+    buffer: Vec<u8>,
+    started: bool,
 }
 
-impl Ear {
-    fn hear(&mut self, bytes: &[u8], state: &mut State) {
-        self.heard.extend(bytes);
+impl MessageParser {
+    fn parse(&mut self, bytes: &[u8], state: &mut State) {
+        self.buffer.extend(bytes);
         loop {
             // The first message has no tag.
-            let tag = usize::from(self.greeted);
-            let Some(length) = self.heard.get(tag..tag + 4) else { return };
+            let tag = usize::from(self.started);
+            let Some(length) = self.buffer.get(tag..tag + 4) else { return };
             let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
-            if self.heard.len() < tag + length {
+            if self.buffer.len() < tag + length {
                 return;
             }
-            let message: Vec<u8> = self.heard.drain(..tag + length).collect();
-            if !std::mem::replace(&mut self.greeted, true) {
+            let message: Vec<u8> = self.buffer.drain(..tag + length).collect();
+            if !std::mem::replace(&mut self.started, true) {
                 continue;
             }
             let text = |bytes: &[u8]| {

@@ -111,7 +111,7 @@ fn read_all(iam: &Iam, passwords: &str) -> Vec<Result<String, String>> {
     for line in passwords.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         read.push(match iam.authenticate(&name(words[0]), words[1], words[2]) {
-            Ok(who) => Ok(format!("{} {}", who.user_name(), who.credential_id())),
+            Ok(identity) => Ok(format!("{} {}", identity.user_name(), identity.credential_id())),
             Err(AuthenticationError::Denied(_)) => Ok("denied".to_owned()),
             Err(AuthenticationError::Unavailable(error)) => Err(error.to_string()),
         });

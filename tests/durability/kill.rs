@@ -113,7 +113,7 @@ struct Ledger {
     /// The pending operation of every thread.
     begun: [Option<Begun>; THREADS],
     /// Service, name and secret of credentials that must never authenticate again.
-    dead: Vec<(ServiceName, String, String)>,
+    invalidated: Vec<(ServiceName, String, String)>,
 }
 
 enum Begun {
@@ -145,10 +145,10 @@ impl Ledger {
             }
             (["reset", id, secret], Some(Begun::Reset(begun))) if begun == *id => {
                 let secret = Some((*secret).to_owned());
-                self.dead.extend(known.get_mut(*id).unwrap().replace_secret(secret));
+                self.invalidated.extend(known.get_mut(*id).unwrap().replace_secret(secret));
             }
             (["delete", id], Some(Begun::Delete(begun))) if begun == *id => {
-                self.dead.extend(known.remove(*id).unwrap().replace_secret(None));
+                self.invalidated.extend(known.remove(*id).unwrap().replace_secret(None));
             }
             _ => panic!("{line}"),
         }
@@ -180,12 +180,12 @@ impl Ledger {
                 Some(Begun::Reset(id)) => {
                     let reset = known.get_mut(&id).unwrap();
                     if reset.secret.is_some() && !reset.authenticates(iam) {
-                        self.dead.extend(reset.replace_secret(None));
+                        self.invalidated.extend(reset.replace_secret(None));
                         made = true;
                     }
                 }
                 Some(Begun::Delete(id)) if listed.iter().all(|held| held.id().as_str() != id) => {
-                    self.dead.extend(known.remove(&id).unwrap().replace_secret(None));
+                    self.invalidated.extend(known.remove(&id).unwrap().replace_secret(None));
                     made = true;
                 }
                 Some(Begun::Delete(_)) | None => {}
@@ -206,7 +206,7 @@ impl Ledger {
                 assert!(known.secret.is_none() || known.authenticates(iam));
             }
         }
-        for (service, login, secret) in &self.dead {
+        for (service, login, secret) in &self.invalidated {
             assert!(!authenticates(iam, service, login, secret), "{login} authenticates again");
         }
         outcomes
@@ -232,7 +232,7 @@ fn authenticates(
     secret: &str,
 ) -> bool {
     match iam.authenticate(service, login, secret) {
-        Ok(who) => who.credential().service_user_name().as_str() == login,
+        Ok(identity) => identity.credential().service_user_name().as_str() == login,
         Err(AuthenticationError::Denied(_)) => false,
         Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
     }
@@ -249,21 +249,21 @@ fn run_and_kill(path: &Path, seed: u64, last: usize, ledger: &mut Ledger) -> usi
         .spawn()
         .unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    let (mut heard, mut opening, mut line) = (0, false, String::new());
+    let (mut acknowledged, mut opening, mut line) = (0, false, String::new());
     while output.read_line(&mut line).unwrap() > 0 {
         // A truncated line was not acknowledged.
         if let Some(whole) = line.strip_suffix('\n') {
             opening |= whole == "opening";
-            heard += usize::from(ledger.process(whole));
+            acknowledged += usize::from(ledger.process(whole));
         }
         line.clear();
-        if opening && heard == last {
+        if opening && acknowledged == last {
             child.kill().unwrap();
         }
     }
     child.wait().unwrap();
-    assert!(opening && heard >= last, "the child stopped by itself");
-    heard
+    assert!(opening && acknowledged >= last, "the child stopped by itself");
+    acknowledged
 }
 
 #[test]

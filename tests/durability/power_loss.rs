@@ -279,7 +279,7 @@ impl Caller {
                 .filter_map(|own| own.get(id))
                 .any(|held| held.active && held.password.as_ref() == Some(password));
             let authenticated = match iam.authenticate(service, name, password) {
-                Ok(who) => Some(who.credential_id().clone()),
+                Ok(identity) => Some(identity.credential_id().clone()),
                 Err(AuthenticationError::Denied(_)) => None,
                 Err(error) => return Err(format!("{error:?}")),
             };
@@ -473,9 +473,9 @@ fn a_power_loss_loses_no_acknowledged_change() {
 #[test]
 fn a_disk_that_does_not_flush_is_detected() {
     let losses: Vec<_> = (0..60).filter_map(|seed| attempt(seed, false).err()).collect();
-    let told = losses.iter().filter(|loss| matches!(loss, Loss::Acknowledged(_))).count();
-    println!("{} of 60 runs lose data, {told} of them acknowledged changes", losses.len());
-    assert!(told > 0, "{losses:?}");
+    let acknowledged = losses.iter().filter(|loss| matches!(loss, Loss::Acknowledged(_))).count();
+    println!("{} of 60 runs lose data, {acknowledged} of them acknowledged changes", losses.len());
+    assert!(acknowledged > 0, "{losses:?}");
 }
 
 #[test]
@@ -584,28 +584,28 @@ fn concurrent_callers_share_flushes_and_return_after_them() {
         wait(iam.register_user(user)).unwrap();
     }
     let codecommit = name(CODECOMMIT);
-    let (asked, asking) = mpsc::channel();
-    let (answered, answers) = mpsc::channel();
+    let (polled, polls) = mpsc::channel();
+    let (returned, results) = mpsc::channel();
     let before = disk.flushes();
     disk.hold(0);
     thread::scope(|scope| {
         for user in &users {
             let (iam, codecommit) = (&iam, &codecommit);
-            let (asked, answered) = (asked.clone(), answered.clone());
+            let (polled, returned) = (polled.clone(), returned.clone());
             scope.spawn(move || {
                 let mut create = pin!(iam.create(user, codecommit));
                 let early = poll(create.as_mut());
-                asked.send(early.is_ready()).unwrap();
+                polled.send(early.is_ready()).unwrap();
                 if early.is_pending() {
-                    answered.send(wait(create)).unwrap();
+                    returned.send(wait(create)).unwrap();
                 }
             });
         }
-        assert!(users.iter().all(|_| !asking.recv().unwrap()), "returned before the flush");
+        assert!(users.iter().all(|_| !polls.recv().unwrap()), "returned before the flush");
         disk.held();
-        assert!(answers.try_recv().is_err(), "returned before the flush");
+        assert!(results.try_recv().is_err(), "returned before the flush");
         disk.release();
-        assert!(users.iter().all(|_| answers.recv().unwrap().is_ok()));
+        assert!(users.iter().all(|_| results.recv().unwrap().is_ok()));
     });
     // The change of the first caller is one batch, and all later ones are the second. How often
     // a batch flushes depends on whether the file has to grow.
@@ -650,18 +650,18 @@ fn a_rejection_waits_for_the_flush_of_the_change_that_caused_it() {
     assert!(poll(ahead.as_mut()).is_pending());
     disk.held();
     // Both are in one batch: the second is rejected because of the first.
-    let (mut made, mut refused) =
+    let (mut made, mut rejected) =
         (pin!(iam.register_user(&anika)), pin!(iam.register_user(&anika)));
-    assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
+    assert!(poll(made.as_mut()).is_pending() && poll(rejected.as_mut()).is_pending());
     disk.hold(one);
     wait(ahead).unwrap();
     disk.held();
-    assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
+    assert!(poll(made.as_mut()).is_pending() && poll(rejected.as_mut()).is_pending());
     let answers = || iam.store().answers.lock().unwrap().clone();
     assert_eq!(answers(), [CommitOutcome::Applied; 2], "returned before the flush");
     disk.release();
-    let refused = wait(refused).unwrap_err();
-    assert!(matches!(refused, Error::UserExists { .. }), "{refused:?}");
+    let rejected = wait(rejected).unwrap_err();
+    assert!(matches!(rejected, Error::UserExists { .. }), "{rejected:?}");
     wait(made).unwrap();
     assert_eq!(answers()[2..], [CommitOutcome::KeyTaken, CommitOutcome::Applied]);
 }
@@ -673,17 +673,18 @@ fn a_failed_flush_fails_the_whole_batch_and_stops_the_queue() {
     let one = flushes_of_one(&disk, &iam);
     let users = ["u0", "u1", "u2", "u3"].map(name::<UserName>);
     disk.hold(0);
-    let mut asked: Vec<_> = users.iter().map(|user| Box::pin(iam.register_user(user))).collect();
-    assert!(poll(asked[0].as_mut()).is_pending());
+    let mut registrations: Vec<_> =
+        users.iter().map(|user| Box::pin(iam.register_user(user))).collect();
+    assert!(poll(registrations[0].as_mut()).is_pending());
     disk.held();
-    assert!(asked[1..3].iter_mut().all(|behind| poll(behind.as_mut()).is_pending()));
+    assert!(registrations[1..3].iter_mut().all(|behind| poll(behind.as_mut()).is_pending()));
     disk.hold(one);
-    wait(asked[0].as_mut()).unwrap();
+    wait(registrations[0].as_mut()).unwrap();
     disk.held();
-    assert!(poll(asked[3].as_mut()).is_pending());
+    assert!(poll(registrations[3].as_mut()).is_pending());
     disk.fail(Fault::Full, 1);
     disk.release();
-    let unknown = asked.drain(1..).map(|future| is_unknown(&wait(future).unwrap_err()));
+    let unknown = registrations.drain(1..).map(|future| is_unknown(&wait(future).unwrap_err()));
     assert_eq!(unknown.collect::<Vec<_>>(), [true, true, false]);
 }
 

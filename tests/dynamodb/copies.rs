@@ -60,8 +60,8 @@ async fn copy(from: &impl AsyncStore, to: &(impl AsyncStore + Clone), issued: &[
     let iam = AsyncCredentialManager::new(account, to.clone());
     for issued in issued {
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let who = iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(who.credential_id(), issued.id());
+        let identity = iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(identity.credential_id(), issued.id());
     }
 }
 

@@ -52,14 +52,14 @@ impl Scene {
         Self { table, proxy, cut, direct, user }
     }
 
-    /// Repeats `work`, cut at one byte after another, until it is not cut. `judge` verifies each
+    /// Repeats `work`, cut at one byte after another, until it is not cut. `verify` verifies each
     /// result. Returns how many changes were applied, and how many outcomes were unknown.
     async fn cut_everywhere<T>(
         &self,
         direction: Direction,
         mut prepare: impl AsyncFnMut(),
         mut work: impl AsyncFnMut() -> Result<T, Error>,
-        mut judge: impl AsyncFnMut(&Outcome, Result<T, Error>),
+        mut verify: impl AsyncFnMut(&Outcome, Result<T, Error>),
     ) -> (usize, usize) {
         let step = std::env::var("SSC_CUT_STEP").map_or(97, |step| step.parse().unwrap());
         let (mut applied, mut unknown) = (0, 0);
@@ -89,7 +89,7 @@ impl Scene {
             };
             applied += usize::from(outcome == Outcome::Applied);
             unknown += usize::from(outcome == Outcome::Unknown);
-            judge(&outcome, result).await;
+            verify(&outcome, result).await;
             if !was_cut {
                 assert_eq!(outcome, Outcome::Applied);
                 assert!(byte > 500, "{byte}");

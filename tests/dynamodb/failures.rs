@@ -177,7 +177,7 @@ fn what_a_batch_leaves_out_is_read_again() {
             }
         };
         for most in [1, 7, 99] {
-            scene.gateway.judge(unprocessed(most));
+            scene.gateway.decide(unprocessed(most));
             let users = scene
                 .iam
                 .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap()))
@@ -185,7 +185,7 @@ fn what_a_batch_leaves_out_is_read_again() {
                 .unwrap();
             assert_eq!(users.items.len(), 151, "{most}");
         }
-        scene.gateway.judge(unprocessed(0));
+        scene.gateway.decide(unprocessed(0));
         let error = read_error(
             scene
                 .iam

@@ -84,7 +84,7 @@ impl Answer {
     }
 }
 
-type Judge = Box<dyn FnMut(&str, &Value) -> Fate + Send>;
+type Decide = Box<dyn FnMut(&str, &Value) -> Fate + Send>;
 
 #[derive(Default)]
 struct State {
@@ -93,7 +93,7 @@ struct State {
     taken: usize,
     /// The number of delayed requests that were answered.
     late: usize,
-    judge: Option<Judge>,
+    decide: Option<Decide>,
 }
 
 /// Forwards requests until it is dropped.
@@ -129,20 +129,20 @@ impl Gateway {
     }
 
     /// Decides the fate of each request by its operation and its content.
-    pub(crate) fn judge(&self, judge: impl FnMut(&str, &Value) -> Fate + Send + 'static) {
-        self.state().judge = Some(Box::new(judge));
+    pub(crate) fn decide(&self, decide: impl FnMut(&str, &Value) -> Fate + Send + 'static) {
+        self.state().decide = Some(Box::new(decide));
     }
 
     /// Applies these fates to the next requests of an operation, in order, and to no others.
     pub(crate) fn befall(&self, operation: &'static str, fates: impl Into<Vec<Fate>>) {
         let mut fates = fates.into().into_iter();
-        self.judge(move |own, _| {
+        self.decide(move |own, _| {
             if own == operation { fates.next().unwrap_or(Fate::Forwarded) } else { Fate::Forwarded }
         });
     }
 
     pub(crate) fn forward_all(&self) {
-        self.state().judge = None;
+        self.state().decide = None;
     }
 
     /// The exchanges since the last call.
@@ -271,8 +271,8 @@ async fn serve(
         let content: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let (place, mut fate) = {
             let mut state = state.lock().unwrap();
-            let judge = state.judge.as_mut();
-            let fate = judge.map_or(Fate::Forwarded, |judge| judge(&operation, &content));
+            let decide = state.decide.as_mut();
+            let fate = decide.map_or(Fate::Forwarded, |decide| decide(&operation, &content));
             let response = Value::Null;
             state.exchanges.push(Exchange { operation, request: content, response });
             (state.taken + state.exchanges.len() - 1, fate)

@@ -173,8 +173,8 @@ fn two_stores_on_one_table_are_one() {
         one.register_user(&anika).await.unwrap();
         let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(who.user_name(), &anika);
+        let identity = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(identity.user_name(), &anika);
         one.delete(&anika, issued.id()).await.unwrap();
         assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
         let listing = Listing::Holders { service: None };

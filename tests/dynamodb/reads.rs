@@ -39,7 +39,7 @@ fn a_key_that_is_being_claimed_is_found() {
         iam.register_user(&anika).await.unwrap();
         let key = Key::User { account: name(ACCOUNT), name: &anika };
         let (mut gets, mut settled) = (0, 0);
-        gateway.judge(move |operation, _| {
+        gateway.decide(move |operation, _| {
             let count = if operation == "GetItem" { &mut gets } else { &mut settled };
             *count += 1;
             match (operation, *count) {
@@ -115,7 +115,7 @@ fn a_user_who_is_renamed_between_two_shards_is_listed_once() {
                 iam.register_user(&name(from)).await.unwrap();
             }
             gateway.take();
-            gateway.judge(move |operation, request| {
+            gateway.decide(move |operation, request| {
                 let late = |request: &Value| {
                     let partition = &request["ExpressionAttributeValues"][":pk"]["B"];
                     let partition = STANDARD.decode(partition.as_str().unwrap()).unwrap();

@@ -39,7 +39,7 @@ pub(crate) enum Answer {
     /// A credential and its secret.
     Issued(Seen, String),
     Credentials(Vec<Seen>),
-    Who(UserId, String, Seen),
+    Authenticated(UserId, String, Seen),
     ModelError(ModelError),
     Denied(DenialReason),
 }
@@ -128,7 +128,7 @@ fn to_answer<T, E: Into<ModelError>>(
     result: Result<T, E>,
     convert: impl FnOnce(T) -> Answer,
 ) -> Answer {
-    result.map_or_else(|refused| Answer::ModelError(refused.into()), convert)
+    result.map_or_else(|error| Answer::ModelError(error.into()), convert)
 }
 
 fn seen<T: Into<Seen>>(credentials: Vec<T>) -> Answer {
@@ -181,10 +181,12 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
                 CredentialKind::ApiKey => iam.authenticate_api_key(&service, &of.secret),
             };
             match result {
-                Ok(who) => {
-                    Answer::Who(who.user_id(), who.user_name().to_string(), who.credential().into())
-                }
-                Err(AuthenticationError::Denied(refusal)) => Answer::Denied(refusal.reason()),
+                Ok(identity) => Answer::Authenticated(
+                    identity.user_id(),
+                    identity.user_name().to_string(),
+                    identity.credential().into(),
+                ),
+                Err(AuthenticationError::Denied(denial)) => Answer::Denied(denial.reason()),
                 Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
             }
         }
@@ -248,7 +250,7 @@ impl Event {
                     CredentialKind::ApiKey => model.authenticate_api_key(0, service, secret),
                 };
                 result.map_or_else(Answer::Denied, |(user, seen)| {
-                    Answer::Who(user.id, user.name, seen)
+                    Answer::Authenticated(user.id, user.name, seen)
                 })
             }
         }

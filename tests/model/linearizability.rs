@@ -81,10 +81,10 @@ impl Scenario {
         let mut first = Caller::new(&iam, &clock);
         self.first.iter().for_each(|command| first.call(command));
         let callers: Vec<_> = thread::scope(|scope| {
-            let threads = self.threads.iter().enumerate().map(|(seat, commands)| {
+            let threads = self.threads.iter().enumerate().map(|(thread, commands)| {
                 let mut caller = first.fork();
                 scope.spawn(move || {
-                    let _seat = pace.sit(seat);
+                    let _seat = pace.start(thread);
                     for command in commands {
                         pace.pause();
                         caller.call(command);
@@ -131,12 +131,12 @@ fn word(answer: &Answer) -> String {
     let short = |name: &str| name.split("-at-").next().unwrap().to_owned();
     match answer {
         Answer::User(user) => user.name.clone(),
-        Answer::Issued(seen, _) | Answer::Who(_, _, seen) => short(&seen.name),
+        Answer::Issued(seen, _) | Answer::Authenticated(_, _, seen) => short(&seen.name),
         Answer::Credentials(all) => format!("{}", all.len()),
         Answer::Users(all) => format!("{}", all.len()),
         Answer::Denied(reason) => format!("{reason:?}"),
         Answer::Done => "Done".to_owned(),
-        Answer::ModelError(refused) => format!("{refused:?}").split('(').next().unwrap().to_owned(),
+        Answer::ModelError(error) => format!("{error:?}").split('(').next().unwrap().to_owned(),
     }
 }
 

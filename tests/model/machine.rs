@@ -121,7 +121,7 @@ pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> V
 }
 
 /// Account, user id, user name and credential of the authenticated user.
-type Who = (String, UserId, String, Seen);
+type Authenticated = (String, UserId, String, Seen);
 
 fn name(text: &str) -> UserName {
     text.parse().unwrap()
@@ -160,15 +160,15 @@ fn seen(credentials: Vec<Credential>) -> Vec<Seen> {
     credentials.into_iter().map(Seen::from).collect()
 }
 
-fn reason(result: Result<Identity, AuthenticationError>) -> Result<Who, DenialReason> {
+fn reason(result: Result<Identity, AuthenticationError>) -> Result<Authenticated, DenialReason> {
     match result {
-        Ok(who) => Ok((
-            who.account().to_string(),
-            who.user_id(),
-            who.user_name().to_string(),
-            who.credential().into(),
+        Ok(identity) => Ok((
+            identity.account().to_string(),
+            identity.user_id(),
+            identity.user_name().to_string(),
+            identity.credential().into(),
         )),
-        Err(AuthenticationError::Denied(refusal)) => Err(refusal.reason()),
+        Err(AuthenticationError::Denied(denial)) => Err(denial.reason()),
         Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
     }
 }
@@ -215,7 +215,7 @@ impl<S: Store> Machine<S> {
             Command::Reset(at, user, pick) => {
                 let id = self.pick(at, user, pick);
                 let real = self.managers[at].reset(&name(user), &id);
-                let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
+                let drawn = real.as_ref().ok().map(|issued| self.remember(at, issued));
                 let expected = self.model.reset(at, user, id.as_str(), drawn);
                 agree(command, real.map(|issued| issued.into_parts().0), &expected);
             }
@@ -309,7 +309,7 @@ impl<S: Store> Machine<S> {
             ),
             None => manager.create(&name(user), &service_name),
         };
-        let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
+        let drawn = real.as_ref().ok().map(|issued| self.remember(at, issued));
         if let Some(drawn) = &drawn {
             assert!(self.ids.insert(drawn.id.clone()), "an id is reused");
         }
@@ -335,7 +335,7 @@ impl<S: Store> Machine<S> {
     }
 
     /// Checks the drawn values and remembers them.
-    fn note(&mut self, at: At, issued: &IssuedCredential) -> Drawn {
+    fn remember(&mut self, at: At, issued: &IssuedCredential) -> Drawn {
         let id = issued.id().to_string();
         assert!(id.len() == 21 && id.starts_with("ACCA"), "{id}");
         let secret = issued.secret().expose().to_owned();
@@ -458,7 +458,10 @@ impl<S: Store> Machine<S> {
 }
 
 /// The result of the model in the form of the managers' result.
-fn answer(expected: Result<(SeenUser, Seen), DenialReason>, at: At) -> Result<Who, DenialReason> {
+fn answer(
+    expected: Result<(SeenUser, Seen), DenialReason>,
+    at: At,
+) -> Result<Authenticated, DenialReason> {
     expected.map(|(user, seen)| (ACCOUNTS[at].to_owned(), user.id, user.name, seen))
 }
 

@@ -160,13 +160,13 @@ impl Issued {
         }
     }
 
-    fn check_who(&self, who: &Identity) {
-        let credential = who.credential();
+    fn check_identity(&self, identity: &Identity) {
+        let credential = identity.credential();
         assert_eq!(*credential.id(), self.id);
         assert_eq!(*credential.service(), self.service);
         assert!(credential.service_user_name().as_str().eq_ignore_ascii_case(&self.name));
         assert_eq!(credential.status(), Status::Active);
-        assert_eq!(credential.user_name(), who.user_name());
+        assert_eq!(credential.user_name(), identity.user_name());
     }
 }
 
@@ -266,14 +266,14 @@ impl Stage {
             }
             75..82 => drop(self.iam.rename_user(&name, &other)?),
             82..88 => {
-                let aside = user("aside");
-                drop(self.iam.rename_user(&name, &aside)?);
+                let temporary = user("aside");
+                drop(self.iam.rename_user(&name, &temporary)?);
                 let swapped = self.iam.rename_user(&other, &name);
                 let back =
-                    self.iam.rename_user(&aside, if swapped.is_ok() { &other } else { &name });
+                    self.iam.rename_user(&temporary, if swapped.is_ok() { &other } else { &name });
                 // Another thread may have taken the name. No user may keep the temporary name.
                 if back.is_err() {
-                    drop(self.iam.remove_user(&aside));
+                    drop(self.iam.remove_user(&temporary));
                 }
             }
             88..90 => self.iam.remove_user(&name)?,
@@ -312,7 +312,7 @@ impl Stage {
                 Ok(_) if issued.is_invalid => {
                     panic!("{} authenticates after its reset or deletion", issued.name)
                 }
-                Ok(who) => issued.check_who(&who),
+                Ok(identity) => issued.check_identity(&identity),
                 refused @ Err(_) => assert!(is_denied(&refused)),
             }
         }
@@ -348,17 +348,17 @@ impl Stage {
                 }
             }
         }
-        let mut opened = BTreeSet::new();
+        let mut authenticated = BTreeSet::new();
         for issued in &ledger.issued {
             let key = Key::Credential { account, id: &issued.id };
             assert_eq!(store.find(&key).unwrap().is_some(), existing.contains(&issued.id));
-            if let Ok(who) = issued.present(iam) {
-                issued.check_who(&who);
+            if let Ok(identity) = issued.present(iam) {
+                issued.check_identity(&identity);
                 assert!(!issued.is_invalid && existing.contains(&issued.id));
-                assert!(opened.insert(issued.id.clone()), "{} has two secrets", issued.id);
+                assert!(authenticated.insert(issued.id.clone()), "{} has two secrets", issued.id);
             }
         }
-        assert_eq!(opened, existing, "each credential must have exactly one issued secret");
+        assert_eq!(authenticated, existing, "each credential must have exactly one issued secret");
         assert!(ledger.existing.keys().all(|id| existing.contains(id)));
     }
 }

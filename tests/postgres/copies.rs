@@ -71,8 +71,8 @@ fn users_copied_from_a_file_work_in_a_database() {
         let codecommit = name(CODECOMMIT);
         for issued in issued.iter().skip(1).chain([&renewed]) {
             let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-            let who = new.authenticate(&codecommit, login, secret).await.unwrap();
-            assert_eq!(who.credential_id(), issued.id());
+            let identity = new.authenticate(&codecommit, login, secret).await.unwrap();
+            assert_eq!(identity.credential_id(), issued.id());
         }
         let (login, secret) = (issued[0].service_user_name().as_str(), issued[0].secret().expose());
         assert!(new.authenticate(&codecommit, login, secret).await.is_err());

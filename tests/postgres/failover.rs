@@ -57,17 +57,17 @@ fn cause(error: &StoreError) -> &PostgresError {
 /// Creates, resets and deletes in a loop, until `progress` ends it.
 async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowledged {
     let codecommit: ServiceName = name(CODECOMMIT);
-    let mut notes = Acknowledged::default();
+    let mut acknowledged = Acknowledged::default();
     let mut turn = 0_usize;
     while !progress.enough.load(SeqCst) {
         turn += 1;
-        let known: Vec<CredentialId> = notes.held.keys().cloned().collect();
-        let result = if let Some(id) = notes.uncertain.first().cloned() {
+        let known: Vec<CredentialId> = acknowledged.held.keys().cloned().collect();
+        let result = if let Some(id) = acknowledged.uncertain.first().cloned() {
             // Delete it if it exists. The server that received the creation is gone by now, so a
             // credential that does not exist cannot appear later.
             match iam.delete(&user, &id).await {
                 Ok(()) | Err(Error::NoSuchCredential { .. }) => {
-                    notes.uncertain.retain(|uncertain| *uncertain != id);
+                    acknowledged.uncertain.retain(|uncertain| *uncertain != id);
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { source, .. }) => Err(source),
@@ -77,11 +77,11 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowle
         } else if known.len() < 2 {
             match iam.create(&user, &codecommit).await {
                 Ok(issued) => {
-                    notes.held.insert(issued.id().clone(), Some(issued));
+                    acknowledged.held.insert(issued.id().clone(), Some(issued));
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { id, source, .. }) => {
-                    notes.uncertain.push(id.unwrap());
+                    acknowledged.uncertain.push(id.unwrap());
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -90,12 +90,12 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowle
         } else if turn.is_multiple_of(5) {
             match iam.delete(&user, &known[0]).await {
                 Ok(()) => {
-                    notes.revoked.extend(notes.held.remove(&known[0]).flatten());
+                    acknowledged.revoked.extend(acknowledged.held.remove(&known[0]).flatten());
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { source, .. }) => {
-                    notes.held.remove(&known[0]);
-                    notes.uncertain.push(known[0].clone());
+                    acknowledged.held.remove(&known[0]);
+                    acknowledged.uncertain.push(known[0].clone());
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -105,13 +105,15 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowle
             let id = &known[turn % 2];
             match iam.reset(&user, id).await {
                 Ok(issued) => {
-                    notes.revoked.extend(notes.held.insert(id.clone(), Some(issued)).flatten());
+                    acknowledged
+                        .revoked
+                        .extend(acknowledged.held.insert(id.clone(), Some(issued)).flatten());
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { id: named, source, .. }) => {
                     assert_eq!(named.as_ref(), Some(id));
                     // It exists, with the old secret or with one that was lost.
-                    notes.held.insert(id.clone(), None);
+                    acknowledged.held.insert(id.clone(), None);
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -132,11 +134,11 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowle
             }
         }
     }
-    notes
+    acknowledged
 }
 
 /// Checks that everything acknowledged is there.
-async fn check_acknowledged(iam: &Manager, user: &UserName, notes: &Acknowledged) {
+async fn check_acknowledged(iam: &Manager, user: &UserName, acknowledged: &Acknowledged) {
     let codecommit: ServiceName = name(CODECOMMIT);
     let authenticates = async |issued: &IssuedCredential| {
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
@@ -144,7 +146,7 @@ async fn check_acknowledged(iam: &Manager, user: &UserName, notes: &Acknowledged
     };
     let listed = iam.list(user).await.unwrap();
     assert!(listed.len() <= 2);
-    for (id, issued) in &notes.held {
+    for (id, issued) in &acknowledged.held {
         let there = listed.iter().filter(|credential| credential.id() == id).count();
         assert_eq!(there, 1, "{id} of {user} was acknowledged");
         if let Some(issued) = issued {
@@ -152,10 +154,13 @@ async fn check_acknowledged(iam: &Manager, user: &UserName, notes: &Acknowledged
         }
     }
     for credential in &listed {
-        let known = notes.held.contains_key(credential.id());
-        assert!(known || notes.uncertain.contains(credential.id()), "{credential:?} is unknown");
+        let known = acknowledged.held.contains_key(credential.id());
+        assert!(
+            known || acknowledged.uncertain.contains(credential.id()),
+            "{credential:?} is unknown"
+        );
     }
-    for revoked in &notes.revoked {
+    for revoked in &acknowledged.revoked {
         assert!(
             !authenticates(revoked).await,
             "an old secret of {} of {user} authenticates",
@@ -232,9 +237,9 @@ async fn fail_over(installation: &Installation) {
     progress.enough.store(true, SeqCst);
     let mut changes = 0;
     for (user, caller) in users.iter().zip(callers) {
-        let notes = caller.await.unwrap();
-        check_acknowledged(&iam, user, &notes).await;
-        changes += notes.revoked.len();
+        let acknowledged = caller.await.unwrap();
+        check_acknowledged(&iam, user, &acknowledged).await;
+        changes += acknowledged.revoked.len();
     }
     assert!(changes > CHANGES / 2);
     assert_eq!(check(&promoted).await.len(), CALLERS);

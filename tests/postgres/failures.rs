@@ -96,10 +96,10 @@ fn each_failure_to_connect_has_its_own_error() {
             .unwrap();
         let port = space.port();
         let options = PostgresOptions::new();
-        let url = |who: &str, rest: &str| format!("postgres://{who}@127.0.0.1:{port}/{rest}");
+        let url = |user: &str, rest: &str| format!("postgres://{user}@127.0.0.1:{port}/{rest}");
 
-        for who in ["scram_user:wrong-hunter2", "scram_user"] {
-            let error = connect_error(&url(who, "postgres?sslmode=disable"), &options).await;
+        for user in ["scram_user:wrong-hunter2", "scram_user"] {
+            let error = connect_error(&url(user, "postgres?sslmode=disable"), &options).await;
             assert!(matches!(error, PostgresError::WrongCredentials), "{error:?}");
             assert!(!error.is_retryable());
         }

@@ -108,14 +108,14 @@ const SECOND: &str = "anika+2-at-123456789012";
 
 #[test]
 fn the_life_cycle_of_a_credential() {
-    let desk = Tool::new("life");
-    assert_eq!(desk.succeeds("user add anika"), "registered anika\n");
+    let tool = Tool::new("life");
+    assert_eq!(tool.succeeds("user add anika"), "registered anika\n");
 
     // The password goes to standard output, for pipes; the rest to standard error.
-    let created = desk.run("create anika");
+    let created = tool.run("create anika");
     let password = created.out.strip_suffix('\n').unwrap();
     assert_eq!((created.code, password.len()), (0, 44));
-    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    let id = tool.json("list")[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(
         created.err,
         format!(
@@ -123,43 +123,43 @@ fn the_life_cycle_of_a_credential() {
              This is the only time that its password is shown:\n"
         )
     );
-    let done = desk.verify(FIRST, password);
+    let done = tool.verify(FIRST, password);
     assert_eq!((done.code, &*done.out), (0, "accepted: anika+1-at-123456789012 is anika\n"));
     // With any line ending.
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), password).code, 0);
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &format!("{password}\r\n")).code, 0);
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), password).code, 0);
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), &format!("{password}\r\n")).code, 0);
 
     let denied = |password: &str, reason: &str| {
-        let done = desk.verify(FIRST, password);
+        let done = tool.verify(FIRST, password);
         let why = "credentials: refused: the credential is not valid for this service";
         assert_eq!((done.code, &*done.out), (1, ""));
         assert_eq!(done.err, format!("{why} ({reason})\n"));
     };
     denied("wrong", "wrong-secret");
     denied("", "wrong-secret");
-    assert_eq!(desk.succeeds(&format!("disable anika {id}")), format!("{id} is Inactive now\n"));
+    assert_eq!(tool.succeeds(&format!("disable anika {id}")), format!("{id} is Inactive now\n"));
     denied(password, "inactive");
-    assert_eq!(desk.succeeds(&format!("enable anika {id}")), format!("{id} is Active now\n"));
-    assert_eq!(desk.verify(FIRST, password).code, 0);
+    assert_eq!(tool.succeeds(&format!("enable anika {id}")), format!("{id} is Active now\n"));
+    assert_eq!(tool.verify(FIRST, password).code, 0);
 
-    let reset = desk.run(&format!("reset anika {id} --url-safe"));
+    let reset = tool.run(&format!("reset anika {id} --url-safe"));
     let renewed = reset.out.strip_suffix('\n').unwrap();
     assert!(reset.err.starts_with(&format!("reset {FIRST} ({id})")), "{}", reset.err);
     assert!(renewed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
     denied(password, "wrong-secret");
-    assert_eq!(desk.verify(FIRST, renewed).code, 0);
+    assert_eq!(tool.verify(FIRST, renewed).code, 0);
 
-    assert_eq!(desk.succeeds(&format!("delete anika {id}")), format!("deleted {id}\n"));
+    assert_eq!(tool.succeeds(&format!("delete anika {id}")), format!("deleted {id}\n"));
     denied(renewed, "unknown-name");
-    assert_eq!(desk.json("list"), serde_json::json!([]));
+    assert_eq!(tool.json("list"), serde_json::json!([]));
 }
 
 #[test]
 fn tables_are_aligned_and_json_has_the_same_data() {
-    let desk = Tool::new("tables");
+    let tool = Tool::new("tables");
     let now = dawn();
     let (anika, longer) = (name("anika"), name("somebody.with.a.longer.name"));
-    let iam = desk.iam_at(now);
+    let iam = tool.iam_at(now);
     let users = [&anika, &longer].map(|user| iam.register_user(user).unwrap());
     let ids = [
         iam.create(&anika, &name(CODECOMMIT)).unwrap().id().to_string(),
@@ -168,7 +168,7 @@ fn tables_are_aligned_and_json_has_the_same_data() {
     drop(iam);
     // Years later.
     let [first, second] = &ids;
-    let listed = desk.succeeds("list");
+    let listed = tool.succeeds("list");
     let lines: Vec<_> = listed.lines().collect();
     let age = lines[1].split("Active  ").nth(1).unwrap().split("  ").next().unwrap().to_owned();
     assert!(age.ends_with(" years ago"), "{age}");
@@ -191,11 +191,11 @@ fn tables_are_aligned_and_json_has_the_same_data() {
         ]
         .concat()
     );
-    assert_eq!(desk.succeeds("list somebody.with.a.longer.name").lines().count(), 2);
-    assert_eq!(desk.succeeds("list --service cassandra.amazonaws.com").lines().count(), 2);
-    assert_eq!(desk.succeeds("list anika --service cassandra.amazonaws.com").lines().count(), 1);
+    assert_eq!(tool.succeeds("list somebody.with.a.longer.name").lines().count(), 2);
+    assert_eq!(tool.succeeds("list --service cassandra.amazonaws.com").lines().count(), 2);
+    assert_eq!(tool.succeeds("list anika --service cassandra.amazonaws.com").lines().count(), 1);
 
-    let json = desk.json("list anika");
+    let json = tool.json("list anika");
     let expected = serde_json::json!([{
         "id": first, "name": FIRST, "user_name": "anika", "service": CODECOMMIT,
         "kind": "password", "status": "Active", "created": "2016-11-01T17:47:22.382Z",
@@ -203,7 +203,7 @@ fn tables_are_aligned_and_json_has_the_same_data() {
     }]);
     assert_eq!(json, expected);
 
-    let registered = desk.succeeds("user list");
+    let registered = tool.succeeds("user list");
     let lines: Vec<_> = registered.lines().map(|line| line.split("  ").next().unwrap()).collect();
     assert_eq!(lines, ["USER", "anika", "somebody.with.a.longer.name"]);
     let expected = users.map(|user| {
@@ -212,12 +212,12 @@ fn tables_are_aligned_and_json_has_the_same_data() {
             "created": "2016-11-01T17:47:22.382Z",
         })
     });
-    assert_eq!(desk.json("user list"), serde_json::json!(expected));
+    assert_eq!(tool.json("user list"), serde_json::json!(expected));
 
-    let issued = desk.json("create anika --days 90");
+    let issued = tool.json("create anika --days 90");
     assert_eq!((&issued["name"], &issued["status"]), (&SECOND.into(), &"Active".into()));
-    assert_eq!(desk.verify(SECOND, issued["password"].as_str().unwrap()).code, 0);
-    let listed = desk.succeeds("list anika");
+    assert_eq!(tool.verify(SECOND, issued["password"].as_str().unwrap()).code, 0);
+    let listed = tool.succeeds("list anika");
     let cells: Vec<_> = listed.lines().nth(2).unwrap().split("  ").collect();
     let cells: Vec<_> =
         cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
@@ -226,8 +226,8 @@ fn tables_are_aligned_and_json_has_the_same_data() {
 
 #[test]
 fn an_audit_lists_old_credentials_of_all_users() {
-    let desk = Tool::new("audit");
-    let iam = desk.iam_at(dawn());
+    let tool = Tool::new("audit");
+    let iam = tool.iam_at(dawn());
     let codecommit = name(CODECOMMIT);
     // More users than fit on a page.
     for number in 0..130 {
@@ -237,83 +237,83 @@ fn an_audit_lists_old_credentials_of_all_users() {
         let _ = iam.create(&user, &name(CASSANDRA)).unwrap();
     }
     drop(iam);
-    desk.succeeds("user add anika");
-    desk.succeeds("create anika");
-    let audited = desk.json("audit --older-than 90");
+    tool.succeeds("user add anika");
+    tool.succeeds("create anika");
+    let audited = tool.json("audit --older-than 90");
     let audited = audited.as_array().unwrap();
     assert_eq!(audited.len(), 260);
     assert!(audited.iter().all(|one| one["user_name"] != "anika"));
-    assert_eq!(desk.json("list").as_array().unwrap().len(), 261);
-    assert_eq!(desk.json("user list").as_array().unwrap().len(), 131);
-    let filtered = desk.json("audit --older-than 90 --service cassandra.amazonaws.com");
+    assert_eq!(tool.json("list").as_array().unwrap().len(), 261);
+    assert_eq!(tool.json("user list").as_array().unwrap().len(), 131);
+    let filtered = tool.json("audit --older-than 90 --service cassandra.amazonaws.com");
     assert_eq!(filtered.as_array().unwrap().len(), 130);
-    assert_eq!(desk.succeeds("audit --older-than 90").lines().count(), 261);
-    assert_eq!(desk.json("audit --older-than 36600"), serde_json::json!([]));
+    assert_eq!(tool.succeeds("audit --older-than 90").lines().count(), 261);
+    assert_eq!(tool.json("audit --older-than 36600"), serde_json::json!([]));
 }
 
 #[test]
 fn users_are_renamed_and_removed() {
-    let desk = Tool::new("users");
-    desk.succeeds("user add anika");
-    desk.fails("user add ANIKA", "User with name ANIKA already exists.");
-    desk.succeeds("create anika");
-    assert_eq!(desk.succeeds("user rename anika jane"), "anika is now jane\n");
-    assert_eq!(desk.json("list jane")[0]["name"], FIRST);
-    desk.fails(
+    let tool = Tool::new("users");
+    tool.succeeds("user add anika");
+    tool.fails("user add ANIKA", "User with name ANIKA already exists.");
+    tool.succeeds("create anika");
+    assert_eq!(tool.succeeds("user rename anika jane"), "anika is now jane\n");
+    assert_eq!(tool.json("list jane")[0]["name"], FIRST);
+    tool.fails(
         "user remove jane",
         "the user has credentials: delete them first, or use --with-credentials",
     );
-    let removed = desk.succeeds("user remove jane --with-credentials");
+    let removed = tool.succeeds("user remove jane --with-credentials");
     assert_eq!(removed, "removed jane, and deleted credentials: 1\n");
-    desk.fails("user remove jane", "The user with name jane cannot be found.");
-    desk.succeeds("user add jane");
-    assert_eq!(desk.succeeds("user remove jane"), "removed jane\n");
+    tool.fails("user remove jane", "The user with name jane cannot be found.");
+    tool.succeeds("user add jane");
+    assert_eq!(tool.succeeds("user remove jane"), "removed jane\n");
 }
 
 #[test]
 fn custom_services_and_api_keys_are_supported() {
-    let desk = Tool::new("services");
-    desk.succeeds("user add anika");
+    let tool = Tool::new("services");
+    tool.succeeds("user add anika");
     let at = "--service git.example.com";
-    let password = desk.succeeds(&format!("create anika {at}"));
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &password).code, 0);
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &password).code, 1);
+    let password = tool.succeeds(&format!("create anika {at}"));
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), &password).code, 0);
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), &password).code, 1);
     // The id determines the service.
-    let id = desk.json(&format!("list {at}"))[0]["id"].as_str().unwrap().to_owned();
-    let renewed = desk.succeeds(&format!("reset anika {id}"));
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &renewed).code, 0);
+    let id = tool.json(&format!("list {at}"))[0]["id"].as_str().unwrap().to_owned();
+    let renewed = tool.succeeds(&format!("reset anika {id}"));
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), &renewed).code, 0);
 
     let at = format!("--service {BEDROCK}");
-    let key = desk.succeeds(&format!("create anika {at}"));
+    let key = tool.succeeds(&format!("create anika {at}"));
     assert!(key.starts_with("ABSK"));
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &key).code, 0);
-    assert_eq!(desk.run_with(&format!("verify {SECOND} {at}"), &key).code, 1);
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), "ABSK").code, 1);
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), &key).code, 0);
+    assert_eq!(tool.run_with(&format!("verify {SECOND} {at}"), &key).code, 1);
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), "ABSK").code, 1);
 }
 
 #[test]
 fn exit_codes_distinguish_rejections_usage_errors_and_store_failures() {
-    let desk = Tool::new("codes");
-    let code = |line: &str| desk.run(line).code;
+    let tool = Tool::new("codes");
+    let code = |line: &str| tool.run(line).code;
     // The store does not exist. A mistyped path succeeds not create one.
-    let path = desk.folder.file("credentials.redb");
-    let done = desk.run("list");
+    let path = tool.folder.file("credentials.redb");
+    let done = tool.run("list");
     let missing =
         format!("credentials: redb:{} does not exist: `user add` makes it\n", path.display());
     assert_eq!((done.code, done.err), (3, missing));
     assert!(!path.exists());
 
-    desk.succeeds("user add anika");
-    desk.succeeds("create anika");
-    desk.succeeds("create anika");
-    desk.fails(
+    tool.succeeds("user add anika");
+    tool.succeeds("create anika");
+    tool.succeeds("create anika");
+    tool.fails(
         "create anika",
         "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2",
     );
-    desk.fails("create jane", "The user with name jane cannot be found.");
+    tool.fails("create jane", "The user with name jane cannot be found.");
     let unknown = "ACCA7DMBL7IBDT3HXW6NI";
     for line in ["disable anika", "enable anika", "reset anika", "delete anika"] {
-        desk.fails(&format!("{line} {unknown}"), &format!("No such credential {unknown} exists"));
+        tool.fails(&format!("{line} {unknown}"), &format!("No such credential {unknown} exists"));
     }
     assert_eq!(code("--account 210987654321 list anika"), 1);
 
@@ -335,22 +335,22 @@ fn exit_codes_distinguish_rejections_usage_errors_and_store_failures() {
         // A password on the command line is rejected.
         "verify anika+1-at-123456789012 secret",
     ] {
-        let done = desk.run(line);
+        let done = tool.run(line);
         assert_eq!((done.code, &*done.out), (2, ""), "{line}: {done:?}");
     }
     let storeless = Command::new(&*PROGRAM).arg("list").output().unwrap();
     assert_eq!(storeless.status.code(), Some(2));
 
     let holder = RedbStore::open(&path).unwrap();
-    let held = desk.run("list");
+    let held = tool.run("list");
     assert_eq!((held.code, &*held.out), (3, ""));
     assert!(held.err.contains("is held by another process: stop it, or"), "{}", held.err);
     drop(holder);
     fs::write(&path, "this is no database").unwrap();
-    let broken = desk.run("list");
+    let broken = tool.run("list");
     assert_eq!((broken.code, broken.err.contains("the file is no database")), (3, true));
 
-    let help = desk.succeeds("--help");
+    let help = tool.succeeds("--help");
     for code in ["  0  ", "  1  ", "  2  ", "  3  "] {
         assert!(help.contains(code), "{help}");
     }
@@ -358,8 +358,8 @@ fn exit_codes_distinguish_rejections_usage_errors_and_store_failures() {
 
 #[test]
 fn an_expired_credential_is_reported_as_expired() {
-    let desk = Tool::new("expired");
-    let iam = desk.iam_at(dawn());
+    let tool = Tool::new("expired");
+    let iam = tool.iam_at(dawn());
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
     let day = Lifetime::days(1).unwrap();
@@ -368,26 +368,26 @@ fn an_expired_credential_is_reported_as_expired() {
         .unwrap();
     assert_eq!(*iam.policy(), Policy::default());
     drop(iam);
-    let listed = desk.succeeds("list");
+    let listed = tool.succeeds("list");
     assert!(listed.contains("Expired") && listed.matches("years ago").count() == 2, "{listed}");
-    let done = desk.verify(FIRST, issued.secret().expose());
+    let done = tool.verify(FIRST, issued.secret().expose());
     assert_eq!((done.code, done.err.contains("(expired)")), (1, true));
     let reset = format!("service specific credential {} has expired", issued.id());
-    desk.fails(&format!("reset anika {}", issued.id()), &reset);
+    tool.fails(&format!("reset anika {}", issued.id()), &reset);
 }
 
 /// Runs the tool with a terminal as its standard input, and types an answer at a prompt. Returns
 /// the result, and what the terminal echoed.
-fn at_a_terminal(desk: &Tool, line: &str, asked: &str, answer: &str) -> (Outcome, String) {
+fn at_a_terminal(tool: &Tool, line: &str, prompt: &str, answer: &str) -> (Outcome, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let path = ptsname(&terminal, Vec::new()).unwrap();
     let inside = File::options().read(true).write(true).open(OsStr::from_bytes(path.as_bytes()));
-    let mut child = desk.command(line).stdin(inside.unwrap()).spawn().unwrap();
+    let mut child = tool.command(line).stdin(inside.unwrap()).spawn().unwrap();
     let (mut terminal, mut stderr) = (File::from(terminal), child.stderr.take().unwrap());
     let mut err = Vec::new();
-    while !err.ends_with(asked.as_bytes()) {
+    while !err.ends_with(prompt.as_bytes()) {
         let mut byte = [0];
         assert_eq!(stderr.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&err));
         err.push(byte[0]);
@@ -413,35 +413,35 @@ fn at_a_terminal(desk: &Tool, line: &str, asked: &str, answer: &str) -> (Outcome
 
 #[test]
 fn irreversible_commands_ask_for_confirmation() {
-    let desk = Tool::new("confirm");
-    desk.succeeds("user add anika");
-    let password = desk.succeeds("create anika");
-    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    let tool = Tool::new("confirm");
+    tool.succeeds("user add anika");
+    let password = tool.succeeds("create anika");
+    let id = tool.json("list")[0]["id"].as_str().unwrap().to_owned();
     for line in [
         format!("reset anika {id}"),
         format!("delete anika {id}"),
         "user remove anika --with-credentials".to_owned(),
     ] {
         for answer in ["n", "", "maybe"] {
-            let (done, _) = at_a_terminal(&desk, &line, "[y/N] ", answer);
+            let (done, _) = at_a_terminal(&tool, &line, "[y/N] ", answer);
             assert_eq!((done.code, &*done.out), (1, ""), "{done:?}");
             assert!(done.err.ends_with("credentials: nothing was changed\n"), "{}", done.err);
         }
     }
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &password).code, 0);
-    let (done, shown) = at_a_terminal(&desk, &format!("reset anika {id}"), "[y/N] ", "y");
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), &password).code, 0);
+    let (done, shown) = at_a_terminal(&tool, &format!("reset anika {id}"), "[y/N] ", "y");
     assert_eq!((done.code, done.out.len()), (0, 45));
     assert!(shown.contains('y'));
     // `--yes` skips the prompt.
-    let (done, _) = at_a_terminal(&desk, &format!("delete anika {id} --yes"), "", "");
+    let (done, _) = at_a_terminal(&tool, &format!("delete anika {id} --yes"), "", "");
     assert_eq!((done.code, &*done.err), (0, ""));
 }
 
 #[test]
 fn an_interrupt_at_the_password_prompt_restores_the_terminal() {
-    let desk = Tool::new("interrupt");
-    desk.succeeds("user add anika");
-    let (done, shown) = at_a_terminal(&desk, &format!("verify {FIRST}"), "Password: ", "half\u{3}");
+    let tool = Tool::new("interrupt");
+    tool.succeeds("user add anika");
+    let (done, shown) = at_a_terminal(&tool, &format!("verify {FIRST}"), "Password: ", "half\u{3}");
     assert_eq!((done.code, &*done.out), (1, ""));
     assert_eq!(done.err, "Password: credentials: interrupted\n");
     assert!(!shown.contains("half"), "{shown}");
@@ -449,9 +449,9 @@ fn an_interrupt_at_the_password_prompt_restores_the_terminal() {
 
 #[test]
 fn an_invalid_store_argument_is_not_echoed() {
-    let desk = Tool::new("mistyped");
+    let tool = Tool::new("mistyped");
     for store in ["postgre://git:hunter2@db/git", "host=db password=hunter2", "hunter2"] {
-        let done = desk.run(&format!("--store {} list", store.replace(' ', "_")));
+        let done = tool.run(&format!("--store {} list", store.replace(' ', "_")));
         assert_eq!((done.code, &*done.out), (2, ""));
         assert!(!done.err.contains("hunter2"), "{}", done.err);
     }
@@ -459,38 +459,38 @@ fn an_invalid_store_argument_is_not_echoed() {
 
 #[test]
 fn a_name_is_verified_in_any_case() {
-    let desk = Tool::new("case");
-    desk.succeeds("user add anika");
-    let password = desk.succeeds("create anika");
-    assert_eq!(desk.run_with(&format!("verify {}", FIRST.to_uppercase()), &password).code, 0);
+    let tool = Tool::new("case");
+    tool.succeeds("user add anika");
+    let password = tool.succeeds("create anika");
+    assert_eq!(tool.run_with(&format!("verify {}", FIRST.to_uppercase()), &password).code, 0);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn a_password_that_cannot_be_printed_is_reported_as_lost() {
-    let desk = Tool::new("full");
-    desk.succeeds("user add anika");
+    let tool = Tool::new("full");
+    tool.succeeds("user add anika");
     let full = || File::options().write(true).open("/dev/full").unwrap();
-    let output = desk.command("create anika").stdout(full()).output().unwrap();
+    let output = tool.command("create anika").stdout(full()).output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
-    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    let id = tool.json("list")[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(output.status.code(), Some(3));
     assert!(
         message.contains(&format!("created {id}, but its password could not be printed")),
         "{message}"
     );
     // A failure to print the message does not withhold the password.
-    let output = desk.command(&format!("reset anika {id}")).stderr(full()).output().unwrap();
+    let output = tool.command(&format!("reset anika {id}")).stderr(full()).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 45));
 }
 
 #[test]
 fn a_typed_password_is_not_echoed() {
-    let desk = Tool::new("typed");
-    desk.succeeds("user add anika");
-    let password = desk.succeeds("create anika");
-    let (verify, asked) = (format!("verify {FIRST}"), "Password: ");
-    let (done, shown) = at_a_terminal(&desk, &verify, asked, password.trim_end());
+    let tool = Tool::new("typed");
+    tool.succeeds("user add anika");
+    let password = tool.succeeds("create anika");
+    let (verify, prompt) = (format!("verify {FIRST}"), "Password: ");
+    let (done, shown) = at_a_terminal(&tool, &verify, prompt, password.trim_end());
     assert_eq!((done.code, done.out.contains("accepted")), (0, true));
     assert!(!shown.contains(password.trim_end()), "{shown}");
     assert!(!done.err.contains(password.trim_end()));

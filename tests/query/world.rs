@@ -174,8 +174,8 @@ impl World {
 
     pub(crate) fn by(policy: Policy) -> Self {
         let fault = Arc::new(Mutex::new(Fault::None));
-        let told = Arc::clone(&fault);
-        let hook: Hook = Box::new(move |asked| told.lock().unwrap().does(asked));
+        let current = Arc::clone(&fault);
+        let hook: Hook = Box::new(move |asked| current.lock().unwrap().does(asked));
         let store = Arc::new(HookedStore::new(hook));
         let clock = Arc::new(FixedClock::new(dawn()));
         let entropy = Arc::new(SeededEntropy::new(7));

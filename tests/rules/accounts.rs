@@ -122,8 +122,8 @@ fn secrets_authenticate_in_their_own_account_only() {
         (&second, &first, &passwords[1], &passwords[0]),
     ] {
         let (name, secret) = (own.service_user_name().as_str(), own.secret().expose());
-        let who = iam.authenticate(&codecommit, name, secret).unwrap();
-        assert_eq!((who.account(), who.credential().id()), (iam.account(), own.id()));
+        let identity = iam.authenticate(&codecommit, name, secret).unwrap();
+        assert_eq!((identity.account(), identity.credential().id()), (iam.account(), own.id()));
         let elsewhere = other.authenticate(&codecommit, name, secret);
         assert_eq!(reason(elsewhere), DenialReason::UnknownName);
         let crossed = iam.authenticate(&codecommit, name, foreign.secret().expose());
@@ -132,8 +132,8 @@ fn secrets_authenticate_in_their_own_account_only() {
         assert_eq!(reason(crossed), DenialReason::UnknownName);
     }
     for (iam, other, key) in [(&first, &second, &keys[0]), (&second, &first, &keys[1])] {
-        let who = iam.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
-        assert_eq!((who.account(), who.credential().id()), (iam.account(), key.id()));
+        let identity = iam.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
+        assert_eq!((identity.account(), identity.credential().id()), (iam.account(), key.id()));
         let elsewhere = other.authenticate_api_key(&bedrock, key.secret().expose());
         assert_eq!(reason(elsewhere), DenialReason::UnknownName);
     }
@@ -159,9 +159,9 @@ fn an_authenticator_for_all_accounts_uses_the_account_of_the_name() {
             doors[1].authenticate_api_key(&bedrock, bearer),
             borrowed.authenticate_api_key(&bedrock, bearer),
         ];
-        for who in found {
-            let who = who.unwrap();
-            assert_eq!((who.account(), who.user_id()), (iam.account(), user_id));
+        for identity in found {
+            let identity = identity.unwrap();
+            assert_eq!((identity.account(), identity.user_id()), (iam.account(), user_id));
         }
     }
     let [one, other] = passwords.each_ref().map(|issued| issued.service_user_name().as_str());

@@ -53,7 +53,7 @@ fn open(iam: &Manager, issued: &IssuedCredential) -> Result<CredentialId, Denial
         }
         CredentialKind::ApiKey => iam.authenticate_api_key(service, secret),
     };
-    answer.map(|who| who.credential().id().clone()).map_err(refusal)
+    answer.map(|identity| identity.credential().id().clone()).map_err(refusal)
 }
 
 fn refusal(error: AuthenticationError) -> DenialReason {
@@ -92,11 +92,11 @@ fn the_documented_sample_is_reproduced() {
     assert_eq!(STANDARD.decode(password).unwrap().len(), 32);
     assert!(credential.id().as_str().len() == 21 && credential.id().as_str().starts_with("ACCA"));
 
-    let who = iam.authenticate(&codecommit(), "anika+1-at-123456789012", password).unwrap();
-    assert_eq!(who.credential(), *credential);
-    assert_eq!(who.account().to_string(), ACCOUNT);
-    assert_eq!(who.user_name().as_str(), "anika");
-    assert_eq!(who.user_id(), iam.user(&name("anika")).unwrap().id());
+    let identity = iam.authenticate(&codecommit(), "anika+1-at-123456789012", password).unwrap();
+    assert_eq!(identity.credential(), *credential);
+    assert_eq!(identity.account().to_string(), ACCOUNT);
+    assert_eq!(identity.user_name().as_str(), "anika");
+    assert_eq!(identity.user_id(), iam.user(&name("anika")).unwrap().id());
 }
 
 #[test]
@@ -201,12 +201,12 @@ fn a_renamed_user_keeps_its_service_user_names_and_a_new_user_gets_the_next() {
         assert_ne!(other.id(), a.id());
         assert_eq!(next_name(&iam, "a"), next);
         assert_eq!(next_name(&iam, "b"), own);
-        let who = iam.authenticate(
+        let identity = iam.authenticate(
             &codecommit(),
             issued.service_user_name().as_str(),
             issued.secret().expose(),
         );
-        assert_eq!(who.unwrap().user_id(), a.id());
+        assert_eq!(identity.unwrap().user_id(), a.id());
 
         iam.delete(&name("b"), issued.id()).unwrap();
         assert_eq!(next_name(&iam, "a"), old, "free again");
@@ -289,7 +289,7 @@ fn a_credential_expires_at_the_exact_millisecond() {
         clock.set(instant - MILLISECOND);
         assert_eq!(read(), [Status::Active; 2]);
         assert!(opens(&iam, &password) && opens(&iam, &key));
-        let who = iam.authenticate_api_key(&bedrock(), key.secret().expose()).unwrap();
+        let identity = iam.authenticate_api_key(&bedrock(), key.secret().expose()).unwrap();
         for later in [Duration::ZERO, MILLISECOND, Duration::days(100)] {
             clock.set(instant + later);
             assert_eq!(read(), [Status::Expired; 2]);
@@ -298,7 +298,7 @@ fn a_credential_expires_at_the_exact_millisecond() {
             }
         }
         assert_eq!(
-            who.credential().status(),
+            identity.credential().status(),
             Status::Active,
             "an identity keeps the status from its authentication"
         );
@@ -491,8 +491,8 @@ fn an_api_key_is_a_prefix_and_the_encoded_alias_and_password() {
         let (alias, password) = inner.split_once(':').unwrap();
         assert_eq!((alias, password.len()), ("anika+1-at-123456789012", 44));
         assert_eq!(alias, key.service_user_name().as_str());
-        let who = iam.authenticate_api_key(&name(service), key.secret().expose()).unwrap();
-        assert_eq!(who.credential(), *key.credential());
+        let identity = iam.authenticate_api_key(&name(service), key.secret().expose()).unwrap();
+        assert_eq!(identity.credential(), *key.credential());
     }
 }
 
@@ -665,8 +665,8 @@ fn an_authenticator_authenticates_all_accounts() {
                 authenticator.authenticate_api_key(&bedrock(), key.secret().expose()),
             ]
             .map(Result::unwrap);
-            for who in [&by_password, &by_key] {
-                assert_eq!((who.account(), who.user_id()), (iam.account(), user.id()));
+            for identity in [&by_password, &by_key] {
+                assert_eq!((identity.account(), identity.user_id()), (iam.account(), user.id()));
             }
             assert_eq!(by_password.credential(), *password.credential());
             assert_eq!(by_key.credential(), *key.credential());
@@ -724,9 +724,9 @@ fn a_recheck_fails_once_the_credential_no_longer_authenticates() {
         let rechecked =
             [once.and_then(|again| iam.recheck(&again)), authenticator.recheck(earlier)];
         let [first, second] = rechecked.map(|result| result.map_err(refusal));
-        let of = |who: &Identity| (who.user_id(), who.credential_id().clone());
+        let of = |identity: &Identity| (identity.user_id(), identity.credential_id().clone());
         assert_eq!(first.as_ref().map(of), second.as_ref().map(of));
-        first.map(|who| who.user_name().to_string())
+        first.map(|identity| identity.user_name().to_string())
     };
     let log_in = |issued: &IssuedCredential| {
         let (service, secret) = (issued.credential().service(), issued.secret().expose());

@@ -119,16 +119,16 @@ fn custom_services_work_end_to_end() {
     let password = iam.create(&anika, &git).unwrap();
     assert_eq!(password.kind(), CredentialKind::Password);
     assert_eq!(password.credential().service().as_str(), "git.example.com");
-    let who =
+    let identity =
         iam.authenticate(&git, password.service_user_name().as_str(), password.secret().expose());
-    assert_eq!(who.unwrap().credential(), *password.credential());
+    assert_eq!(identity.unwrap().credential(), *password.credential());
 
     let keys = name("KEYS.example.com");
     let key = iam.create(&anika, &keys).unwrap();
     assert_eq!(key.kind(), CredentialKind::ApiKey);
     assert!(key.secret().expose().starts_with("BLDK"));
-    let who = iam.authenticate_api_key(&keys, key.secret().expose());
-    assert_eq!(who.unwrap().credential(), *key.credential());
+    let identity = iam.authenticate_api_key(&keys, key.secret().expose());
+    assert_eq!(identity.unwrap().credential(), *key.credential());
 
     let old = key.secret().expose();
     let renewed = iam.reset(&anika, key.id()).unwrap();

@@ -82,7 +82,7 @@ fn opens(iam: &Iam, issued: &IssuedCredential) -> bool {
         }
         CredentialKind::ApiKey => iam.authenticate_api_key(service, secret),
     };
-    opened.is_ok_and(|who| who.credential_id() == issued.id())
+    opened.is_ok_and(|identity| identity.credential_id() == issued.id())
 }
 
 /// The history of a test so far.

@@ -518,11 +518,11 @@ fn the_secrets_of_samples_still_authenticate() {
                     CredentialKind::Password => authenticator.authenticate(service, name, secret),
                     CredentialKind::ApiKey => authenticator.authenticate_api_key(service, secret),
                 };
-                let who = answer.map_err(|error| match error {
+                let identity = answer.map_err(|error| match error {
                     AuthenticationError::Denied(refusal) => refusal.reason(),
                     AuthenticationError::Unavailable(error) => unreachable!("{error}"),
                 })?;
-                assert_eq!((who.user_id(), who.credential().id()), (record.id(), id));
+                assert_eq!((identity.user_id(), identity.credential().id()), (record.id(), id));
                 Ok(())
             };
             let expected = match status {

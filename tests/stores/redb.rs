@@ -63,10 +63,10 @@ fn a_reopened_file_holds_what_was_acknowledged() {
         iam.create(&anika, &codecommit).unwrap()
     };
     let iam = open(&path);
-    let who = iam
+    let identity = iam
         .authenticate(&codecommit, issued.service_user_name().as_str(), issued.secret().expose())
         .unwrap();
-    assert_eq!(who.credential_id(), issued.id());
+    assert_eq!(identity.credential_id(), issued.id());
     drop(iam);
     assert!(RedbStore::check_integrity(&path).unwrap());
     assert_eq!(open(&path).list(&anika).unwrap(), [issued.credential().clone()]);

@@ -228,8 +228,8 @@ impl Caller {
             if let Some(issued) = issued {
                 let (login, password) =
                     (issued.service_user_name().as_str(), issued.secret().expose());
-                let who = iam.authenticate(&name(CODECOMMIT), login, password).unwrap();
-                assert_eq!(who.user_name(), user);
+                let identity = iam.authenticate(&name(CODECOMMIT), login, password).unwrap();
+                assert_eq!(identity.user_name(), user);
             }
         }
     }
