@@ -36,16 +36,14 @@ const GROUPS: usize = MAX_DECODED.div_ceil(3);
 /// Its `Debug` output contains neither part: a client may send a password in the field of the name.
 #[derive(Clone, Copy)]
 pub enum Credentials<'a> {
-    /// A name and a password, for
-    /// [`authenticate`](crate::CredentialManager::authenticate).
+    /// A name and a password, for [`authenticate`](crate::CredentialManager::authenticate).
     Basic {
         /// The service user name: at most 512 bytes, without a colon or a control character.
         name: &'a str,
         /// The password: at most 512 bytes, without a control character.
         password: &'a str,
     },
-    /// A token, for
-    /// [`authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
+    /// A token, for [`authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
     Bearer {
         /// The secret of the API key: at most 512 bytes, which are letters, digits and `-._~+/`,
         /// with `=` at the end only.

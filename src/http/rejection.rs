@@ -119,8 +119,8 @@ pub enum RejectionReason {
     /// The `Authorization` header is invalid.
     #[error("the Authorization header is invalid")]
     InvalidHeader(#[source] InvalidAuthorization),
-    /// The credential does not authenticate at the service. The
-    /// [reason](Denial::reason) is for logs.
+    /// The credential does not authenticate at the service. The [reason](Denial::reason) is for
+    /// logs.
     #[error(transparent)]
     Denied(Denial),
     /// The store is unavailable: whether the credential is valid is unknown.

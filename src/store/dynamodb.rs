@@ -232,9 +232,8 @@ impl DynamoDbStore {
 
     /// Creates the table unless it exists, and sets it up: billed by request, and protected against
     /// deletion. Waits until it is active. A table that was created by other means, with the keys
-    /// of the
-    /// [layout](#layout-of-the-table), is set up as well. Any number of processes may call this at
-    /// once.
+    /// of the [layout](#layout-of-the-table), is set up as well. Any number of processes may call
+    /// this at once.
     ///
     /// Point-in-time recovery is left to the operator: it is billed by size.
     ///

@@ -1,5 +1,5 @@
-//! Records calls, their results and their times, and checks whether some order of them is explained
-//! by the model: the model returns the same results.
+//! Records concurrent calls with their results and times, and searches for an order of them in
+//! which the model returns the same results.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -32,7 +32,7 @@ pub(crate) enum Command {
 
 /// The result of a command.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum CallResult {
     Done,
     User(SeenUser),
     Users(Vec<SeenUser>),
@@ -40,7 +40,7 @@ pub(crate) enum Answer {
     Issued(Seen, String),
     Credentials(Vec<Seen>),
     Authenticated(UserId, String, Seen),
-    ModelError(ModelError),
+    Failed(ModelError),
     Denied(DenialReason),
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Event {
     of: Issued,
     called: u64,
     returned: u64,
-    pub(crate) answer: Answer,
+    pub(crate) outcome: CallResult,
 }
 
 /// A caller, with its known secrets and its history.
@@ -86,9 +86,9 @@ impl<'a, S: Store> Caller<'a, S> {
     pub(crate) fn call(&mut self, command: &Command) {
         let of = self.credential(command);
         let called = self.clock.fetch_add(1, SeqCst);
-        let answer = ask(self.iam, command, &of);
+        let outcome = execute(self.iam, command, &of);
         let returned = self.clock.fetch_add(1, SeqCst);
-        if let Answer::Issued(seen, secret) = &answer {
+        if let CallResult::Issued(seen, secret) = &outcome {
             self.known.push(Issued {
                 user: seen.user_name.clone(),
                 id: seen.id.clone(),
@@ -97,18 +97,18 @@ impl<'a, S: Store> Caller<'a, S> {
                 secret: secret.clone(),
             });
         }
-        self.events.push(Event { command: command.clone(), of, called, returned, answer });
+        self.events.push(Event { command: command.clone(), of, called, returned, outcome });
     }
 
     fn credential(&self, command: &Command) -> Issued {
         let known = match *command {
-            Command::Reset(_, place)
-            | Command::SetStatus(_, place, _)
-            | Command::Delete(_, place)
-            | Command::Authenticate(place) => place.checked_rem(self.known.len()),
+            Command::Reset(_, index)
+            | Command::SetStatus(_, index, _)
+            | Command::Delete(_, index)
+            | Command::Authenticate(index) => index.checked_rem(self.known.len()),
             _ => None,
         };
-        known.map_or_else(Issued::unknown, |place| self.known[place].clone())
+        known.map_or_else(Issued::unknown, |index| self.known[index].clone())
     }
 }
 
@@ -124,54 +124,60 @@ impl Issued {
     }
 }
 
-fn to_answer<T, E: Into<ModelError>>(
+fn to_call_result<T, E: Into<ModelError>>(
     result: Result<T, E>,
-    convert: impl FnOnce(T) -> Answer,
-) -> Answer {
-    result.map_or_else(|error| Answer::ModelError(error.into()), convert)
+    convert: impl FnOnce(T) -> CallResult,
+) -> CallResult {
+    result.map_or_else(|error| CallResult::Failed(error.into()), convert)
 }
 
-fn seen<T: Into<Seen>>(credentials: Vec<T>) -> Answer {
-    Answer::Credentials(credentials.into_iter().map(Into::into).collect())
+fn seen<T: Into<Seen>>(credentials: Vec<T>) -> CallResult {
+    CallResult::Credentials(credentials.into_iter().map(Into::into).collect())
 }
 
-fn issued(issued: IssuedCredential) -> Answer {
+fn issued(issued: IssuedCredential) -> CallResult {
     let secret = issued.secret().expose().to_owned();
-    Answer::Issued(issued.into_parts().0.into(), secret)
+    CallResult::Issued(issued.into_parts().0.into(), secret)
 }
 
-fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> Answer {
+fn execute<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> CallResult {
     let name = |text: &str| text.parse::<UserName>().unwrap();
     let user_name = |user: Option<&str>| name(user.unwrap_or(&of.user));
     let id = of.id.parse().unwrap();
     let max = MaxItems::new(1000).unwrap();
     match *command {
         Command::Register(user) => {
-            to_answer(iam.register_user(&name(user)), |user| Answer::User(user.into()))
+            to_call_result(iam.register_user(&name(user)), |user| CallResult::User(user.into()))
         }
         Command::Rename(user, new) => {
-            to_answer(iam.rename_user(&name(user), &name(new)), |user| Answer::User(user.into()))
+            to_call_result(iam.rename_user(&name(user), &name(new)), |user| {
+                CallResult::User(user.into())
+            })
         }
-        Command::Remove(user) => to_answer(iam.remove_user(&name(user)), |()| Answer::Done),
+        Command::Remove(user) => {
+            to_call_result(iam.remove_user(&name(user)), |()| CallResult::Done)
+        }
         Command::RemoveWithCredentials(user) => {
-            to_answer(iam.remove_user_with_credentials(&name(user)), seen)
+            to_call_result(iam.remove_user_with_credentials(&name(user)), seen)
         }
         Command::Create(user, service) => {
-            to_answer(iam.create(&name(user), &service.parse().unwrap()), issued)
+            to_call_result(iam.create(&name(user), &service.parse().unwrap()), issued)
         }
-        Command::Reset(user, _) => to_answer(iam.reset(&user_name(user), &id), issued),
+        Command::Reset(user, _) => to_call_result(iam.reset(&user_name(user), &id), issued),
         Command::SetStatus(user, _, status) => {
-            to_answer(iam.set_status(&user_name(user), &id, status), |()| Answer::Done)
+            to_call_result(iam.set_status(&user_name(user), &id, status), |()| CallResult::Done)
         }
-        Command::Delete(user, _) => to_answer(iam.delete(&user_name(user), &id), |()| Answer::Done),
-        Command::List(user) => to_answer(iam.list(&name(user)), seen),
+        Command::Delete(user, _) => {
+            to_call_result(iam.delete(&user_name(user), &id), |()| CallResult::Done)
+        }
+        Command::List(user) => to_call_result(iam.list(&name(user)), seen),
         Command::All => {
             let request = ListRequest::all_users().max_items(max);
-            to_answer(iam.list_page(&request), |page| seen(page.items))
+            to_call_result(iam.list_page(&request), |page| seen(page.items))
         }
         Command::Users => {
-            to_answer(iam.list_users_page(&ListUsersRequest::new().max_items(max)), |page| {
-                Answer::Users(page.items.into_iter().map(Into::into).collect())
+            to_call_result(iam.list_users_page(&ListUsersRequest::new().max_items(max)), |page| {
+                CallResult::Users(page.items.into_iter().map(Into::into).collect())
             })
         }
         Command::Authenticate(_) => {
@@ -181,12 +187,12 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
                 CredentialKind::ApiKey => iam.authenticate_api_key(&service, &of.secret),
             };
             match result {
-                Ok(identity) => Answer::Authenticated(
+                Ok(identity) => CallResult::Authenticated(
                     identity.user_id(),
                     identity.user_name().to_string(),
                     identity.credential().into(),
                 ),
-                Err(AuthenticationError::Denied(denial)) => Answer::Denied(denial.reason()),
+                Err(AuthenticationError::Denied(denial)) => CallResult::Denied(denial.reason()),
                 Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
             }
         }
@@ -197,8 +203,10 @@ impl Event {
     /// What the command drew. If the result does not contain it, a value that nothing else draws,
     /// so that a model that draws returns another result.
     fn drawn(&self) -> Drawn {
-        match &self.answer {
-            Answer::Issued(seen, secret) => Drawn { id: seen.id.clone(), secret: secret.clone() },
+        match &self.outcome {
+            CallResult::Issued(seen, secret) => {
+                Drawn { id: seen.id.clone(), secret: secret.clone() }
+            }
             _ => Drawn { id: String::new(), secret: String::new() },
         }
     }
@@ -214,43 +222,51 @@ impl Event {
     }
 
     /// Runs the command on the model.
-    fn ask(&self, model: &mut Model) -> Answer {
+    fn execute(&self, model: &mut Model) -> CallResult {
         let Issued { id, service, name, secret, .. } = &self.of;
         let user_name = self.user_name().unwrap_or_default();
-        let issue = |seen| Answer::Issued(seen, self.drawn().secret);
+        let issue = |seen| CallResult::Issued(seen, self.drawn().secret);
         match self.command {
-            Command::Register(user) => match self.answer {
-                Answer::User(SeenUser { id, .. }) => {
-                    to_answer(model.register(0, user, Some(id)), Answer::User)
+            Command::Register(user) => match self.outcome {
+                CallResult::User(SeenUser { id, .. }) => {
+                    to_call_result(model.register(0, user, Some(id)), CallResult::User)
                 }
                 // The model would register a user, but no user was registered: any other result
                 // rejects this order.
-                _ if model.user(0, user).is_err() => Answer::Done,
-                _ => to_answer(model.register(0, user, None), Answer::User),
+                _ if model.user(0, user).is_err() => CallResult::Done,
+                _ => to_call_result(model.register(0, user, None), CallResult::User),
             },
-            Command::Rename(user, new) => to_answer(model.rename(0, user, new), Answer::User),
-            Command::Remove(user) => to_answer(model.remove(0, user, false), |_| Answer::Done),
-            Command::RemoveWithCredentials(user) => to_answer(model.remove(0, user, true), seen),
+            Command::Rename(user, new) => {
+                to_call_result(model.rename(0, user, new), CallResult::User)
+            }
+            Command::Remove(user) => {
+                to_call_result(model.remove(0, user, false), |_| CallResult::Done)
+            }
+            Command::RemoveWithCredentials(user) => {
+                to_call_result(model.remove(0, user, true), seen)
+            }
             Command::Create(user, service) => {
-                to_answer(model.create(0, user, service, None, Some(self.drawn())), issue)
+                to_call_result(model.create(0, user, service, None, Some(self.drawn())), issue)
             }
             Command::Reset(..) => {
-                to_answer(model.reset(0, user_name, id, Some(self.drawn())), issue)
+                to_call_result(model.reset(0, user_name, id, Some(self.drawn())), issue)
             }
             Command::SetStatus(_, _, status) => {
-                to_answer(model.set_status(0, user_name, id, status), |()| Answer::Done)
+                to_call_result(model.set_status(0, user_name, id, status), |()| CallResult::Done)
             }
-            Command::Delete(..) => to_answer(model.delete(0, user_name, id), |()| Answer::Done),
-            Command::List(user) => to_answer(model.listing(&query(Some(user))), seen),
-            Command::All => to_answer(model.listing(&query(None)), seen),
-            Command::Users => Answer::Users(model.users(0)),
+            Command::Delete(..) => {
+                to_call_result(model.delete(0, user_name, id), |()| CallResult::Done)
+            }
+            Command::List(user) => to_call_result(model.listing(&query(Some(user))), seen),
+            Command::All => to_call_result(model.listing(&query(None)), seen),
+            Command::Users => CallResult::Users(model.users(0)),
             Command::Authenticate(_) => {
                 let result = match kind(service).unwrap() {
                     CredentialKind::Password => model.authenticate(0, service, name, secret),
                     CredentialKind::ApiKey => model.authenticate_api_key(0, service, secret),
                 };
-                result.map_or_else(Answer::Denied, |(user, seen)| {
-                    Answer::Authenticated(user.id, user.name, seen)
+                result.map_or_else(CallResult::Denied, |(user, seen)| {
+                    CallResult::Authenticated(user.id, user.name, seen)
                 })
             }
         }
@@ -259,16 +275,16 @@ impl Event {
     /// The model after the command, if its result is the same.
     fn follow(&self, model: &Model) -> Option<Model> {
         let mut next = model.clone();
-        (self.ask(&mut next) == self.answer).then_some(next)
+        (self.execute(&mut next) == self.outcome).then_some(next)
     }
 
     /// The model after a command whose result combines several reads, and was true at no single
     /// moment. `during` contains every state during the call so far.
     fn follow_loosely(&self, during: &[Model]) -> Option<Model> {
         let now = during.last()?;
-        match (&self.command, &self.answer) {
+        match (&self.command, &self.outcome) {
             // The name is free. Each lower name was taken at some moment of the call.
-            (Command::Create(user, service), Answer::Issued(seen, _)) => {
+            (Command::Create(user, service), CallResult::Issued(seen, _)) => {
                 let has = |model: &Model, name: &str| model.has_name(0, service, name);
                 let free = |model: &Model, name: &str| {
                     let given = name == seen.name && !has(model, name);
@@ -279,7 +295,7 @@ impl Event {
                 (created.as_ref() == Ok(seen)).then_some(next)
             }
             // The credential does not exist now, and the user existed at some moment of the call.
-            (_, Answer::ModelError(ModelError::NoSuchCredential(id))) => {
+            (_, CallResult::Failed(ModelError::NoSuchCredential(id))) => {
                 let all = now.listing(&query(None)).unwrap();
                 let gone = all.iter().all(|held| held.id != *id);
                 let was = |user: &str| during.iter().any(|model| model.user(0, user).is_ok());
@@ -320,13 +336,13 @@ struct Search<'a> {
 impl Search<'_> {
     fn finishes(&mut self) -> bool {
         let left: Vec<_> =
-            (0..self.events.len()).filter(|place| !self.order.contains(place)).collect();
-        let Some(horizon) = left.iter().map(|&place| self.events[place].returned).min() else {
+            (0..self.events.len()).filter(|index| !self.order.contains(index)).collect();
+        let Some(horizon) = left.iter().map(|&index| self.events[index].returned).min() else {
             return true;
         };
-        left.into_iter().filter(|&place| self.events[place].called < horizon).any(|place| {
-            let Some(next) = self.next(&self.events[place]) else { return false };
-            self.order.push(place);
+        left.into_iter().filter(|&index| self.events[index].called < horizon).any(|index| {
+            let Some(next) = self.next(&self.events[index]) else { return false };
+            self.order.push(index);
             self.states.push(next);
             let finishes = self.finishes();
             self.order.pop();
@@ -340,7 +356,7 @@ impl Search<'_> {
         if strict.is_some() || self.rule == Rule::Strict {
             return strict;
         }
-        let returned = |&place: &usize| self.events[place].returned < event.called;
+        let returned = |&index: &usize| self.events[index].returned < event.called;
         let before = self.order.iter().rposition(returned).map_or(0, |last| last + 1);
         event.follow_loosely(&self.states[before..])
     }

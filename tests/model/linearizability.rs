@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, panic::resume_unwind, sync::atomic::AtomicU64, 
 
 use crate::common::{HookAction, HookedStore, dawn, manager};
 use crate::history::{
-    Answer, Caller,
+    CallResult, Caller,
     Command::{self, *},
     Event, Rule, explains,
 };
@@ -106,7 +106,7 @@ impl Scenario {
         }
         last.call(&Users);
         last.call(&All);
-        (0..last.known.len()).for_each(|place| last.call(&Authenticate(place)));
+        (0..last.known.len()).for_each(|index| last.call(&Authenticate(index)));
         events.extend(last.events);
         events
     }
@@ -114,7 +114,7 @@ impl Scenario {
     fn outcome(&self, events: &[Event]) -> String {
         let mut events = events[self.first.len()..].iter();
         let words = self.threads.iter().map(|thread| {
-            let words = events.by_ref().take(thread.len()).map(|event| word(&event.answer));
+            let words = events.by_ref().take(thread.len()).map(|event| word(&event.outcome));
             words.collect::<Vec<_>>().join(" ")
         });
         words.collect::<Vec<_>>().join(" | ")
@@ -127,16 +127,16 @@ fn lines(events: &[Event]) -> String {
 }
 
 /// A result in one word.
-fn word(answer: &Answer) -> String {
+fn word(outcome: &CallResult) -> String {
     let short = |name: &str| name.split("-at-").next().unwrap().to_owned();
-    match answer {
-        Answer::User(user) => user.name.clone(),
-        Answer::Issued(seen, _) | Answer::Authenticated(_, _, seen) => short(&seen.name),
-        Answer::Credentials(all) => format!("{}", all.len()),
-        Answer::Users(all) => format!("{}", all.len()),
-        Answer::Denied(reason) => format!("{reason:?}"),
-        Answer::Done => "Done".to_owned(),
-        Answer::ModelError(error) => format!("{error:?}").split('(').next().unwrap().to_owned(),
+    match outcome {
+        CallResult::User(user) => user.name.clone(),
+        CallResult::Issued(seen, _) | CallResult::Authenticated(_, _, seen) => short(&seen.name),
+        CallResult::Credentials(all) => format!("{}", all.len()),
+        CallResult::Users(all) => format!("{}", all.len()),
+        CallResult::Denied(reason) => format!("{reason:?}"),
+        CallResult::Done => "Done".to_owned(),
+        CallResult::Failed(error) => format!("{error:?}").split('(').next().unwrap().to_owned(),
     }
 }
 

@@ -226,7 +226,8 @@ async fn fail_over(installation: &Installation) {
     let (next, other) = if ends[0] >= ends[1] { (0, 1) } else { (1, 0) };
     let before = acknowledged();
     let promoted = client(&standbys[next].url()).await;
-    // The promoted server requires a synchronous standby, as the old primary did, by the same names.
+    // The promoted server requires a synchronous standby with one of the same names, as the old
+    // primary did.
     promoted.batch_execute("SELECT pg_promote()").await.unwrap();
     let follow = client(&standbys[other].url()).await;
     let from = standbys[next].conninfo(["one", "two"][other]);

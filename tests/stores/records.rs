@@ -3,8 +3,7 @@
 //!
 //! The samples are in `tests/stores/records`, with one directory per format. A sample describes the
 //! record, with its secrets, followed by the encoded bytes. Never change a sample. To add one, add
-//! it to
-//! [`SAMPLES`], and the test writes it.
+//! it to [`SAMPLES`], and the test writes it.
 
 use std::{
     cell::RefCell,

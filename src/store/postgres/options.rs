@@ -49,8 +49,8 @@ impl PostgresOptions {
         self
     }
 
-    /// Sets how long to wait for a connection of the pool. Default: 5 seconds. Then the call fails
-    /// with [`PostgresError::PoolFull`].
+    /// Sets how long to wait for a connection of the pool. Default: 5 seconds. After
+    /// that time, the call fails with [`PostgresError::PoolFull`].
     #[must_use]
     pub const fn pool_wait(mut self, wait: Duration) -> Self {
         self.pool_wait = wait;
@@ -58,23 +58,23 @@ impl PostgresOptions {
     }
 
     /// Sets how long to wait until a host accepts a connection. Default: 5 seconds. A
-    /// `connect_timeout` in the URL takes precedence. Then the next host of the URL is tried.
+    /// `connect_timeout` in the URL takes precedence. After that time, the next host of the URL
+    /// is tried.
     ///
     /// Opening a connection, including authentication, may take this long for each host of the URL,
-    /// plus once more. Then it fails with [`PostgresError::Unreachable`]. A host that accepts the
-    /// connection and then sends nothing may use up all of that time, and so may the addresses of
-    /// one name: then the next host is not tried.
+    /// plus once more. After that it fails with [`PostgresError::Unreachable`]. A host that accepts
+    /// the connection and then sends nothing may use up all of that time, and so may the addresses
+    /// of one name: then the next host is not tried.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// Sets how long the server may work on a change. Default: 10 seconds. Rounded down to whole
-    /// milliseconds, and at least one. Then the server rolls the change back, and the call fails
-    /// with
-    /// [`PostgresError::TimedOut`]. Waiting to make a change durable, such as for a standby, is not
-    /// counted.
+    /// Sets how long the server may work on a change. Default: 10 seconds. After that time, the
+    /// server rolls the change back, and the call fails with [`PostgresError::TimedOut`]. Waiting
+    /// until a change is durable, such as for a standby, is not counted. The time is rounded down
+    /// to whole milliseconds, and is at least one.
     ///
     /// It is a setting of the change's transaction. A read is a single statement without settings,
     /// which costs the server less. But after a statement whose response [timed
@@ -89,10 +89,10 @@ impl PostgresOptions {
         self
     }
 
-    /// Sets how long to wait for the response to a statement. Default: 15 seconds. It should exceed
-    /// the [server's timeout](Self::statement_timeout). Then the connection is closed, and a read
-    /// fails with
-    /// [`PostgresError::Unanswered`]; the outcome of a change is [unknown](PostgresError::Unknown).
+    /// Sets how long to wait for the response to a statement. Default: 15 seconds. After that time,
+    /// the connection is closed, and a read fails with [`PostgresError::Unanswered`]; the outcome
+    /// of a change is [unknown](PostgresError::Unknown). The time should exceed the [server's
+    /// timeout](Self::statement_timeout).
     #[must_use]
     pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;
