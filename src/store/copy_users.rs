@@ -112,7 +112,7 @@ pub enum CopyError {
     Write(#[source] StoreError),
     /// The store to copy to has the user in another state, or another user there holds one of the
     /// user's keys: the name, or the id or the service user name of a credential.
-    #[error("the store to copy to holds something else under a key of the user {user}")]
+    #[error("the store to copy to has a conflict on a key of the user {user}")]
     #[non_exhaustive]
     Taken {
         /// The user.

@@ -152,7 +152,7 @@ fn a_registration_with_an_id_that_is_held_is_rejected() {
         let again = copy_users(&store, &copy, name(ACCOUNT)).await;
         assert_eq!(
             again.unwrap_err().to_string(),
-            "the store to copy to holds something else under a key of the user beate"
+            "the store to copy to has a conflict on a key of the user beate"
         );
         let records = second.check().await;
         assert_eq!(records.len(), 1);

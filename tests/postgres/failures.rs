@@ -149,7 +149,7 @@ fn missing_tables_are_reported_as_a_missing_schema() {
         let error = reading(&iam).await;
         assert!(matches!(cause(&error), PostgresError::SchemaMissing), "{error:?}");
         assert!(!cause(&error).is_retryable());
-        assert_eq!(error.to_string(), "the schema is missing, and has to be made by a migration");
+        assert_eq!(error.to_string(), "the tables are missing: run a migration");
         store.migrate().await.unwrap();
         iam.register_user(&name("anika")).await.unwrap();
     });

@@ -93,7 +93,7 @@ fn the_schema_of_a_later_release_is_rejected_and_unchanged() {
         assert!(matches!(error, PostgresError::LaterSchema(2)), "{error:?}");
         assert!(!error.is_retryable());
         let error = PostgresStore::connect(&space.url()).await.unwrap_err();
-        assert_eq!(error.to_string(), "the schema has version 2, which a later release made");
+        assert_eq!(error.to_string(), "the tables have version 2, which a later release created");
         let made = "SELECT to_regclass('credential_keys') IS NULL";
         assert!(client.query_one(made, &[]).await.unwrap().get::<_, bool>(0));
     });

@@ -257,7 +257,7 @@ fn a_repeated_registration_does_not_register_the_user_under_another_name() {
         let again = service_specific_credentials::store::copy_users(&store, &copy, name(ACCOUNT));
         assert_eq!(
             again.await.unwrap_err().to_string(),
-            "the store to copy to holds something else under a key of the user beate"
+            "the store to copy to has a conflict on a key of the user beate"
         );
         let records = second.check().await;
         assert_eq!(records.len(), 1);

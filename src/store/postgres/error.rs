@@ -41,18 +41,18 @@ pub enum PostgresError {
     #[error("no connection of the pool became free in time")]
     PoolFull,
     /// The server accepts no more connections. Try again.
-    #[error("the server takes no more connections")]
+    #[error("the server accepts no more connections")]
     ServerFull,
     /// The server denied the login: the user does not exist, the password is wrong, or the user may
     /// not connect from this host.
-    #[error("the server refused the user or the password")]
+    #[error("the server denied the login")]
     WrongCredentials,
     /// The server has no database of that name.
     #[error("there is no such database")]
     NoDatabase,
     /// The connection cannot be encrypted as required: the server does not support encryption, or
     /// its certificate is not trusted or belongs to another host.
-    #[error("the connection cannot be encrypted as it should be")]
+    #[error("the connection cannot be encrypted as required")]
     Tls(#[source] Box<dyn StdError + Send + Sync>),
     /// The connection broke. Try again.
     #[error("the connection was lost")]
@@ -64,13 +64,13 @@ pub enum PostgresError {
     StatementsLost,
     /// The server cancelled the statement after the
     /// [timeout](super::PostgresOptions::statement_timeout). Nothing was changed. Try again.
-    #[error("the statement took too long, and the server gave it up")]
+    #[error("the server cancelled the statement after its timeout")]
     TimedOut,
     /// No response arrived within the [timeout](super::PostgresOptions::answer_timeout). Try again.
-    #[error("the server did not answer in time")]
+    #[error("no response arrived in time")]
     Unanswered,
     /// The tables are missing: see [`migrate`](super::PostgresStore::migrate).
-    #[error("the schema is missing, and has to be made by a migration")]
+    #[error("the tables are missing: run a migration")]
     SchemaMissing,
     /// The database does not have the [configured schema](super::PostgresOptions::schema), or no
     /// schema of the `search_path`. A migration does not create it.
@@ -88,10 +88,10 @@ pub enum PostgresError {
         owner: String,
     },
     /// A later release created the tables.
-    #[error("the schema has version {0}, which a later release made")]
+    #[error("the tables have version {0}, which a later release created")]
     LaterSchema(u64),
     /// Concurrent migrations conflicted too many times. Try again.
-    #[error("other migrations got in the way")]
+    #[error("each attempt conflicted with another migration")]
     MigrationContended,
     /// The server accepts no changes, for example because it is a standby. The store does not keep
     /// a connection to such a server, but a server can become read-only while it is connected. If
@@ -100,19 +100,19 @@ pub enum PostgresError {
     #[error("the server is read-only")]
     ReadOnly,
     /// The user lacks a privilege.
-    #[error("the user of the database lacks a privilege")]
+    #[error("the database user lacks a privilege")]
     Denied,
     /// Every attempt conflicted with other transactions. Nothing was changed. Try again.
-    #[error("other transactions came first again and again")]
+    #[error("each attempt conflicted with another transaction")]
     Contended,
     /// A record in the database cannot be decoded.
-    #[error("a record in the database cannot be read")]
+    #[error("a record in the database cannot be decoded")]
     Record(#[source] DecodeError),
     /// The index refers to a record that does not exist.
-    #[error("the index names a record that is not there")]
+    #[error("the index refers to a record that does not exist")]
     Index,
     /// It is not known whether the change was applied. Read before trying again.
-    #[error("it is not known whether the change was made")]
+    #[error("it is not known whether the change was applied")]
     Unknown(#[source] Box<Self>),
     /// The server reported another error.
     #[error("the server reports {code}: {message}")]
@@ -124,7 +124,7 @@ pub enum PostgresError {
         message: String,
     },
     /// The pool or the database client failed.
-    #[error("the client of the database failed: {0}")]
+    #[error("the database client failed: {0}")]
     Client(String),
 }
 

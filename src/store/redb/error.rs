@@ -26,7 +26,7 @@ pub enum OpenError {
     #[error("the file is not a credential store")]
     NotAStore,
     /// The file was created by a later release.
-    #[error("the file has format {0}, which a later release made")]
+    #[error("the file has format {0}, which a later release created")]
     LaterFormat(u64),
     /// The file was created by an earlier release of redb.
     #[error("the file has the format of redb {0}, and needs to be upgraded")]
@@ -124,15 +124,15 @@ pub enum RedbError {
     #[error("the database failed")]
     Database(#[from] redb::Error),
     /// A record in the file cannot be decoded: the file is damaged.
-    #[error("a record in the file cannot be read")]
+    #[error("a record in the file cannot be decoded")]
     Record(#[source] DecodeError),
     /// The index names a record that is not in the file: the file is damaged.
-    #[error("the index names a record that is not there")]
+    #[error("the index refers to a record that does not exist")]
     Index,
     /// Writing the change, or another change of its batch, failed. Whether it was applied is not
     /// known. Once the store has been reopened, which the next call does, the change has been
     /// applied or never will be.
-    #[error("writing failed, and it is not known whether the change was made")]
+    #[error("writing failed, and it is not known whether the change was applied")]
     Unknown(#[source] Arc<Self>),
     /// The database failed earlier, and could not be reopened yet. The call read nothing and
     /// changed nothing. [`RedbStore`](super::RedbStore#failures) describes when the store works

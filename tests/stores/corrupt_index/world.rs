@@ -185,7 +185,7 @@ pub(crate) fn try_everything<S: Store>(people: &People, store: S) -> Found {
                 assert!(
                     corrupt
                         || message.as_deref().is_none_or(|message| {
-                            message == "the index names a record that is not there"
+                            message == "the index refers to a record that does not exist"
                         }),
                     "{}: {message:?}",
                     operation.what

@@ -176,7 +176,7 @@ fn a_file_of_a_later_format_is_rejected() {
     });
     let error = RedbStore::open(&path).unwrap_err();
     assert!(matches!(error, OpenError::LaterFormat(2)), "{error:?}");
-    assert_eq!(error.to_string(), "the file has format 2, which a later release made");
+    assert_eq!(error.to_string(), "the file has format 2, which a later release created");
     assert!(matches!(RedbStore::check_integrity(&path), Err(OpenError::LaterFormat(2))));
 }
 
