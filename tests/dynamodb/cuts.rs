@@ -194,12 +194,10 @@ impl Scene {
     }
 }
 
-/// DynamoDB Local can report a partly read request as an internal failure.
+/// DynamoDB Local may respond to a partly read request with the status 500, or without an error
+/// code.
 fn is_of_a_cut(error: &DynamoDbError) -> bool {
-    matches!(
-        error,
-        DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { status: 500, .. }
-    )
+    matches!(error, DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { .. })
 }
 
 /// Without retries, the reported outcome is true.

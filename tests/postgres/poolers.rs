@@ -221,7 +221,7 @@ fn a_setting_dropped_by_a_pooler_is_reported() {
 #[test]
 fn lost_prepared_statements_behind_a_pooler_are_reported() {
     let Some(server) = shared() else { return };
-    let settings = "default_pool_size = 2\nmax_prepared_statements = 0";
+    let settings = "default_pool_size = 2\nmax_prepared_statements = 0\nserver_round_robin = 1";
     let Some(pooler) = PgBouncer::start(server, Mode::Transaction, settings) else { return };
     wait(async {
         // Two connections, which are used in turn from now on.
