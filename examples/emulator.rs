@@ -1,5 +1,5 @@
-//! An emulator of the five operations on service-specific credentials, and of those on users that
-//! they need, for the AWS clients that people have already.
+//! An emulator of the five operations on service-specific credentials, and of the operations on
+//! users that they need, for existing AWS clients.
 //!
 //! ```console
 //! $ cargo run --example emulator
@@ -8,8 +8,8 @@
 //!
 //! # What is served
 //!
-//! Refusals have the form of the API, but for what is no HTTP, or has more than 64 KiB in its
-//! address: that gets a bare status.
+//! Errors have the form of the API, except for a request that is not valid HTTP or has a request
+//! target of more than 64 KiB: its response is a bare status.
 //!
 //! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the
 //! port is an administrator. So it listens on loopback only, and refuses what a web page may have
@@ -18,7 +18,7 @@
 //! `GET /authenticate/SERVICE` authenticates a request at that service: by HTTP Basic with a
 //! service user name and a password, or by Bearer with the secret of an API key. The status is 200,
 //! with the credential as JSON; 401; 503 if the store is unavailable; or 404 if the service is not
-//! supported. That is what the `auth_request` of nginx asks:
+//! supported. This fits the `auth_request` of nginx:
 //!
 //! ```text
 //! location /git/ { auth_request /authenticated; … }
@@ -75,21 +75,21 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 /// Emulates the service-specific credentials of AWS IAM.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Where to listen; port 0 picks a free one.
+    /// The address to listen on; port 0 picks a free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
     listen: SocketAddr,
-    /// The account whose users there are.
+    /// The account of the users.
     #[arg(long, value_name = "ACCOUNT", default_value = "123456789012")]
     account: AccountId,
-    /// Which rules to follow and how to spell refusals.
+    /// The rules to follow and the messages of errors.
     #[arg(long, value_enum, default_value = "documented")]
     dialect: DialectName,
-    /// Where to keep everything: `memory`, `redb:PATH` for a file, created if missing, or
-    /// `postgres:URL` for a database that several of these share; `postgres` alone takes the URL
-    /// from `DATABASE_URL`. Built with the feature `dynamodb`: also `dynamodb:TABLE`.
+    /// The store: `memory`, `redb:PATH` for a file, created if missing, or `postgres:URL` for a
+    /// database that several emulators share; `postgres` alone takes the URL from `DATABASE_URL`.
+    /// With the feature `dynamodb`: also `dynamodb:TABLE`.
     #[arg(long, value_name = "STORE", default_value = "memory")]
     store: StoreUrl,
-    /// The IAM user that requests without a user name stand for.
+    /// The IAM user that is the caller of requests without a user name.
     #[arg(long, value_name = "USER")]
     caller: Option<UserName>,
     /// Listen on any address, and serve web pages: to everybody who can reach the port.
@@ -99,9 +99,9 @@ struct Options {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum DialectName {
-    /// As the documentation has it.
+    /// As AWS documents it.
     Documented,
-    /// As the real service was recorded.
+    /// As recorded from AWS.
     Recorded,
 }
 
@@ -146,7 +146,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 
     println!("listening on http://{}", listener.local_addr()?);
-    // A response goes out when it is written, and does not wait for more to send with it.
+    // A response is sent when it is written, without waiting for more data (no Nagle delay).
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
@@ -160,14 +160,14 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         () = async {
             signals.next().await;
             let _ = stop.send(());
-            // Connections in the middle of a request could keep it up forever.
+            // Unfinished requests could delay the end forever.
             let _ = tokio::time::timeout(Duration::from_secs(10), signals.next()).await;
         } => {}
     }
     Ok(())
 }
 
-/// Requests to stop. They are noticed from the moment this exists.
+/// Signals to stop. They are caught as long as this exists.
 struct Signals {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 2],
@@ -234,7 +234,7 @@ async fn authenticate(
     }
 }
 
-/// A rejection in the form of the API.
+/// Converts a rejection to the form of the API.
 fn reject(rejection: &Rejection) -> Response {
     let (code, message) = match rejection.reason() {
         RejectionReason::Unavailable(_) => ("ServiceFailure", "the store failed"),
