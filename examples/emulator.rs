@@ -11,9 +11,10 @@
 //! Errors have the form of the API, except for a request that is not valid HTTP or has a request
 //! target of more than 64 KiB: its response is a bare status.
 //!
-//! `/` is the IAM API. It checks no signature: any access keys will do, and whoever reaches the
-//! port is an administrator. So it listens on loopback only, and refuses what a web page may have
-//! sent, unless it is started with `--insecure`.
+//! `/` is the IAM API. It checks no signature: any access keys will do, and every client that
+//! reaches the port is an administrator. So it listens on loopback only, and rejects what a web
+//! page may have sent, unless it is started with `--insecure`. `--host NAME` has it also serve
+//! clients that know it by this name, such as those in other containers.
 //!
 //! `GET /authenticate/SERVICE` authenticates a request at that service: by HTTP Basic with a
 //! service user name and a password, or by Bearer with the secret of an API key. The status is 200,
@@ -65,7 +66,7 @@ mod iam;
 mod store;
 
 use explain::explain;
-use iam::Iam;
+use iam::{Access, Iam};
 use store::StoreUrl;
 
 /// The buffers of the HTTP server contain passwords: they are zeroized when they are freed.
@@ -92,9 +93,8 @@ struct Options {
     /// The IAM user that is the caller of requests without a user name.
     #[arg(long, value_name = "USER")]
     caller: Option<UserName>,
-    /// Listen on any address, and serve web pages: to everybody who can reach the port.
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    access: Access,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -127,7 +127,7 @@ async fn main() -> ExitCode {
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut signals = Signals::new()?;
-    let listener = iam::bind(options.listen, options.insecure)
+    let listener = iam::bind(options.listen, &options.access)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let (policy, dialect) = options.dialect.choose();
@@ -139,11 +139,8 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let authentication = Router::new()
         .route("/authenticate/{service}", get(authenticate).fallback(only_get))
         .with_state(manager.clone());
-    let mut router =
-        Iam { manager, caller: options.caller, dialect }.router().merge(authentication);
-    if !options.insecure {
-        router = iam::guard(router, options.listen.ip());
-    }
+    let router = Iam { manager, caller: options.caller, dialect }.router().merge(authentication);
+    let router = iam::protect(router, options.listen.ip(), &options.access);
 
     println!("listening on http://{}", listener.local_addr()?);
     // A response is sent when it is written, without waiting for more data (no Nagle delay).
