@@ -1,9 +1,9 @@
-//! A store in a file beside redb used directly: the same bytes, the same tables, the same two
-//! flushes a commit. What is compared runs in turns; the medians are printed.
+//! A store in a file compared with direct use of redb: the same bytes, the same tables, the same
+//! two flushes per commit. The contenders run in turns. The medians are printed.
 //!
-//! The files lie in the folder that `SSC_BENCH_FOLDER` names, or else in `target`: flushing costs
-//! what the disk there makes it cost. `SSC_BENCH_USERS` sets how many users the store has that is
-//! opened and authenticates, 100,000 by default.
+//! The files are in the folder `SSC_BENCH_FOLDER`, or in `target`; the cost of a flush depends on
+//! its disk. `SSC_BENCH_USERS` sets the number of users in the store that is opened and
+//! authenticates. Default: 100,000.
 
 #![allow(
     clippy::unwrap_used,
@@ -45,14 +45,14 @@ fn service() -> ServiceName {
     "codecommit.amazonaws.com".parse().unwrap()
 }
 
-/// One who has a credential, and what is presented for it.
+/// A user with a credential, its service user name and its password.
 struct Owner {
     user: UserName,
     login: String,
     password: String,
 }
 
-/// Registers users, each with a credential, from as many threads as make it fast.
+/// Registers users, each with a credential, on many threads.
 fn populate(iam: &CredentialManager<RedbStore>, users: usize) -> Vec<Owner> {
     let numbers: Vec<usize> = (0..users).collect();
     let service = service();
@@ -82,7 +82,7 @@ fn login_key(login: &str) -> Vec<u8> {
     Key::ServiceUser { account, service: &service(), name: login }.encode()
 }
 
-/// How many times a second `work` is done, if it does it `count` times.
+/// The rate per second of `work`, which repeats an operation `count` times.
 fn rate(count: usize, work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
@@ -94,7 +94,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// Measures all in turns, and returns the median of each.
+/// Measures all contenders in turns, and returns the median of each.
 fn in_turns<const N: usize>(mut contenders: [&mut dyn FnMut() -> f64; N]) -> [f64; N] {
     let mut figures: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
     for _ in 0..ROUNDS {
@@ -116,7 +116,7 @@ struct Rows {
     keys: Vec<Vec<u8>>,
 }
 
-/// What creating writes, had from a store in memory that does the same.
+/// The rows that creating a credential writes, from a store in memory that does the same.
 fn rows(users: std::ops::Range<usize>) -> Vec<Rows> {
     let store = Arc::new(MemoryStore::new());
     let account = ACCOUNT.parse().unwrap();
@@ -161,7 +161,7 @@ fn commit_directly(database: &Database, rows: &Rows) {
     transaction.commit().unwrap();
 }
 
-/// Creates for registered users who have no credential: one caller, direct commits, 64 callers.
+/// Creates for registered users without credentials: one caller, direct commits, 64 callers.
 fn create(folder: &Path) {
     const ONE: usize = 100;
     const MANY: usize = 64 * 30;
@@ -181,7 +181,7 @@ fn create(folder: &Path) {
             });
         }
     });
-    // The direct file has as many users, and as many keys.
+    // The direct file has as many users and as many keys.
     let direct = Database::create(folder.join("direct.redb")).unwrap();
     let rows = rows(0..total);
     let mut transaction = direct.begin_write().unwrap();
@@ -198,7 +198,7 @@ fn create(folder: &Path) {
     transaction.commit().unwrap();
 
     let service = service();
-    // Spread over all of the users, as callers are.
+    // Spread over all users.
     let mut order: Vec<usize> = (0..total).collect();
     let mut rng = ChaCha20Rng::seed_from_u64(7);
     for place in (1..total).rev() {
@@ -220,7 +220,7 @@ fn create(folder: &Path) {
             rate(ONE, || picks.iter().for_each(|&pick| commit_directly(&direct, &rows[pick])))
         },
         &mut || {
-            // All 64 are at work from the start to the end: each takes the next of all users.
+            // All 64 work from start to end: each takes the next of all users.
             let (picks, next) = (all.next().unwrap(), AtomicUsize::new(0));
             let ready = Barrier::new(64 + 1);
             thread::scope(|scope| {
@@ -244,7 +244,7 @@ fn create(folder: &Path) {
     row("create, 64 callers / one caller", callers, one, "at least 5");
 }
 
-/// What authenticating reads, as plain users of redb would.
+/// The reads of an authentication, directly with redb.
 fn look_up(
     index: &ReadOnlyTable<&'static [u8], &'static [u8]>,
     records: &ReadOnlyTable<&'static [u8], &'static [u8]>,
@@ -274,7 +274,7 @@ fn authenticate(path: &Path, iam: CredentialManager<RedbStore>, owners: &[Owner]
         })
     };
 
-    // The same file for both: a copy, since one process has a file open once.
+    // The same file for both: a copy, because only one process can have a file open.
     let copy = path.with_extension("copy");
     iam.store().backup(&copy).unwrap();
     let database = Database::create(&copy).unwrap();
@@ -308,7 +308,7 @@ fn authenticate(path: &Path, iam: CredentialManager<RedbStore>, owners: &[Owner]
     let (stop, go) = (AtomicBool::new(false), AtomicBool::new(false));
     let [with, without] = thread::scope(|scope| {
         let (iam, service, stop, go) = (&iam, &service, &stop, &go);
-        // It creates and deletes while it may.
+        // It creates and deletes until told to stop.
         let creating = scope.spawn(move || {
             for owner in owners.iter().cycle() {
                 while !go.load(Ordering::Acquire) && !stop.load(Ordering::Acquire) {
@@ -338,7 +338,7 @@ fn authenticate(path: &Path, iam: CredentialManager<RedbStore>, owners: &[Owner]
     row("authenticate while creates run / without", with, without, "at least 0.6");
 
     let users = owners.len();
-    // As a crash leaves it.
+    // The file as a crash leaves it.
     let crashed = path.with_extension("crashed");
     fs::copy(path, &crashed).unwrap();
     drop(iam);
@@ -363,7 +363,7 @@ fn authenticate(path: &Path, iam: CredentialManager<RedbStore>, owners: &[Owner]
     });
 }
 
-/// Prints the median of how long something takes from one instant to the other.
+/// Prints the median time between two instants.
 fn time(what: &str, users: usize, mut work: impl FnMut() -> (Instant, Instant)) {
     let times = std::iter::repeat_with(|| {
         let (start, end) = work();

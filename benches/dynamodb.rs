@@ -1,8 +1,8 @@
-//! A store in DynamoDB beside the same requests, sent directly by the client of the SDK: the same
-//! items, the same round trips. What is compared runs in turns; the medians are printed.
+//! A store in DynamoDB compared with the same requests sent directly by the SDK's client: the same
+//! items, the same round trips. The contenders run in turns. The medians are printed.
 //!
-//! The server is DynamoDB Local, in memory, and shares the cores with the benchmark. What a request
-//! takes there says nothing of the managed service; what the store adds to it is the same.
+//! The server is DynamoDB Local, in memory, on the same cores as the benchmark. The duration of a
+//! request says nothing about the managed service. The overhead of the store is the same there.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,7 +39,7 @@ use uuid::Uuid;
 
 const ACCOUNT: &str = "123456789012";
 const ROUNDS: usize = 15;
-/// How many operations a round has.
+/// The number of operations per round.
 const COUNT: usize = 160;
 const CALLERS: [usize; 2] = [1, 16];
 const SHARDS: u8 = 8;
@@ -62,10 +62,10 @@ fn primary(partition: Vec<u8>, sort: &[u8]) -> Item {
     Item::from([("pk".to_owned(), binary(partition)), ("sk".to_owned(), binary(sort))])
 }
 
-/// The primary key of a key's item, as the documentation of the store describes it.
+/// The primary key of a key's item, as the store's documentation describes it.
 fn key_item(key: &Key<'_>) -> Item {
     let encoded = key.encode();
-    // What comes before the name: the account, the kind, and for a member the service and a zero.
+    // The part before the name: the account, the kind, and for a holder the service and a zero.
     let name = match key {
         Key::User { name, .. } | Key::Holder { user: name, .. } => name.as_str().len(),
         _ => return primary([&[2], &*encoded].concat(), &[0]),
@@ -75,7 +75,7 @@ fn key_item(key: &Key<'_>) -> Item {
     primary([&[3], listing, &[shard]].concat(), name)
 }
 
-/// A user for the requests alone: the items that creating a credential writes, had from a store in
+/// A user for the direct requests: the items that creating a credential writes, from a store in
 /// memory that does the same.
 struct Rows {
     key: Item,
@@ -85,7 +85,7 @@ struct Rows {
     revision: Mutex<u64>,
 }
 
-/// A user for the store, and what was issued for it.
+/// A user for the store, and the issued credential.
 struct Owner {
     user: UserName,
     id: CredentialId,
@@ -132,7 +132,7 @@ fn rows(iam: &CredentialManager<Arc<MemoryStore>>, number: usize) -> Rows {
     }
 }
 
-/// The requests, without the store.
+/// The requests without the store.
 #[derive(Clone)]
 struct Direct {
     client: Client,
@@ -154,7 +154,7 @@ impl Direct {
         black_box(Sha256::digest(&owner.password));
     }
 
-    /// The next state of the record, and the revision that it must have.
+    /// The next state of the record, and the revision that it requires.
     fn record(rows: &Rows) -> (Item, AttributeValue) {
         let mut revision = rows.revision.lock().unwrap();
         let before = AttributeValue::N(revision.to_string());
@@ -196,7 +196,7 @@ impl Direct {
         black_box(put.send().await.unwrap());
     }
 
-    /// The first 101 users, of whom the last tells that there are more.
+    /// The first 101 users. The last one tells that there are more.
     async fn page(&self) {
         let shards = (0..SHARDS).map(async |shard| {
             let account: u64 = ACCOUNT.parse().unwrap();
@@ -232,7 +232,7 @@ impl Direct {
     }
 }
 
-/// How many times a second `work` is done on the picks, by so many tasks at once.
+/// The rate per second of `work` on the picks, by this many concurrent tasks.
 fn rate<T, F>(tasks: usize, picks: &[T], work: impl Fn(T) -> F) -> f64
 where
     T: Clone + Send + 'static,
@@ -263,7 +263,7 @@ fn median(figures: &mut [f64]) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// Measures both in turns, and prints the median of each, and that of the ratios.
+/// Measures both in turns, and prints the median of each and of the ratios.
 fn compare(
     what: &str,
     callers: usize,
@@ -272,7 +272,7 @@ fn compare(
 ) {
     let mut figures: [Vec<f64>; 3] = std::array::from_fn(|_| Vec::new());
     for round in 0..ROUNDS {
-        // The order changes, so that neither always meets what the other one left.
+        // The order alternates, so that neither always runs after the other.
         let (own, other) = if round % 2 == 0 {
             let own = ours();
             (own, direct())
@@ -289,14 +289,14 @@ fn compare(
     println!("{what:<32}{own:>12.0}{other:>12.0}{ratio:>8.2}  at least 0.9");
 }
 
-/// The store, and the requests.
+/// The store and the direct requests.
 struct Contest {
     iam: AsyncCredentialManager<DynamoDbStore>,
     direct: Direct,
 }
 
 impl Contest {
-    /// Creates for users who have nothing yet. Returns what the store issued.
+    /// Creates for users without credentials. Returns the issued credentials.
     fn create(&self, ours: &[UserName], theirs: &[Arc<Rows>]) -> Vec<Arc<Owner>> {
         let owners: Arc<Mutex<Vec<Arc<Owner>>>> = Arc::default();
         let create = |user: UserName| {
@@ -443,7 +443,7 @@ fn main() {
     let table: Table = wait(server.table());
     let store = table.store();
 
-    // Half of the users are for the requests alone.
+    // Half of the users are for the direct requests.
     let each = ROUNDS * COUNT * CALLERS.len();
     let memory = Arc::new(MemoryStore::new());
     let model = CredentialManager::new(account, Arc::clone(&memory));

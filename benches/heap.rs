@@ -1,4 +1,4 @@
-//! How much heap a user with two credentials at one service takes in a `MemoryStore`.
+//! Heap bytes of a user with two credentials at one service in a `MemoryStore`.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark stops where it fails")]
 

@@ -1,8 +1,8 @@
-//! Requests a second that the emulator answers over HTTP on the loopback interface: 8 connections
-//! that are kept, creates, resets and lists in turns. Server and load share the machine's cores.
+//! Requests per second that the emulator serves over HTTP on the loopback interface: 8 keep-alive
+//! connections, with creates, resets and lists in turns. Server and load share the machine's cores.
 //!
-//! The clients are threads that write whole requests and look for no more in an answer than they
-//! need, so that as much of the machine as possible is left to the server.
+//! The clients are threads that write whole requests and parse only what they need of a response,
+//! to leave as much of the machine as possible to the server.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,16 +26,16 @@ use std::{
 mod server;
 
 const CONNECTIONS: usize = 8;
-/// Creates, resets and lists of each connection, a third each.
+/// The number of requests per connection: one third each of creates, resets and lists.
 const REQUESTS: usize = 15_000;
 const ROUNDS: usize = 5;
 const TARGET: u32 = 20_000;
 
-/// A connection that is kept.
+/// A keep-alive connection.
 struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
-    /// What was received, as much of it as `filled`.
+    /// A buffer for responses, of which `filled` bytes were received.
     answer: Vec<u8>,
     filled: usize,
 }
@@ -47,10 +47,10 @@ impl Connection {
         Self { stream, request: Vec::new(), answer: vec![0; 1 << 16], filled: 0 }
     }
 
-    /// Posts a form. Returns the body of the answer, which is a success.
+    /// Posts a form. Returns the body of the response, which must be a success.
     fn post(&mut self, action: &str, parameters: std::fmt::Arguments<'_>) -> &[u8] {
         self.request.clear();
-        // As long as the length, which is written over it.
+        // The placeholder has the width of the length that overwrites it.
         let head = "POST / HTTP/1.1\r\nHost: localhost\r\n\
                     Content-Type: application/x-www-form-urlencoded; charset=utf-8\r\n\
                     Content-Length: 00000\r\n\r\n";
@@ -92,7 +92,7 @@ fn between<'a>(bytes: &'a [u8], start: &[u8], end: u8) -> &'a str {
     std::str::from_utf8(&rest[..end]).unwrap()
 }
 
-/// Creates a credential for each of the connection's own users, resets it, and lists the user's.
+/// Creates a credential for each of the connection's users, resets it, and lists the user's.
 fn work(address: SocketAddr, round: usize, place: usize, ready: &Barrier) -> (Instant, Instant) {
     const SERVICE: &str = "codecommit.amazonaws.com";
 
@@ -121,7 +121,7 @@ fn work(address: SocketAddr, round: usize, place: usize, ready: &Barrier) -> (In
     (begun, Instant::now())
 }
 
-/// Builds the emulator as benchmarks are built. Returns where it is.
+/// Builds the emulator in the profile of benchmarks. Returns its path.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--message-format=json"]);
@@ -161,5 +161,5 @@ fn main() {
     let [lowest, .., highest] = &rates[..] else { return };
     println!("{CONNECTIONS} connections, creates, resets and lists in turns, {ROUNDS} rounds");
     println!("{:.0} requests a second (median; {lowest:.0} to {highest:.0})", rates[ROUNDS / 2]);
-    println!("at least {TARGET} wanted");
+    println!("target: at least {TARGET}");
 }

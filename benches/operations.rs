@@ -1,6 +1,5 @@
-//! Each operation on a store of 1,000,000 users with two credentials each, beside its floor: the
-//! least that anybody would have to do for it, on the same picks. A summary of the ratios comes
-//! last.
+//! Each operation on a store of 1,000,000 users with two credentials each, compared with its floor:
+//! the minimal work for the same picks. A summary of the ratios comes last.
 
 #![allow(
     missing_docs,
@@ -33,7 +32,7 @@ const USERS: usize = 1_000_000;
 const FEW_USERS: usize = 1_000;
 const PICKS: usize = 1 << 19;
 
-/// What a plain program would keep, without a rule, a lock or an order.
+/// The maps of a minimal program, without rules, locks or order.
 #[derive(Default)]
 struct Plain {
     credentials: HashMap<String, Vec<Credential>>,
@@ -47,8 +46,8 @@ struct Population {
     picks: Vec<Pick>,
 }
 
-/// A user and one of the two credentials, picked at random. In memory the picks lie in the order
-/// in which they are used, so that they add little to what is measured.
+/// A user and one of its two credentials, picked at random. The picks are stored in the order of
+/// their use, so that reading them adds little to the measurement.
 struct Pick {
     user: UserName,
     plain_user: String,
@@ -86,7 +85,7 @@ fn populate(users: usize) -> Population {
     let iam = CredentialManager::new("123456789012".parse().unwrap(), store);
     let mut plain = Plain::default();
     let mut passwords = Vec::with_capacity(2 * users);
-    // Registered in no order, as users are.
+    // Registered in random order, as users are.
     let mut numbers: Vec<usize> = (0..users).collect();
     for place in (1..users).rev() {
         numbers.swap(place, usize::try_from(random()).unwrap() % (place + 1));
@@ -125,7 +124,7 @@ fn populate(users: usize) -> Population {
 }
 
 impl Population {
-    /// The picks, again and again, from where the last call left off.
+    /// The picks, repeated, from where the last call stopped.
     fn picks(&self) -> impl Iterator<Item = &Pick> {
         thread_local!(static NEXT: Cell<usize> = const { Cell::new(0) });
         let start = NEXT.with(|next| next.replace((next.get() + PICKS / 7) % PICKS));
@@ -164,7 +163,7 @@ fn authenticate(criterion: &mut Criterion, population: &Population) {
     group.finish();
 }
 
-/// The time that two threads take for `count` calls between them.
+/// The time of `count` calls divided between two threads.
 fn on_two_threads(
     population: &Population,
     count: u64,
@@ -185,7 +184,7 @@ fn on_two_threads(
     start.elapsed()
 }
 
-/// Creates at a second service. What was created is deleted again while the clock stands.
+/// Creates at a second service. The created credentials are deleted outside of the measured time.
 fn create(criterion: &mut Criterion, population: &mut Population) {
     const BATCH: u64 = 10_000;
     let service = cassandra();
@@ -231,7 +230,7 @@ fn create(criterion: &mut Criterion, population: &mut Population) {
                 let mut made = Vec::with_capacity(batch);
                 let clock = Instant::now();
                 for pick in &picks {
-                    // A user whom the batch picks a third time is refused, as few are.
+                    // A user whom the batch picks a third time reaches the limit; few do.
                     made.push(iam.create(&pick.user, &service));
                 }
                 let elapsed = clock.elapsed();
@@ -298,7 +297,7 @@ fn page(criterion: &mut Criterion, many: &Population, few: &Population) {
     group.finish();
 }
 
-/// Requests for pages that begin all over the listing of all users, in random order.
+/// Requests for pages that begin anywhere in the listing of all users, in random order.
 fn pages_of_100(population: &Population) -> Vec<ListRequest> {
     let of = |items| ListRequest::all_users().max_items(MaxItems::new(items).unwrap());
     let users = population.plain.credentials.len();
@@ -317,7 +316,7 @@ fn pages_of_100(population: &Population) -> Vec<ListRequest> {
         .collect()
 }
 
-/// The median that criterion measured, in nanoseconds.
+/// The median of criterion's measurement, in nanoseconds.
 fn median(group: &str, name: &str) -> Option<f64> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target")),

@@ -1,9 +1,8 @@
-//! A store in PostgreSQL beside its own statements, sent over the same pool by the client of the
-//! database alone: the same bytes, the same round trips. What is compared runs in turns; the
-//! medians are printed.
+//! A store in PostgreSQL compared with its own statements, sent directly over the same pool: the
+//! same bytes, the same round trips. The contenders run in turns. The medians are printed.
 //!
-//! The server is one of the benchmark's own, in memory where the system has such a place, and
-//! shares the cores with it. Nothing is flushed, so that nothing hides what the store itself costs.
+//! The benchmark starts its own server, in memory if the system supports it, on the same cores.
+//! Nothing is flushed, so that the overhead of the store is visible.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,7 +37,7 @@ const CLAIM: &str = include_str!("../src/store/postgres/sql/replace_and_claim.sq
 
 const ACCOUNT: &str = "123456789012";
 const ROUNDS: usize = 25;
-/// How many operations a round has.
+/// The number of operations per round.
 const COUNT: usize = 300;
 const CONNECTIONS: [usize; 2] = [1, 16];
 
@@ -50,8 +49,8 @@ fn service() -> ServiceName {
     "codecommit.amazonaws.com".parse().unwrap()
 }
 
-/// A user for the statements alone: what creating a credential writes, had from a store in memory
-/// that does the same.
+/// A user for the direct statements: the rows that creating a credential writes, from a store in
+/// memory that does the same.
 struct Rows {
     id: Uuid,
     name: UserName,
@@ -61,7 +60,7 @@ struct Rows {
     revision: Mutex<i64>,
 }
 
-/// A user for the store, and what was issued for it.
+/// A user for the store, and the issued credential.
 struct Owner {
     user: UserName,
     id: CredentialId,
@@ -91,7 +90,7 @@ fn rows(iam: &CredentialManager<Arc<MemoryStore>>, number: usize) -> Rows {
     }
 }
 
-/// The statements, without the store.
+/// The statements without the store.
 #[derive(Clone)]
 struct Direct(Pool);
 
@@ -129,7 +128,7 @@ impl Direct {
     }
 }
 
-/// How many times a second `work` is done on the picks, by so many tasks at once.
+/// The rate per second of `work` on the picks, by this many concurrent tasks.
 fn rate<T, F>(tasks: usize, picks: &[T], work: impl Fn(T) -> F) -> f64
 where
     T: Clone + Send + 'static,
@@ -160,7 +159,7 @@ fn median(figures: &mut [f64]) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// Measures both in turns, and prints the median of each, and that of the ratios.
+/// Measures both in turns, and prints the median of each and of the ratios.
 fn compare(
     what: &str,
     connections: usize,
@@ -169,7 +168,7 @@ fn compare(
 ) {
     let mut figures: [Vec<f64>; 3] = std::array::from_fn(|_| Vec::new());
     for round in 0..ROUNDS {
-        // Who is first changes, so that neither always comes upon what the other left.
+        // The order alternates, so that neither always runs after the other.
         let (own, other) = if round % 2 == 0 {
             let own = ours();
             (own, direct())
@@ -186,14 +185,14 @@ fn compare(
     println!("{what:<32}{own:>12.0}{other:>12.0}{ratio:>8.2}  at least 0.9");
 }
 
-/// Who is compared.
+/// The store and the direct statements.
 struct Contest {
     iam: AsyncCredentialManager<PostgresStore>,
     direct: Direct,
 }
 
 impl Contest {
-    /// Creates for users who have nothing yet. Returns what the store issued.
+    /// Creates for users without credentials. Returns the issued credentials.
     fn create(&self, ours: &[UserName], theirs: &[Arc<Rows>]) -> Vec<Arc<Owner>> {
         let owners: Arc<Mutex<Vec<Arc<Owner>>>> = Arc::default();
         let create = |user: UserName| {

@@ -1,5 +1,5 @@
-//! The Query protocol in process, on one thread: from a form to XML, beside the same operations
-//! without the wire. What is compared runs in turns; the medians are printed.
+//! The Query protocol in process, on one thread, from a form to XML, compared with the same
+//! operations of the manager. The contenders run in turns. The medians are printed.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +32,7 @@ fn form(action: &str, user: &UserName) -> Form {
         .unwrap()
 }
 
-/// Nanoseconds that `work` takes for each of `count`.
+/// The nanoseconds of `work` per operation, of which it performs `count`.
 fn time(count: usize, work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();
@@ -44,7 +44,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// A store in which every user has as many credentials as given.
+/// A store in which every user has this many credentials.
 fn populated(users: &[UserName], credentials: usize) -> CredentialManager<MemoryStore> {
     let iam = CredentialManager::new("123456789012".parse().unwrap(), MemoryStore::new());
     let service: ServiceName = SERVICE.parse().unwrap();

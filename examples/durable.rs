@@ -1,7 +1,7 @@
-//! A credential that is still there when the program is run again.
+//! A credential that survives the end of the program.
 //!
-//! Run it twice with `cargo run --example durable`. It keeps its file in the current folder, or at
-//! the path that is given after `--`.
+//! Run it twice with `cargo run --example durable`. The file is in the current folder, or at the
+//! path given after `--`.
 
 use std::{
     error::Error,
@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if known {
         println!("found        {}", path.display());
     } else {
-        println!("made         {}, since there was none", path.display());
+        println!("created      {}", path.display());
     }
 
     let user = iam.ensure_user(&anika)?;
@@ -44,10 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     if credentials.is_empty() {
         let issued = iam.create(&anika, &codecommit)?;
         note(&notes, issued.service_user_name().as_str(), issued.secret().expose())?;
-        println!("created      {}, which is on the disk now", issued.service_user_name());
-        println!("password     is in {}, for the next run alone:", notes.display());
-        println!("             a real program hands it to its owner and keeps it nowhere");
-        println!("Run this again: everything will still be there.");
+        println!("created      {}, durably", issued.service_user_name());
+        println!("password     is in {}, for the next run only:", notes.display());
+        println!("             a real program returns it to its owner and does not keep it");
+        println!("Run this again: everything is still there.");
         return Ok(());
     }
 
@@ -58,19 +58,22 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut lines = kept.lines().filter(|line| !line.starts_with('#'));
     let (name, password) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     match iam.authenticate(&codecommit, name, password) {
-        Ok(who) => {
-            println!("accepted     the password of an earlier run: {name} is {}", who.user_name());
+        Ok(identity) => {
+            println!(
+                "accepted     the password of an earlier run: {name} is {}",
+                identity.user_name()
+            );
         }
         Err(AuthenticationError::Denied(_)) => {
-            println!("refused      the password of an earlier run");
+            println!("denied       the password of an earlier run");
         }
         Err(AuthenticationError::Unavailable(error)) => println!("try again    {error}"),
     }
-    println!("To begin anew, delete {} and {}.", path.display(), notes.display());
+    println!("To start over, delete {} and {}.", path.display(), notes.display());
     Ok(())
 }
 
-/// Writes down a password, as no real program should, in a new file for nobody else to read.
+/// Writes a password to a new file that only the owner can read. A real program must not do this.
 fn note(notes: &Path, name: &str, password: &str) -> Result<(), Box<dyn Error>> {
     let _ = fs::remove_file(notes);
     let mut options = OpenOptions::new();
@@ -78,13 +81,10 @@ fn note(notes: &Path, name: &str, password: &str) -> Result<(), Box<dyn Error>> 
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(notes)?;
+    writeln!(file, "# Written by an example, so that its next run can sign in. A real program")?;
     writeln!(
         file,
-        "# Written by an example, so that its next run can sign in. A real program hands"
-    )?;
-    writeln!(
-        file,
-        "# the password to its owner and keeps it nowhere. Delete this file at any time."
+        "# returns the password to its owner and does not keep it. Delete this file at any time."
     )?;
     writeln!(file, "{name}\n{password}")?;
     Ok(())

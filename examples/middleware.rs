@@ -1,4 +1,4 @@
-//! A middleware that authenticates requests, and handlers that get the identity.
+//! A middleware that authenticates requests, and handlers that receive the identity.
 //!
 //! ```console
 //! $ cargo run --example middleware
@@ -7,16 +7,16 @@
 //! listening on http://127.0.0.1:8000
 //! ```
 //!
-//! Everyone may read, and an identity is needed to write:
+//! Anonymous clients may read. Writing requires an identity:
 //!
 //! ```console
 //! $ curl http://127.0.0.1:8000
-//! hello, stranger
+//! hello, anonymous client
 //! $ curl --user anika+1-at-123456789012 --request POST http://127.0.0.1:8000
 //! anika wrote
 //! ```
 //!
-//! Credentials are in memory and lost at the end, which is why the password is printed here.
+//! The credentials are in memory and end with the program, which is why the password is printed.
 
 use std::{env, error::Error};
 
@@ -43,7 +43,7 @@ async fn authenticate(
     next: Next,
 ) -> Result<Response, Response> {
     let result = authenticator.authenticate(request.headers()).await;
-    // Nothing after this can log or forward the password.
+    // No later layer can log or forward the password.
     request.headers_mut().remove(AUTHORIZATION);
     match result {
         Ok(identity) => {
@@ -51,7 +51,7 @@ async fn authenticate(
         }
         Err(rejection) if rejection.is_missing_credentials() && request.method().is_safe() => {}
         Err(rejection) => {
-            // The reason is for the log; the client gets one response for all of them.
+            // The reason is for the log. The client gets the same response for every reason.
             eprintln!("{} {}: {}", request.method(), request.uri(), rejection.reason().as_str());
             return Err(rejection.into());
         }
@@ -62,7 +62,7 @@ async fn authenticate(
 async fn read(identity: Option<Extension<Identity>>) -> String {
     match identity {
         Some(Extension(identity)) => format!("hello, {}\n", identity.user_name()),
-        None => "hello, stranger\n".to_owned(),
+        None => "hello, anonymous client\n".to_owned(),
     }
 }
 

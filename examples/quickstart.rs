@@ -1,7 +1,7 @@
-//! The life of a service-specific credential, step by step.
+//! The life cycle of a service-specific credential, step by step.
 //!
-//! Run it with `cargo run --example quickstart`. Everything is kept in memory and gone afterwards,
-//! which is why the passwords are printed here.
+//! Run it with `cargo run --example quickstart`. Everything is in memory and ends with the
+//! program, which is why the passwords are printed here.
 
 use std::error::Error;
 

@@ -1,4 +1,5 @@
-//! From the headers of an HTTP request to an identity, or to the response that rejects it.
+//! Authenticates HTTP requests by their headers: returns an identity, or a response that rejects
+//! the request.
 //!
 //! [`HttpAuthenticator`], or [`AsyncHttpAuthenticator`] over an async store, authenticates requests
 //! to one service. It reads the `Authorization` header and returns the identity, or a

@@ -25,8 +25,8 @@ pub(crate) fn random_bytes(
     Ok(random)
 }
 
-/// The maximum number of bytes of a service user name or a secret in an authentication. Longer
-/// input is neither under any policy, and is denied before it is hashed.
+/// The maximum number of bytes of a service user name or a secret in an authentication. No policy
+/// generates a longer one, and longer input is denied before it is hashed.
 pub(crate) const MAX_PRESENTED: usize = 512;
 
 /// The alphabet of passwords.
@@ -115,7 +115,8 @@ impl Secret {
         Self::encode(prefix, &STANDARD, &inner)
     }
 
-    /// Every buffer has its final size from the start: one that grew would leave a copy behind.
+    /// Every buffer has its final size from the start: a buffer that grew would leave a copy
+    /// behind.
     #[expect(clippy::expect_used, reason = "the buffer has the size of the encoding")]
     fn encode(prefix: &str, engine: &impl base64::Engine, bytes: &[u8]) -> Self {
         let padded = engine.config().encode_padding();

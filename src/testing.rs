@@ -62,10 +62,10 @@ impl Clock for FixedClock {
     }
 }
 
-/// Random bytes from a seed: the same in every run.
+/// Generates random bytes from a seed: the same in every run.
 ///
-/// **For tests alone.** An attacker who knows the seed knows every password. Two managers of one
-/// store take one of these (in an [`Arc`](std::sync::Arc)), not two of one seed.
+/// **For tests only.** An attacker who knows the seed knows every password. Two managers of one
+/// store must share one instance (in an [`Arc`](std::sync::Arc)), not use two with the same seed.
 ///
 /// ```
 /// use service_specific_credentials::{CredentialManager, MemoryStore, testing::SeededEntropy};

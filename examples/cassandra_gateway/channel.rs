@@ -1,8 +1,9 @@
-//! Reads and writes envelopes on a connection, and speaks both framings of the protocol.
+//! Reads and writes envelopes on a connection, in both framings of the protocol.
 //!
-//! Up to version 4, and in version 5 up to the response to `STARTUP`, an envelope travels as it is.
-//! After that response, version 5 packs envelopes into *frames*: a header of three bytes with the
-//! length of the payload, a CRC-24 of the header, the payload, and a CRC-32 of the payload.
+//! Up to version 4, and in version 5 up to the response to `STARTUP`, envelopes are sent without
+//! framing. After that response, version 5 sends envelopes in *frames*: a header of three bytes
+//! with the length of the payload, a CRC-24 of the header, the payload, and a CRC-32 of the
+//! payload.
 
 use std::{io, ops::RangeInclusive, time::Duration};
 
@@ -28,7 +29,7 @@ const CRC_24: Crc<u32> = Crc::<u32>::new(&Algorithm {
 });
 
 const CRC_32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-/// What every CRC-32 of the protocol begins with.
+/// The initial bytes of every CRC-32 of the protocol.
 const CRC_32_PREFIX: [u8; 4] = [0xFA, 0x2D, 0x55, 0xCA];
 
 /// The length of a frame's payload, and the flag that all its envelopes are complete.
@@ -38,16 +39,16 @@ const SELF_CONTAINED: u32 = 1 << 17;
 /// One end of a connection.
 pub(crate) struct Channel<S> {
     stream: S,
-    /// Whether it reads responses and writes requests.
+    /// Whether this end reads responses and writes requests.
     is_client: bool,
     pub(crate) versions: RangeInclusive<u8>,
-    /// Whether envelopes travel in frames.
+    /// Whether envelopes are sent in frames.
     framed: bool,
-    /// How long a body may be, in bytes.
+    /// The maximum length of a body in bytes.
     pub(crate) limit: usize,
-    /// How long a message may take from its first byte to its last.
+    /// The time limit of a message, from its first byte to its last.
     message_timeout: Duration,
-    /// What has been read and not been returned.
+    /// Bytes that were read and not yet returned.
     unread: Zeroizing<Vec<u8>>,
 }
 
@@ -68,13 +69,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         Self { is_client: true, ..Self::server(stream, VERSIONS, limit, message_timeout) }
     }
 
-    /// Keeps to one version, once the response to `STARTUP` has been read or written.
+    /// Fixes the version, once the response to `STARTUP` has been read or written.
     pub(crate) fn start(&mut self, version: u8) {
         self.versions = version..=version;
         self.framed = version >= 5;
     }
 
-    /// The next message, or `None` if there will be none. Waits any time for its first byte.
+    /// Reads the next message. Returns `None` at the end of the connection. Waits without limit for
+    /// the first byte.
     pub(crate) async fn read(&mut self) -> Result<Option<Envelope>, Failure> {
         if self.unread.is_empty() {
             let mut first = [0];
@@ -89,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         let envelope = header.with(rest.get(..header.length).ok_or_else(cut)?.to_vec());
         self.unread.drain(..Header::LENGTH + header.length);
         if self.unread.is_empty() {
-            // What it held may have been a password.
+            // It may have contained a password.
             self.unread = Zeroizing::default();
         }
         Ok(Some(envelope))
@@ -104,7 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         let mut header = [0; Header::LENGTH];
         self.read_after(first, &mut header).await?;
         let parsed = Header::parse(&header, self.is_client, &self.versions, self.limit)?;
-        // Of its final length from the start: what grows leaves copies behind.
+        // With its final length from the start: a buffer that grows leaves copies behind.
         let mut unread = Zeroizing::new(vec![0; Header::LENGTH + parsed.length]);
         let (start, body) = unread.split_at_mut(Header::LENGTH);
         start.copy_from_slice(&header);
@@ -143,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         self.stream.read_exact(rest).await.map(drop)
     }
 
-    /// An error before anything is known of the message that it is about.
+    /// An error for a message whose header is unknown.
     fn malformed(&self, message: &str) -> Failure {
         let version = *self.versions.end();
         let unknown = Envelope { version, stream: 0, opcode: 0, body: Zeroizing::default() };
@@ -175,15 +177,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         .await?
     }
 
-    /// The connection, if nothing has been read that was not returned.
+    /// Returns the connection, unless bytes were read that were not returned.
     pub(crate) fn into_inner(self) -> Option<S> {
         self.unread.is_empty().then_some(self.stream)
     }
 
-    /// Closes the connection, and tells the client why if it is to be told.
+    /// Closes the connection, after an error response if the failure has one.
     pub(crate) async fn fail(mut self, failure: Failure) {
-        /// How many bytes are read after the end, so that the client can read the error: it could
-        /// not if they were still on their way.
+        /// The maximum number of bytes that are read after the error. Unread bytes would reset the
+        /// connection before the client reads the error.
         const DROPPED: u64 = 1 << 20;
 
         let Failure::Reported(error) = failure else { return };

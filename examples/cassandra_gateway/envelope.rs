@@ -1,8 +1,8 @@
-//! The messages of the CQL binary protocol. An *envelope* is a header of nine bytes and a body, and
-//! its length is checked before its body is read.
+//! The messages of the CQL binary protocol. An *envelope* is a header of nine bytes and a body. Its
+//! length is checked before its body is read.
 //!
-//! The crates for this protocol were written for clients, which trust their server. Here anyone on
-//! the network sends the first messages, and one of them holds a password.
+//! The existing crates for this protocol are for clients, which trust their server. Here the first
+//! messages are untrusted input, and one of them contains a password.
 
 use std::{io, ops::RangeInclusive};
 
@@ -35,7 +35,7 @@ pub(crate) mod code {
     pub(crate) const INVALID: i32 = 0x2200;
 }
 
-/// The versions of the protocol that the gateway speaks.
+/// The versions of the protocol that the gateway supports.
 pub(crate) const VERSIONS: RangeInclusive<u8> = 3..=5;
 
 /// One message.
@@ -43,7 +43,7 @@ pub(crate) struct Envelope {
     pub(crate) version: u8,
     pub(crate) stream: i16,
     pub(crate) opcode: u8,
-    /// Of an `AUTH_RESPONSE` it holds a password.
+    /// The body. That of an `AUTH_RESPONSE` contains a password.
     pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
@@ -53,7 +53,7 @@ impl Envelope {
         Self { version: self.version, stream: self.stream, opcode, body: body.into() }
     }
 
-    /// The response to this request that says why it failed.
+    /// The error response to this request.
     pub(crate) fn error(&self, code: i32, message: &str) -> Self {
         let mut body = Vec::new();
         body.put_i32(code);
@@ -61,15 +61,15 @@ impl Envelope {
         self.reply(opcode::ERROR, body)
     }
 
-    /// The same, for an error that ends the connection.
+    /// As [`error`](Self::error), for an error that ends the connection.
     pub(crate) fn fail(&self, code: i32, message: &str) -> Failure {
         Failure::Reported(self.error(code, message))
     }
 }
 
-/// Why a connection ends.
+/// The reason why a connection ends.
 pub(crate) enum Failure {
-    /// Its client is told, by this `ERROR`.
+    /// The client receives this `ERROR`.
     Reported(Envelope),
     Lost(io::Error),
 }
@@ -91,7 +91,7 @@ pub(crate) struct Header {
 impl Header {
     pub(crate) const LENGTH: usize = 9;
 
-    /// Reads the header of a message that comes from a client or, if `response`, from a server.
+    /// Parses the header of a client's message or, if `response`, of a server's message.
     pub(crate) fn parse(
         bytes: &[u8; Self::LENGTH],
         response: bool,
@@ -106,7 +106,7 @@ impl Header {
         let (version, stream) = (first & !RESPONSE, i16::from_be_bytes([stream0, stream1]));
         let length = usize::try_from(i32::from_be_bytes(length));
 
-        // An error is told in a version that both sides can be expected to know.
+        // The error has a version that both sides presumably know.
         let known = version.clamp(*versions.start(), *versions.end());
         let request = Envelope { version: known, stream, opcode, body: Zeroizing::default() };
         let fail = |message: &str| Err(request.fail(code::PROTOCOL, message));
@@ -131,7 +131,7 @@ impl Header {
     }
 }
 
-/// In the words of Cassandra, since drivers look for them before they try a lower version.
+/// The message of Cassandra, which drivers search for before they try a lower version.
 fn unsupported_version(version: u8, versions: &RangeInclusive<u8>) -> String {
     let supported = version_names(versions).join(", ");
     format!(
@@ -144,12 +144,12 @@ pub(crate) fn version_names(versions: &RangeInclusive<u8>) -> Vec<String> {
     versions.clone().map(|version| format!("{version}/v{version}")).collect()
 }
 
-/// Writes a *string*, up to its longest.
+/// Writes a *string*, truncated to the maximum length.
 pub(crate) fn put_string(body: &mut Vec<u8>, text: &str) {
     put_short_bytes(body, text.as_bytes());
 }
 
-/// Writes *short bytes*, up to their longest.
+/// Writes *short bytes*, truncated to the maximum length.
 pub(crate) fn put_short_bytes(body: &mut Vec<u8>, bytes: &[u8]) {
     let length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     body.put_u16(length);
@@ -169,7 +169,7 @@ pub(crate) fn get_string<'a>(body: &mut &'a [u8]) -> Option<&'a str> {
     std::str::from_utf8(get_short_bytes(body)?).ok()
 }
 
-/// Reads *bytes*, or a *long string* in its bytes. Those that are null are empty.
+/// Reads *bytes*, or a *long string* as bytes. Null is read as empty.
 pub(crate) fn get_bytes<'a>(body: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = body.try_get_i32().ok()?;
     let (bytes, rest) = body.split_at_checked(usize::try_from(length).unwrap_or(0))?;

@@ -1,7 +1,7 @@
 //! The login: from the first byte of a client to its identity.
 //!
-//! `OPTIONS` is answered, and `STARTUP` by a demand for a password. The one `AUTH_RESPONSE` that
-//! follows carries a user name and a password as SASL PLAIN (RFC 4616). Everything else ends the
+//! `OPTIONS` is answered. `STARTUP` is answered by a request for a password. One `AUTH_RESPONSE`
+//! follows, with a user name and a password as SASL PLAIN (RFC 4616). Any other message ends the
 //! connection.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Instant};
@@ -20,12 +20,12 @@ use crate::{
     throttle::Throttle,
 };
 
-/// How long a message may be before the login, in bytes, less its header.
+/// The maximum length of a message before the login, in bytes, without its header.
 pub(crate) const LIMIT: usize = 4096;
 
-/// The class that drivers answer with SASL PLAIN.
+/// The authenticator class for which drivers use SASL PLAIN.
 const AUTHENTICATOR: &str = "org.apache.cassandra.auth.PasswordAuthenticator";
-/// The version of CQL that drivers ask for in `STARTUP`.
+/// The version of CQL that drivers request in `STARTUP`.
 pub(crate) const CQL_VERSION: &str = "3.4.7";
 
 /// Authenticates clients.
@@ -36,16 +36,17 @@ pub(crate) struct Handshake {
     pub(crate) throttle: Throttle,
 }
 
-/// A client that has authenticated, and has not been told so.
+/// A client that has authenticated, before the response.
 pub(crate) struct Login {
     pub(crate) identity: Identity,
     pub(crate) startup: Envelope,
-    /// The response that tells it so.
+    /// The response that reports the success.
     pub(crate) success: Envelope,
 }
 
 impl Handshake {
-    /// Takes a client through the handshake. `None` if it leaves before it has sent a password.
+    /// Performs the handshake. Returns `None` if the client disconnects before it has sent a
+    /// password.
     pub(crate) async fn log_in<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         channel: &mut Channel<S>,
@@ -65,7 +66,7 @@ impl Handshake {
             return Ok(None);
         };
         let identity = self.authenticate(&request, client).await?;
-        // SASL PLAIN has nothing to add: the token is null.
+        // SASL PLAIN has no final token: it is null.
         let success = request.reply(opcode::AUTH_SUCCESS, (-1_i32).to_be_bytes().to_vec());
         Ok(Some(Login { identity, startup, success }))
     }
@@ -78,7 +79,7 @@ impl Handshake {
         let mut body = &request.body[..];
         let token = get_bytes(&mut body).filter(|_| body.is_empty());
         let token = token.ok_or_else(|| request.fail(code::PROTOCOL, "the token is cut"))?;
-        // What is no user name and password is denied as a wrong one is, and takes as long.
+        // A token that is not SASL PLAIN is denied like a wrong password, and takes as long.
         let (name, password) = plain(token).unwrap_or_default();
 
         if !self.throttle.delay(client.ip(), name, Instant::now()).is_zero() {
@@ -94,7 +95,7 @@ impl Handshake {
                 log(format_args!("{client}: denied: {}", denial.reason()));
                 Err(request.fail(code::BAD_CREDENTIALS, &denial.to_string()))
             }
-            // Not a denial: the password may be right, and a driver tries again.
+            // Not a denial: the password may be valid, and drivers retry.
             Err(AuthenticationError::Unavailable(error)) => {
                 log(format_args!("{client}: cannot authenticate: {}", explain(&error)));
                 Err(request.fail(code::OVERLOADED, "credentials are unavailable, try again later"))
@@ -103,7 +104,7 @@ impl Handshake {
     }
 }
 
-/// The next message, which has to be a `wanted` one. Until it comes, `OPTIONS` is answered.
+/// Reads the next message, which must have the opcode `wanted`. `OPTIONS` is answered before it.
 async fn next<S: AsyncRead + AsyncWrite + Unpin>(
     channel: &mut Channel<S>,
     wanted: u8,
@@ -123,7 +124,7 @@ async fn next<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// The body of `SUPPORTED`: what `STARTUP` may ask for.
+/// The body of `SUPPORTED`: the options that `STARTUP` may request.
 pub(crate) fn supported(versions: &RangeInclusive<u8>) -> Vec<u8> {
     let versions = version_names(versions);
     let options: [(&str, &[String]); 3] = [
@@ -143,20 +144,20 @@ pub(crate) fn supported(versions: &RangeInclusive<u8>) -> Vec<u8> {
     body
 }
 
-/// Rejects what `STARTUP` asks for and would not get.
+/// Rejects options of `STARTUP` that are not supported.
 fn check(startup: &Envelope) -> Result<(), Failure> {
     let fail = |message| Err(startup.fail(code::PROTOCOL, message));
     let Some(options) = options(&startup.body) else {
         return fail("the options of STARTUP cannot be read");
     };
-    // Cassandra ignores the case of these names, and gets the same options.
+    // Cassandra ignores the case of these names.
     let value = |name: &str| {
         options.iter().find(|(option, _)| option.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     };
     if value("COMPRESSION").is_some() {
         return fail("compression is not supported");
     }
-    // As Cassandra does. The driver `scylla` requests 4.0.0, which is no version of CQL.
+    // As Cassandra does. The driver `scylla` requests 4.0.0, which is not a version of CQL.
     let major = value("CQL_VERSION").and_then(|version| version.split_once('.'));
     match major.map(|(major, _)| major.parse::<u32>()) {
         Some(Ok(3..)) => Ok(()),
@@ -170,7 +171,7 @@ fn options(mut body: &[u8]) -> Option<Vec<(&str, &str)>> {
     (0..count).map(|_| Some((get_string(&mut body)?, get_string(&mut body)?))).collect()
 }
 
-/// Reads a SASL PLAIN token. A client may name the identity to act as, which can only be its own.
+/// Parses a SASL PLAIN token. The authorization identity must be empty or the client's own.
 fn plain(token: &[u8]) -> Option<(&str, &str)> {
     let mut parts = std::str::from_utf8(token).ok()?.split('\0');
     let (identity, name, password) = (parts.next()?, parts.next()?, parts.next()?);

@@ -1,5 +1,5 @@
-//! What follows the login where there is no Cassandra: the requests are answered that drivers and
-//! `cqlsh` connect with, so that logins can be tested with nothing else installed.
+//! The service after the login without an upstream: answers the requests with which drivers and
+//! `cqlsh` connect, so that logins can be tested without a Cassandra.
 //!
 //! There is one node, which is the gateway, and no keyspace. `SELECT` reads columns of the tables
 //! below, prepared or not. Every other statement is invalid.
@@ -19,7 +19,7 @@ use crate::{
     handshake::{CQL_VERSION, supported},
 };
 
-/// How long a message may be, in bytes, less its header.
+/// The maximum length of a message, in bytes, without its header.
 const LIMIT: usize = 128 * 1024;
 
 /// The version of Cassandra that has the tables below.
@@ -27,8 +27,8 @@ const RELEASE: &str = "5.0.0";
 const HOST_ID: Uuid = Uuid::from_u128(0x0c4f_27a1_6d80_4b8e_9a53_1be2_60f7_d3c5);
 const SCHEMA_VERSION: Uuid = Uuid::from_u128(0x9e1d_5b36_02f8_4c7a_8d44_f3a9_17c0_6e2b);
 
-/// The tables that have no row, since there is no other node and no schema. Of their columns, these
-/// are the ones that drivers ask for by name.
+/// The tables without rows, as there is no other node and no schema. They list only the columns
+/// that drivers select by name.
 const EMPTY: &[(&str, &str)] = &[
     (
         "system.peers",
@@ -106,7 +106,7 @@ impl Column {
         Some(Self { name, kind, value })
     }
 
-    /// Its type as the protocol has it: the id of the type, and of the type of its elements.
+    /// The type in the protocol: the id of the type, and of the type of its elements.
     fn type_ids(&self) -> &'static [u16] {
         match self.kind {
             "boolean" => &[0x04],
@@ -121,7 +121,7 @@ impl Column {
     }
 }
 
-/// Answers requests until the client leaves.
+/// Answers requests until the client disconnects.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut channel: Channel<S>,
     address: IpAddr,
@@ -144,7 +144,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// `address` is the one at which the client reaches the gateway.
+/// `address` is the gateway's address from the client's view.
 fn answer(request: &Envelope, address: IpAddr) -> Result<Envelope, Failure> {
     const ROWS: i32 = 2;
     const PREPARED: i32 = 4;
@@ -154,10 +154,10 @@ fn answer(request: &Envelope, address: IpAddr) -> Result<Envelope, Failure> {
         opcode::OPTIONS => {
             return Ok(request.reply(opcode::SUPPORTED, supported(&VERSIONS)));
         }
-        // There is never an event.
+        // There are no events.
         opcode::REGISTER => return Ok(request.reply(opcode::READY, Vec::new())),
         opcode::QUERY | opcode::PREPARE => get_bytes(&mut body),
-        // A prepared statement is its own id, so that nothing is kept for it.
+        // A prepared statement is its own id, so that no state is kept for it.
         opcode::EXECUTE => get_short_bytes(&mut body),
         other => {
             return Err(request.fail(code::PROTOCOL, &format!("unexpected message {other}")));
@@ -197,7 +197,7 @@ struct Selected<'a> {
 }
 
 impl<'a> Selected<'a> {
-    /// `None` for a statement that is not answered.
+    /// `None` for a statement that is not supported.
     fn by(statement: &'a str, address: IpAddr) -> Option<Self> {
         let mut words = statement.trim_end().trim_end_matches(';').split_ascii_whitespace();
         words.next().filter(|word| word.eq_ignore_ascii_case("select"))?;
@@ -216,7 +216,7 @@ impl<'a> Selected<'a> {
             }
             local(address)
         } else {
-            // No row meets a condition, whatever it is. But a bound value would have to be taken.
+            // Every condition matches no row. But a bound value would have to be read.
             if condition.contains('?') {
                 return None;
             }

@@ -1,10 +1,10 @@
 //! A gateway to Cassandra that authenticates drivers by service-specific credentials.
 //!
-//! It speaks the CQL binary protocol, versions 3 to 5. `handshake` takes a client to its identity,
-//! with `throttle` against guessing. Then `proxy` copies bytes between the client and a Cassandra,
-//! or `local` answers what drivers ask when they connect. `envelope` and `channel` read and write
-//! messages. This file listens, limits connections, and closes those whose credential is no longer
-//! valid.
+//! It implements the CQL binary protocol, versions 3 to 5. `handshake` authenticates a client, with
+//! `throttle` against guessing. Then `proxy` copies bytes between the client and a Cassandra, or
+//! `local` answers the requests of connecting drivers. `envelope` and `channel` read and write
+//! messages. This file listens, limits connections, and closes those whose credential has become
+//! invalid.
 //!
 //! ```console
 //! $ store=redb:credentials.redb service=cassandra.amazonaws.com
@@ -41,6 +41,8 @@ use tokio_rustls::{
     },
 };
 
+#[path = "../support/admin.rs"]
+mod admin;
 mod channel;
 mod envelope;
 #[path = "../support/explain.rs"]
@@ -64,13 +66,13 @@ use proxy::{SaslPlain, Upstream};
 use store::StoreUrl;
 use throttle::Throttle;
 
-/// How many clients may be in the handshake at a time. The next ones wait in the queue of the
-/// operating system, at most as long as those take: until their login times out.
+/// The maximum number of clients in the handshake. Others wait in the backlog of the operating
+/// system, at most until the logins of these time out.
 const HANDSHAKES: usize = 256;
 
 /// A gateway to Cassandra that authenticates drivers by service-specific credentials
 #[derive(Debug, Parser)]
-// For a script that adds options of its own: the last one counts.
+// A script can override options: the last one counts.
 #[command(args_override_self = true)]
 struct Options {
     /// The store of the credentials: `memory`, `redb:PATH` or `postgres:URL`; `postgres` alone
@@ -119,7 +121,7 @@ struct Options {
     failed_logins: NonZeroU16,
 }
 
-/// What every connection needs.
+/// The shared state of all connections.
 struct Gateway {
     handshake: Handshake,
     tls: Option<TlsAcceptor>,
@@ -127,16 +129,16 @@ struct Gateway {
     versions: RangeInclusive<u8>,
     recheck: Duration,
     login_timeout: Duration,
-    /// Those that are logged in.
+    /// The permits of logged-in connections.
     connections: Arc<Semaphore>,
 }
 
 /// A connection before its login.
 struct Connection {
     client: SocketAddr,
-    /// The gateway's own address, as the client reaches it.
+    /// The gateway's own address from the client's view.
     gateway: SocketAddr,
-    /// When it has to be logged in.
+    /// The deadline of the login.
     deadline: Instant,
     handshake: OwnedSemaphorePermit,
 }
@@ -220,7 +222,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         login_timeout: Duration::from_secs(options.login_timeout.get().into()),
         connections: Arc::new(Semaphore::new(usize::from(options.connections.get()))),
     });
-    // Connections last for days: none is waited for, and drivers connect again.
+    // Connections last for days, so the end does not wait for them. Drivers reconnect.
     tokio::select! {
         () = accept(listener, gateway) => {}
         result = serving_admin => result?,
@@ -230,7 +232,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The default policy, with the service, which takes passwords if it is one of your own.
+/// The default policy with the service, which has passwords if it is a custom one.
 fn policy(service: &ServiceName) -> Result<Policy, Box<dyn Error>> {
     let policy = Policy::default();
     match policy.kind(service) {
@@ -265,7 +267,7 @@ async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
                 tokio::spawn(async move { gateway.serve(stream, client, handshake).await });
             }
             Err(error) => {
-                // Such as too many open files, which one that closes mends.
+                // For example too many open files, until a connection closes.
                 log(format_args!("cassandra_gateway: {error}"));
                 sleep(Duration::from_millis(100)).await;
             }
@@ -342,16 +344,17 @@ impl Gateway {
         Ok(Some(LoggedIn { identity, upstream, _permit: permit }))
     }
 
-    /// Waits until a credential no longer authenticates. Returns why.
+    /// Waits until a credential no longer authenticates. Returns the reason.
     async fn revoked(&self, mut identity: Identity) -> DenialReason {
-        // The lookup takes its time, too.
+        // A margin for the duration of the look-up.
         let pause = self.recheck * 9 / 10;
         loop {
             sleep(pause).await;
             match self.handshake.manager.recheck(&identity).await {
                 Ok(present) => identity = present,
                 Err(AuthenticationError::Denied(denial)) => return denial.reason(),
-                // It may still be valid, and a store that fails must not disconnect everyone.
+                // The credential may still be valid, and a failing store must not disconnect all
+                // clients.
                 Err(AuthenticationError::Unavailable(error)) => {
                     let id = identity.credential_id();
                     log(format_args!("cannot recheck credential {id}: {}", explain(&error)));
@@ -361,7 +364,7 @@ impl Gateway {
     }
 }
 
-/// Writes a line of the log. A log that cannot be written, as on a full disk, is no reason to stop.
+/// Writes a line of the log. Failing to write, as on a full disk, does not stop the gateway.
 fn log(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }

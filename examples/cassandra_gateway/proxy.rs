@@ -1,5 +1,5 @@
-//! What follows the login where there is a Cassandra: its connection is opened in the client's
-//! version of the protocol, and from then on bytes are copied as they come, in both directions.
+//! The service after the login with an upstream: connects to it in the client's version of the
+//! protocol, and then copies bytes in both directions.
 
 use std::{io, ops::RangeInclusive, time::Duration};
 
@@ -18,23 +18,24 @@ use crate::{
     handshake::CQL_VERSION,
 };
 
-/// How long a message of the upstream may be before it is ready, in bytes, less its header.
+/// The maximum length of a message of the upstream before it is ready, in bytes, without its
+/// header.
 const LIMIT: usize = 64 * 1024;
-/// How long it may take to connect, and to send a message.
+/// The time limit of connecting and of each message.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How many bytes are copied at a time, in each direction.
+/// The number of bytes copied at a time, in each direction.
 const BUFFER: usize = 32 * 1024;
-/// After how long without a byte the other end of a connection is asked whether it is there.
+/// The idle time after which TCP keep-alive probes the other end.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A Cassandra that trusts the gateway, or knows it by a user name and a password.
+/// A Cassandra that accepts the gateway, with or without a user name and a password.
 pub(crate) struct Upstream {
     /// `HOST:PORT`, resolved for each connection.
     address: String,
     token: Option<SaslPlain>,
 }
 
-/// What the gateway itself logs in with.
+/// The gateway's own credential.
 pub(crate) struct SaslPlain(Zeroizing<Vec<u8>>);
 
 impl SaslPlain {
@@ -56,7 +57,7 @@ impl SaslPlain {
     }
 }
 
-/// Why there is no connection to the upstream.
+/// The reason why there is no connection to the upstream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
     #[error("no connection")]
@@ -70,7 +71,7 @@ pub(crate) enum UpstreamError {
 }
 
 impl UpstreamError {
-    /// What the client is told: what it can do about it, and nothing of the upstream.
+    /// The error for the client: whether to retry, and nothing about the upstream.
     pub(crate) fn report(&self) -> (i32, &'static str) {
         match self {
             Self::Lost(_) => (code::OVERLOADED, "the database is unavailable, try again later"),
@@ -102,7 +103,7 @@ impl Upstream {
         Self { address, token }
     }
 
-    /// The versions that it supports, up to the highest that it accepts a connection in.
+    /// The versions that it supports, up to the highest in which it accepts a connection.
     pub(crate) async fn versions(&self) -> Result<RangeInclusive<u8>, UpstreamError> {
         let mut body = Vec::new();
         body.put_u16(1);
@@ -126,7 +127,7 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection and takes it through the handshake that `startup` begins.
+    /// Opens a connection and performs the handshake with the client's `startup`.
     pub(crate) async fn open(&self, startup: &Envelope) -> Result<TcpStream, UpstreamError> {
         let connecting = timeout(TIMEOUT, TcpStream::connect(&self.address));
         let stream = connecting.await.map_err(io::Error::from)??;
@@ -155,20 +156,19 @@ async fn receive(channel: &mut Channel<TcpStream>) -> Result<Envelope, UpstreamE
     received.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof).into())
 }
 
-/// Sends what is written at once, and finds out about a peer that is gone: connections are idle for
-/// days.
+/// Sends written data at once, and detects a dead peer, because connections are idle for days.
 pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
     stream.set_nodelay(true)
 }
 
-/// Copies bytes until both sides have sent their last.
+/// Copies bytes until both sides have closed.
 pub(crate) async fn forward<S: AsyncRead + AsyncWrite + Unpin>(
     client: Channel<S>,
     mut upstream: TcpStream,
 ) {
-    // A client that has sent more in the frame of its password does not keep to the protocol.
+    // A client that sends more in the frame of its password violates the protocol.
     let Some(mut client) = client.into_inner() else { return };
     let _ = copy_bidirectional_with_sizes(&mut client, &mut upstream, BUFFER, BUFFER).await;
 }

@@ -1,4 +1,4 @@
-//! What the emulator had before: users with paths and access keys, and policies.
+//! The existing emulator's state: users with paths and access keys, and policies.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -55,7 +55,7 @@ impl Statement {
 }
 
 impl Condition {
-    /// A key that is absent meets no condition.
+    /// A missing key satisfies no condition.
     fn is_met(&self, keys: &HashMap<&str, String>) -> bool {
         match *self {
             Self::StringEquals(key, value) => keys.get(key).is_some_and(|it| it == value),
@@ -66,7 +66,7 @@ impl Condition {
     }
 }
 
-/// By name, which compares without case.
+/// The users by name, case-insensitively.
 pub(crate) struct Users(BTreeMap<UserName, User>);
 
 impl Users {
@@ -113,7 +113,7 @@ impl Users {
         })
     }
 
-    /// The user whose access key the signature of a request names.
+    /// The user whose access key signed a request.
     pub(crate) fn caller(&self, headers: &HeaderMap) -> Result<&User, ErrorResponse> {
         let signature = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let credential = signature.and_then(|text| text.split_once("Credential="));

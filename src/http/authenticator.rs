@@ -1,4 +1,4 @@
-//! Requests to one service, over a sync and over an async store.
+//! Authenticates requests to one service, over a sync or an async store.
 
 use http::HeaderMap;
 
@@ -38,8 +38,8 @@ impl<S> HttpAuthenticator<S> {
     ///
     /// # Errors
     ///
-    /// [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy does not have the service:
-    /// every request would be denied.
+    /// [`ServiceNotSupported`](Error::ServiceNotSupported) if the policy does not support the
+    /// service: every request would be denied.
     pub fn new(manager: &CredentialManager<S>, service: ServiceName) -> Result<Self, Error> {
         AsyncHttpAuthenticator::new(&manager.0, service).map(Self)
     }
@@ -60,7 +60,7 @@ impl<S> HttpAuthenticator<S> {
     ///
     /// # Errors
     ///
-    /// If the realm has a character that is not printable ASCII.
+    /// If the realm contains a character other than printable ASCII.
     pub fn with_realm(self, realm: &str) -> Result<Self, InvalidRealm> {
         self.0.with_realm(realm).map(Self)
     }
@@ -97,7 +97,7 @@ pub struct AsyncHttpAuthenticator<S> {
     challenge: Challenge,
 }
 
-/// Whose users are authenticated.
+/// The accounts whose users are authenticated.
 #[derive(Debug)]
 enum Accounts<S> {
     One(AsyncCredentialManager<S>),
@@ -178,7 +178,8 @@ impl<S: AsyncStore> AsyncHttpAuthenticator<S> {
     ///
     /// As [`HttpAuthenticator::authenticate`].
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Rejection> {
-        // Part of the future, which does not move any more: no copy of the password stays behind.
+        // Part of the future, which is pinned, so the buffer is not moved and leaves no copy
+        // behind.
         let mut buffer = DecodeBuffer::new();
         let credentials = Credentials::parse(headers, &mut buffer);
         let had_token = matches!(
@@ -220,8 +221,8 @@ impl<S: AsyncStore> AsyncHttpAuthenticator<S> {
         }
     }
 
-    /// Emits the event of a denial that the manager does not learn of. A request without
-    /// credentials is none: clients such as Git begin with one.
+    /// Emits the event of a denial that the manager does not see. A request without credentials is
+    /// not a denial: clients such as Git begin with one.
     #[cfg(feature = "tracing")]
     fn trace(&self, invalid: InvalidAuthorization) {
         trace::invalid_request(self.accounts.account(), &self.service, invalid.as_str());

@@ -4,7 +4,7 @@ use http::HeaderValue;
 
 use crate::credential::CredentialKind;
 
-/// Tells clients of one service how to authenticate.
+/// The challenges of one service.
 #[derive(Clone, Debug)]
 pub(super) struct Challenge {
     kind: CredentialKind,
@@ -34,18 +34,18 @@ impl Challenge {
         })
     }
 
-    /// The same, of another realm.
+    /// The same challenge with another realm.
     pub(super) fn of_realm(&self, realm: &str) -> Result<Self, InvalidRealm> {
         Self::new(self.kind, realm)
     }
 
-    /// The value of the header, for a request that had a token or had none.
+    /// The value of the header, depending on whether the request had a token.
     pub(super) fn header(&self, had_token: bool) -> HeaderValue {
         if had_token { self.invalid_token.clone() } else { self.plain.clone() }
     }
 }
 
-/// A realm has a character that is not printable ASCII.
+/// A realm contains a character other than printable ASCII.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("a realm has printable ASCII characters only")]
 pub struct InvalidRealm;

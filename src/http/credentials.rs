@@ -8,16 +8,16 @@ use zeroize::Zeroizing;
 
 use crate::secret::{MAX_PRESENTED, stack::overwriting_stack};
 
-/// The most bytes of a name, a colon and a password.
+/// The maximum number of bytes of a name, a colon and a password.
 const MAX_DECODED: usize = 2 * MAX_PRESENTED + 1;
-/// The groups of the longest pair that is decoded: three bytes from four characters each.
+/// The number of groups of the longest pair: each group decodes four characters to three bytes.
 const GROUPS: usize = MAX_DECODED.div_ceil(3);
 
-/// What a request presents in its `Authorization` header. Neither part has been verified.
+/// The contents of an `Authorization` header. Neither part has been verified.
 ///
-/// [`HttpAuthenticator`](super::HttpAuthenticator) parses headers itself. This is for a server that
-/// needs the name or the token before that, such as to limit the attempts on one name, or to tell
-/// tokens of several issuers apart.
+/// [`HttpAuthenticator`](super::HttpAuthenticator) parses headers itself. Parse them with this type
+/// in a server that needs the name or the token earlier, such as to limit the attempts on one name,
+/// or to distinguish tokens of several issuers.
 ///
 /// ```
 /// use http::{HeaderMap, header::AUTHORIZATION};
@@ -33,20 +33,17 @@ const GROUPS: usize = MAX_DECODED.div_ceil(3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Its `Debug` output contains neither part: what is sent as a name may be a password in the wrong
-/// field.
+/// Its `Debug` output contains neither part: a client may send a password in the field of the name.
 #[derive(Clone, Copy)]
 pub enum Credentials<'a> {
-    /// A name and a password, for
-    /// [`authenticate`](crate::CredentialManager::authenticate).
+    /// A name and a password, for [`authenticate`](crate::CredentialManager::authenticate).
     Basic {
         /// The service user name: at most 512 bytes, without a colon or a control character.
         name: &'a str,
         /// The password: at most 512 bytes, without a control character.
         password: &'a str,
     },
-    /// A token, for
-    /// [`authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
+    /// A token, for [`authenticate_api_key`](crate::CredentialManager::authenticate_api_key).
     Bearer {
         /// The secret of the API key: at most 512 bytes, which are letters, digits and `-._~+/`,
         /// with `=` at the end only.
@@ -62,7 +59,7 @@ impl<'a> Credentials<'a> {
     ///
     /// # Errors
     ///
-    /// [`InvalidAuthorization`], as its variants say.
+    /// [`InvalidAuthorization`]; its variants list the cases.
     pub fn parse(
         headers: &'a HeaderMap,
         buffer: &'a mut DecodeBuffer,
@@ -126,14 +123,14 @@ impl fmt::Debug for Credentials<'_> {
     }
 }
 
-/// The memory that a name and a password are decoded into: 1 KiB, zeroized when it is dropped.
+/// A buffer for a decoded name and password: 1 KiB, zeroized on drop.
 ///
-/// A move copies what is in it, and nothing zeroizes the copy that stays behind: drop a buffer
-/// where it was used.
+/// A move copies the contents, and nothing zeroizes the copy that stays behind: drop a buffer where
+/// it was used.
 pub struct DecodeBuffer(Zeroizing<[u8; GROUPS * 3]>);
 
 impl DecodeBuffer {
-    /// Makes an empty buffer.
+    /// Creates an empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self(Zeroizing::new([0; _]))

@@ -1,4 +1,4 @@
-//! A request that is not authenticated, and the response to it.
+//! The rejection of a request, and the response to it.
 
 use std::{error::Error, fmt};
 
@@ -12,11 +12,11 @@ use crate::{manager::authentication::error::Denial, store_error::StoreError};
 
 /// A request was not authenticated.
 ///
-/// It converts into a response with status, headers and a line of plain text, for any body that
-/// text converts into, such as [`String`], `Vec<u8>`, or the bodies of `axum` and `http-body-util`:
-/// `Response::from(rejection)`. In a function that returns `Result<_, Response<B>>`, `?` converts
-/// it. A server with a form of its own for errors takes [`status`](Self::status) and
-/// [`header`](Self::header).
+/// It converts into a response with status, headers and a line of plain text, for any body type
+/// that converts from text, such as [`String`], `Vec<u8>`, or the bodies of `axum` and
+/// `http-body-util`: `Response::from(rejection)`. In a function that returns `Result<_,
+/// Response<B>>`, `?` converts it. A server with its own error format uses [`status`](Self::status)
+/// and [`header`](Self::header).
 ///
 /// Its `Display` output, like that of its [reason](Self::reason), contains no part of the request.
 #[derive(Debug)]
@@ -42,10 +42,10 @@ impl Rejection {
         &self.reason
     }
 
-    /// Whether the request had no `Authorization` header. A server may serve it as anonymous.
+    /// Whether the request had no `Authorization` header. A server may treat it as anonymous.
     ///
-    /// False for every header that is invalid or denied: a client that tries to authenticate learns
-    /// that it failed.
+    /// False for every header that is invalid or denied: a client that tries to authenticate must
+    /// learn that it failed.
     #[must_use]
     pub const fn is_missing_credentials(&self) -> bool {
         matches!(self.reason, RejectionReason::MissingCredentials)
@@ -60,7 +60,7 @@ impl Rejection {
         }
     }
 
-    /// The header that belongs to the status: `WWW-Authenticate` for a 401, `Retry-After` for a
+    /// The header that accompanies the status: `WWW-Authenticate` for a 401, `Retry-After` for a
     /// 503.
     #[must_use]
     pub const fn header(&self) -> (HeaderName, &HeaderValue) {
@@ -71,7 +71,7 @@ impl Rejection {
         (name, &self.header)
     }
 
-    /// What the client is told. It does not depend on what was wrong with its credentials.
+    /// The text for the client. It does not depend on what was wrong with the credentials.
     const fn message(&self) -> &'static str {
         match self.reason {
             RejectionReason::MissingCredentials => "this service needs a credential\n",
@@ -119,8 +119,8 @@ pub enum RejectionReason {
     /// The `Authorization` header is invalid.
     #[error("the Authorization header is invalid")]
     InvalidHeader(#[source] InvalidAuthorization),
-    /// The credential does not authenticate at the service. The
-    /// [reason](Denial::reason) is for logs.
+    /// The credential does not authenticate at the service. The [reason](Denial::reason) is for
+    /// logs.
     #[error(transparent)]
     Denied(Denial),
     /// The store is unavailable: whether the credential is valid is unknown.

@@ -28,11 +28,11 @@ pub(crate) mod identity;
 #[derive(Clone, Copy)]
 pub(crate) enum Scope {
     Account(AccountId),
-    /// The account that the service user name ends in.
+    /// The account at the end of the service user name.
     AllAccounts,
 }
 
-/// An attempt to authenticate, within the bounds on length and at a supported service.
+/// An authentication attempt with input of permitted length, at a supported service.
 struct Attempt<'a> {
     scope: Scope,
     service: &'a ServiceName,
@@ -47,7 +47,7 @@ pub(crate) enum Outcome {
     Authenticated(Identity),
     Denied {
         reason: DenialReason,
-        /// The credential that has the name, if there is one.
+        /// The credential with that name, if there is one.
         #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "for events"))]
         identity: Option<Identity>,
     },
@@ -55,7 +55,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Denies a credential whose secret does not match, and one that is not active.
+    /// Denies the attempt if the secret does not match or the credential is not active.
     fn of(identity: Identity, verified: bool, now: impl FnOnce() -> Timestamp) -> Self {
         let reason = if verified {
             match identity.stored().status(now) {
@@ -90,8 +90,8 @@ impl<'a> Attempt<'a> {
     /// The name to look up, and its account.
     ///
     /// `None` if no credential can have the name: it does not end in `-at-` and an account. Such
-    /// text never reaches the store or its logs, because people type passwords where a name
-    /// belongs.
+    /// text never reaches the store or its logs, because users may enter a password in the field of
+    /// the name.
     fn lookup(&self) -> Option<(AccountId, &'a str)> {
         let name = self.name?;
         let account = account_of(name)?;
@@ -102,7 +102,7 @@ impl<'a> Attempt<'a> {
         in_scope.then_some((account, name))
     }
 
-    /// Verifies the secret against the credential that has the name, or against a dummy digest, so
+    /// Verifies the secret against the credential with that name, or against a dummy digest, so
     /// that an unknown name costs the same digest and comparison as a wrong secret.
     fn verify(&self, found: Option<Identity>, now: impl FnOnce() -> Timestamp) -> Outcome {
         let digest = found.as_ref().map_or(&Digest::DUMMY, |found| found.stored().digest());
@@ -166,7 +166,8 @@ impl<S: AsyncStore> Shared<S> {
         outcome.into()
     }
 
-    /// Finds a credential by its id: a service user name is reused once its credential is deleted.
+    /// Finds a credential by its id: a service user name may be reused once its credential is
+    /// deleted.
     async fn find_again(&self, scope: Scope, earlier: &Identity) -> Outcome {
         let stored = earlier.stored();
         if self.policy.kind(stored.service()) != Some(stored.kind()) {
@@ -255,17 +256,17 @@ mod tests {
     }
 
     impl Counting {
-        /// How many digests `authenticate` computes, how often it looks into the store, and its
-        /// reason to refuse, if it does.
+        /// The number of digests that `authenticate` computes, the number of look-ups in the store,
+        /// and the reason of a denial, if it denies.
         fn work(
             &self,
             authenticate: impl FnOnce() -> Result<Identity, AuthenticationError>,
         ) -> (usize, usize, Option<DenialReason>) {
             COMPUTED.set(0);
             self.finds.store(0, Relaxed);
-            let answer = authenticate();
-            let reason = answer.err().map(|error| match error {
-                AuthenticationError::Denied(refusal) => refusal.reason(),
+            let result = authenticate();
+            let reason = result.err().map(|error| match error {
+                AuthenticationError::Denied(denial) => denial.reason(),
                 AuthenticationError::Unavailable(error) => panic!("{error}"),
             });
             (COMPUTED.get(), self.finds.load(Relaxed), reason)
@@ -368,7 +369,7 @@ mod tests {
             assert_eq!(store.work(|| doors.authenticate_api_key(service, secret)), expected);
         }
 
-        // Names of another account are looked up by an authenticator for all accounts alone.
+        // Only an authenticator for all accounts looks up names of another account.
         let elsewhere = "anika+1-at-000000000001";
         let (ours, everywhere) = ((1, 0, Some(UnknownName)), (1, 1, Some(UnknownName)));
         assert_eq!(store.work(|| iam.authenticate(&codecommit, elsewhere, password)), ours);

@@ -6,7 +6,7 @@ use zeroize::Zeroize as _;
 use super::stack::overwriting_stack;
 use crate::names::service_user_name::ServiceUserName;
 
-/// Room for the longest alias and the colon after it. The owner zeroizes it.
+/// A buffer for the longest alias and the colon after it. The owner zeroizes it.
 pub(crate) type AliasBuffer = [u8; ServiceUserName::MAX_LENGTH + 1];
 
 /// Decodes the alias of an API key secret into `buffer`. The secret is untrusted input.

@@ -1,4 +1,4 @@
-//! What a store keeps of a secret.
+//! The digest of a secret, which is what a store keeps.
 //!
 //! # Why a fast hash
 //!
@@ -33,13 +33,12 @@ impl Digest {
         Self::Sha256(overwriting_stack(|| Sha256::digest(secret).into()))
     }
 
-    /// Whether `secret` is the one that this digest is of. Takes the same time wherever the digests
-    /// differ.
+    /// Whether the digest of `secret` is this one. Constant time.
     pub(crate) fn verify(&self, secret: &[u8]) -> bool {
         self.matches(&Self::of(secret))
     }
 
-    /// Whether both are digests of one secret. Takes the same time wherever they differ.
+    /// Whether both digests are equal. Constant time.
     pub(crate) fn matches(&self, other: &Self) -> bool {
         let (Self::Sha256(one), Self::Sha256(other)) = (self, other);
         one.ct_eq(other).into()

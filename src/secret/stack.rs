@@ -1,4 +1,4 @@
-//! Overwrites the stack that a computation with a secret has used.
+//! Overwrites the stack that a computation with a secret used.
 //!
 //! A computation leaves copies of its input in places of the stack that only the compiler knows.
 //! They stay until another call happens to overwrite them.
@@ -23,7 +23,7 @@ fn call<T>(compute: impl FnOnce() -> T) -> T {
     compute()
 }
 
-/// Has a frame at the same place that covers the previous frames.
+/// Creates a frame at the same address that covers the previous frames.
 #[inline(never)]
 #[cfg_attr(
     debug_assertions,

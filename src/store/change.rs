@@ -4,25 +4,25 @@ use std::sync::Arc;
 
 use crate::record::{UserRecord, key::Key};
 
-/// A change of one user's record: it is registered, replaced or removed.
+/// A change of one user's record: a registration, a replacement or a removal.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "a store handles every change")]
 pub enum Change {
     /// Registers a user.
     Register {
-        /// The first record of the user. Its id is new.
+        /// The first record of the user, with a new id.
         record: Arc<UserRecord>,
     },
     /// Replaces the record of a user.
     Replace {
-        /// The record to replace: the store must hold this very revision.
+        /// The record to replace. The store must hold exactly this revision.
         previous: Arc<UserRecord>,
         /// The record that replaces it. The id is the same.
         record: Arc<UserRecord>,
     },
     /// Removes a user.
     Remove {
-        /// The record to remove: the store must hold this very revision.
+        /// The record to remove. The store must hold exactly this revision.
         previous: Arc<UserRecord>,
     },
 }
@@ -79,6 +79,6 @@ pub enum CommitOutcome {
     /// The change was not applied: the store does not hold the revision that it requires.
     Stale,
     /// The change was not applied: another record holds a key that it claims. This is also the
-    /// outcome of a registration whose name or user id is taken, be it by the very same record.
+    /// outcome of a registration if the name or the user id is taken, even by an identical record.
     KeyTaken,
 }

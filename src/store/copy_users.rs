@@ -15,18 +15,17 @@ use crate::{
     store_error::StoreError,
 };
 
-/// How many users to read at a time.
+/// The number of users per read.
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 
 /// Copies all users of an account from one store to another, in pages of 100: with their ids,
-/// revisions and credentials, whose secrets go on opening what they opened. Returns how many were
-/// copied. Those whom an earlier call has copied already are left as they are.
+/// revisions and credentials. The copied credentials authenticate in the new store. Returns the
+/// number of copied users. A user whom an earlier call has copied is skipped.
 ///
-/// It is for moving from one store to another. What is changed in the first store meanwhile may be
-/// missed, so stop all writers of both until it is done. A call that failed is made again, and
-/// goes on where that one was. Once the second store is in use, do not call it again: users who
-/// were removed there would be back, with the passwords that they had. It keeps the ids of the
-/// second store's users in memory.
+/// Use it to migrate to another store. Stop all writers of both stores first: changes in the first
+/// store during the copy may be missed. After a failure, call it again; it skips what was copied.
+/// Do not call it once the second store is in use: a user who was removed there would be registered
+/// again, with the old passwords. It keeps the ids of the second store's users in memory.
 ///
 /// ```
 /// use service_specific_credentials::{CredentialManager, MemoryStore};
@@ -49,8 +48,8 @@ const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 ///
 /// # Errors
 ///
-/// If one of the stores fails, or another user of the second one holds a key of one who is to be
-/// copied. Those who come before in the order of names were copied.
+/// If one of the stores fails, or if another user of the second store holds a key of a user to
+/// copy. The users before that one, in the order of names, were copied.
 pub async fn copy_users(
     from: &impl AsyncStore,
     to: &impl AsyncStore,
@@ -83,7 +82,7 @@ pub async fn copy_users(
     Ok(copied)
 }
 
-/// The users whose names come after the last one of the page before, if there are any.
+/// Reads the users whose names come after the last one of the previous page.
 async fn page(
     store: &Verified<&impl AsyncStore>,
     account: AccountId,
@@ -95,13 +94,13 @@ async fn page(
     Ok(last.is_some().then_some(page))
 }
 
-/// Whether the store holds this very record.
+/// Whether the store contains exactly this record.
 async fn holds(store: &Verified<&impl AsyncStore>, record: &UserRecord) -> Result<bool, CopyError> {
     let held = store.find(&record.user_key()).await.map_err(CopyError::Write)?;
     Ok(held.is_some_and(|held| held.encode() == record.encode()))
 }
 
-/// Users could not be [copied](copy_users).
+/// [`copy_users`] failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CopyError {
@@ -111,9 +110,9 @@ pub enum CopyError {
     /// The store to copy to failed.
     #[error("the store to copy to failed")]
     Write(#[source] StoreError),
-    /// The store to copy to has the user in another state, or another user who holds one of the
+    /// The store to copy to has the user in another state, or another user there holds one of the
     /// user's keys: the name, or the id or the service user name of a credential.
-    #[error("the store to copy to holds something else under a key of the user {user}")]
+    #[error("the store to copy to has a conflict on a key of the user {user}")]
     #[non_exhaustive]
     Taken {
         /// The user.

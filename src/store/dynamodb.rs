@@ -27,16 +27,16 @@ mod requests;
 mod scan;
 mod table;
 
-/// Keeps everything in a table of Amazon DynamoDB, which any number of processes on any number of
-/// machines share.
+/// Stores all users in a table of Amazon DynamoDB, which any number of processes and machines
+/// share.
 ///
-/// No process and no machine takes all writes, and nobody operates a server. A change is one
-/// request: a transaction (`TransactWriteItems`), or, if it neither releases nor claims a key, one
-/// conditional `PutItem`. Every read is strongly consistent.
+/// Any process may write, and no database server needs to be operated. A change is one request: a
+/// transaction (`TransactWriteItems`), or, if it neither releases nor claims a key, one conditional
+/// `PutItem`. Every read is strongly consistent.
 ///
 /// The tests run against DynamoDB Local, which Amazon distributes for tests. **The managed service
-/// was not available for testing.** What this page says of its limits, its isolation and its prices
-/// is Amazon's documentation.
+/// was not available for testing.** The limits, isolation and prices on this page are taken from
+/// Amazon's documentation.
 ///
 /// The store needs a Tokio runtime. Clones share the client and its connections.
 ///
@@ -65,40 +65,39 @@ mod table;
 /// [`Key::Credential`] and [`Key::ServiceUser`] are look-up keys. [`Key::User`] and [`Key::Holder`]
 /// are listing keys, and are looked up by the same items.
 ///
-/// - *One item per record*, with the [encoded](UserRecord::encode) record in `record`, and its
-///   `revision`. A change is conditional on the revision. `change_id` is random, and tells whether
-///   a repeated attempt met its own effect. `account`, `user_name` and `credentials` (how many) are
-///   for people who look at the table, and are not read.
-/// - *One item per key*, written on the condition that it does not exist. It holds the user id
-///   alone, so that it stays small and does not change while the key is held. A secondary index
-///   could not take its place: it is updated later than the table, and cannot enforce that a key is
-///   unique.
-/// - *Listings in eight shards.* DynamoDB writes at most 1,000 units a second to one partition. An
-///   ordered listing in one partition would limit an account to 500 registrations a second. So each
-///   listing of an account is divided among eight partitions by the first byte of the SHA-256 of
-///   the name, modulo 8; a scan reads them side by side and merges them.
+/// *One item per record*, with the [encoded](UserRecord::encode) record in `record`, and its
+/// `revision`. A change is conditional on the revision. `change_id` is random, and tells a repeated
+/// attempt whether an earlier one was applied. `account`, `user_name` and `credentials` (how many)
+/// are for operators, and are not read.
+/// *One item per key*, written on the condition that it does not exist. It contains only the user
+/// id, so that it stays small and does not change while the key is held. A secondary index cannot
+/// replace these items: it is updated later than the table, and cannot enforce uniqueness.
+/// *Listings in eight shards.* DynamoDB writes at most 1,000 units a second to one partition. An
+/// ordered listing in one partition would limit an account to 500 registrations a second. So each
+/// listing of an account is divided among eight partitions by the first byte of the SHA-256 of the
+/// name, modulo 8. A scan reads them concurrently and merges them.
 ///
 /// # Consistency
 ///
 /// Once [`commit`](AsyncStore::commit) has returned *applied*, every read shows the change.
 /// DynamoDB's `GetItem` may show the items of a transaction *in flight* one after the other. So
 /// [`find`](AsyncStore::find) reads the record, and confirms that a key is missing, by
-/// `TransactGetItems`, which conflicts with a transaction in flight and is then sent again. Finds
-/// by different keys never show a part of a change. (Only a key that is claimed at that moment
-/// takes a third read.)
+/// `TransactGetItems`, which conflicts with a transaction in flight and is then retried. Finds by
+/// different keys never show a part of a change. (Only a key that is being claimed takes a third
+/// read.)
 ///
 /// A [`scan`](AsyncStore::scan) cannot do so: `Query` has no transactional form. While a change of
 /// several items is in flight, and has not been reported as applied, a scan may miss a user who
-/// gains a key by it, or return the user's record as it was before, even after a find has shown the
-/// change.
+/// gains a key by it, or return the user's record from before the change, even after a find has
+/// shown the change.
 ///
 /// # Failures
 ///
-/// A [`StoreError`] holds a [`DynamoDbError`]. Conflicts with other transactions, limits of the
-/// rate, statuses of 500 and higher, lost connections and timeouts are
-/// [retried](DynamoDbOptions::attempts) after random pauses. A repeated transaction carries the
-/// same client request token, and DynamoDB carries it out once. The retries of the SDK are turned
-/// off: the store has to know whether an earlier attempt may have been carried out.
+/// A [`StoreError`] contains a [`DynamoDbError`]. Conflicts with other transactions, rate limits,
+/// statuses of 500 and higher, lost connections and timeouts are
+/// [retried](DynamoDbOptions::attempts) after random pauses. A retried transaction has the same
+/// client request token, and DynamoDB executes it once. The retries of the SDK are turned off,
+/// because the store must know whether an earlier attempt may have been executed.
 ///
 /// The outcome is [unknown](DynamoDbError::Unknown) if
 ///
@@ -109,17 +108,17 @@ mod table;
 /// - the response to an earlier attempt of a `PutItem` was lost like this, and further changes to
 ///   the record have been applied since.
 ///
-/// A change that was unknown has been applied, or never will be, once a later change of the same
-/// record has been applied.
+/// A change with an unknown outcome has been applied, or never will be, once a later change of the
+/// same record has been applied.
 ///
 /// # Limits
 ///
 /// A transaction writes at most 100 items: the record, and each key that is released or claimed. A
 /// larger change is rejected before anything is sent ([`DynamoDbError::TooManyItems`]). Removing a
-/// user together with all credentials releases the most: `2 + S * (2 * C + 1)` keys, for
-/// credentials at `S` services with `C` at each. It fits for up to 19 services of two credentials
-/// each; the default [policy](crate::Policy) has 6. An item has at most 400 KB: a record of well
-/// over 1,000 credentials.
+/// user together with all credentials releases the most: `2 + S * (2 * C + 1)` keys, for `S`
+/// services with `C` credentials each. Up to 19 services of two credentials each fit; the default
+/// [policy](crate::Policy) has 6. An item has at most 400 KB: a record of well over 1,000
+/// credentials.
 ///
 /// One partition of DynamoDB serves 3,000 read units and 1,000 write units a second. One user can
 /// be authenticated about 1,500 times a second, and changed by 500 transactions or 1,000 puts.
@@ -127,7 +126,7 @@ mod table;
 /// # Cost
 ///
 /// In read units (RU, of 4 KB) and write units (WU, of 1 KB), as on-demand tables are billed, for
-/// users with up to six credentials, whose records have less than 1 KB. The tests count them.
+/// users with up to six credentials, whose records have less than 1 KB. Tests count these units.
 ///
 /// | operation of the manager | requests | RU | WU |
 /// |---|---|---|---|
@@ -141,22 +140,23 @@ mod table;
 /// | a page of 100 users | 8 `Query`, 2 `BatchGetItem` | 8 + 101 | |
 ///
 /// Creating a credential writes 3 items, 4 if it is the user's first one at its service, and 5 if
-/// it is the first one of all; so does deleting the last one. `S` is at how many services a user
-/// has credentials. A page reads one record more, which tells whether there is a next page.
+/// it is the user's first one. Deleting the last one writes as many. `S` is the number of services
+/// at which a user has credentials. A page reads one more record, which tells whether there is a
+/// next page.
 ///
-/// The first request of a look-up returns an item of a few bytes. A change that turns out to be
-/// stale costs as much as one that is applied; one whose keys are taken costs one RU more.
+/// The first request of a look-up returns an item of a few bytes. A stale change costs as much as
+/// an applied one. A change whose keys are taken costs one RU more.
 ///
 /// # Credentials, region and endpoint
 ///
-/// [`connect`](Self::connect) takes them from the standard environment, as the other programs of
-/// AWS do: environment variables (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_DYNAMODB` and so
-/// on), the shared configuration files, the roles of containers and instances. For anything else,
-/// pass a client to [`from_client`](Self::from_client).
+/// [`connect`](Self::connect) takes them from the standard AWS environment: environment variables
+/// (`AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_DYNAMODB` and so on), the shared configuration
+/// files, the roles of containers and instances. For anything else, pass a client to
+/// [`from_client`](Self::from_client).
 ///
 /// # Permissions
 ///
-/// The least that the store needs. `check_table` needs `dynamodb:DescribeTable` as well, and
+/// The minimal permissions of the store. `check_table` needs `dynamodb:DescribeTable` as well, and
 /// `create_table` also `dynamodb:CreateTable`.
 ///
 /// ```json
@@ -180,9 +180,9 @@ mod table;
 ///
 /// # Rust version
 ///
-/// The other features build with the crate's `rust-version`. The AWS SDK raises its own several
-/// times a year: this feature builds with Rust 1.90 and the versions of the SDK that Cargo resolves
-/// for it, and the newest SDK needs a later Rust.
+/// The other features build with the crate's `rust-version`. The AWS SDK raises its minimum several
+/// times a year. This feature builds with Rust 1.90 and the versions of the SDK that Cargo resolves
+/// for it; the newest SDK needs a later Rust.
 #[derive(Clone)]
 pub struct DynamoDbStore(Requests);
 
@@ -217,8 +217,8 @@ impl DynamoDbStore {
         Ok(Self::from_client_with(options, &Client::new(&environment), table))
     }
 
-    /// Uses a table with the default [options](DynamoDbOptions), through a client of your own. The
-    /// table is named or, in another account, given by its ARN.
+    /// Uses a table with the default [options](DynamoDbOptions), through an existing client.
+    /// `table` is a name, or an ARN for a table of another account.
     #[must_use]
     pub fn from_client(client: &Client, table: &str) -> Self {
         Self::from_client_with(&DynamoDbOptions::default(), client, table)
@@ -231,11 +231,11 @@ impl DynamoDbStore {
     }
 
     /// Creates the table unless it exists, and sets it up: billed by request, and protected against
-    /// deletion. Waits until it is active. A table that has been created by other means, with the
-    /// keys of the [layout](#layout-of-the-table), is set up as well. Any number of processes may
-    /// call this at once.
+    /// deletion. Waits until it is active. A table that was created by other means, with the keys
+    /// of the [layout](#layout-of-the-table), is set up as well. Any number of processes may call
+    /// this at once.
     ///
-    /// Point-in-time recovery is left to you: it is billed by size.
+    /// Point-in-time recovery is left to the operator: it is billed by size.
     ///
     /// # Errors
     ///
@@ -244,8 +244,8 @@ impl DynamoDbStore {
         self.0.create_table().await
     }
 
-    /// Checks that the table exists, is active, has the keys and the format that this release
-    /// knows, and permits transactions.
+    /// Checks that the table exists, is active, has the expected keys and a format that this
+    /// release knows, and permits transactions.
     ///
     /// # Errors
     ///
@@ -258,8 +258,8 @@ impl DynamoDbStore {
 }
 
 impl Requests {
-    /// Reads the key, then the record. A record that does not hold the key has released it since
-    /// the key was read, and at one moment between, no record held it.
+    /// Reads the key, then the record. If the record does not hold the key, the key was released in
+    /// the meantime, so there was a moment between the two reads at which no record held it.
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, DynamoDbError> {
         let place = PrimaryKey::key(key);
         let held = match self.get(place.clone()).await? {

@@ -50,9 +50,9 @@ pub struct MemoryStore(Arc<Shards>);
 /// # Locks
 ///
 /// The order is: the listings, shards of the index in ascending order, one shard of the records.
-/// Keys are claimed and released under the lock of their shard of the index; so under that lock
-/// every entry leads to a record that holds its key. A record is replaced under the lock of its
-/// shard, so that a reader sees all of a change or nothing of it, whichever key it reads.
+/// Keys are claimed and released under the lock of their index shard, so under that lock every
+/// entry refers to a record that holds its key. A record is replaced under the lock of its shard,
+/// so a reader sees all of a change or none of it, by every key.
 struct Shards {
     listings: RwLock<Listings>,
     index: Box<[Shard<HashTable<Entry>>]>,
@@ -65,7 +65,7 @@ struct Shards {
 #[repr(align(64))]
 struct Shard<T>(RwLock<T>);
 
-/// The number of shards: threads seldom contend for one of so many.
+/// The number of shards: high enough that threads rarely contend for one.
 const SHARDS: usize = 128;
 
 /// An entry of the index. It stores the hash of its key; the key itself is compared in the record.
@@ -162,9 +162,9 @@ impl Shards {
         records.get(slot.index()).is_some_and(|record| key.is_held_by(record))
     }
 
-    /// The effects of `change` on the index, in the order of the shards: on the keys that it claims
-    /// and releases, on the user's id, and the user's name, which tells the slot. Also whether it
-    /// adds a user to a listing or removes one.
+    /// The effects of `change` on the index, in the order of the shards: on the claimed keys, the
+    /// released keys, the user's id, and the user's name, which determines the slot. Also whether
+    /// the change adds a user to a listing or removes one.
     fn key_changes<'a>(&self, change: &'a Change) -> (Vec<KeyChange<'a>>, bool) {
         let key_change = |key, effect| KeyChange {
             hash: self.hasher.hash_one(key),
@@ -278,14 +278,14 @@ impl Store for MemoryStore {
     }
 
     fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        // Locked to the end, so that no user enters or leaves a listing while it is read.
+        // Locked until the end, so that no user enters or leaves a listing during the scan.
         let listings = read(&self.0.listings);
         let record = |slot: Slot| read(self.0.records(slot.shard())).get(slot.index()).cloned();
         Ok(listings.scan(range).filter_map(record).collect())
     }
 }
 
-// No code that can panic runs under these locks: the data behind a poisoned lock is consistent.
+// No code that can panic runs under these locks, so the data behind a poisoned lock is consistent.
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
@@ -295,7 +295,7 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The shard of a hash, by bits that the hash tables hardly use.
+/// The shard of a hash, from bits that the hash tables hardly use.
 const fn shard(hash: u64) -> usize {
     (hash >> 32) as usize % SHARDS
 }

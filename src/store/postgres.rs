@@ -28,28 +28,28 @@ mod statements;
 mod tls;
 mod url;
 
-/// Keeps everything in a PostgreSQL database, which any number of processes and machines share.
+/// Stores all users in a PostgreSQL database, which any number of processes and machines share.
 ///
-/// Finding a user is one round trip, and so is a page of a listing. A change is two round trips: it
-/// reads the record, and replaces it by one statement, which has an effect only if the record is
-/// still at that revision. Statements are prepared once per connection. After a deadlock or a
+/// Finding a user takes one round trip, and so does a page of a listing. A change takes two: it
+/// reads the record, and replaces it with one statement, which has an effect only if the record
+/// still has that revision. Statements are prepared once per connection. After a deadlock or a
 /// serialization failure the store sends the statement again, at most 64 times.
 ///
 /// An acknowledged change is as durable as the server's commits: with `synchronous_commit` on,
-/// which is PostgreSQL's default, it survives a crash of the server; with synchronous standbys,
-/// the loss of the server. A standby shows an earlier state, so the store must be connected to
-/// the primary: each new connection is asked whether it accepts writes
-/// (`target_session_attrs=read-write`, whatever the URL says), and closed if it does not. If the
-/// URL names several hosts, or a name has several addresses, the store uses the one that accepts
-/// writes, and finds the new primary after a failover.
+/// PostgreSQL's default, it survives a crash of the server; with synchronous standbys, the loss of
+/// the server. A standby shows an earlier state, so the store must be connected to the primary.
+/// Each new connection is checked to accept writes (`target_session_attrs=read-write`, regardless
+/// of the URL), and is closed if it does not. If the URL names several hosts, or a name has several
+/// addresses, the store uses the one that accepts writes, and finds the new primary after a
+/// failover.
 ///
-/// It needs a Tokio runtime, as the client of the database does. Clones share the pool.
+/// The store needs a Tokio runtime, because its database client does. Clones share the pool.
 ///
 /// # The connection
 ///
-/// The URL is PostgreSQL's: `postgres://user:password@host:port/database?sslmode=verify-full`. Of
-/// the parameters that `libpq` knows, it takes those of [`tokio_postgres::Config`]; an error
-/// names the one that it does not take.
+/// The URL is PostgreSQL's: `postgres://user:password@host:port/database?sslmode=verify-full`. The
+/// supported parameters are those of [`tokio_postgres::Config`], a subset of `libpq`'s. An error
+/// names an unsupported parameter.
 ///
 /// | `sslmode` | |
 /// |---|---|
@@ -58,28 +58,28 @@ mod url;
 /// | `verify-full`, `verify-ca`, `require` | encrypted, or the connection fails |
 ///
 /// An encrypted connection always verifies the server's certificate: it must be for the host that
-/// the URL names, and issued by an authority that the system trusts, or by one of those
-/// [given](PostgresOptions::authorities). `libpq` does so for `verify-full` only; the other two
-/// modes are as strict here. Client certificates are not supported.
+/// the URL names, and issued by an authority that the system trusts, or by one of the [configured
+/// ones](PostgresOptions::authorities). In `libpq` only `verify-full` does so; here the other two
+/// modes are as strict. Client certificates are not supported.
 ///
 /// # The tables
 ///
 /// [`migrate`](Self::migrate) creates three tables, `credential_users`, `credential_keys` and
-/// `credential_schema`, in the [schema](PostgresOptions::schema) that the options name. Each
-/// statement names it. Without one, the server looks the tables up in the `search_path` of the
-/// session.
+/// `credential_schema`, in the [schema](PostgresOptions::schema) that the options name. Every
+/// statement names the schema. If the options name none, the server finds the tables by the
+/// `search_path` of the session.
 ///
 /// The `options` of the URL are settings that the server applies when a connection starts. One of
-/// them, `search_path`, is not sent: its schema is the schema of the tables
-/// (`?options=-csearch_path%3Dcredentials`). Each new connection is checked to have the others;
-/// if it has not, a pooler dropped them, and the store fails with [`PostgresError::SettingLost`].
+/// them, `search_path`, is not sent; it determines the schema of the tables instead
+/// (`?options=-csearch_path%3Dcredentials`). Each new connection is checked for the other settings.
+/// If one is missing, a pooler dropped it, and the store fails with [`PostgresError::SettingLost`].
 ///
 /// # Connection poolers
 ///
-/// The store keeps no state in a session except prepared statements. A change carries its settings,
-/// the [timeout](PostgresOptions::statement_timeout) and the [isolation
+/// The store keeps no session state except prepared statements. A change sends its settings, the
+/// [timeout](PostgresOptions::statement_timeout) and the [isolation
 /// level](PostgresOptions::isolation), in its own transaction: `BEGIN`, `SET LOCAL`, the statement
-/// and `COMMIT` are sent at once, and are one round trip. So it works behind PgBouncer:
+/// and `COMMIT` are sent at once, in one round trip. So the store works behind PgBouncer:
 ///
 /// | `pool_mode` | |
 /// |---|---|
@@ -99,22 +99,23 @@ mod url;
 /// - PgBouncer rejects `options` in the URL, apart from `search_path`, which is not sent. Set
 ///   everything else for the role: `ALTER ROLE git SET …`. Do not let PgBouncer ignore `options`
 ///   (`ignore_startup_parameters`).
-/// - Name the [schema](PostgresOptions::schema). The session's `search_path` may be one that
-///   another client set.
+/// Set the [schema](PostgresOptions::schema). Another client may have changed the session's
+/// `search_path`.
 /// - With `ALTER ROLE git SET statement_timeout = '10s'` and
 ///   [`statement_timeout(None)`](PostgresOptions::statement_timeout), changes need no transaction
 ///   for their settings, and the limit holds for reads, too.
-/// - PgBouncer must lead to the primary. A connection of the store outlives a failover behind it,
-///   and is not asked again whether it accepts writes.
+/// PgBouncer must connect to the primary. A connection of the store survives a failover behind
+/// PgBouncer, and is not checked for writes again.
 ///
-/// With other settings, [`PostgresError::StatementsLost`] says that prepared statements got lost.
+/// With other settings, the store fails with [`PostgresError::StatementsLost`] when prepared
+/// statements are lost.
 ///
 /// # Failures
 ///
-/// A [`StoreError`] holds a [`PostgresError`], which says what failed and whether to try again.
-/// After a lost connection, the store repeats a read once. A change whose answer does not arrive
-/// is atomic all the same, and is reported as [`PostgresError::Unknown`]. So is a change whose
-/// future is dropped before the answer arrives; its connection is closed.
+/// A [`StoreError`] contains a [`PostgresError`], which states what failed and whether a retry may
+/// help. After a lost connection, the store repeats a read once. A change whose response does not
+/// arrive is still atomic, and fails with [`PostgresError::Unknown`]. If the future of a change is
+/// dropped before the response arrives, the outcome is unknown too, and the connection is closed.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -145,11 +146,11 @@ impl PostgresStore {
     }
 
     /// Connects to the database that `url` names: opens one connection of the pool, and reads the
-    /// version of the tables. Missing tables are no error yet: see [`migrate`](Self::migrate).
+    /// version of the tables. Missing tables are not an error: see [`migrate`](Self::migrate).
     ///
     /// # Errors
     ///
-    /// A variant of its own for each: the URL or the schema's name is not valid, the server
+    /// Each of these has its own variant: the URL or the schema's name is invalid, the server
     /// cannot be reached, does not accept writes, denies the user, or has no such database, the
     /// connection cannot be encrypted as required, or a later release created the tables.
     pub async fn connect_with(options: &PostgresOptions, url: &str) -> Result<Self, PostgresError> {
@@ -158,8 +159,8 @@ impl PostgresStore {
         Ok(Self(connections))
     }
 
-    /// Uses a pool, with its own limits, encryption and settings. It must lead to the primary,
-    /// which `TargetSessionAttrs::ReadWrite` ensures.
+    /// Uses an existing pool, with its own limits, encryption and settings. It must connect to the
+    /// primary, which `TargetSessionAttrs::ReadWrite` ensures.
     ///
     /// The options are those of [`from_pool_with`](Self::from_pool_with) without a schema and
     /// without a statement timeout.
@@ -169,11 +170,11 @@ impl PostgresStore {
         Self(Connections::new(pool, None, &options))
     }
 
-    /// Uses a pool, with the [schema](PostgresOptions::schema), the [isolation
+    /// Uses an existing pool, with the [schema](PostgresOptions::schema), the [isolation
     /// level](PostgresOptions::isolation), the [statement
     /// timeout](PostgresOptions::statement_timeout) and the [answer
-    /// timeout](PostgresOptions::answer_timeout) of the options. The others say how to connect,
-    /// which the pool does.
+    /// timeout](PostgresOptions::answer_timeout) of the options. The other options are about
+    /// connecting, which the pool does, and are ignored.
     ///
     /// # Errors
     ///
@@ -185,9 +186,10 @@ impl PostgresStore {
     /// Creates the tables, or brings those of an earlier release up to date. Has no effect if they
     /// are up to date. Any number of processes may migrate at the same time.
     ///
-    /// The role needs the privilege to create tables in the schema, which must exist. It owns the
-    /// tables then, and is the one to migrate them later. A service may use another role, which
-    /// needs the privileges to select, insert, update and delete, and does not call this.
+    /// The role needs the privilege to create tables in the schema, which must exist. It becomes
+    /// the owner of the tables, and must be the role of later migrations. A service may use another
+    /// role, which needs the privileges to select, insert, update and delete, and does not call
+    /// this.
     ///
     /// # Errors
     ///
@@ -229,7 +231,7 @@ impl PostgresStore {
             let account = after.account().to_string();
             let parameters: [&(dyn ToSql + Sync); 7] =
                 [&id, &account, &name, &revision, &credentials, &record, &claimed];
-            // The id is held by a user of this name or of another one.
+            // A user holds the id, under this name or another one.
             return self.0.write(&statements.register, &parameters, CommitOutcome::KeyTaken).await;
         };
         let (id, from) = state(before);
@@ -258,7 +260,7 @@ impl PostgresStore {
     }
 }
 
-/// What identifies a state of a record: the user's id, and the number of its changes.
+/// Identifies a state of a record: the user's id and the number of changes.
 fn state(record: &UserRecord) -> (Uuid, i64) {
     let revision = record.revision();
     // The count of a record that can be decoded is below 2^63.

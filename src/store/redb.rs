@@ -33,18 +33,18 @@ mod overlay;
 mod tables;
 mod writer;
 
-/// Keeps everything in one file, in the embedded database [redb](https://docs.rs/redb).
+/// Stores all users in one file, with the embedded database [redb](https://docs.rs/redb).
 ///
 /// An acknowledged change is durable: it survives a crash of the process, a crash of the system,
-/// and a loss of power, as far as the disk keeps what it says it has flushed. A change that was not
-/// acknowledged is applied completely or not at all.
+/// and a loss of power, provided that the disk keeps what it reports as flushed. A change that was
+/// not acknowledged is applied completely or not at all.
 ///
-/// A commit costs two flushes, since it is made in two phases. Concurrent commits share them: one
-/// caller, or a thread of the store, writes a batch for all. Reads wait for no commit, and see
+/// A commit costs two flushes, because it has two phases. Concurrent commits share them: one
+/// caller, or a thread of the store, writes a batch for all. Reads do not wait for commits, and see
 /// every change that was acknowledged before they began.
 ///
-/// One process at a time has the file open. Clones share it; dropping the last one writes what was
-/// handed over and closes the file.
+/// Only one process at a time can have the file open. Clones share it. Dropping the last one writes
+/// the submitted changes and closes the file.
 ///
 /// ```no_run
 /// use service_specific_credentials::{CredentialManager, store::RedbStore};
@@ -58,45 +58,45 @@ mod writer;
 ///
 /// If storage fails, every change of the batch fails with [`RedbError::Unknown`], and the database
 /// is closed. The next call, of any kind and through any clone, reopens the same file, or connects
-/// to the same [backend](RedbOptions::create_with_backend), and continues: every acknowledged
+/// to the same [backend](RedbOptions::create_with_backend), and continues. Every acknowledged
 /// change is there, and a change with an unknown outcome has been applied or never will be. So a
-/// store whose disk was full works again as soon as there is space. To reopen, redb reads the whole
-/// file.
+/// store whose disk was full works again as soon as there is space. To reopen the file, redb reads
+/// all of it.
 ///
-/// Concurrent calls share one attempt to reopen the store. After two attempts in a row without a
-/// successful write, and likewise after two failed writes, there is one attempt [a
-/// second](RedbOptions::retry_interval). Calls in between fail with [`RedbError::Stopped`]; reads
-/// work in between if it is writing that fails. [`health`](Self::health) returns the state for a
-/// health check.
+/// Concurrent calls share one attempt to reopen the store. After two consecutive attempts without a
+/// successful write, or two failed writes, the store makes one attempt [a
+/// second](RedbOptions::retry_interval). Calls in between fail with [`RedbError::Stopped`]; if only
+/// writing fails, reads in between succeed. [`health`](Self::health) returns the state for a health
+/// check.
 ///
 /// After an I/O error of the device, as opposed to a full disk, run
-/// [`check_integrity`](Self::check_integrity) once the disk works: a system can report such an
-/// error once, and drop the data that it could not write.
+/// [`check_integrity`](Self::check_integrity) once the disk works: an operating system can report
+/// such an error once and drop the data that it could not write.
 ///
 /// # Damaged files
 ///
 /// redb trusts a file that was closed cleanly. If the file was damaged since, redb returns an error
 /// or panics when it reads a damaged part. A panic is caught and returned as
 /// [`RedbError::Panicked`] or [`OpenError::Damaged`]; the panic hook still prints it. Programs
-/// built with `panic = "abort"` abort instead. Damage can go unnoticed by reads: a damaged digest
-/// denies a correct password. [`check_integrity`](Self::check_integrity) finds all of it, before
-/// every use with [`RedbOptions::check_on_open`].
+/// built with `panic = "abort"` abort instead. Reads can miss damage: with a damaged digest, a
+/// correct password is denied. [`check_integrity`](Self::check_integrity) finds all damage; with
+/// [`RedbOptions::check_on_open`] it runs whenever the file is opened.
 ///
-/// In rare cases damage ends the process: redb panics while another panic unwinds, or exhausts the
-/// stack. If a process does not start, or ends again and again, while it opens or reads a file, run
-/// `check_integrity` on a copy of the file in a process of its own. If that ends too, or finds
-/// damage, replace the file by a [`backup`](Self::backup).
+/// In rare cases damage ends the process: redb panics while another panic unwinds, or overflows the
+/// stack. If a process repeatedly ends while it opens or reads a file, run `check_integrity` on a
+/// copy of the file in a separate process. If that process ends too, or reports damage, replace the
+/// file by a [`backup`](Self::backup).
 #[derive(Clone, Debug)]
 pub struct RedbStore(Arc<Writer>);
 
 impl RedbStore {
     /// Opens the file at `path`, and creates it if it does not exist.
     ///
-    /// A new file is complete and flushed before it gets its name; until then it is named
+    /// A new file is complete and flushed before it gets its name. Until then its name is
     /// `.new-store-`, 12 random characters, and `.redb`, in the same folder. A crash can leave such
-    /// a file; it can be deleted when nothing is creating a store or a backup. On Unix only the
-    /// owner may read and write a new file. A symbolic link to an existing file is followed, but no
-    /// file is created through one.
+    /// a file behind; it can be deleted while no store and no backup is being created. On Unix only
+    /// the owner may read and write a new file. A symbolic link to an existing file is followed,
+    /// but no file is created through a link.
     ///
     /// # Errors
     ///
@@ -108,13 +108,12 @@ impl RedbStore {
 
     /// Opens the existing file at `path`.
     ///
-    /// After a crash this checks the checksum of every page of the file, and takes longer than
-    /// otherwise.
+    /// After a crash this verifies the checksum of every page of the file, which takes longer.
     ///
     /// # Errors
     ///
-    /// [`OpenError::Missing`] if there is no file: a misspelt path does not become an empty store.
-    /// [`OpenError::NotAStore`] if the file is empty. Each other cause has its own variant too.
+    /// [`OpenError::Missing`] if there is no file: a misspelt path does not create an empty store.
+    /// [`OpenError::NotAStore`] if the file is empty. Every other cause has its own variant too.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         RedbOptions::default().open(path)
     }
@@ -132,24 +131,24 @@ impl RedbStore {
     }
 
     /// The same store for an [`AsyncCredentialManager`](crate::AsyncCredentialManager), on any
-    /// runtime. Reads are brief and access the file on the thread of the caller. Commits, and reads
-    /// that wait until the database is reopened, do not block it.
+    /// runtime. Reads are brief and access the file on the thread of the caller. Commits do not
+    /// block the thread, nor do reads that wait until the database is reopened.
     #[must_use]
     pub fn into_async(self) -> AsyncRedbStore {
         AsyncRedbStore(self)
     }
 
-    /// What the store can do now, without accessing the file. It tries nothing: a store that is
-    /// [closed](RedbHealth::Closed) stays closed until the next call reads or writes.
+    /// The present state of the store, without access to the file. A [closed](RedbHealth::Closed)
+    /// store stays closed until the next call that reads or writes.
     #[must_use]
     pub fn health(&self) -> RedbHealth {
         self.0.health()
     }
 
-    /// Copies everything that was acknowledged by now into a new file, while the store is in use.
-    /// The copy is complete and flushed when this returns, and is a store of its own.
+    /// Copies everything acknowledged so far into a new file, while the store is in use. The copy
+    /// is complete and flushed when this returns, and is an independent store.
     ///
-    /// The file is created as [`create`](Self::create) does. Nothing is replaced.
+    /// The file is created as [`create`](Self::create) does. No existing file is replaced.
     ///
     /// # Errors
     ///
@@ -165,7 +164,7 @@ impl RedbStore {
         file::create(&RedbOptions::default(), path, copy).map(drop)
     }
 
-    /// Makes a file that no store has open as small as it can be. Returns whether that changed it.
+    /// Compacts a file that no store has open. Returns whether the file was changed.
     ///
     /// # Errors
     ///
@@ -181,16 +180,15 @@ impl RedbStore {
     }
 
     /// Checks a file that no store has open: the checksums of all pages, that every record can be
-    /// decoded, and that index and records agree. Returns `false` if the file is damaged and opens
-    /// nevertheless.
+    /// decoded, and that index and records agree. Returns `false` if the file is damaged but can be
+    /// opened.
     ///
-    /// The file is only read, and may be read-only. After a crash, it is checked as it will be when
-    /// it is opened next.
+    /// The file is only read, and may be read-only. After a crash, the check covers the state to
+    /// which the next opening will recover it.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open). [`OpenError::Damaged`] if the damage does not permit to open the
-    /// file.
+    /// As [`open`](Self::open). [`OpenError::Damaged`] if the file is too damaged to be opened.
     pub fn check_integrity(path: impl AsRef<Path>) -> Result<bool, OpenError> {
         let file = file::open_for_reading(path.as_ref())?;
         guard::call(|| {
@@ -219,7 +217,7 @@ impl Store for RedbStore {
 
 /// [`RedbStore`] for an [`AsyncCredentialManager`](crate::AsyncCredentialManager).
 ///
-/// A change is written even if its future is dropped, once the future was polled.
+/// Once its future was polled, a change is written even if the future is dropped.
 #[derive(Clone, Debug)]
 pub struct AsyncRedbStore(RedbStore);
 

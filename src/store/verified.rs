@@ -16,9 +16,9 @@ use crate::{
     store_error::StoreError,
 };
 
-/// A store, read by managers through these methods alone. None of them returns a record that was
-/// not asked for, whatever the store does: the index of a store may be damaged or altered, and what
-/// is read by it decides whose credentials are changed and who is authenticated.
+/// A store, as managers read it. Each method verifies what the store returns and fails if a record
+/// was not asked for: the index of a store may be damaged or altered, and it decides whose
+/// credentials are changed and who is authenticated.
 #[derive(Debug)]
 pub(crate) struct Verified<S>(pub(crate) S);
 
@@ -31,8 +31,8 @@ impl<S: AsyncStore> Verified<S> {
         }
     }
 
-    /// The record that holds the credential of this service user name, and where in it the
-    /// credential stands. The record is searched once.
+    /// Finds the record that holds the credential of this service user name, and the position of
+    /// the credential in the record. The record is searched once.
     pub(crate) async fn find_named(
         &self,
         account: AccountId,
@@ -81,18 +81,18 @@ impl<S: AsyncStore> Verified<S> {
     }
 }
 
-/// A store returned something other than what it was asked for: its index is damaged, or was
-/// altered, or the store does not keep its [contract](super::Store).
+/// A store returned something other than what it was asked for: its index is damaged or altered, or
+/// the store violates its [contract](super::Store).
 ///
 /// Managers, authenticators and [`copy_users`](super::copy_users) verify each record that they
-/// read. They report this in a [`StoreError`], to be had by [`get_ref`](StoreError::get_ref) and
-/// `downcast_ref`, and use nothing of what was read: no other user's data is returned or changed.
-/// The operation fails the same way until the store is repaired.
+/// read. They report this error inside a [`StoreError`] (use [`get_ref`](StoreError::get_ref) and
+/// `downcast_ref`) and discard what was read: no other user's data is returned or changed. The
+/// operation fails in the same way until the store is repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CorruptIndex {
-    /// A look-up returned a record that does not hold the key, or a scan one that does not belong
-    /// to the account or to the listing.
+    /// A look-up returned a record that does not hold the key, or a scan returned a record that
+    /// does not belong to the account or to the listing.
     #[error(
         "the index of the store is corrupt: it leads to the record of user {user}, which does not \
          hold the key"

@@ -25,10 +25,10 @@ mod world;
 
 /// Checks every [obligation](Obligation) of the [contract](crate::store::Store) on a store.
 ///
-/// It takes a builder: an async closure that makes a fresh, empty store, and a guard that is
-/// dropped after it, such as the owner of a temporary directory. Each obligation is tried on a
-/// store of its own. A sync store goes in as [`SyncAdapter`](crate::store::SyncAdapter). This is a
-/// whole test file:
+/// It takes a builder: an async closure that returns a fresh, empty store, and a guard that is
+/// dropped after the store, such as the owner of a temporary directory. Each obligation is checked
+/// on a store of its own. Wrap a sync store in [`SyncAdapter`](crate::store::SyncAdapter). This is
+/// a complete test file:
 ///
 /// ```
 /// use service_specific_credentials::{MemoryStore, store::SyncAdapter, testing::Suite};
@@ -50,9 +50,9 @@ mod world;
 /// # the_store_meets_its_obligations();
 /// ```
 ///
-/// The suite names no runtime. It waits for one future at a time on each of its threads, and parks
-/// the thread meanwhile. A store that needs the context of a runtime is given it on every thread
-/// by [`within`](Self::within); the runtime must turn by itself:
+/// The suite depends on no runtime. Each of its threads waits for one future at a time, and is
+/// parked meanwhile. If the store needs the context of a runtime, [`within`](Self::within) enters
+/// it on every thread. The runtime must make progress on threads of its own:
 ///
 /// ```
 /// # use service_specific_credentials::{MemoryStore, store::SyncAdapter, testing::Suite};
@@ -66,9 +66,9 @@ mod world;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// The records, and the changes made of them, are the same in every run. What the threads of a race
-/// make of them is not: a store that loses a race now and then may pass now and then. An operation
-/// that is not woken for a minute counts as failed.
+/// The records and changes are the same in every run, but the interleaving of threads in a race is
+/// not: a store that rarely loses a race may sometimes pass. An operation that is pending without
+/// being woken for a minute fails.
 #[derive(Default)]
 pub struct Suite<'a> {
     context: Option<Box<Context<'a>>>,
@@ -76,7 +76,7 @@ pub struct Suite<'a> {
 }
 
 impl<'a> Suite<'a> {
-    /// Checks every obligation on the stores that `builder` makes.
+    /// Checks every obligation on the stores that `builder` returns.
     ///
     /// # Panics
     ///
@@ -85,25 +85,25 @@ impl<'a> Suite<'a> {
         Suite::new().test(builder);
     }
 
-    /// A suite to configure.
+    /// A suite with the default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Has `context` called on each thread that uses a store, with the work to be done there. It
-    /// must do it, once, before it returns.
+    /// Sets a function that is called on each thread that uses a store, with the work to do there.
+    /// It must call the work exactly once before it returns.
     #[must_use]
     pub fn within(mut self, context: impl Fn(&mut dyn FnMut()) + Send + Sync + 'a) -> Self {
         self.context = Some(Box::new(context));
         self
     }
 
-    /// The largest number of keys that one change may release and claim, for a store that documents
-    /// such a limit: at least 23, so that 10 credentials at one service fit. By default, there is
-    /// none.
+    /// Sets the largest number of keys that one change may release and claim, for a store that
+    /// documents such a limit: at least 23, so that 10 credentials at one service fit. Default: no
+    /// limit.
     ///
-    /// The largest record is then built, and taken apart, by several changes.
+    /// With a limit, several changes build the largest record and take it apart.
     #[must_use]
     pub const fn keys_per_change(mut self, keys: NonZeroUsize) -> Self {
         self.keys_per_change = Some(keys);
@@ -150,7 +150,7 @@ impl fmt::Debug for Suite<'_> {
     }
 }
 
-/// A store violates an obligation.
+/// A store violated an obligation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("obligation violated: {obligation}: {what}")]
 pub struct Violation {
@@ -187,7 +187,7 @@ macro_rules! obligations {
             /// All obligations.
             pub const ALL: &'static [Self] = &[$(Self::$Obligation,)+];
 
-            /// The name that a violation states.
+            /// The name of the obligation, as a violation prints it.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {
@@ -211,23 +211,23 @@ obligations! {
     KeptKeysFollow, "kept keys follow the record", index::kept_keys_follow;
     /// After a change is applied, the keys that it releases find nothing.
     ReleasedKeysFindNothing, "released keys find nothing", index::released_keys_find_nothing;
-    /// Another record may claim what one released: a name left by renaming, that of a deleted
-    /// credential, all keys of a removed user.
+    /// Another record may claim a released key: a name that a user was renamed from, the name of a
+    /// deleted credential, all keys of a removed user.
     ReleasedKeysAreFree, "released keys are free", index::released_keys_are_free;
-    /// The listing of users contains every user, that of holders the users with a credential, at
-    /// one service or at any.
+    /// The listing of users contains every user. The listing of holders contains the users with a
+    /// credential, at one service or at any service.
     ListingsFollow, "listings follow the records", scans::listings_follow;
-    /// The outcome of a change from any other revision than the one that the store holds is
-    /// `Stale`: from an earlier one, a later one, and that of a user whom the store does not hold.
+    /// The outcome of a change whose previous record is not the stored revision is `Stale`: an
+    /// earlier revision, a later one, or a user who is not in the store.
     StaleIsRejected, "stale changes are rejected", outcomes::stale_is_rejected;
-    /// Registering a name again makes another user: the outcome of a change of the removed user is
-    /// `Stale`, even if both have the same name and the same number of changes.
+    /// Registering a name again registers a new user: the outcome of a change of the removed user
+    /// is `Stale`, even if both have the same name and the same number of changes.
     RevisionsAreUnique, "revisions are never reused", outcomes::revisions_are_unique;
     /// The outcome of a change that claims any key of another record is `KeyTaken`, for every kind
     /// of key.
     TakenKeysAreRejected, "taken keys are rejected", outcomes::taken_keys_are_rejected;
-    /// The outcome of registering a taken name is `KeyTaken`, in any case, and for the same
-    /// registration again.
+    /// The outcome of registering a taken name is `KeyTaken`, in upper and lower case, and also for
+    /// the same registration again.
     TakenNamesAreRejected, "registering a taken name is key taken",
         outcomes::taken_names_are_rejected;
     /// The outcome of a change that is stale and also claims a taken key is `Stale`.
@@ -237,51 +237,51 @@ obligations! {
     /// A rejected change has no effect on any key or listing.
     RejectedChangesHaveNoEffect, "rejected changes have no effect",
         outcomes::rejected_changes_have_no_effect;
-    /// A key that no record holds finds nothing, for any text of untrusted input: quotes,
-    /// wildcards, other alphabets, letters that only Unicode folds to those of ASCII.
+    /// A key that no record holds finds nothing, for any untrusted text: quotes, wildcards, other
+    /// alphabets, letters that only Unicode case folding maps to ASCII.
     UnknownKeysFindNothing, "unknown keys find nothing", index::unknown_keys_find_nothing;
-    /// Names of users and service user names are equal in any ASCII case, and taken in any case.
+    /// User names and service user names are compared without regard to ASCII case.
     NamesIgnoreCase, "names ignore case", index::names_ignore_case;
     /// Credential ids are compared byte for byte: two ids may differ in case only.
     IdsKeepCase, "ids keep case", index::ids_keep_case;
     /// A user whose name is respelled holds the same keys, and is found and listed with the new
     /// spelling.
     SpellingIsKept, "spelling is kept", index::spelling_is_kept;
-    /// Two accounts may hold the same names and ids. Nothing of one account is found, listed, taken
-    /// or changed in the other.
+    /// Two accounts may hold the same names and ids. No look-up, listing, conflict or change of one
+    /// account involves a record of the other.
     AccountsAreIsolated, "accounts are isolated", index::accounts_are_isolated;
     /// The outcome of registering a user under an id that is held is `KeyTaken`, whatever the
-    /// names, the account and the number of changes of the holder. The holder stays as it was.
+    /// names, the account and the number of changes of the holder. The holder is unchanged.
     HeldIdsAreRejected, "registering a held user id is key taken", outcomes::held_ids_are_rejected;
-    /// Two services may hold the same service user name, each for another user; each finds and
-    /// lists its own holder only.
+    /// At two services, two users may hold the same service user name. Each service finds and lists
+    /// its own holder only.
     ServicesAreIsolated, "services are isolated", index::services_are_isolated;
-    /// A scan is in the order of the user names: byte by byte, capitals folded to lower case.
+    /// A scan is in the order of the user names: by bytes, with upper case folded to lower case.
     ScansAreOrdered, "scans are in order of names", scans::scans_are_ordered;
-    /// A scan starts at or after a given name, in any case, whether a user has that name or not.
+    /// A scan starts at or after a given name, regardless of its case and of whether a user has it.
     ScansStart, "scans start at their name", scans::scans_start;
     /// A scan returns as many records as its limit, and fewer only if there are no more.
     ScansAreLimited, "scans return as many records as requested", scans::scans_are_limited;
-    /// Some thousands of users are found, and scanned in pages of any size.
+    /// Thousands of users are found, and scanned in pages of any size.
     ManyUsers, "many users are kept", scans::many_users;
     /// The largest record (a name of 64 characters, 10 credentials at each of 100 services) is
     /// stored, found, changed and removed like any other.
     LargestRecord, "the largest record is kept", index::largest_record;
-    /// A commit whose future is dropped is applied as a whole or not at all, and affects no other.
+    /// A commit whose future is dropped is applied completely or not at all, and affects no other.
     DroppedCommitsAreAtomic, "dropped commits are atomic", races::dropped_commits_are_atomic;
     /// Once a thread has received `Applied`, every other thread observes the change, by every key
     /// and in listings.
     ReadsSeeChanges, "reads observe every change applied before them", races::reads_see_changes;
-    /// Of several changes from one revision one is applied, and no change is lost.
+    /// Of several changes of one revision exactly one is applied, and no change is lost.
     OneChangeWins, "one change of a revision is applied", races::one_change_wins;
-    /// Of several records that claim one key one gets it; so does one of several users that
-    /// register one name.
+    /// Of several records that claim one key exactly one gets it. The same holds for several
+    /// registrations of one name.
     OneClaimWins, "one claim of a key is applied", races::one_claim_wins;
-    /// Readers observe all of a change or nothing of it, by whichever keys they read, and never two
-    /// states in the wrong order.
+    /// Readers observe all of a change or none of it, by every key, and never two states in the
+    /// wrong order.
     ChangesAreAtomic, "changes are atomic to readers", races::changes_are_atomic;
-    /// Names move between users, one after the other and by threads in opposite directions; none is
-    /// lost or held twice.
+    /// Names move between users, one after the other and by threads in opposite directions. No name
+    /// is lost or held twice.
     NamesMoveBetweenUsers, "names move between users", races::names_move_between_users;
 }
 

@@ -18,21 +18,21 @@ KEY = os.path.join(STORE, "gateway-key.pem")
 TLS = ["--cert", CERTIFICATE, "--key", KEY]
 RELEASE = "5.0.0"
 
-# What the gateway says, in the words that all drivers repeat.
+# The message of a denial, which all drivers include in their errors.
 DENIED = "the credential is not valid for this service"
 
-# For requests from here to here, whatever proxies there are.
+# Local requests bypass configured proxies.
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def credentials():
-    """What the store holds, by case: a user name, a password, and whether they are valid."""
+    """The test cases: a user name, a password, and whether they are valid."""
     with open(os.path.join(STORE, "credentials.json")) as file:
         return json.load(file)
 
 
 class Gateway:
-    """Runs from `with` on, and is asked to stop at its end."""
+    """A gateway that runs within a `with` block."""
 
     def __init__(self, *options, environment={}):
         store = "redb:" + os.path.join(STORE, "credentials.redb")
@@ -79,7 +79,7 @@ def python_driver(version):
 
     def connect(gateway, user, password):
         tls = ssl.create_default_context(cafile=gateway.certificate)
-        # Only this one node is to be asked, however it calls itself.
+        # Connect to this node only, regardless of the address that it reports.
         profile = ExecutionProfile(WhiteListRoundRobinPolicy(["127.0.0.1"]), request_timeout=60)
         options = {} if version is None else {"protocol_version": version}
         cluster = Cluster(

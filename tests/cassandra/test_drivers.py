@@ -17,12 +17,12 @@ class Logins(unittest.TestCase):
             self.assertIn(DENIED, result)
             self.assertNotIn(RELEASE, result)
 
-    def test_every_driver_logs_in_with_what_is_valid_and_with_nothing_else(self):
+    def test_every_driver_logs_in_with_valid_credentials_only(self):
         cases = credentials()
         self.assertEqual(sum(valid for _, _, valid in cases.values()), 3)
         self.assertEqual(len(cases), 11)
         for options in ([], TLS):
-            # The drivers try several times, and are slow enough not to be throttled otherwise.
+            # The drivers retry denied logins, which must not be throttled here.
             with Gateway("--failed-logins", "1000", *options) as gateway:
                 for driver in DRIVERS:
                     for case, (user, password, valid) in cases.items():
@@ -47,7 +47,7 @@ class Logins(unittest.TestCase):
                     self.check(driver(gateway, user, former), False)
                     self.check(driver(gateway, user, password), True)
 
-    def test_a_user_that_is_throttled_is_not_told_that_the_password_is_wrong(self):
+    def test_a_throttled_login_is_not_reported_as_a_wrong_password(self):
         user, password, _ = credentials()["valid"]
         with Gateway("--failed-logins", "1") as gateway:
             self.check(scylla(gateway, user, "wrong"), False)
@@ -94,16 +94,16 @@ class Sessions(unittest.TestCase):
                     ServiceSpecificCredentialId=id,
                     Status="Inactive",
                 )
-                # Until the recheck, which is due within a second.
+                # Until the recheck, within a second.
                 with self.assertRaises(NoHostAvailable):
                     while True:
                         session.execute("SELECT key FROM system.local")
 
 
 class Upstream(unittest.TestCase):
-    """A second gateway stands in for a Cassandra that knows the first one by a password."""
+    """A second gateway substitutes a Cassandra, to which the first one logs in with a password."""
 
-    def test_every_driver_gets_through(self):
+    def test_every_driver_connects_through_the_gateway(self):
         with Gateway("--store", "memory") as upstream:
             known = upstream.create("gateway")
             options = ["--upstream", f"127.0.0.1:{upstream.port}"]

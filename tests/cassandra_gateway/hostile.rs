@@ -1,4 +1,4 @@
-//! What a client may send before its login, and what comes of everything else.
+//! Untrusted input before the login.
 
 use std::{
     io::{Read as _, Write as _},
@@ -16,21 +16,21 @@ use crate::world::{
     string,
 };
 
-/// A gateway, and a credential that it still accepts at the end.
-struct Attacked {
+/// A gateway, and a credential that it must still accept at the end.
+struct Fixture {
     gateway: Gateway,
     issued: IssuedCredential,
     world: World,
 }
 
-impl Attacked {
+impl Fixture {
     fn new(test: &str, options: &[&str]) -> Self {
         let world = World::new(test);
         let issued = world.anika();
         Self { gateway: world.serve(options), issued, world }
     }
 
-    /// A client that has sent `STARTUP` and is asked for a password.
+    /// A client that has sent `STARTUP` and was asked for a password.
     fn started(&self, version: u8) -> Client<TcpStream> {
         let mut client = self.gateway.connect(version);
         client.start();
@@ -45,19 +45,19 @@ impl Attacked {
     }
 }
 
-/// Checks that a client gets one protocol error, and that the connection is closed after it.
+/// Checks that a client receives one protocol error, and that the connection is closed afterwards.
 /// Returns the message.
 fn rejected(mut client: Client<TcpStream>, what: &str) -> String {
     let response = client.receive().unwrap_or_else(|| panic!("no response to {what}"));
     let (code, message) = response.error();
     assert_eq!(code, PROTOCOL, "{what}: {message}");
-    assert_eq!(client.receive(), None, "a connection goes on after {what}");
+    assert_eq!(client.receive(), None, "the connection stays open after {what}");
     message
 }
 
 #[test]
-fn only_options_and_the_login_are_answered_before_the_login() {
-    let attacked = Attacked::new("opcodes", &[]);
+fn only_options_and_login_messages_are_answered_before_the_login() {
+    let attacked = Fixture::new("opcodes", &[]);
     for version in 3..=5 {
         for opcode in 0..=u8::MAX {
             let bodies = [Vec::new(), query("SELECT * FROM system.local"), bytes(b"\0a\0b")];
@@ -86,14 +86,14 @@ fn only_options_and_the_login_are_answered_before_the_login() {
 }
 
 #[test]
-fn a_version_that_is_not_supported_is_named_with_those_that_are() {
-    let attacked = Attacked::new("version", &[]);
+fn the_error_of_an_unsupported_version_lists_the_supported_ones() {
+    let attacked = Fixture::new("version", &[]);
     for version in (0..=127).filter(|version| !(3..=5).contains(version)) {
         for opcode in [OPTIONS, STARTUP] {
             let mut client = attacked.gateway.connect(version);
             client.send(opcode, b"");
             let response = client.receive().unwrap();
-            // In a version that the client can be expected to know.
+            // In a version that the client presumably knows.
             assert_eq!((response.version, response.stream), (version.clamp(3, 5) | 0x80, STREAM));
             let (code, message) = response.error();
             let expected = "supported versions are (3/v3, 4/v4, 5/v5)";
@@ -103,7 +103,7 @@ fn a_version_that_is_not_supported_is_named_with_those_that_are() {
             assert_eq!(client.receive(), None);
         }
     }
-    // The version stays what `STARTUP` had.
+    // The version must stay that of `STARTUP`.
     for version in 3..=5 {
         for other in (3..=5).filter(|other| *other != version) {
             let mut client = attacked.started(version);
@@ -116,8 +116,8 @@ fn a_version_that_is_not_supported_is_named_with_those_that_are() {
 }
 
 #[test]
-fn a_header_that_does_not_belong_there_is_rejected() {
-    let attacked = Attacked::new("header", &[]);
+fn an_unexpected_header_is_rejected() {
+    let attacked = Fixture::new("header", &[]);
     for version in 3..=5 {
         for (first, flags) in [(version | 0x80, 0), (version, 0x01), (version, 0x04)] {
             for started in [false, true] {
@@ -132,7 +132,7 @@ fn a_header_that_does_not_belong_there_is_rejected() {
                 rejected(client, &format!("version {first:#x} and flags {flags:#x}"));
             }
         }
-        // Tracing and the use of a beta are asked for by drivers, and change nothing.
+        // Drivers request tracing and betas, which have no effect.
         for flags in [0x02, 0x10, 0xE0] {
             let mut client = attacked.gateway.connect(version);
             let mut message = envelope(version, STREAM, OPTIONS, b"");
@@ -145,12 +145,12 @@ fn a_header_that_does_not_belong_there_is_rejected() {
 }
 
 #[test]
-fn a_message_before_the_login_has_a_few_kilobytes() {
-    let attacked = Attacked::new("length", &[]);
+fn a_message_before_the_login_is_limited_to_4_kib() {
+    let attacked = Fixture::new("length", &[]);
     for version in 3..=5 {
         for length in [4097, 65_536, 1 << 28, i32::MAX, -1, i32::MIN] {
             for opcode in [STARTUP, OPTIONS, AUTH_RESPONSE, QUERY] {
-                // The length alone is enough: nothing of the body is waited for.
+                // The length alone suffices: the gateway does not wait for the body.
                 let mut message = envelope(version, STREAM, opcode, b"");
                 message[5..].copy_from_slice(&length.to_be_bytes());
                 let mut client = attacked.gateway.connect(version);
@@ -162,7 +162,7 @@ fn a_message_before_the_login_has_a_few_kilobytes() {
                 rejected(client, &format!("a length of {length} for a password"));
             }
         }
-        // The error arrives even though the body was sent.
+        // The error arrives even if the body was sent.
         let mut client = attacked.gateway.connect(version);
         client.send(STARTUP, &vec![0; 500_000]);
         rejected(client, "half a megabyte");
@@ -177,8 +177,8 @@ fn a_message_before_the_login_has_a_few_kilobytes() {
 }
 
 #[test]
-fn startup_is_read_to_its_end_and_no_further() {
-    let attacked = Attacked::new("startup", &[]);
+fn startup_must_end_with_its_body() {
+    let attacked = Fixture::new("startup", &[]);
     let version = string("CQL_VERSION");
     let cut = |body: &[&[u8]]| body.concat();
     for body in [
@@ -219,8 +219,8 @@ fn startup_is_read_to_its_end_and_no_further() {
 }
 
 #[test]
-fn a_token_has_the_length_that_it_says() {
-    let attacked = Attacked::new("token", &[]);
+fn a_token_must_have_its_stated_length() {
+    let attacked = Fixture::new("token", &[]);
     for version in 3..=5 {
         for body in [
             vec![],
@@ -239,13 +239,13 @@ fn a_token_has_the_length_that_it_says() {
 }
 
 #[test]
-fn a_frame_of_version_5_that_is_damaged_is_rejected() {
-    let attacked = Attacked::new("frame", &[]);
+fn a_damaged_frame_of_version_5_is_rejected() {
+    let attacked = Fixture::new("frame", &[]);
     let issued = &attacked.issued;
     let token = format!("\0{}\0{}", issued.service_user_name(), issued.secret().expose());
     let login = envelope(5, STREAM, AUTH_RESPONSE, &bytes(token.as_bytes()));
     let whole = frame(&login);
-    // One bit anywhere: in the length, in either checksum, in the password.
+    // One flipped bit anywhere: in the length, in either checksum, in the password.
     for bit in 0..whole.len() * 8 {
         let mut damaged = whole.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
@@ -256,7 +256,7 @@ fn a_frame_of_version_5_that_is_damaged_is_rejected() {
     }
 
     let with_header = |length: u32, payload: &[u8]| {
-        // A frame whose checksums are right, and whose header says something else.
+        // A frame with correct checksums and another header.
         let mut bytes = frame(&vec![0; length as usize & 0x1_FFFF])[..6].to_vec();
         bytes.extend(&frame(payload)[6..]);
         bytes
@@ -272,13 +272,13 @@ fn a_frame_of_version_5_that_is_damaged_is_rejected() {
         client.stream.write_all(&bytes).unwrap();
         assert_eq!(rejected(client, message), message);
     }
-    // An envelope that goes on in another frame.
+    // An envelope that continues in another frame.
     let mut client = attacked.started(5);
     client.stream.write_all(&[0, 0, 0]).unwrap();
     client.stream.write_all(&crate::world::crc24(&[0, 0, 0])).unwrap();
     let message = rejected(client, "an incomplete envelope");
     assert_eq!(message, "a message in several frames is too long");
-    // Unframed where frames are due.
+    // An unframed envelope where frames are required.
     let mut client = attacked.started(5);
     client.stream.write_all(&login).unwrap();
     rejected(client, "an envelope without a frame");
@@ -286,8 +286,8 @@ fn a_frame_of_version_5_that_is_damaged_is_rejected() {
 }
 
 #[test]
-fn requests_in_the_frame_of_the_password_are_answered_in_their_turn() {
-    let attacked = Attacked::new("pipelined", &[]);
+fn requests_in_the_frame_of_the_password_are_answered_in_order() {
+    let attacked = Fixture::new("pipelined", &[]);
     let token =
         format!("\0{}\0{}", attacked.issued.service_user_name(), attacked.issued.secret().expose());
     for version in 3..=5 {
@@ -310,8 +310,8 @@ fn requests_in_the_frame_of_the_password_are_answered_in_their_turn() {
 }
 
 #[test]
-fn a_client_that_is_slow_or_idle_is_disconnected_in_time() {
-    let attacked = Attacked::new("slow", &["--login-timeout", "1"]);
+fn slow_and_idle_clients_are_disconnected() {
+    let attacked = Fixture::new("slow", &["--login-timeout", "1"]);
     let hello = envelope(4, STREAM, STARTUP, &startup(&[("CQL_VERSION", "3.0.0")]));
     let starts: [(&str, &[u8]); 4] = [
         ("nothing", b""),
@@ -336,7 +336,8 @@ fn a_client_that_is_slow_or_idle_is_disconnected_in_time() {
                 assert_eq!(client.receive(), None, "no password");
             });
         }
-        // One byte at a time, or one complete request: each is answered, and the time is the same.
+        // One byte at a time, or one complete request: both are answered, and the time limit is the
+        // same.
         scope.spawn(|| {
             let mut client = attacked.gateway.connect(4);
             let mut responses = 0;
@@ -354,7 +355,7 @@ fn a_client_that_is_slow_or_idle_is_disconnected_in_time() {
             let mut client = attacked.gateway.connect(4);
             client.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
             let start = Instant::now();
-            // Not fast enough for the message, and without a pause of more than 100 ms.
+            // Too slow for the message, but without a pause of more than 100 ms.
             let ended = hello.iter().take(hello.len() - 1).any(|byte| {
                 let sent = client.stream.write_all(&[*byte]);
                 sent.is_err() || matches!(client.stream.read(&mut [0; 512]), Ok(0))
@@ -362,7 +363,7 @@ fn a_client_that_is_slow_or_idle_is_disconnected_in_time() {
             assert!(ended && start.elapsed() < Duration::from_secs(10));
         });
     });
-    // After the login only a message that has begun has to be completed.
+    // After the login, the limit applies only to a message that has begun.
     let mut idle = attacked.gateway.log_in_as(4, &attacked.issued).unwrap();
     let mut halting = attacked.gateway.log_in_as(4, &attacked.issued).unwrap();
     halting.stream.write_all(&envelope(4, STREAM, OPTIONS, b"")[..8]).unwrap();
@@ -372,8 +373,8 @@ fn a_client_that_is_slow_or_idle_is_disconnected_in_time() {
 }
 
 #[test]
-fn idle_clients_keep_others_out_no_longer_than_until_their_time_is_up() {
-    let attacked = Attacked::new("idle", &["--login-timeout", "2"]);
+fn idle_clients_free_their_connections_after_the_time_limit() {
+    let attacked = Fixture::new("idle", &["--login-timeout", "2"]);
     let idle: Vec<_> = (0..300).map(|_| attacked.gateway.connect(4)).collect();
     assert!(attacked.gateway.log_in_as(4, &attacked.issued).unwrap().works());
     drop(idle);
@@ -381,8 +382,8 @@ fn idle_clients_keep_others_out_no_longer_than_until_their_time_is_up() {
 }
 
 #[test]
-fn noise_is_survived() {
-    let attacked = Attacked::new("noise", &["--failed-logins", "10000"]);
+fn random_bytes_do_not_stop_the_gateway() {
+    let attacked = Fixture::new("noise", &["--failed-logins", "10000"]);
     let mut random = ChaCha20Rng::seed_from_u64(9042);
     for round in 0..600 {
         let version = random.random_range(3..=5);
@@ -393,7 +394,7 @@ fn noise_is_survived() {
         }
         let mut noise = vec![0; random.random_range(0..300)];
         random.fill_bytes(&mut noise);
-        // Half of it looks like a message, so that the noise is in its body.
+        // Half of the noise has a valid header, so that the noise is in its body.
         if random.random() {
             let opcodes = [STARTUP, OPTIONS, AUTH_RESPONSE, QUERY, PREPARE, EXECUTE, BATCH];
             let opcode = opcodes[random.random_range(0..opcodes.len())];
@@ -410,13 +411,13 @@ fn noise_is_survived() {
 }
 
 #[test]
-fn a_statement_after_the_login_is_limited_where_there_is_no_upstream() {
-    let attacked = Attacked::new("statement", &[]);
+fn a_statement_after_the_login_is_limited_without_an_upstream() {
+    let attacked = Fixture::new("statement", &[]);
     for version in 3..=5 {
         let mut client = attacked.gateway.log_in_as(version, &attacked.issued).unwrap();
         let long = format!("SELECT {} FROM system.local", "x".repeat(120_000));
         client.ask(QUERY, &query(&long)).error();
-        // The id of a prepared statement is the statement, up to what an id can hold.
+        // The id of a prepared statement is the statement, up to the maximum length of an id.
         let spaces = format!("SELECT key FROM system.local{}", " ".repeat(65_535 - 28));
         let prepared = client.ask(PREPARE, &bytes(spaces.as_bytes()));
         assert_eq!(prepared.body[4..6], [0xFF, 0xFF]);

@@ -1,4 +1,4 @@
-//! How many connections and failed logins there may be.
+//! Limits on connections and failed logins.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn connections_above_the_limit_are_told_so_and_take_the_place_of_those_that_end() {
+fn connections_above_the_limit_are_rejected_until_others_end() {
     let world = World::new("connections");
     let issued = world.anika();
     let gateway = world.serve(&["--connections", "3"]);
@@ -19,7 +19,7 @@ fn connections_above_the_limit_are_told_so_and_take_the_place_of_those_that_end(
     for version in 3..=5 {
         let error = gateway.log_in_as(version, &issued).map(drop).unwrap_err();
         assert_eq!(error, (OVERLOADED, "too many connections, try again later".to_owned()));
-        // A password is looked at first.
+        // The password is verified first.
         let error = gateway
             .log_in(version, issued.service_user_name().as_str(), "wrong")
             .map(drop)
@@ -28,7 +28,7 @@ fn connections_above_the_limit_are_told_so_and_take_the_place_of_those_that_end(
     }
     assert!(sessions.iter_mut().all(crate::world::Client::works));
     drop(sessions.pop());
-    // The gateway notices in its own time.
+    // The gateway notices a closed connection asynchronously.
     let mut next = loop {
         match gateway.log_in_as(4, &issued) {
             Ok(session) => break session,
@@ -47,14 +47,14 @@ fn failed_logins_are_limited_by_address_and_user_name() {
         iam.create(&name(user), &name(CASSANDRA)).unwrap()
     });
     drop(iam);
-    // One in a minute for a user name, and ten for the address: one more every six seconds.
+    // One per minute for a user name, and ten for the address: one more every six seconds.
     let gateway = world.serve(&["--failed-logins", "1"]);
     let [anika, jane] = &users;
     let denied = (BAD_CREDENTIALS, DENIED.to_owned());
     let throttled = (OVERLOADED, "too many failed logins, try again later".to_owned());
     let fail = |user: &str| gateway.log_in(4, user, "wrong").map(drop).unwrap_err();
 
-    // A login that succeeds counts for nothing.
+    // A successful login does not count.
     for _ in 0..20 {
         gateway.log_in_as(4, anika).map(drop).unwrap();
     }
@@ -63,9 +63,9 @@ fn failed_logins_are_limited_by_address_and_user_name() {
     for user in [user, &user.to_uppercase()] {
         assert_eq!(fail(user), throttled);
     }
-    // The right password is not tried, either: that would tell that it is right.
+    // The correct password is not verified either, because that would reveal that it is correct.
     assert_eq!(gateway.log_in_as(4, anika).map(drop), Err(throttled.clone()));
-    // Another user at the same address is not affected, until the address has failed too often.
+    // Another user at the same address is not affected until the address has failed too often.
     gateway.log_in_as(4, jane).map(drop).unwrap();
     let names = (2..1000).map(|number| format!("nobody-{number}"));
     let failures = names.map(|name| fail(&name)).take_while(|error| *error == denied).count();
@@ -75,7 +75,7 @@ fn failed_logins_are_limited_by_address_and_user_name() {
 }
 
 #[test]
-fn a_signal_ends_the_gateway_and_its_connections() {
+fn a_signal_stops_the_gateway_and_closes_its_connections() {
     for signal in [Signal::TERM, Signal::INT] {
         let world = World::new(&format!("signal-{}", signal.as_raw()));
         let issued = world.anika();
@@ -89,7 +89,7 @@ fn a_signal_ends_the_gateway_and_its_connections() {
 }
 
 #[test]
-fn what_keeps_a_gateway_from_starting_is_said() {
+fn a_failure_to_start_is_reported() {
     let world = World::new("start");
     drop(world.anika());
     for (options, expected) in [

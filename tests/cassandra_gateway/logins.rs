@@ -1,4 +1,4 @@
-//! Who logs in and who does not, in each version of the protocol.
+//! Logins and denials in each version of the protocol.
 
 use std::{fs, path::PathBuf, thread};
 
@@ -19,7 +19,7 @@ use crate::{
 
 /// The Rust driver `scylla` requests 4.0.0.
 #[test]
-fn a_client_may_request_any_version_of_cql_from_3_on() {
+fn any_cql_version_from_3_0_0_on_is_accepted() {
     let world = World::new("cql-versions");
     let gateway = world.serve(&[]);
     for version in 3..=5 {
@@ -31,7 +31,7 @@ fn a_client_may_request_any_version_of_cql_from_3_on() {
 }
 
 #[test]
-fn a_client_logs_in_in_every_version_and_its_first_requests_are_answered() {
+fn a_client_logs_in_in_every_version_and_its_first_requests_succeed() {
     let world = World::new("versions");
     let issued = world.anika();
     let gateway = world.serve(&[]);
@@ -52,7 +52,7 @@ fn a_client_logs_in_in_every_version_and_its_first_requests_are_answered() {
         ];
         assert_eq!(supported.body, expected.concat());
         client.start();
-        // Asked between the two messages of the login, it is answered, too.
+        // A request between the two messages of the login is answered too.
         assert_eq!(client.ask(OPTIONS, &[]), supported);
         let token = format!("\0{}\0{}", issued.service_user_name(), issued.secret().expose());
         client.authenticate(token.as_bytes()).unwrap();
@@ -93,7 +93,7 @@ fn a_client_logs_in_in_every_version_and_its_first_requests_are_answered() {
             assert_eq!(code, INVALID, "{statement}");
         }
         assert!(client.works());
-        // What is no statement ends the connection.
+        // A message that is not a statement ends the connection.
         assert_eq!(client.ask(BATCH, &[]).error().0, PROTOCOL);
         assert_eq!(client.receive(), None);
     }
@@ -114,7 +114,7 @@ fn every_invalid_credential_is_denied_with_one_message() {
     iam.register_user(&jane).unwrap();
     let deleted = iam.create(&jane, &cassandra).unwrap();
     iam.delete(&jane, deleted.id()).unwrap();
-    // This one was made long ago.
+    // This credential was created long ago.
     let past = CredentialManager::builder(name(ACCOUNT), iam.store().clone())
         .clock(FixedClock::new(dawn()))
         .build();
@@ -125,7 +125,7 @@ fn every_invalid_credential_is_denied_with_one_message() {
             &CreateOptions::new().lifetime(Lifetime::days(1).unwrap()),
         )
         .unwrap();
-    // A user of the same name in another account.
+    // A user with the same name in another account.
     let elsewhere = iam.for_account(name("210987654321"));
     elsewhere.register_user(&anika).unwrap();
     let foreign = elsewhere.create(&anika, &cassandra).unwrap();
@@ -150,7 +150,8 @@ fn every_invalid_credential_is_denied_with_one_message() {
         ] {
             assert_eq!(gateway.log_in(version, user, password).map(drop), denied());
         }
-        // What is no SASL PLAIN, or asks to act as someone else, is denied in the same way.
+        // A token that is not SASL PLAIN, or that requests another identity, is denied in the same
+        // way.
         let with = |separators: [&str; 3]| {
             let [start, middle, end] = separators;
             [start, user, middle, password, end].concat().into_bytes()
@@ -178,13 +179,13 @@ fn every_invalid_credential_is_denied_with_one_message() {
         }
         let mut client = gateway.log_in(version, user, password).unwrap();
         assert!(client.works());
-        // A user may say that it acts as itself.
+        // A user may request its own identity.
         let mut client = gateway.connect(version);
         client.start();
         client.authenticate(&with([&format!("{user}\0"), "\0", ""])).unwrap();
         assert!(client.works());
     }
-    // The log has the reasons, and nothing that was presented.
+    // The log has the reasons, and nothing that clients sent.
     let log = world.log();
     for reason in ["unknown-name", "wrong-secret", "inactive", "expired", "too-long"] {
         assert!(log.contains(&format!("denied: {reason}\n")), "{log}");
@@ -197,7 +198,7 @@ fn every_invalid_credential_is_denied_with_one_message() {
 }
 
 #[test]
-fn a_password_that_is_reset_between_two_sessions_is_denied_and_the_new_one_is_not() {
+fn after_a_reset_the_old_password_is_denied_and_the_new_one_accepted() {
     let world = World::new("reset");
     let issued = world.anika();
     let gateway = world.serve(&[]);
@@ -217,19 +218,19 @@ fn a_password_that_is_reset_between_two_sessions_is_denied_and_the_new_one_is_no
         assert!(
             gateway.log_in(version, issued.service_user_name().as_str(), &renewed).unwrap().works()
         );
-        // The old session is closed by a recheck, which is not due yet.
+        // A recheck closes the old session later.
         assert!(session.works());
     }
 }
 
-/// Two user names that have every character that one may have.
+/// Two user names that together have every permitted character.
 fn every_character() -> [String; 2] {
     let lower = ('a'..='z').chain("+=,.@-_".chars());
     [lower.collect(), ('A'..='Z').chain('0'..='9').collect()]
 }
 
 #[test]
-fn a_user_name_may_have_every_allowed_character_and_a_password_both_alphabets() {
+fn every_user_name_character_and_both_password_alphabets_are_accepted() {
     let world = World::new("characters");
     let [first, second] = every_character();
     let users = [&*first, &second, "+=,.@-_", "+1-at-123456789012", &"_".repeat(64)];
@@ -252,15 +253,15 @@ fn a_user_name_may_have_every_allowed_character_and_a_password_both_alphabets() 
                 issued.service_user_name()
             );
         }
-        // Names are the same in either case.
-        let (shouted, password) =
+        // Names are case-insensitive.
+        let (upper_case, password) =
             (issued.service_user_name().as_str().to_uppercase(), issued.secret());
-        gateway.log_in(4, &shouted, password.expose()).map(drop).unwrap();
+        gateway.log_in(4, &upper_case, password.expose()).map(drop).unwrap();
     }
 }
 
 #[test]
-fn a_service_of_your_own_is_served_and_one_with_api_keys_is_not() {
+fn a_custom_service_is_served_and_one_with_api_keys_is_rejected() {
     let world = World::new("service");
     let service = name::<ServiceName>("db.example.com");
     let policy = Policy::builder().password_service(service.clone()).build().unwrap();
@@ -290,7 +291,7 @@ fn a_service_of_your_own_is_served_and_one_with_api_keys_is_not() {
 }
 
 #[test]
-fn two_hundred_sessions_are_open_at_a_time() {
+fn two_hundred_concurrent_sessions() {
     let world = World::new("sessions");
     let issued = world.anika();
     let gateway = world.serve(&[]);
@@ -306,7 +307,7 @@ fn two_hundred_sessions_are_open_at_a_time() {
 }
 
 #[test]
-fn an_unavailable_store_is_no_denial_and_closes_no_session() {
+fn an_unavailable_store_is_not_a_denial_and_closes_no_session() {
     let Some(installation) = Installation::find() else { return };
     let server = installation.server(&["fsync=off"]);
     let world = World::new("unavailable");
@@ -342,7 +343,7 @@ fn no_password_stays_in_the_memory_of_the_gateway() {
     let world = World::new("memory");
     let issued = world.anika();
     let mut gateway = world.serve(&[]);
-    // Presented in every version, right and wrong, by connections that end and by ones that last.
+    // Right and wrong passwords, in every version, over closed and open connections.
     let wrong = "wrong-password-0123456789";
     let lasting: Vec<_> = (3..=5)
         .map(|version| {
@@ -368,7 +369,7 @@ fn no_password_stays_in_the_memory_of_the_gateway() {
         seen |= holds("credentials.redb");
         assert!(!holds(issued.secret().expose()) && !holds(wrong), "in {line}");
     }
-    assert!(seen, "an option of the gateway is not found, either");
+    assert!(seen, "the search does not even find an option of the gateway");
     drop(lasting);
 }
 

@@ -1,5 +1,5 @@
-//! The example gateway to Cassandra, as a program, and clients that speak its protocol byte by
-//! byte. Real drivers log in in `tests/cassandra`.
+//! The example Cassandra gateway as a process, and clients that implement its protocol byte by
+//! byte. `tests/cassandra` tests it with real drivers.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,8 @@
-//! What goes through the gateway to a Cassandra and back.
+//! The traffic through the gateway to a Cassandra and back.
 //!
-//! There is no Cassandra to install here. Two take its place: a second gateway, which answers as
-//! much as drivers ask when they connect, and a server that plays a script and records every byte.
+//! Cassandra cannot be installed here. Two substitutes take its place: a second gateway, which
+//! answers the requests of connecting drivers, and a server that follows a script and records every
+//! byte.
 
 use std::{
     io::{Read, Write as _},
@@ -17,22 +18,22 @@ use crate::world::{
     STARTUP, STREAM, SUPPORTED, World, envelope, query, startup, string,
 };
 
-/// What the scripted server does with a connection.
+/// The behaviour of the scripted server for a connection.
 #[derive(Clone, Copy)]
 enum Script {
-    /// It trusts the gateway, up to this version of the protocol.
+    /// Accepts the gateway, up to this version of the protocol.
     Ready(u8),
-    /// It asks for a password.
+    /// Requests a password.
     Authenticate,
-    /// It fails.
+    /// Fails.
     Error,
-    /// It says something that does not belong there.
+    /// Sends an unexpected message.
     Event,
-    /// It closes the connection.
+    /// Closes the connection.
     Close,
 }
 
-/// A server that plays a script. Each connection that is ready is handed over with its `STARTUP`.
+/// A server that follows a script. It returns each accepted connection with its `STARTUP`.
 struct Upstream {
     address: SocketAddr,
     script: Sender<Script>,
@@ -40,7 +41,7 @@ struct Upstream {
 }
 
 impl Upstream {
-    /// Plays the first script for each connection, until it is told to play another one.
+    /// Follows the first script for each connection, until another one is set.
     fn start(mut playing: Script) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -59,14 +60,14 @@ impl Upstream {
         Self { address, script, ready }
     }
 
-    /// The connection that follows those that are made when the gateway starts.
+    /// The next connection after those that the gateway makes at its start.
     fn next(&self) -> (Message, Client<TcpStream>) {
         self.ready.recv().unwrap()
     }
 }
 
 fn play(script: Script, stream: TcpStream) -> Option<(Message, Client<TcpStream>)> {
-    // Requests are read without a direction, and every response gets one.
+    // Requests have no direction bit, and every response has one.
     let mut server = Client::new(stream, 0);
     let startup = server.receive()?;
     assert_eq!(startup.opcode, STARTUP);
@@ -96,14 +97,17 @@ fn play(script: Script, stream: TcpStream) -> Option<(Message, Client<TcpStream>
 }
 
 /// A gateway in front of a scripted server, and the name and password of a user.
-fn before(script: Script, test: &str) -> (World, Upstream, crate::world::Gateway, [String; 2]) {
+fn in_front_of(
+    script: Script,
+    test: &str,
+) -> (World, Upstream, crate::world::Gateway, [String; 2]) {
     let world = World::new(test);
     let issued = world.anika();
     let upstream = Upstream::start(script);
     let address = upstream.address.to_string();
     let gateway = world.serve(&["--upstream", &address, "--failed-logins", "1000"]);
     if matches!(script, Script::Ready(_)) {
-        // The one with which the gateway has found out that it is trusted.
+        // The connection by which the gateway has checked that it is accepted.
         drop(upstream.next());
     }
     let login = [issued.service_user_name().as_str(), issued.secret().expose()].map(str::to_owned);
@@ -111,8 +115,8 @@ fn before(script: Script, test: &str) -> (World, Upstream, crate::world::Gateway
 }
 
 #[test]
-fn the_upstream_gets_the_startup_of_the_client_and_no_password() {
-    let (_world, upstream, gateway, [user, password]) = before(Script::Ready(5), "startup");
+fn the_upstream_receives_the_startup_of_the_client_and_no_password() {
+    let (_world, upstream, gateway, [user, password]) = in_front_of(Script::Ready(5), "startup");
     for version in 3..=5 {
         let options =
             startup(&[("CQL_VERSION", "3.4.5"), ("DRIVER_NAME", "\u{e9}"), ("X", "y"), ("X", "z")]);
@@ -133,7 +137,7 @@ fn the_upstream_gets_the_startup_of_the_client_and_no_password() {
         server.write(&envelope(version | 0x80, STREAM, RESULT, b"rows"));
         assert_eq!(client.receive().unwrap().body, b"event");
         assert_eq!(client.receive().unwrap().body, b"rows");
-        // What would be no message before the login is the upstream's business after it.
+        // Bytes that are invalid before the login are forwarded after it.
         client.send(STARTUP, b"");
         assert_eq!(server.receive().unwrap().opcode, STARTUP);
         client.stream.write_all(b"no message at all").unwrap();
@@ -141,7 +145,7 @@ fn the_upstream_gets_the_startup_of_the_client_and_no_password() {
         server.stream.read_exact(&mut bytes).unwrap();
         assert_eq!(&bytes, b"no message at all");
 
-        // Each end learns that the other one is gone.
+        // Each end is notified when the other one closes.
         if version == 3 {
             drop(client);
             assert_eq!(server.receive(), None);
@@ -152,7 +156,7 @@ fn the_upstream_gets_the_startup_of_the_client_and_no_password() {
     }
 }
 
-/// A stream of bytes that never repeats: a number every 4096 bytes, and noise.
+/// A stream of bytes without repetition: a number every 4096 bytes, and noise.
 struct Noise {
     block: Vec<u8>,
     next: u64,
@@ -174,7 +178,7 @@ impl Noise {
     }
 }
 
-/// How much goes in each direction.
+/// The number of bytes in each direction.
 const LENGTH: usize = 100_000_000;
 
 fn send(mut to: TcpStream, seed: u64) {
@@ -189,7 +193,7 @@ fn send(mut to: TcpStream, seed: u64) {
     to.shutdown(std::net::Shutdown::Write).unwrap();
 }
 
-/// Compares every byte up to the end.
+/// Compares every byte until the end.
 fn check(mut from: impl Read, seed: u64) {
     let mut noise = Noise::new(seed);
     let mut left = LENGTH;
@@ -202,12 +206,12 @@ fn check(mut from: impl Read, seed: u64) {
         assert!(read == block[..length], "the last {left} bytes differ");
         left -= length;
     }
-    assert_eq!(from.read(&mut [0]).unwrap(), 0, "there is more");
+    assert_eq!(from.read(&mut [0]).unwrap(), 0, "there are more bytes");
 }
 
 #[test]
-fn a_hundred_megabytes_arrive_as_they_were_sent_in_both_directions_at_a_time() {
-    let (_world, upstream, gateway, [user, password]) = before(Script::Ready(5), "megabytes");
+fn a_hundred_megabytes_arrive_unchanged_in_both_directions_concurrently() {
+    let (_world, upstream, gateway, [user, password]) = in_front_of(Script::Ready(5), "megabytes");
     for version in [4, 5] {
         let client = gateway.log_in(version, &user, &password).unwrap().stream;
         let server = upstream.next().1.stream;
@@ -226,7 +230,7 @@ fn a_hundred_megabytes_arrive_as_they_were_sent_in_both_directions_at_a_time() {
 fn versions_that_the_upstream_does_not_support_are_not_offered() {
     for (highest, offered) in [(3, "(3/v3)"), (4, "(3/v3, 4/v4)")] {
         let (_world, upstream, gateway, [user, password]) =
-            before(Script::Ready(highest), &format!("highest-{highest}"));
+            in_front_of(Script::Ready(highest), &format!("highest-{highest}"));
         for version in 3..=5 {
             if version <= highest {
                 gateway.log_in(version, &user, &password).map(drop).unwrap();
@@ -243,7 +247,7 @@ fn versions_that_the_upstream_does_not_support_are_not_offered() {
 }
 
 #[test]
-fn a_gateway_that_is_not_trusted_does_not_start() {
+fn a_gateway_that_the_upstream_rejects_does_not_start() {
     let world = World::new("distrusted");
     drop(world.anika());
     for (script, expected) in [
@@ -257,15 +261,15 @@ fn a_gateway_that_is_not_trusted_does_not_start() {
         let complaint = world.fails(&["--upstream", &address]);
         assert_eq!(complaint, format!("cassandra_gateway: {address}: {expected}\n"));
     }
-    // A port at which nothing listens.
+    // A port without a listener.
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let complaint = world.fails(&["--upstream", &free]);
     assert!(complaint.contains("no connection: Connection refused"), "{complaint}");
 }
 
 #[test]
-fn an_upstream_that_fails_later_is_no_denial() {
-    let (world, upstream, gateway, [user, password]) = before(Script::Ready(5), "later");
+fn an_upstream_failure_is_not_a_denial() {
+    let (world, upstream, gateway, [user, password]) = in_front_of(Script::Ready(5), "later");
     let unavailable = (OVERLOADED, "the database is unavailable, try again later".to_owned());
     let rejecting = (0, "the database rejects the gateway".to_owned());
     for (script, expected, log) in [
@@ -278,7 +282,7 @@ fn an_upstream_that_fails_later_is_no_denial() {
         for version in 3..=5 {
             let failed = gateway.log_in(version, &user, &password).map(drop).unwrap_err();
             assert_eq!(&failed, expected);
-            // A wrong password gets no further than before.
+            // A wrong password is denied as before.
             let denied = gateway.log_in(version, &user, "wrong").map(drop).unwrap_err();
             assert_eq!(denied.1, crate::world::DENIED);
         }
@@ -289,8 +293,8 @@ fn an_upstream_that_fails_later_is_no_denial() {
 }
 
 #[test]
-fn clients_that_are_not_logged_in_are_unknown_to_the_upstream() {
-    let (_world, upstream, gateway, [user, password]) = before(Script::Ready(5), "unknown");
+fn clients_that_are_not_logged_in_do_not_reach_the_upstream() {
+    let (_world, upstream, gateway, [user, password]) = in_front_of(Script::Ready(5), "unknown");
     for version in 3..=5 {
         gateway.connect(version).ask(OPTIONS, b"");
         gateway.connect(version).start();
@@ -305,7 +309,7 @@ fn clients_that_are_not_logged_in_are_unknown_to_the_upstream() {
 }
 
 #[test]
-fn a_gateway_logs_in_to_an_upstream_that_asks_for_a_password() {
+fn the_gateway_logs_in_to_an_upstream_with_a_password() {
     let (first, second) = (World::new("first"), World::new("second"));
     let (user, gateway) = (first.anika(), second.anika());
     let upstream = second.serve(&[]);
@@ -330,7 +334,7 @@ fn a_gateway_logs_in_to_an_upstream_that_asks_for_a_password() {
     for version in 3..=5 {
         let mut client = both.log_in_as(version, &user).unwrap();
         assert!(client.works());
-        // The credential of the gateway is none of a user, and the other way around.
+        // The gateway's credential authenticates no user, and a user's not the gateway.
         both.log_in_as(version, &gateway).map(drop).unwrap_err();
         upstream.log_in_as(version, &user).map(drop).unwrap_err();
     }

@@ -1,4 +1,4 @@
-//! Connections end with the credential that they were opened with.
+//! Connections are closed when their credential becomes invalid.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     world::{World, element},
 };
 
-/// More than enough for a recheck that is due within a second.
+/// Much longer than a recheck that is due within a second.
 const LATE: Duration = Duration::from_secs(20);
 
 #[test]
@@ -26,7 +26,7 @@ fn a_connection_is_closed_after_its_credential_was_disabled_reset_or_deleted() {
     let (one, two, other) = (issue(&anika), issue(&anika), issue(&jane));
     drop(iam);
 
-    // With an upstream, too, for which a second gateway stands in.
+    // Also with an upstream, which a second gateway substitutes.
     let second = World::new("recheck-upstream");
     let known = second.anika();
     let upstream = second.serve(&[]);
@@ -89,7 +89,7 @@ fn a_connection_is_closed_after_its_credential_has_expired() {
     let world = World::new("expiry");
     let iam = world.iam();
     iam.register_user(&name("anika")).unwrap();
-    // In a while, by the clock of the gateway.
+    // Soon, by the gateway's clock.
     let soon = SystemClock.now() - Span::DAY + Span::seconds(3);
     let past = CredentialManager::builder(name(ACCOUNT), iam.store().clone())
         .clock(FixedClock::new(soon))

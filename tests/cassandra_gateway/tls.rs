@@ -10,12 +10,12 @@ use tokio_rustls::rustls::{
 };
 
 use crate::world::{
-    BAD_CREDENTIALS, Client, DENIED, Gateway, OPTIONS, PATIENCE, World, write_certificate,
+    BAD_CREDENTIALS, Client, DENIED, Gateway, OPTIONS, TIMEOUT, World, write_certificate,
 };
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
-/// A client that trusts the certificate in a file, and speaks one version of TLS.
+/// A client that trusts the certificate in a file, and supports one version of TLS.
 fn connect(
     gateway: &Gateway,
     trusted: &str,
@@ -32,12 +32,12 @@ fn connect(
     let server = "localhost".try_into().unwrap();
     let connection = ClientConnection::new(Arc::new(config), server).unwrap();
     let stream = TcpStream::connect(gateway.address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     Client::new(StreamOwned::new(connection, stream), version)
 }
 
 #[test]
-fn a_client_logs_in_over_tls_and_its_requests_go_on_to_the_upstream() {
+fn a_client_logs_in_over_tls_and_its_requests_reach_the_upstream() {
     let world = World::new("tls");
     let issued = world.anika();
     let second = World::new("tls-upstream");
@@ -63,7 +63,7 @@ fn a_client_logs_in_over_tls_and_its_requests_go_on_to_the_upstream() {
 }
 
 #[test]
-fn clients_with_and_without_tls_do_not_understand_each_others_gateway() {
+fn a_tls_client_and_a_plain_gateway_fail_and_vice_versa() {
     let world = World::new("tls-mixed");
     let issued = world.anika();
     let [cert, key] = write_certificate(&world.folder.0, "gateway");
@@ -74,13 +74,13 @@ fn clients_with_and_without_tls_do_not_understand_each_others_gateway() {
     plain.send(OPTIONS, b"");
     let mut answer = Vec::new();
     let _ = plain.stream.read_to_end(&mut answer);
-    // An alert of TLS at most.
+    // At most a TLS alert.
     assert!(answer.is_empty() || answer[0] == 0x15, "{answer:?}");
     world.wait_for_log("no TLS");
-    // A client that does not know the certificate sends no password.
-    let mut suspicious = connect(&gateway, &other, &TLS13, 4);
-    suspicious.stream.conn.complete_io(&mut suspicious.stream.sock).unwrap_err();
-    // One that does not begin is disconnected in time.
+    // A client that does not trust the certificate sends no password.
+    let mut untrusting = connect(&gateway, &other, &TLS13, 4);
+    untrusting.stream.conn.complete_io(&mut untrusting.stream.sock).unwrap_err();
+    // A client that does not start the handshake is disconnected in time.
     let mut idle = gateway.connect(4);
     assert_eq!(idle.receive(), None);
     world.wait_for_log("no login in time");

@@ -1,4 +1,4 @@
-//! A gateway that runs, and a client that speaks the protocol by its specification, byte by byte.
+//! A running gateway, and a client that implements the protocol by its specification, byte by byte.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,13 +27,13 @@ use crate::common::{ACCOUNT, CASSANDRA, Folder, example, name};
 
 pub(crate) static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("cassandra_gateway"));
 
-/// How long anything may take that is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit of every wait.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The message of every denial.
 pub(crate) const DENIED: &str = "the credential is not valid for this service";
 
-/// Where one test happens: a file of credentials and a log.
+/// The environment of one test: a store in a file and a log.
 pub(crate) struct World {
     pub(crate) folder: Folder,
 }
@@ -55,7 +55,7 @@ impl World {
         Self { folder }
     }
 
-    /// What is done while no gateway holds the store.
+    /// A manager, to use while no gateway has the store open.
     pub(crate) fn iam(&self) -> CredentialManager<RedbStore> {
         self.iam_by(Policy::default())
     }
@@ -65,7 +65,7 @@ impl World {
         CredentialManager::builder(name(ACCOUNT), store).policy(policy).build()
     }
 
-    /// One user with one credential.
+    /// Registers one user with one credential.
     pub(crate) fn anika(&self) -> IssuedCredential {
         let (iam, anika) = (self.iam(), name::<UserName>("anika"));
         iam.register_user(&anika).unwrap();
@@ -88,7 +88,7 @@ impl World {
         Gateway::start(command.stderr(log))
     }
 
-    /// Runs a gateway that does not start. Returns what it complains of.
+    /// Runs a gateway that cannot start. Returns its error.
     pub(crate) fn fails(&self, options: &[&str]) -> String {
         let output = self.command().args(options).output().unwrap();
         assert!(!output.status.success(), "{options:?} works");
@@ -96,7 +96,7 @@ impl World {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    /// What gateways have written down.
+    /// The log of the gateways.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.file("log")).unwrap()
     }
@@ -113,12 +113,12 @@ impl World {
     }
 }
 
-/// A running gateway. It is killed when it is dropped.
+/// A running gateway. It is killed on drop.
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
-    /// Open until the end, so that the gateway may print.
+    /// Kept open so that the gateway can print.
     _output: BufReader<ChildStdout>,
 }
 
@@ -147,7 +147,7 @@ impl Gateway {
         &mut self.child
     }
 
-    /// Does something by the IAM Query API. Returns the response.
+    /// Calls an action of the IAM Query API. Returns the response.
     pub(crate) fn admin(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         let mut form = format!("Version=2010-05-08&Action={action}");
         for (name, value) in parameters {
@@ -168,7 +168,7 @@ impl Gateway {
 
     pub(crate) fn connect(&self, version: u8) -> Client<TcpStream> {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Client::new(stream, version)
     }
 
@@ -191,8 +191,7 @@ impl Gateway {
     }
 }
 
-/// Writes a certificate for `localhost`, which is its own authority, and its key. Returns their
-/// files.
+/// Writes a self-signed certificate for `localhost` and its key. Returns the paths.
 pub(crate) fn write_certificate(folder: &Path, name: &str) -> [String; 2] {
     let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
@@ -204,7 +203,7 @@ pub(crate) fn write_certificate(folder: &Path, name: &str) -> [String; 2] {
     })
 }
 
-/// What is in an element of a response.
+/// The content of an element of a response.
 pub(crate) fn element<'a>(xml: &'a str, name: &str) -> &'a str {
     let (start, end) = (format!("<{name}>"), format!("</{name}>"));
     let (_, rest) = xml.split_once(&start).unwrap_or_else(|| panic!("no {name} in {xml}"));
@@ -231,7 +230,7 @@ pub(crate) const BAD_CREDENTIALS: i32 = 0x0100;
 pub(crate) const OVERLOADED: i32 = 0x1001;
 pub(crate) const INVALID: i32 = 0x2200;
 
-/// A message as it was received.
+/// A received message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Message {
     pub(crate) version: u8,
@@ -252,7 +251,7 @@ impl Message {
     }
 }
 
-/// One end of a connection, a client's unless it sends responses.
+/// One end of a connection: a client's, unless it sends responses.
 pub(crate) struct Client<S> {
     pub(crate) stream: S,
     pub(crate) version: u8,
@@ -270,7 +269,7 @@ impl<S: Read + Write> Client<S> {
         Ok(self)
     }
 
-    /// Sends `STARTUP` and gets the demand for a password.
+    /// Sends `STARTUP` and receives the request for a password.
     pub(crate) fn start(&mut self) {
         let demand = self.ask(STARTUP, &startup(&[("CQL_VERSION", "3.0.0")]));
         assert_eq!(demand.opcode, AUTHENTICATE, "{demand:?}");
@@ -286,7 +285,7 @@ impl<S: Read + Write> Client<S> {
             return Ok(());
         }
         let error = response.error();
-        assert!(self.receive().is_none(), "a connection goes on after {error:?}");
+        assert!(self.receive().is_none(), "the connection stays open after {error:?}");
         Err(error)
     }
 
@@ -311,7 +310,7 @@ impl<S: Read + Write> Client<S> {
     /// Sends envelopes in the framing of the connection.
     pub(crate) fn write(&mut self, envelopes: &[u8]) {
         let framed = if self.framed { frame(envelopes) } else { envelopes.to_vec() };
-        // It may have been closed by the other end.
+        // The other end may have closed it.
         let _ = self.stream.write_all(&framed).and_then(|()| self.stream.flush());
     }
 
@@ -337,13 +336,13 @@ impl<S: Read + Write> Client<S> {
         Some(message(header, body))
     }
 
-    /// So many bytes, or `None` if the connection ends before the first.
+    /// This many bytes, or `None` if the connection ends before the first one.
     fn exactly<const N: usize>(&mut self) -> Option<[u8; N]> {
         let mut bytes = [0; N];
         match self.stream.read(&mut bytes[..1]) {
             Ok(0) => return None,
             Ok(_) => self.stream.read_exact(&mut bytes[1..]).unwrap(),
-            // What was still on its way when the other end closed is no matter.
+            // Data that was in flight when the other end closed does not matter.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("{error}"),
         }
@@ -351,7 +350,7 @@ impl<S: Read + Write> Client<S> {
     }
 }
 
-/// The stream id of every request, which its response has to repeat.
+/// The stream id of every request. A response must repeat it.
 pub(crate) const STREAM: i16 = 0x1234;
 
 fn message(header: [u8; 9], body: Vec<u8>) -> Message {

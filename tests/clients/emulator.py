@@ -12,7 +12,7 @@ import urllib.request
 ACCOUNT = "123456789012"
 CODECOMMIT = "codecommit.amazonaws.com"
 PASSWORD_SERVICES = [CODECOMMIT, "cassandra.amazonaws.com"]
-# With what their API keys begin.
+# The prefixes of their API keys.
 API_KEY_SERVICES = {
     "bedrock.amazonaws.com": "ABSK",
     "logs.amazonaws.com": "ACWL",
@@ -24,12 +24,12 @@ SERVICES = PASSWORD_SERVICES + list(API_KEY_SERVICES)
 ID = re.compile(r"ACCA[A-Z2-7]{17}\Z")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\Z")
 
-# For requests from here to here, whatever proxies there are.
+# Local requests bypass configured proxies.
 direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Emulator:
-    """Runs from `with` on, and is asked to stop at its end."""
+    """An emulator that runs within a `with` block."""
 
     def __init__(self, *options):
         self.options = options
@@ -49,7 +49,7 @@ class Emulator:
         assert code == 0, code
 
     def authenticate(self, service, authorization):
-        """The credential that it opens, or the status of the refusal."""
+        """The authenticated credential, or the status of the rejection."""
         request = urllib.request.Request(f"{self.url}/authenticate/{service}")
         request.add_header("Authorization", authorization)
         try:
@@ -65,14 +65,14 @@ def basic(name, password):
 
 
 def authorization(issued):
-    """What the holder of an issued credential presents."""
+    """The `Authorization` header of an issued credential."""
     if "ServicePassword" in issued:
         return basic(issued["ServiceUserName"], issued["ServicePassword"])
     return "Bearer " + issued["ServiceCredentialSecret"]
 
 
 def environment():
-    """Nothing of this machine's own configuration, and keys that nobody checks."""
+    """An environment without configuration of this machine, with arbitrary access keys."""
     folder = os.path.join(tempfile.gettempdir(), "no-such-folder")
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return kept | {
@@ -91,7 +91,7 @@ def environment():
 
 
 class Dialect:
-    """What differs between the dialects, and the policies of the same names."""
+    """The differences between the dialects and their policies."""
 
     def __init__(self, name, first, second, password_length, unsupported, others):
         self.name = name
@@ -125,7 +125,7 @@ RECORDED = Dialect(
 def check_credential(
     test, credential, dialect, user, service, place=0, status="Active", secret=True
 ):
-    """Checks every field but the dates, and that there is no other. Returns the dates."""
+    """Checks every field except the dates, and that there are no others. Returns the dates."""
     fields = dict(credential)
     test.assertEqual(fields.pop("UserName"), user)
     test.assertEqual(fields.pop("ServiceName"), service)

@@ -1,4 +1,4 @@
-"""The AWS CLI drives the emulator: what it prints, field by field."""
+"""Tests of the emulator with the AWS CLI: its output, field by field."""
 
 import json
 import re
@@ -23,7 +23,7 @@ NOBODY = "ACCAAAAAAAAAAAAAAAAAA"
 
 
 class Cases:
-    """In both dialects."""
+    """Tests in both dialects."""
 
     dialect = None
     maxDiff = None
@@ -39,7 +39,7 @@ class Cases:
         return subprocess.run(command, env=environment(), capture_output=True, text=True)
 
     def aws(self, operation, *arguments):
-        """What it prints, if anything."""
+        """Runs a command, and returns its parsed output, if any."""
         ran = self.run_cli(operation, *arguments)
         self.assertEqual((ran.returncode, ran.stderr), (0, ""))
         return json.loads(ran.stdout) if ran.stdout else None
@@ -101,7 +101,7 @@ class Cases:
             *("--service-name", CODECOMMIT),
         )
 
-        # Without a user name, the caller is meant.
+        # Without a user name, the request is about the caller.
         listed = self.aws("list-service-specific-credentials")
         self.assertEqual(list(listed), ["ServiceSpecificCredentials", "IsTruncated"])
         self.assertIs(listed["IsTruncated"], False)

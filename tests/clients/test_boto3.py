@@ -1,4 +1,4 @@
-"""boto3 drives the emulator: what it parses, field by field, and what it raises."""
+"""Tests of the emulator with boto3: parsed responses, field by field, and exceptions."""
 
 import datetime
 import os
@@ -41,7 +41,7 @@ CHARACTERS = (
 
 
 def constraints(*violations):
-    """How the API words violations of what parameters have to satisfy."""
+    """The message of the API for violated constraints of parameters."""
     plural = "" if len(violations) == 1 else "s"
     worded = [
         f"Value at '{name}' failed to satisfy constraint: Member must {constraint}"
@@ -51,7 +51,7 @@ def constraints(*violations):
 
 
 class Cases:
-    """In both dialects."""
+    """Tests in both dialects."""
 
     dialect = None
     options = ()
@@ -71,11 +71,11 @@ class Cases:
         return client
 
     def heard(self, response_dict, **_):
-        """The response as it came."""
+        """Records the raw response."""
         self.raw = response_dict
 
     def done(self, response):
-        """What is in an answer besides its metadata, which are checked."""
+        """Checks the metadata of a response, and returns the rest."""
         metadata = response.pop("ResponseMetadata")
         self.assertEqual(metadata["HTTPStatusCode"], 200)
         self.check_headers(metadata)
@@ -100,7 +100,7 @@ class Cases:
         return answer["ServiceSpecificCredential"]
 
     def list(self, **parameters):
-        """The whole of a listing that is not truncated."""
+        """The items of a listing that is not truncated."""
         answer = self.done(self.iam.list_service_specific_credentials(**parameters))
         self.assertIs(answer.pop("IsTruncated"), False)
         self.assertEqual(list(answer), ["ServiceSpecificCredentials"])
@@ -125,7 +125,7 @@ class Cases:
         return created
 
     def refused(self, status, code, exception, message, call, **parameters):
-        """Checks that a call is refused so, as the client's model knows it."""
+        """Checks that a call fails with this error, and the client with this exception."""
         known = (
             ClientError if exception == "ClientError" else getattr(self.iam.exceptions, exception)
         )
@@ -133,7 +133,7 @@ class Cases:
             call(**parameters)
         error = raised.exception
         self.assertEqual(type(error).__name__, exception)
-        # Every client makes classes of its own.
+        # Every client has its own exception classes.
         self.assertEqual(known.__name__, exception)
         self.assertEqual(
             error.response["Error"], {"Type": "Sender", "Code": code, "Message": message}
@@ -155,7 +155,7 @@ class Cases:
         self.missing(message, call, **parameters)
 
     def sending(self, client, **changes):
-        """A call whose form is changed on its way. `None` takes a parameter out."""
+        """A call whose form is changed before it is sent. `None` removes a parameter."""
 
         def change(params, **_):
             params["body"].update(changes)
@@ -170,7 +170,7 @@ class Cases:
 
         return call
 
-    # What is answered.
+    # Successful responses.
 
     def test_create_at_every_service(self):
         self.users("anika")
@@ -269,7 +269,7 @@ class Cases:
             self.assertEqual(self.emulator.authenticate(service, authorization(old)), 401)
             known = self.emulator.authenticate(service, authorization(new))
             self.assertEqual(known["id"], new["ServiceSpecificCredentialId"])
-            # An inactive one stays so.
+            # An inactive credential stays inactive.
             self.iam.update_service_specific_credential(**names, Status="Inactive")
             again = self.done(self.iam.reset_service_specific_credential(**names))
             self.check(again["ServiceSpecificCredential"], service=service, status="Inactive")
@@ -285,7 +285,7 @@ class Cases:
             self.assertEqual(self.done(answer), {})
             self.assertEqual(self.list(UserName="anika"), [])
             self.assertEqual(self.emulator.authenticate(service, authorization(issued)), 401)
-            # The name is used again.
+            # The name is reused.
             self.check(self.create(service=service), service=service)
             [left] = self.list(UserName="anika")
             self.iam.delete_service_specific_credential(
@@ -297,7 +297,7 @@ class Cases:
         ids = []
         for service in SERVICES:
             ids += [self.create(service=service)["ServiceSpecificCredentialId"] for _ in range(2)]
-        # Some clients go on until there is no marker, and look at nothing else.
+        # Some clients continue until there is no marker, and ignore `IsTruncated`.
         for size, subject in [
             (1, {"UserName": "anika"}),
             (5, {"AllUsers": True}),
@@ -373,7 +373,7 @@ class Cases:
         self.assertEqual(self.done(self.iam.delete_user(UserName="bert")), {})
         self.missing_user(self.iam.get_user, UserName="bert")
 
-    # What is refused.
+    # Errors.
 
     def test_unknown_user(self):
         iam = self.iam
@@ -474,7 +474,7 @@ class Cases:
             UserName="anika",
             NewUserName="BERT",
         )
-        # One's own, in another spelling.
+        # The user's own name, in another spelling.
         self.done(self.iam.update_user(UserName="anika", NewUserName="ANIKA"))
 
     def test_no_user_name(self):
@@ -595,7 +595,7 @@ class Cases:
         self.malformed("AllUsers must be a boolean", wrong, UserName="anika")
         twice = self.sending(iam, UserName=["anika", "anika"])
         self.malformed("A parameter is given more than once", twice)
-        # Parameters that nobody knows are ignored.
+        # Unknown parameters are ignored.
         self.done(self.sending(iam, Unknown="1")(UserName="anika"))
 
         long = "The request must not be longer than 1048576 bytes"
@@ -618,7 +618,7 @@ class Cases:
         self.refused(*unknown(action, "2010-05-09"), self.sending(iam, Version="2010-05-09"))
         self.refused(*unknown(action, ""), self.sending(iam, Version=None))
 
-    # What is kept.
+    # Persistence.
 
     def test_everything_is_there_after_a_restart(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -651,7 +651,7 @@ class Cases:
             self.restart()
 
     def test_expired(self):
-        """Of a file that was written in 2016, by the documented numbering."""
+        """With a store file from 2016 and the documented numbering."""
         with tempfile.TemporaryDirectory() as folder:
             shutil.copy(os.environ["EXPIRED"], f"{folder}/credentials.redb")
             self.restart("--store", f"redb:{folder}/credentials.redb")
@@ -674,7 +674,7 @@ class Cases:
                 self.refused(*refusal, message, update, **names, Status=status)
             reset = self.iam.reset_service_specific_credential
             self.refused(*refusal, message, reset, **names)
-            # It counts towards the limit, and can be deleted.
+            # It counts toward the limit, and can be deleted.
             self.create()
             create = self.iam.create_service_specific_credential
             limit = (409, "LimitExceeded", "LimitExceededException", QUOTA)
@@ -699,7 +699,7 @@ class Recorded(Cases, unittest.TestCase):
 
 
 class Caller(Cases, unittest.TestCase):
-    """Requests without a user name stand for the caller."""
+    """Requests without a user name are about the caller."""
 
     dialect = RECORDED
     options = ("--caller", "Anika", "--account", ACCOUNT)

@@ -1,4 +1,4 @@
-"""boto3 asks `examples/existing_iam`, which knows its callers by the access keys they sign with."""
+"""Tests of `examples/existing_iam` with boto3. Callers are identified by their access keys."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ class ExistingIam(unittest.TestCase):
 
     def test_a_user_manages_what_its_policy_allows(self):
         create = self.anika.create_service_specific_credential
-        # boto3 wants a user name here, and none below.
+        # boto3 requires a user name here, and not below.
         issued = create(UserName="anika", ServiceName=CODECOMMIT, CredentialAgeDays=90)
         credential = issued["ServiceSpecificCredential"]
         created, expires = check_credential(self, credential, DOCUMENTED, "anika", CODECOMMIT)

@@ -1,4 +1,4 @@
-"""The lines of the README do what it shows."""
+"""The commands in the README have the shown results."""
 
 import json
 import os
@@ -24,15 +24,15 @@ class Readme(unittest.TestCase):
         run, create_user, create = [line[2:] for line in lines]
         self.assertEqual(run, "cargo run --example emulator &")
 
-        # On another port: there may be one on that of the README.
+        # On another port, because the one of the README may be in use.
         command = shlex.split(run[:-1]) + ["--quiet", "--", "--listen", "127.0.0.1:0"]
-        # `cargo run` is the program itself once it is built.
+        # Once it is built, `cargo run` replaces itself by the program.
         emulator = subprocess.Popen(
             command, cwd=README.parent, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
             url = emulator.stdout.readline().split()[-1]
-            # Without keys.
+            # Without access keys.
             bare = {k: v for k, v in environment().items() if not k.startswith("AWS_ACCESS")}
             bare = {
                 k: v

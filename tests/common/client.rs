@@ -1,4 +1,4 @@
-//! A client that sends what it is told to, right or wrong.
+//! An HTTP client that sends any bytes, valid or not.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
@@ -7,13 +7,13 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-/// A connection that is kept.
+/// A keep-alive connection.
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
     host: String,
 }
 
-/// What was answered.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -33,12 +33,12 @@ impl Client {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Sends bytes. Returns whether the other side still takes them.
+    /// Sends bytes. Returns whether the server still accepts them.
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.stream.get_mut().write_all(bytes).is_ok()
     }
 
-    /// Reads the next answer.
+    /// Reads the next response.
     pub(crate) fn answer(&mut self) -> Answer {
         let mut answer = self.head();
         let length: u64 = answer.header("content-length").unwrap().parse().unwrap();
@@ -47,7 +47,7 @@ impl Client {
         answer
     }
 
-    /// Reads the next answer up to where its body would begin.
+    /// Reads the head of the next response.
     pub(crate) fn head(&mut self) -> Answer {
         let mut lines = Vec::new();
         loop {
@@ -68,12 +68,12 @@ impl Client {
         }
     }
 
-    /// Whether the server has closed the connection, once everything is read.
+    /// Whether the server has closed the connection after everything was read.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.stream.read(&mut [0]).unwrap() == 0
     }
 
-    /// Sends a request with these header lines, `Host` aside.
+    /// Sends a request with these header lines and `Host`.
     pub(crate) fn request(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
         let host = format!("Host: {}", self.host);
         self.request_without_host(line, &[&[host.as_str()], headers].concat(), body)
@@ -100,7 +100,7 @@ impl Client {
         self.request(&format!("GET {path}"), &[], b"")
     }
 
-    /// Posts a form, without its version.
+    /// Posts a form, to which it adds the version.
     pub(crate) fn post(&mut self, form: &str) -> Answer {
         let form = format!("Version=2010-05-08&{form}");
         let content_type = "Content-Type: application/x-www-form-urlencoded; charset=utf-8";
@@ -112,7 +112,7 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(held, _)| held == name);
         let value = values.next().map(|(_, value)| value.as_str());
-        assert!(values.next().is_none(), "{name} is there twice");
+        assert!(values.next().is_none(), "{name} is repeated");
         value
     }
 
@@ -121,11 +121,11 @@ impl Answer {
         let (start, end) = (format!("<{name}>"), format!("</{name}>"));
         let (_, rest) = self.body.split_once(&start).unwrap_or_else(|| panic!("{self:?}"));
         let (text, rest) = rest.split_once(&end).unwrap();
-        assert!(!rest.contains(&start), "{name} is there twice");
+        assert!(!rest.contains(&start), "{name} is repeated");
         text
     }
 
-    /// Checks that this is a refusal in the API's own form. Returns its status and code.
+    /// Checks that this is an error response of the API. Returns its status and code.
     pub(crate) fn refusal(&self) -> (u16, &str) {
         let start = "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error>";
         assert!(self.body.starts_with(start), "{self:?}");

@@ -1,13 +1,13 @@
-//! Amazon's DynamoDB Local, started for the tests.
+//! Amazon's DynamoDB Local, started for tests.
 //!
-//! It is looked for in `target/dynamodb-local`, where `tests/dynamodb/run` installs it, or where
-//! `SSC_DYNAMODB_LOCAL` says. Each server keeps its tables in memory and listens on a free port. A
-//! guardian, which is a shell, stops it when this process ends in whatever way.
+//! It is expected in `target/dynamodb-local`, where `tests/dynamodb/run` installs it, or at
+//! `SSC_DYNAMODB_LOCAL`. Each server keeps its tables in memory and listens on a free port. A
+//! guardian shell stops it when this process ends in any way.
 //!
-//! With `SSC_DYNAMODB_PORT`, the tests use a server that runs at this port instead. A server takes
+//! With `SSC_DYNAMODB_PORT`, the tests use a running server at this port instead. A server takes
 //! seconds to start, and gets faster for minutes.
 //!
-//! Without it, or without Java, a test reports that it was skipped, and passes. With
+//! Without it, or without Java, a test prints that it is skipped, and passes. With
 //! `SSC_REQUIRE_DYNAMODB=1` it fails.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
@@ -47,8 +47,8 @@ use service_specific_credentials::store::{
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::{Builder, Runtime};
 
-/// How long anything may take that is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+/// The limit of every wait.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The runtime of all tests.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -56,16 +56,16 @@ pub(crate) fn runtime() -> &'static Runtime {
     RUNTIME.get_or_init(|| Builder::new_multi_thread().enable_all().build().unwrap())
 }
 
-/// Waits for a future, on a thread of a test.
+/// Blocks on a future.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime().block_on(future)
 }
 
-/// Asks until the answer is yes, for what gives no sign when it happens.
+/// Polls a condition until it is true, for events without a notification.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let start = Instant::now();
     while !ask().await {
-        assert!(start.elapsed() < PATIENCE, "in vain: waited for {what}");
+        assert!(start.elapsed() < TIMEOUT, "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -73,11 +73,11 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl Fn
 /// A server.
 pub(crate) struct Server {
     port: u16,
-    /// Not there if the server ran before. The guardian waits for the end of its input.
+    /// `None` if the server ran before. The guardian shell waits until its input closes.
     process: Option<(Mutex<Child>, ChildStdin)>,
 }
 
-/// The folder of DynamoDB Local, or none, and then the test is to be skipped.
+/// The folder of DynamoDB Local. If it is `None`, the test is to be skipped.
 fn installation() -> Option<PathBuf> {
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dynamodb-local");
     let folder = env::var_os("SSC_DYNAMODB_LOCAL").map_or(installed, PathBuf::from);
@@ -87,7 +87,7 @@ fn installation() -> Option<PathBuf> {
     }
     let required = env::var_os("SSC_REQUIRE_DYNAMODB").is_some_and(|value| value != "0");
     assert!(!required, "there is no DynamoDB Local, and SSC_REQUIRE_DYNAMODB is set");
-    // Not captured, as the output of a test that passes is.
+    // Bypasses the capture of the output of passing tests.
     let _ = io::stderr().write_all(b"SKIPPED: tests/dynamodb/run installs DynamoDB Local\n");
     None
 }
@@ -99,7 +99,7 @@ impl Server {
             return Some(Self { port: port.parse().unwrap(), process: None });
         }
         let folder = installation()?;
-        // Another process may take the port before the server does.
+        // Another process may take the port first.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut child = Command::new("java")
@@ -124,7 +124,7 @@ impl Server {
         self.port
     }
 
-    /// A table of its own, which the store has created.
+    /// A new table, created by the store.
     pub(crate) async fn table(&self) -> Table {
         let table = self.unused();
         table.store().create_table().await.unwrap();
@@ -147,7 +147,7 @@ fn listens(child: &mut Child, port: u16) -> bool {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return true;
         }
-        assert!(start.elapsed() < PATIENCE, "DynamoDB Local does not start");
+        assert!(start.elapsed() < TIMEOUT, "DynamoDB Local does not start");
         thread::sleep(Duration::from_millis(20));
     }
     false
@@ -159,14 +159,14 @@ fn guard(server: u32) -> ChildStdin {
     let mut guardian = Command::new("sh");
     guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]);
     let quiet = guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Not in the group that a terminal interrupts.
+    // In its own process group, so that a terminal's interrupt does not reach it.
     let mut guardian = quiet.process_group(0).spawn().unwrap();
     let stdin = guardian.stdin.take().unwrap();
     thread::spawn(move || guardian.wait());
     stdin
 }
 
-/// Not reached by a server that a static owns; the guardian stops that one.
+/// Does not run for a server in a static; the guardian stops that one.
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some((child, _)) = &mut self.process {
@@ -177,13 +177,13 @@ impl Drop for Server {
     }
 }
 
-/// The server that the tests of one file share, or none, and then the test is to be skipped.
+/// The server that the tests of one file share. If it is `None`, the test is to be skipped.
 pub(crate) fn shared() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     SERVER.get_or_init(Server::start).as_ref()
 }
 
-/// A client of the endpoint at a port of this machine, with connections of its own.
+/// A client of the endpoint at a local port, with its own connections.
 pub(crate) fn client(port: u16) -> Client {
     let http = aws_smithy_http_client::Builder::new().build_http();
     let config = aws_sdk_dynamodb::Config::builder()
@@ -230,8 +230,8 @@ impl Table {
         items.await.unwrap()
     }
 
-    /// Checks that the items of keys are those of the records' keys, all of them and no others, and
-    /// that the other attributes of a record say what it says. Returns the records.
+    /// Checks that the key items are exactly those of the records, and that the other attributes of
+    /// a record agree with it. Returns the records.
     pub(crate) async fn check(&self) -> Vec<UserRecord> {
         let bytes = |item: &Item, name: &str| match &item[name] {
             AttributeValue::B(bytes) => bytes.as_ref().to_vec(),
@@ -285,7 +285,7 @@ impl Table {
     }
 }
 
-/// The store for callers that block.
+/// The store with a blocking interface.
 #[derive(Debug)]
 pub(crate) struct Blocking(pub(crate) DynamoDbStore);
 

@@ -1,4 +1,4 @@
-//! What several test files share.
+//! Helpers that several test files share.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(
@@ -28,17 +28,17 @@ pub(crate) const CODECOMMIT: &str = "codecommit.amazonaws.com";
 pub(crate) const CASSANDRA: &str = "cassandra.amazonaws.com";
 pub(crate) const BEDROCK: &str = "bedrock.amazonaws.com";
 
-/// When every test begins: 2016-11-01T17:47:22.382Z.
+/// The start time of every test: 2016-11-01T17:47:22.382Z.
 pub(crate) fn dawn() -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382)
 }
 
-/// A name, from text that is one.
+/// Parses a name from valid text.
 pub(crate) fn name<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().unwrap()
 }
 
-/// A folder that is removed with what is in it: in memory, where the system has such a place.
+/// A temporary folder, removed on drop: in memory, if the system supports it.
 pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
@@ -61,15 +61,14 @@ impl Drop for Folder {
     }
 }
 
-/// The program of an example, which is built if necessary, in the profile of the tests
-/// and with their features of stores.
+/// The program of an example, built if necessary, with the profile and the store features of the
+/// tests.
 pub(crate) fn example(name: &str) -> PathBuf {
     let features: &[&str] =
         if cfg!(feature = "dynamodb") { &["--features", "dynamodb"] } else { &[] };
     let mut cargo = Command::new(env!("CARGO"));
-    // `cargo test` sets these for a test. Build scripts that read them, such as that of `ring`,
-    // would run again, and everything that depends on them would be built again, now and the next
-    // time.
+    // `cargo test` sets these for a test. Build scripts that read them, such as that of `ring`, and
+    // all their dependents would be rebuilt, now and the next time.
     let is_set_for_a_test =
         |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in std::env::vars_os() {
@@ -94,7 +93,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
     programs.next().unwrap()
 }
 
-/// A manager of `store`, with a clock that stands at [`dawn`].
+/// A manager of `store`, whose clock returns [`dawn`].
 pub(crate) fn manager<S: Store>(
     store: S,
     policy: Policy,
@@ -108,65 +107,68 @@ pub(crate) fn manager<S: Store>(
     (iam, clock)
 }
 
-/// A memory store that does as it is told.
-pub(crate) struct Told<F> {
+/// A memory store that a hook controls.
+pub(crate) struct HookedStore<F> {
     inner: MemoryStore,
     hook: F,
 }
 
-/// What a store is asked to do.
+/// The operation that a store is called for.
 #[derive(Clone, Copy)]
-pub(crate) enum Asked<'a> {
+pub(crate) enum StoreCall<'a> {
     Find,
     Commit(&'a Change),
     Scan,
 }
 
-/// What it does.
+/// What the store does.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Does {
-    What,
-    Nothing(CommitOutcome),
+pub(crate) enum HookAction {
+    /// Performs the operation.
+    Proceed,
+    /// Returns this outcome of a commit, which is not applied.
+    Return(CommitOutcome),
+    /// Fails without any effect.
     Fail,
-    /// It commits, and fails.
+    /// Commits, and then fails.
     FailAfterwards,
 }
 
-impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Told<F> {
+impl<F: Fn(StoreCall<'_>) -> HookAction + Send + Sync> HookedStore<F> {
     pub(crate) fn new(hook: F) -> Self {
         Self { inner: MemoryStore::new(), hook }
     }
 
-    fn read<T>(&self, asked: Asked<'_>, read: impl FnOnce() -> T) -> Result<T, StoreError> {
-        match (self.hook)(asked) {
-            Does::What => Ok(read()),
+    fn read<T>(&self, call: StoreCall<'_>, read: impl FnOnce() -> T) -> Result<T, StoreError> {
+        match (self.hook)(call) {
+            HookAction::Proceed => Ok(read()),
             _ => Err(StoreError::new("the disk is on fire")),
         }
     }
 }
 
-impl<F: Fn(Asked<'_>) -> Does + Send + Sync> Store for Told<F> {
+impl<F: Fn(StoreCall<'_>) -> HookAction + Send + Sync> Store for HookedStore<F> {
     fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        self.read(Asked::Find, || self.inner.find(key).unwrap())
+        self.read(StoreCall::Find, || self.inner.find(key).unwrap())
     }
 
     fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let failure = || Err(StoreError::new("the disk is on fire"));
-        match (self.hook)(Asked::Commit(change)) {
-            Does::What => self.inner.commit(change),
-            Does::Nothing(answer) => Ok(answer),
-            Does::Fail => failure(),
-            Does::FailAfterwards => self.inner.commit(change).and_then(|_| failure()),
+        match (self.hook)(StoreCall::Commit(change)) {
+            HookAction::Proceed => self.inner.commit(change),
+            HookAction::Return(answer) => Ok(answer),
+            HookAction::Fail => failure(),
+            HookAction::FailAfterwards => self.inner.commit(change).and_then(|_| failure()),
         }
     }
 
     fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        self.read(Asked::Scan, || self.inner.scan(range).unwrap())
+        self.read(StoreCall::Scan, || self.inner.scan(range).unwrap())
     }
 }
 
-impl<F> Debug for Told<F> {
+impl<F> Debug for HookedStore<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Told").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("HookedStore").field("inner", &self.inner).finish_non_exhaustive()
     }
 }

@@ -1,11 +1,11 @@
-//! PostgreSQL servers of the tests' own.
+//! PostgreSQL servers for tests.
 //!
-//! Each lies in a temporary folder, listens on a free port of the loopback interface and trusts
-//! whoever comes. A guardian, which is a shell, stops it and removes its folder when this process
-//! ends in whatever way.
+//! Each has a temporary folder, listens on a free loopback port, and trusts every role except
+//! `scram_user`. A guardian shell stops it and removes its folder when this process ends in any
+//! way.
 //!
-//! Where there is no PostgreSQL, a test says that it was skipped, and passes. With
-//! `SSC_REQUIRE_POSTGRES=1` it fails.
+//! Without PostgreSQL, a test prints that it is skipped, and passes. With `SSC_REQUIRE_POSTGRES=1`
+//! it fails.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
@@ -37,25 +37,25 @@ use service_specific_credentials::store::{
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, NoTls};
 
-/// How long anything may take that is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit of every wait.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What everything here runs on.
+/// The runtime of all tests.
 pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| Builder::new_multi_thread().enable_all().build().unwrap())
 }
 
-/// Waits for a future, on a thread of a test.
+/// Blocks on a future.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
     runtime().block_on(future)
 }
 
-/// Asks again and again until the answer is yes, for what gives no sign when it happens.
+/// Polls a condition until it is true, for events without a notification.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
     let start = Instant::now();
     while !ask().await {
-        assert!(start.elapsed() < PATIENCE, "in vain: waited for {what}");
+        assert!(start.elapsed() < TIMEOUT, "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -64,7 +64,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl Fn
 fn programs() -> Option<PathBuf> {
     let on_path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = env::split_paths(&on_path).collect();
-    // Where Debian puts them, the latest first.
+    // Debian's location, latest version first.
     let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
@@ -98,24 +98,24 @@ pub(crate) struct Server {
     port: u16,
     child: Mutex<Child>,
     log: Arc<Mutex<String>>,
-    /// The guardian waits for its end.
+    /// The guardian shell waits until this closes.
     _guarded: ChildStdin,
 }
 
-/// Makes and starts servers.
+/// The programs of PostgreSQL, which create and start servers.
 pub(crate) struct Installation {
     programs: PathBuf,
     user: Option<(&'static str, u32, u32)>,
 }
 
 impl Installation {
-    /// The one of this machine. Without one the test is to be skipped, and that is said.
+    /// The installation on this machine. Without one, prints that the test is skipped.
     pub(crate) fn find() -> Option<Self> {
         let Some(programs) = programs() else {
             let required = env::var_os("SSC_REQUIRE_POSTGRES").is_some_and(|value| value != "0");
             assert!(!required, "there is no PostgreSQL, and SSC_REQUIRE_POSTGRES is set");
-            // Past whatever captures what a test prints that passes.
-            let _ = io::stderr().write_all(b"SKIPPED, since there is no PostgreSQL\n");
+            // Bypasses the capture of the output of passing tests.
+            let _ = io::stderr().write_all(b"SKIPPED: there is no PostgreSQL\n");
             return None;
         };
         Some(Self { programs, user: user() })
@@ -123,7 +123,7 @@ impl Installation {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
-        // The messages that are waited for are English.
+        // The tests wait for messages in English.
         command.env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
         if let Some((_, user, group)) = self.user {
             command.uid(user).gid(group);
@@ -156,7 +156,7 @@ impl Installation {
         folder
     }
 
-    /// Puts a file into the folder of a server, for it alone to read.
+    /// Puts a file that only the server can read into its folder.
     pub(crate) fn put(&self, folder: &Path, name: &str, content: &str) -> PathBuf {
         let path = folder.join(name);
         fs::write(&path, content).unwrap();
@@ -168,7 +168,7 @@ impl Installation {
         path
     }
 
-    /// A new server. Its superuser is `postgres`; whoever comes as `stranger` needs a password.
+    /// A new server. Its superuser is `postgres`. The role `scram_user` needs a password.
     pub(crate) fn server(&self, settings: &[&str]) -> Server {
         let folder = self.folder();
         let data = folder.join("data");
@@ -185,14 +185,14 @@ impl Installation {
             ],
         );
         let access = "\
-            host all stranger 127.0.0.1/32 scram-sha-256\n\
+            host all scram_user 127.0.0.1/32 scram-sha-256\n\
             host all all 127.0.0.1/32 trust\n\
             host replication all 127.0.0.1/32 trust\n";
         self.put(&data, "pg_hba.conf", access);
         self.start(folder, settings)
     }
 
-    /// A new standby of `primary`, which knows it by `name`.
+    /// A new standby of `primary`, named `name` in its connection.
     pub(crate) fn standby(&self, primary: &Server, name: &str, settings: &[&str]) -> Server {
         let folder = self.folder();
         let data = folder.join("data");
@@ -215,7 +215,7 @@ impl Installation {
 
     fn start(&self, folder: PathBuf, settings: &[&str]) -> Server {
         let data = folder.join("data");
-        // Another process may take the port before the server does.
+        // Another process may take the port first.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let mut command = self.command("postgres");
@@ -239,7 +239,7 @@ impl Installation {
     }
 }
 
-/// Reads the log of a server, and returns whether it came to say that it is ready.
+/// Reads the log of a server. Returns whether it reported that it is ready.
 pub(crate) fn follow(
     child: &mut Child,
     log: &Arc<Mutex<String>>,
@@ -258,8 +258,8 @@ pub(crate) fn follow(
             log.push('\n');
         }
     });
-    // It ends, or it is ready.
-    is_ready.recv_timeout(PATIENCE).is_ok()
+    // It ends or is ready.
+    is_ready.recv_timeout(TIMEOUT).is_ok()
 }
 
 /// Starts a shell that stops the server by a signal and removes its folder once this process has
@@ -270,14 +270,14 @@ pub(crate) fn guard(folder: &Path, server: u32, signal: &str) -> ChildStdin {
     let mut guardian = Command::new("sh");
     guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]).arg(folder).arg(signal);
     let quiet = guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // Not in the group that a terminal interrupts.
+    // In its own process group, so that a terminal's interrupt does not reach it.
     let mut guardian = quiet.process_group(0).spawn().unwrap();
     let stdin = guardian.stdin.take().unwrap();
     thread::spawn(move || guardian.wait());
     stdin
 }
 
-/// The server that the tests of one file share, or none, and then the test is to be skipped.
+/// The server that the tests of one file share. If it is `None`, the test is to be skipped.
 pub(crate) fn shared() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let start = || Some(Installation::find()?.server(&["fsync=off", "synchronous_commit=off"]));
@@ -297,7 +297,7 @@ impl Server {
         self.log.lock().unwrap().clone()
     }
 
-    /// How a standby of this server says where it is.
+    /// The connection string of a standby of this server.
     pub(crate) fn conninfo(&self, name: &str) -> String {
         format!("host=127.0.0.1 port={} user=postgres application_name={name}", self.port)
     }
@@ -307,12 +307,12 @@ impl Server {
         format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", self.port)
     }
 
-    /// A connection past the store.
+    /// A direct connection.
     pub(crate) async fn client(&self) -> Client {
         client(&self.url()).await
     }
 
-    /// An empty schema of its own.
+    /// An empty schema for one test.
     pub(crate) async fn space(&self) -> Space {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("space_{}", NEXT.fetch_add(1, Relaxed));
@@ -330,7 +330,7 @@ impl Server {
     }
 }
 
-/// Not reached by a server that a static owns; the guardian stops that one.
+/// Does not run for a server in a static; the guardian stops that one.
 impl Drop for Server {
     fn drop(&mut self) {
         let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -348,8 +348,8 @@ pub(crate) async fn client(url: &str) -> Client {
     client
 }
 
-/// Waits until some statements wait for what `holder` holds, which is in the middle of a
-/// transaction and would be shown the same for as long as that lasts.
+/// Waits until `statements` statements wait for locks of `holder`. `holder` is inside of a
+/// transaction, whose view of the statistics is cached, so another connection reads them.
 pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
     let own = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
     let own: i32 = own.get(0);
@@ -366,10 +366,10 @@ pub(crate) async fn wait_for(space: &Space, holder: &Client, statements: i64) {
 #[derive(Clone)]
 pub(crate) struct Space {
     port: u16,
-    /// Where stores connect to: the server, or what forwards to it.
+    /// The port that stores connect to: the server's or a proxy's.
     route: u16,
     pub(crate) name: String,
-    /// The isolation level of transactions that name none, if it is not the server's.
+    /// The default isolation level of transactions, if it is not the server's.
     isolation: Option<Isolation>,
 }
 
@@ -379,8 +379,8 @@ impl Space {
         Self { route, ..self.clone() }
     }
 
-    /// The same schema, for stores whose sessions have another default isolation level. Not
-    /// behind a pooler, which accepts no such setting.
+    /// The same schema, for stores whose sessions have another default isolation level. Not for
+    /// poolers, which do not accept such a setting.
     pub(crate) fn isolated(&self, level: Isolation) -> Self {
         Self { isolation: Some(level), ..self.clone() }
     }
@@ -416,20 +416,20 @@ impl Space {
         )
     }
 
-    /// A connection to the server itself.
+    /// A direct connection to the server.
     pub(crate) async fn client(&self) -> Client {
         client(&self.url_to("postgres", self.port)).await
     }
 
-    /// A store that was migrated.
+    /// A migrated store.
     pub(crate) async fn store(&self, options: &PostgresOptions) -> PostgresStore {
         let store = PostgresStore::connect_with(options, &self.url()).await.unwrap();
         store.migrate().await.unwrap();
         store
     }
 
-    /// Checks that the index holds the keys of the records, all of them and no others, and that
-    /// what the columns say is what the records say. Returns the records.
+    /// Checks that the index contains exactly the keys of the records, and that the columns agree
+    /// with the records. Returns the records.
     pub(crate) async fn check(&self) -> Vec<UserRecord> {
         check(&self.client().await).await
     }
@@ -467,11 +467,11 @@ pub(crate) async fn check(client: &Client) -> Vec<UserRecord> {
         .collect();
     let all: i64 =
         client.query_one("SELECT count(*) FROM credential_keys", &[]).await.unwrap().get(0);
-    assert_eq!(usize::try_from(all).unwrap(), keys_seen, "there are keys of nobody");
+    assert_eq!(usize::try_from(all).unwrap(), keys_seen, "there are keys without a user");
     records
 }
 
-/// The store for those who block.
+/// The store with a blocking interface.
 #[derive(Debug)]
 pub(crate) struct Blocking(pub(crate) PostgresStore);
 

@@ -1,4 +1,4 @@
-//! A proxy before a server of PostgreSQL, which listens to what is said, and cuts connections.
+//! A proxy in front of a PostgreSQL server that records statements and cuts connections.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(
@@ -29,7 +29,7 @@ pub(crate) enum Direction {
     ToClient,
 }
 
-/// Forwards connections for as long as it is there.
+/// Forwards connections until it is dropped.
 pub(crate) struct Proxy {
     port: u16,
     state: Arc<Mutex<State>>,
@@ -39,28 +39,29 @@ pub(crate) struct Proxy {
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an instruction of its own")]
 struct State {
-    /// How many connections there were.
+    /// The number of connections.
     connections: usize,
-    /// How many of them, the first ones, are cut as soon as the client says something.
+    /// The number of connections, in the order of arrival, that are cut at the client's next
+    /// message.
     lost: usize,
-    /// Requests, without those that begin and end a transaction.
+    /// The number of requests, without those that begin and end a transaction.
     round_trips: usize,
     statements: Vec<String>,
-    /// The statements that begin and end transactions.
+    /// The statements that began and ended transactions.
     transactions: Vec<String>,
-    /// How many bytes the one connection that has this many left forwards before it is cut.
+    /// The number of bytes in one direction after which a connection is cut.
     cut: Option<(Direction, usize)>,
-    /// Whether answers are held back between `BEGIN` and `COMMIT`, and whether they are now.
+    /// Whether responses between `BEGIN` and `COMMIT` are held back, and whether they are now.
     holds_transactions: bool,
     held: bool,
-    /// Nothing comes back.
+    /// No response is forwarded.
     silent: bool,
-    /// Nobody is let in.
+    /// New connections are closed.
     closed: bool,
 }
 
 impl Proxy {
-    /// A proxy before the server at `upstream`.
+    /// A proxy in front of the server at `upstream`.
     pub(crate) async fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -90,13 +91,13 @@ impl Proxy {
         self.state.lock().unwrap()
     }
 
-    /// How many connections were let in so far.
+    /// The number of connections so far.
     pub(crate) fn connections(&self) -> usize {
         self.state().connections
     }
 
-    /// Begins to count anew, and returns what was counted: round trips, and the statements that
-    /// were prepared or sent.
+    /// Resets the counts, and returns the number of round trips and the statements that were
+    /// prepared or sent.
     pub(crate) fn take(&self) -> (usize, Vec<String>) {
         let mut state = self.state();
         let statements = std::mem::take(&mut state.statements);
@@ -108,22 +109,22 @@ impl Proxy {
         std::mem::take(&mut self.state().transactions)
     }
 
-    /// Lets no answer through between the `BEGIN` and the `COMMIT` of a client.
+    /// Holds back all responses between the `BEGIN` and the `COMMIT` of a client.
     pub(crate) fn hold_transactions(&self) {
         self.state().holds_transactions = true;
     }
 
-    /// Cuts the next connection over which more than `bytes` go in this direction.
+    /// Cuts the next connection that transfers more than `bytes` in this direction.
     pub(crate) fn cut_after(&self, direction: Direction, bytes: usize) {
         self.state().cut = Some((direction, bytes));
     }
 
-    /// Whether a connection was cut since. If not, none will be.
+    /// Whether a connection was cut since. If not, cancels the cut.
     pub(crate) fn was_cut(&self) -> bool {
         self.state().cut.take().is_none()
     }
 
-    /// Cuts each of the connections that there are as soon as the client says something.
+    /// Cuts each existing connection at the client's next message.
     pub(crate) fn cut_those_there(&self) {
         let mut state = self.state();
         state.lost = state.connections;
@@ -144,7 +145,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Forwards one connection until one side ends it, or it is cut.
+/// Forwards one connection until one side closes it or it is cut.
 async fn forward(client: TcpStream, upstream: u16, number: usize, state: Arc<Mutex<State>>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", upstream)).await else { return };
     client.set_nodelay(true).unwrap();
@@ -170,7 +171,7 @@ fn pump(
 ) -> JoinHandle<()> {
     let (state, ended) = (Arc::clone(state), Arc::clone(ended));
     tokio::spawn(async move {
-        let mut ear = Ear { heard: Vec::new(), greeted: false };
+        let mut parser = MessageParser { buffer: Vec::new(), started: false };
         let mut chunk = vec![0; 1 << 16];
         while let Ok(size @ 1..) = from.read(&mut chunk).await {
             while direction == Direction::ToClient && state.lock().unwrap().held {
@@ -182,7 +183,7 @@ fn pump(
                     if number <= state.lost {
                         break;
                     }
-                    ear.hear(&chunk[..size], &mut state);
+                    parser.parse(&chunk[..size], &mut state);
                 } else if state.silent {
                     continue;
                 }
@@ -207,25 +208,25 @@ fn pump(
     })
 }
 
-/// Understands what a client says.
-struct Ear {
-    heard: Vec<u8>,
-    greeted: bool,
+/// Parses the messages of a client.
+struct MessageParser {
+    buffer: Vec<u8>,
+    started: bool,
 }
 
-impl Ear {
-    fn hear(&mut self, bytes: &[u8], state: &mut State) {
-        self.heard.extend(bytes);
+impl MessageParser {
+    fn parse(&mut self, bytes: &[u8], state: &mut State) {
+        self.buffer.extend(bytes);
         loop {
             // The first message has no tag.
-            let tag = usize::from(self.greeted);
-            let Some(length) = self.heard.get(tag..tag + 4) else { return };
+            let tag = usize::from(self.started);
+            let Some(length) = self.buffer.get(tag..tag + 4) else { return };
             let length = u32::from_be_bytes(length.try_into().unwrap()) as usize;
-            if self.heard.len() < tag + length {
+            if self.buffer.len() < tag + length {
                 return;
             }
-            let message: Vec<u8> = self.heard.drain(..tag + length).collect();
-            if !std::mem::replace(&mut self.greeted, true) {
+            let message: Vec<u8> = self.buffer.drain(..tag + length).collect();
+            if !std::mem::replace(&mut self.started, true) {
                 continue;
             }
             let text = |bytes: &[u8]| {
@@ -233,7 +234,7 @@ impl Ear {
                 String::from_utf8(bytes[..end].to_vec()).unwrap()
             };
             match message[0] {
-                // Parse: a name, and the statement.
+                // Parse: a name and the statement.
                 b'P' => {
                     let name = text(&message[5..]);
                     state.statements.push(text(&message[5 + name.len() + 1..]));

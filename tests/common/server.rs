@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-/// One that is running. It is killed when it is dropped.
+/// A running emulator. It is killed on drop.
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
@@ -21,13 +21,14 @@ impl Server {
         Self::run(Command::new(executable).args(options))
     }
 
-    /// The same, from a command that becomes one.
+    /// Starts one with a command that executes it.
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim_end().strip_prefix("listening on http://");
-        let address = address.unwrap_or_else(|| panic!("it says {line:?}")).parse().unwrap();
+        let address =
+            address.unwrap_or_else(|| panic!("unexpected output: {line:?}")).parse().unwrap();
         Self { child, address }
     }
 
@@ -42,7 +43,7 @@ impl Server {
         assert!(Command::new("kill").args(["-s", signal, &id]).status().unwrap().success());
     }
 
-    /// The most memory that it has had.
+    /// Its peak memory.
     #[cfg(target_os = "linux")]
     pub(crate) fn peak_kibibytes(&self) -> u64 {
         let status = format!("/proc/{}/status", self.id());
@@ -51,7 +52,7 @@ impl Server {
         peak.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Waits until it has ended. It has said nothing more.
+    /// Waits until it has ended. It must not have printed anything more.
     pub(crate) fn wait(mut self) -> ExitStatus {
         let mut rest = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut rest).unwrap();

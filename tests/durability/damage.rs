@@ -1,12 +1,11 @@
-//! Files that were damaged on the disk: nothing panics, and an integrity check finds all damage.
+//! Damaged files: nothing panics, and an integrity check detects all damage.
 //!
 //! Each block of a store's file is damaged in turn: filled with zeros, with one bit flipped, or
-//! with the file ending there. Then everything is called. The work is done by child processes,
-//! since redb ends the process in rare cases: by a panic while another one unwinds, or by
-//! exhausting the stack.
+//! with the file truncated there. Then every operation is called, in child processes, because redb
+//! ends the process in rare cases: by a panic during unwinding, or by a stack overflow.
 //!
-//! `SSC_DAMAGE_BITS` sets how many bits of each block are flipped, one at a time. The position of
-//! the bits comes from a seed, so each run tries the same damage.
+//! `SSC_DAMAGE_BITS` sets how many bits of each block are flipped, one at a time. A seed determines
+//! the positions of the bits, so each run tries the same damage.
 
 use std::{
     collections::BTreeMap,
@@ -44,7 +43,7 @@ fn user(number: usize) -> UserName {
     name(&format!("user{number:02}"))
 }
 
-/// What is done to the file.
+/// A damage to the file.
 #[derive(Clone, Copy, Debug)]
 enum Damage {
     Zeroed(usize),
@@ -53,8 +52,8 @@ enum Damage {
 }
 
 impl Damage {
-    /// All that is tried on a file of this length. Bits of the first block, which says where
-    /// everything else is, are flipped more often.
+    /// All damages to try on a file of this length. More bits of the first block are flipped,
+    /// because it contains the positions of everything else.
     fn all(len: usize, bits: usize) -> Vec<Self> {
         let mut rng = ChaCha20Rng::seed_from_u64(len as u64);
         let mut all = Vec::new();
@@ -104,7 +103,7 @@ fn write_stores(folder: &Path) {
     fs::write(folder.join("passwords"), passwords).unwrap();
 }
 
-/// What a store returns to every kind of read, as text, or that a read failed.
+/// The result of every kind of read, as text, or the error.
 fn read_all(iam: &Iam, passwords: &str) -> Vec<Result<String, String>> {
     let (store, account) = (iam.store(), iam.account());
     let services = [CODECOMMIT, CASSANDRA].map(name::<ServiceName>);
@@ -112,7 +111,7 @@ fn read_all(iam: &Iam, passwords: &str) -> Vec<Result<String, String>> {
     for line in passwords.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         read.push(match iam.authenticate(&name(words[0]), words[1], words[2]) {
-            Ok(who) => Ok(format!("{} {}", who.user_name(), who.credential_id())),
+            Ok(identity) => Ok(format!("{} {}", identity.user_name(), identity.credential_id())),
             Err(AuthenticationError::Denied(_)) => Ok("denied".to_owned()),
             Err(AuthenticationError::Unavailable(error)) => Err(error.to_string()),
         });
@@ -149,7 +148,7 @@ fn read_all(iam: &Iam, passwords: &str) -> Vec<Result<String, String>> {
     read
 }
 
-/// Writes all kinds of changes.
+/// Makes every kind of change.
 fn write_all(iam: &Iam) {
     let codecommit = name(CODECOMMIT);
     let _ = iam.register_user(&name("new"));
@@ -167,20 +166,20 @@ fn write_all(iam: &Iam) {
     }
 }
 
-/// How a damaged file was found.
+/// The outcome of examining a damaged file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Finding {
     /// The check accepts the file, and all reads return the original data.
     Harmless,
-    /// The check finds damage.
+    /// The check detects damage.
     Found,
-    /// The check, or that of opening, accepts the file, and a read fails or returns other data.
+    /// The check, or the one on opening, accepts the file, and a read fails or returns other data.
     Accepted,
     /// A panic reached the caller.
     Panicked,
 }
 
-/// Calls everything on files with the same damage.
+/// Calls every operation on files with the same damage.
 fn examine(folder: &Path, original: &[u8], damage: Damage, expected: &Expected) -> Finding {
     let path = folder.join("damaged.redb");
     let copy = folder.join("copy.redb");
@@ -232,11 +231,11 @@ struct Expected {
     read: Vec<Result<String, String>>,
 }
 
-/// How long one file may take.
+/// The time limit of one file.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What the children run: the damage of the given numbers, on the given file. Each number is
-/// written before its damage is tried, and the finding after.
+/// The child: tries the damages of the given numbers on the given file. It prints each number
+/// before it tries the damage, and the finding afterwards.
 #[test]
 fn child_that_examines_damaged_files() {
     let Ok(task) = env::var("SSC_DAMAGE_CHILD") else { return };
@@ -253,7 +252,7 @@ fn child_that_examines_damaged_files() {
     let read = read_all(&manager(RedbStore::open(&path).unwrap()), &passwords);
     assert!(read.iter().all(Result::is_ok) && !read.contains(&Ok("denied".to_owned())));
     let expected = Expected { passwords, read };
-    // Thousands of panics are expected, and caught.
+    // Thousands of panics are expected and caught.
     panic::set_hook(Box::new(|_| ()));
     let (done, waits) = mpsc::channel::<()>();
     thread::spawn(move || {
@@ -278,7 +277,7 @@ fn bits() -> usize {
     env::var("SSC_DAMAGE_BITS").map_or(1, |bits| bits.parse().unwrap())
 }
 
-/// Runs children until all damage was tried. Returns the findings by number; `None` where the child
+/// Runs children until all damages were tried. Returns the findings by number, `None` if the child
 /// ended.
 fn run_children(folder: &Path, file: &str, first: usize, step: usize) -> Vec<(usize, String)> {
     let mut findings = Vec::new();
@@ -307,7 +306,8 @@ fn run_children(folder: &Path, file: &str, first: usize, step: usize) -> Vec<(us
         if ended {
             return findings;
         }
-        let number = tried.unwrap_or_else(|| panic!("the child ends before it tries: {status}"));
+        let number =
+            tried.unwrap_or_else(|| panic!("the child ended before its first attempt: {status}"));
         findings.push((number, format!("{status}")));
         next = number + step;
     }
@@ -342,11 +342,11 @@ fn examine_file(file: &str) {
 }
 
 #[test]
-fn a_damaged_file_that_was_closed_makes_nothing_panic_and_is_found_by_a_check() {
+fn damage_of_a_closed_file_never_panics_and_is_detected() {
     examine_file("closed.redb");
 }
 
 #[test]
-fn a_damaged_file_that_a_crash_left_makes_nothing_panic_and_is_found_by_a_check() {
+fn damage_of_a_crashed_file_never_panics_and_is_detected() {
     examine_file("crashed.redb");
 }

@@ -1,11 +1,11 @@
-//! A process that is killed while it writes: what it acknowledged is there, and nothing is there by
-//! half.
+//! Kills a process while it writes: every acknowledged change is there, and no change is there in
+//! part.
 //!
-//! A child (this very program) works on a store in a file from 8 threads. It says on its output
-//! what it is about to do, and what was acknowledged. It is killed after so many acknowledgements,
-//! and what it said is compared with what the file holds.
+//! A child (this program) works on a store in a file from 8 threads. It prints what it is about to
+//! do and what was acknowledged. It is killed after a number of acknowledgements, and its output is
+//! compared with the contents of the file.
 //!
-//! `SSC_KILL_ROUNDS` sets how often. Without it, 10 times.
+//! `SSC_KILL_ROUNDS` sets the number of rounds. Default: 10.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use crate::common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, name};
 const THREADS: usize = 8;
 const SEED: u64 = 7;
 
-/// Each thread has a user of its own, so that what a thread does happens in the order it says.
+/// Each thread has its own user, so its changes happen in the order of its output.
 fn user(thread: usize) -> UserName {
     name(&format!("user-{thread}"))
 }
@@ -36,7 +36,7 @@ fn open(path: &Path) -> CredentialManager<RedbStore> {
     CredentialManager::new(name(ACCOUNT), RedbStore::create(path).unwrap())
 }
 
-/// A user's credentials. One who is not registered has none.
+/// The credentials of a user: none if the user is not registered.
 fn list(iam: &CredentialManager<RedbStore>, user: &UserName) -> Vec<Credential> {
     match iam.list(user) {
         Err(Error::NoSuchUser { .. }) => Vec::new(),
@@ -44,12 +44,12 @@ fn list(iam: &CredentialManager<RedbStore>, user: &UserName) -> Vec<Credential> 
     }
 }
 
-/// What the child does until it is killed.
+/// The child: runs until it is killed.
 #[test]
-fn child_that_never_stops() {
+fn child_that_writes_until_it_is_killed() {
     let Some(path) = std::env::var_os("SSC_KILL_FILE") else { return };
     let seed: u64 = std::env::var("SSC_KILL_SEED").unwrap().parse().unwrap();
-    say("opening");
+    print_line("opening");
     let iam = open(path.as_ref());
     thread::scope(|scope| {
         for thread in 0..THREADS {
@@ -60,8 +60,8 @@ fn child_that_never_stops() {
     });
 }
 
-/// Writes one line, whole, past whatever captures what a test prints.
-fn say(line: &str) {
+/// Writes one whole line, bypassing the capture of test output.
+fn print_line(line: &str) {
     io::stdout().write_all(format!("\n{line}\n").as_bytes()).unwrap();
 }
 
@@ -75,45 +75,45 @@ fn work(iam: &CredentialManager<RedbStore>, thread: usize, mut rng: ChaCha20Rng)
         if held.len() < 2 || (pick == 0 && !full) {
             let of = |service| held.iter().filter(|held| *held.service() == name(service)).count();
             let service = if of(CODECOMMIT) < 2 { CODECOMMIT } else { CASSANDRA };
-            say(&format!("begin {thread} create {service}"));
+            print_line(&format!("begin {thread} create {service}"));
             let issued = iam.create(&user, &name(service)).unwrap();
             let (id, login, secret) =
                 (issued.id(), issued.service_user_name(), issued.secret().expose());
-            say(&format!("done {thread} create {id} {login} {secret}"));
+            print_line(&format!("done {thread} create {id} {login} {secret}"));
             held.push(issued.credential().clone());
             continue;
         }
         let id = held[pick % held.len()].id().clone();
         if pick == 1 || (full && pick == 2) {
-            say(&format!("begin {thread} delete {id}"));
+            print_line(&format!("begin {thread} delete {id}"));
             iam.delete(&user, &id).unwrap();
-            say(&format!("done {thread} delete {id}"));
+            print_line(&format!("done {thread} delete {id}"));
             held.retain(|held| *held.id() != id);
         } else {
-            say(&format!("begin {thread} reset {id}"));
+            print_line(&format!("begin {thread} reset {id}"));
             let issued = iam.reset(&user, &id).unwrap();
-            say(&format!("done {thread} reset {id} {}", issued.secret().expose()));
+            print_line(&format!("done {thread} reset {id} {}", issued.secret().expose()));
         }
     }
 }
 
-/// What is known of a credential.
+/// The known state of a credential.
 struct Known {
     service: ServiceName,
     login: String,
-    /// What it has to open to. `None` if nobody was told.
+    /// The expected secret, or `None` if it is unknown.
     secret: Option<String>,
 }
 
-/// What is known of the file.
+/// The known state of the file.
 #[derive(Default)]
 struct Ledger {
-    /// By thread and id.
+    /// The credentials by thread and id.
     known: [BTreeMap<String, Known>; THREADS],
-    /// What every thread is about to do.
+    /// The pending operation of every thread.
     begun: [Option<Begun>; THREADS],
-    /// Service, name and secret that never authenticate again.
-    dead: Vec<(ServiceName, String, String)>,
+    /// Service, name and secret of credentials that must never authenticate again.
+    invalidated: Vec<(ServiceName, String, String)>,
 }
 
 enum Begun {
@@ -123,8 +123,8 @@ enum Begun {
 }
 
 impl Ledger {
-    /// Notes one line. Returns whether it is an acknowledgement.
-    fn note(&mut self, line: &str) -> bool {
+    /// Processes one line of output. Returns whether it is an acknowledgement.
+    fn process(&mut self, line: &str) -> bool {
         let words: Vec<&str> = line.split(' ').collect();
         let (["begin" | "done", thread, rest @ ..], done) = (&words[..], words[0] == "done") else {
             return false;
@@ -145,18 +145,18 @@ impl Ledger {
             }
             (["reset", id, secret], Some(Begun::Reset(begun))) if begun == *id => {
                 let secret = Some((*secret).to_owned());
-                self.dead.extend(known.get_mut(*id).unwrap().renew(secret));
+                self.invalidated.extend(known.get_mut(*id).unwrap().replace_secret(secret));
             }
             (["delete", id], Some(Begun::Delete(begun))) if begun == *id => {
-                self.dead.extend(known.remove(*id).unwrap().renew(None));
+                self.invalidated.extend(known.remove(*id).unwrap().replace_secret(None));
             }
             _ => panic!("{line}"),
         }
         done
     }
 
-    /// Compares what is known with what the file holds, and learns what became of that which was
-    /// begun and not acknowledged. Returns how often that was done, and how often not.
+    /// Compares the known state with the file, and determines whether each pending operation was
+    /// applied. Returns how many were applied, and how many were not.
     fn check(&mut self, iam: &CredentialManager<RedbStore>) -> [usize; 2] {
         let mut outcomes = [0, 0];
         for thread in 0..THREADS {
@@ -179,13 +179,13 @@ impl Ledger {
                 }
                 Some(Begun::Reset(id)) => {
                     let reset = known.get_mut(&id).unwrap();
-                    if reset.secret.is_some() && !reset.opens(iam) {
-                        self.dead.extend(reset.renew(None));
+                    if reset.secret.is_some() && !reset.authenticates(iam) {
+                        self.invalidated.extend(reset.replace_secret(None));
                         made = true;
                     }
                 }
                 Some(Begun::Delete(id)) if listed.iter().all(|held| held.id().as_str() != id) => {
-                    self.dead.extend(known.remove(&id).unwrap().renew(None));
+                    self.invalidated.extend(known.remove(&id).unwrap().replace_secret(None));
                     made = true;
                 }
                 Some(Begun::Delete(_)) | None => {}
@@ -193,7 +193,7 @@ impl Ledger {
             if unsettled {
                 outcomes[usize::from(!made)] += 1;
             }
-            // What is listed is what is known, no more and no less, and opens.
+            // The listed credentials are exactly the known ones, and they authenticate.
             let mut ids: Vec<&str> = listed.iter().map(|held| held.id().as_str()).collect();
             ids.sort_unstable();
             assert_eq!(ids, known.keys().collect::<Vec<_>>());
@@ -203,71 +203,71 @@ impl Ledger {
                     (held.service(), held.service_user_name().as_str()),
                     (&known.service, &*known.login)
                 );
-                assert!(known.secret.is_none() || known.opens(iam));
+                assert!(known.secret.is_none() || known.authenticates(iam));
             }
         }
-        for (service, login, secret) in &self.dead {
-            assert!(!opens(iam, service, login, secret), "{login} opens again");
+        for (service, login, secret) in &self.invalidated {
+            assert!(!authenticates(iam, service, login, secret), "{login} authenticates again");
         }
         outcomes
     }
 }
 
 impl Known {
-    /// Gives it another secret. Returns the one that is dead from now on.
-    fn renew(&mut self, secret: Option<String>) -> Option<(ServiceName, String, String)> {
+    /// Replaces the secret. Returns the old one, which must never authenticate again.
+    fn replace_secret(&mut self, secret: Option<String>) -> Option<(ServiceName, String, String)> {
         let old = std::mem::replace(&mut self.secret, secret)?;
         Some((self.service.clone(), self.login.clone(), old))
     }
 
-    fn opens(&self, iam: &CredentialManager<RedbStore>) -> bool {
-        opens(iam, &self.service, &self.login, self.secret.as_deref().unwrap())
+    fn authenticates(&self, iam: &CredentialManager<RedbStore>) -> bool {
+        authenticates(iam, &self.service, &self.login, self.secret.as_deref().unwrap())
     }
 }
 
-fn opens(
+fn authenticates(
     iam: &CredentialManager<RedbStore>,
     service: &ServiceName,
     login: &str,
     secret: &str,
 ) -> bool {
     match iam.authenticate(service, login, secret) {
-        Ok(who) => who.credential().service_user_name().as_str() == login,
+        Ok(identity) => identity.credential().service_user_name().as_str() == login,
         Err(AuthenticationError::Denied(_)) => false,
         Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
     }
 }
 
-/// Runs the child until so many changes are acknowledged, or, for none, while it opens the file.
-/// Notes what it said, and returns how many were acknowledged in the end.
+/// Runs the child until `last` changes are acknowledged, or, if that is 0, while it opens the file.
+/// Processes its output, and returns the number of acknowledgements.
 fn run_and_kill(path: &Path, seed: u64, last: usize, ledger: &mut Ledger) -> usize {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::child_that_never_stops", "--nocapture"])
+        .args(["--exact", "kill::child_that_writes_until_it_is_killed", "--nocapture"])
         .env("SSC_KILL_FILE", path)
         .env("SSC_KILL_SEED", seed.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
-    let (mut heard, mut opening, mut line) = (0, false, String::new());
+    let (mut acknowledged, mut opening, mut line) = (0, false, String::new());
     while output.read_line(&mut line).unwrap() > 0 {
-        // What was cut off was not acknowledged.
+        // A truncated line was not acknowledged.
         if let Some(whole) = line.strip_suffix('\n') {
             opening |= whole == "opening";
-            heard += usize::from(ledger.note(whole));
+            acknowledged += usize::from(ledger.process(whole));
         }
         line.clear();
-        if opening && heard == last {
+        if opening && acknowledged == last {
             child.kill().unwrap();
         }
     }
     child.wait().unwrap();
-    assert!(opening && heard >= last, "the child stopped by itself");
-    heard
+    assert!(opening && acknowledged >= last, "the child stopped by itself");
+    acknowledged
 }
 
 #[test]
-fn a_process_that_is_killed_while_it_makes_the_file_leaves_none_that_cannot_be_opened() {
+fn a_process_killed_during_creation_leaves_a_file_that_opens_or_none() {
     let folder = Folder::new("kill-new");
     for round in 0..20 {
         let path = folder.file(&format!("{round}.redb"));
@@ -275,7 +275,7 @@ fn a_process_that_is_killed_while_it_makes_the_file_leaves_none_that_cannot_be_o
         run_and_kill(&path, round, 0, &mut ledger);
         ledger.check(&open(&path));
     }
-    // A process that was killed may leave the new file under its first name, and nothing else.
+    // A killed process may leave the new file under its temporary name, and no other file.
     for file in fs::read_dir(&folder.0).unwrap() {
         let name = file.unwrap().file_name().into_string().unwrap();
         assert_eq!(Path::new(&name).extension().unwrap(), "redb", "{name}");
@@ -284,14 +284,14 @@ fn a_process_that_is_killed_while_it_makes_the_file_leaves_none_that_cannot_be_o
 }
 
 #[test]
-fn what_a_killed_process_acknowledged_is_there_and_nothing_is_there_by_half() {
+fn changes_of_a_killed_process_are_durable_and_atomic() {
     let rounds = std::env::var("SSC_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
     let folder = Folder::new("kill");
     let path = folder.file("store.redb");
     let mut rng = ChaCha20Rng::seed_from_u64(SEED);
     let (mut ledger, mut outcomes, mut acknowledged) = (Ledger::default(), [0, 0], 0);
     for round in 0..rounds {
-        // Now and then it is killed while it opens the file.
+        // In every fifth round it is killed while it opens the file.
         let last: usize = if round % 5 == 4 { 0 } else { rng.random_range(1..400) };
         acknowledged += run_and_kill(&path, round, last, &mut ledger);
         let iam = open(&path);
@@ -301,6 +301,6 @@ fn what_a_killed_process_acknowledged_is_there_and_nothing_is_there_by_half() {
         assert!(RedbStore::check_integrity(&path).unwrap());
     }
     let [made, not_made] = outcomes;
-    println!("{acknowledged} acknowledged, {made} made and {not_made} not made in flight");
+    println!("{acknowledged} acknowledged; in flight: {made} applied, {not_made} not applied");
     assert!(acknowledged > 0 && made + not_made > 0);
 }

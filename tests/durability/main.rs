@@ -1,4 +1,4 @@
-//! What a store in a file keeps: power losses, failing disks, killed processes.
+//! The durability of a store in a file: power losses, failing disks, killed processes.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,14 +1,14 @@
-//! What a store in a file keeps when the power fails, or the disk does.
+//! Durability of a store in a file after a loss of power or a disk failure.
 //!
-//! Its storage is a simulated disk of 512-byte sectors. A write is durable once a later flush has
-//! returned. At a moment drawn from a seed the power fails: of the sectors written since the last
-//! flush, each then holds any of the contents it had since, and the file has any of its lengths
-//! since. Half of the time the power fails again while the file is being recovered.
+//! The storage is a simulated disk of 512-byte sectors. A write is durable once a later flush has
+//! returned. At a moment determined by a seed the power fails. Then each sector written since the
+//! last flush has any of its contents since, and the file has any of its lengths since. In half of
+//! the runs the power fails again during recovery.
 //!
-//! Other disks are full, fail once, or hold a flush back while the test looks at the store.
+//! Other disks are full, fail once, or block a flush while the test examines the store.
 //!
-//! `SSC_POWER_LOSS_RUNS` sets how many losses of power are tried. Each run prints its seed when it
-//! fails. The seed decides everything but how the callers take turns.
+//! `SSC_POWER_LOSS_RUNS` sets the number of runs. A failing run prints its seed. The seed
+//! determines everything except the interleaving of the callers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,7 +52,7 @@ fn open(disk: &Disk) -> Result<Iam, OpenError> {
     Ok(builder(disk, open_store(disk)?).build())
 }
 
-/// Opening flushes, so each time the entropy is different.
+/// Opening flushes, so the entropy is different each time.
 fn builder<S>(disk: &Disk, store: S) -> CredentialManagerBuilder<S> {
     CredentialManager::builder(name(ACCOUNT), store)
         .clock(FixedClock::new(dawn()))
@@ -61,12 +61,12 @@ fn builder<S>(disk: &Disk, store: S) -> CredentialManagerBuilder<S> {
 
 fn open_async(disk: &Disk) -> AsyncIam {
     let store = open_store(disk).unwrap();
-    make_room(&builder(disk, store.clone()).build());
+    reserve_space(&builder(disk, store.clone()).build());
     builder(disk, store.into_async()).build_async()
 }
 
-/// Makes the file larger than the test will need it, so that every commit flushes equally often.
-fn make_room(iam: &Iam) {
+/// Makes the file larger than the test needs, so that every commit has the same number of flushes.
+fn reserve_space(iam: &Iam) {
     let users: Vec<UserName> = (0..64).map(|number| name(&format!("room{number}"))).collect();
     for user in &users {
         iam.register_user(user).unwrap();
@@ -77,18 +77,18 @@ fn make_room(iam: &Iam) {
     }
 }
 
-/// What recovery did not bring back.
+/// A violation that is detected after recovery.
 #[derive(Debug)]
 #[expect(dead_code, reason = "printed")]
 enum Loss {
-    /// The file does not open.
+    /// The file cannot be opened.
     File(OpenError),
     Panic,
-    /// It cannot be read.
+    /// The store cannot be read.
     Reading(String),
-    /// What a caller was told is not so.
+    /// A caller's acknowledged state is not there.
     Acknowledged(String),
-    /// The index does not agree with the records.
+    /// The index and the records do not agree.
     Index(String),
 }
 
@@ -105,11 +105,11 @@ type Users = BTreeMap<String, BTreeMap<CredentialId, Held>>;
 struct Held {
     service: ServiceName,
     active: bool,
-    /// Unknown if the answer that had it never came.
+    /// `None` if the response with the password was lost.
     password: Option<String>,
 }
 
-/// A service user name and a password, as they were handed out.
+/// A service user name and a password, as returned by `create` or `reset`.
 #[derive(Debug)]
 struct Issued {
     id: CredentialId,
@@ -118,14 +118,14 @@ struct Issued {
     password: String,
 }
 
-/// Somebody who changes users of their own, and one that all share, and notes every answer.
+/// A caller: changes its own users and a shared one, and records every result.
 struct Caller {
     rng: ChaCha20Rng,
     names: [UserName; 2],
     issued: Vec<Issued>,
-    /// What was acknowledged.
+    /// The acknowledged state.
     users: Users,
-    /// That and the one change whose outcome is unknown.
+    /// The acknowledged state plus the one change whose outcome is unknown.
     or: Option<Users>,
 }
 
@@ -144,7 +144,7 @@ impl Caller {
         [0, 1, 2].map(|number| Self::new(seed, number))
     }
 
-    /// Changes something. An error if storage failed.
+    /// Makes a change. Returns an error if storage failed.
     fn act(&mut self, iam: &Iam) -> Result<(), Error> {
         if self.rng.random_ratio(1, 6) {
             return self.act_on_shared(iam);
@@ -162,7 +162,7 @@ impl Caller {
                 after.insert(user.to_string(), BTreeMap::new());
                 iam.register_user(&user).map(drop)
             }
-            // Of an inactive one nobody could tell afterwards whether it was reset.
+            // For an inactive credential, a reset could not be observed afterwards.
             (0..5, Some(id)) if own.is_some_and(|own| own[&id].active) => {
                 let held = after.get_mut(user.as_str()).unwrap().get_mut(&id).unwrap();
                 let answer = iam.reset(&user, &id);
@@ -234,10 +234,11 @@ impl Caller {
         }
     }
 
-    /// Everything that was acknowledged is there, and what was not is, wholly, or is not.
+    /// Every acknowledged change is there. The change with an unknown outcome is there or not, but
+    /// not in part.
     fn check(&mut self, iam: &Iam) -> Result<(), Loss> {
-        let as_told = self.differs(iam, &self.users);
-        match (as_told, self.or.take()) {
+        let acknowledged_state = self.differs(iam, &self.users);
+        match (acknowledged_state, self.or.take()) {
             (Ok(()), _) => Ok(()),
             (Err(first), None) => Err(Loss::Acknowledged(first)),
             (Err(first), Some(or)) => {
@@ -273,17 +274,19 @@ impl Caller {
             }
         }
         for Issued { id, service, name, password } in &self.issued {
-            let opens = users
+            let authenticates = users
                 .values()
                 .filter_map(|own| own.get(id))
                 .any(|held| held.active && held.password.as_ref() == Some(password));
-            let opened = match iam.authenticate(service, name, password) {
-                Ok(who) => Some(who.credential_id().clone()),
+            let authenticated = match iam.authenticate(service, name, password) {
+                Ok(identity) => Some(identity.credential_id().clone()),
                 Err(AuthenticationError::Denied(_)) => None,
                 Err(error) => return Err(format!("{error:?}")),
             };
-            if opened.as_ref() != opens.then_some(id) {
-                return Err(format!("a password of {name} is to open {opens}: {opened:?}"));
+            if authenticated.as_ref() != authenticates.then_some(id) {
+                return Err(format!(
+                    "{name}: expected {authenticates}, authenticated {authenticated:?}"
+                ));
             }
         }
         Ok(())
@@ -305,8 +308,7 @@ fn cause(error: &StoreError) -> &RedbError {
     error.get_ref().downcast_ref().unwrap()
 }
 
-/// Whether a change was handed over and its outcome is unknown. If the store had stopped before, it
-/// was not made.
+/// Whether the outcome of a change is unknown. A change that failed with `Stopped` was not applied.
 fn is_unknown(error: &Error) -> bool {
     match error {
         Error::OutcomeUnknown { source, .. } => match cause(source) {
@@ -319,8 +321,8 @@ fn is_unknown(error: &Error) -> bool {
     }
 }
 
-/// Every key of every record leads to it, and listings list exactly those who belong in them.
-/// Returns how many records there are.
+/// Every key of every record finds it, and listings contain exactly the users that belong there.
+/// Returns the number of records.
 fn check_index(iam: &Iam) -> Result<usize, Loss> {
     let (store, account) = (iam.store(), iam.account());
     let services = [CODECOMMIT, CASSANDRA].map(name::<ServiceName>);
@@ -361,7 +363,7 @@ fn check_index(iam: &Iam) -> Result<usize, Loss> {
     Ok(records.len())
 }
 
-/// All that must be so in a store that was recovered.
+/// Checks everything that must hold in a recovered store.
 fn check(iam: &Iam, callers: &mut [Caller]) -> Result<(), Loss> {
     let records = check_index(iam)?;
     callers.iter_mut().try_for_each(|caller| caller.check(iam))?;
@@ -386,9 +388,9 @@ fn check(iam: &Iam, callers: &mut [Caller]) -> Result<(), Loss> {
     Ok(())
 }
 
-/// Lets the callers change things concurrently until each of them has seen storage fail, or has
-/// worked on for a while after it failed. Returns the errors.
-fn until_failure(disk: &Disk, iam: &Iam, callers: &mut [Caller]) -> Vec<Error> {
+/// Runs the callers concurrently until each of them has received a storage error, or has worked for
+/// a while after the failure. Returns the errors.
+fn run_until_failure(disk: &Disk, iam: &Iam, callers: &mut [Caller]) -> Vec<Error> {
     let work = |caller: &mut Caller| {
         let mut after = 0;
         for _ in 0..10_000 {
@@ -409,8 +411,8 @@ fn until_failure(disk: &Disk, iam: &Iam, callers: &mut [Caller]) -> Vec<Error> {
     })
 }
 
-/// The store goes on working, and keeps what it is told then.
-fn go_on(disk: &Disk, iam: Iam, callers: &mut [Caller]) -> Result<(), Loss> {
+/// The store continues to work, and keeps new changes.
+fn continue_after_failure(disk: &Disk, iam: Iam, callers: &mut [Caller]) -> Result<(), Loss> {
     for caller in &mut *callers {
         for _ in 0..4 {
             caller.act(&iam).map_err(|error| Loss::Reading(format!("{error:?}")))?;
@@ -421,18 +423,18 @@ fn go_on(disk: &Disk, iam: Iam, callers: &mut [Caller]) -> Result<(), Loss> {
     check(&open(disk).map_err(Loss::File)?, callers)
 }
 
-/// One loss of power, of a disk that flushes, or one that only says so.
+/// One loss of power of a disk that flushes (`honest`) or one that only reports flushes.
 fn lose_power(seed: u64, honest: bool) -> Result<(), Loss> {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let disk = Disk::new();
     let mut callers = Caller::all(seed);
     if !honest {
         drop(open(&disk));
-        disk.lie();
+        disk.ignore_flushes();
     }
     disk.fail(Fault::Power, rng.random_range(0..400));
     if let Ok(iam) = open(&disk) {
-        until_failure(&disk, &iam, &mut callers);
+        run_until_failure(&disk, &iam, &mut callers);
     }
     disk.lose(&mut rng);
     if rng.random() {
@@ -442,10 +444,10 @@ fn lose_power(seed: u64, honest: bool) -> Result<(), Loss> {
     }
     let iam = open(&disk).map_err(Loss::File)?;
     check(&iam, &mut callers)?;
-    go_on(&disk, iam, &mut callers)
+    continue_after_failure(&disk, iam, &mut callers)
 }
 
-/// The same; corrupted storage makes the database panic.
+/// As [`lose_power`], for corrupted storage that makes the database panic.
 fn attempt(seed: u64, honest: bool) -> Result<(), Loss> {
     catch_unwind(|| lose_power(seed, honest)).unwrap_or(Err(Loss::Panic))
 }
@@ -455,7 +457,7 @@ fn runs() -> u64 {
 }
 
 #[test]
-fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
+fn a_power_loss_loses_no_acknowledged_change() {
     let runs = runs();
     thread::scope(|scope| {
         for half in 0..2 {
@@ -469,15 +471,15 @@ fn a_loss_of_power_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
-fn a_disk_that_only_says_that_it_flushes_is_found_out() {
+fn a_disk_that_does_not_flush_is_detected() {
     let losses: Vec<_> = (0..60).filter_map(|seed| attempt(seed, false).err()).collect();
-    let told = losses.iter().filter(|loss| matches!(loss, Loss::Acknowledged(_))).count();
-    println!("{} of 60 runs lose something, {told} of them what was acknowledged", losses.len());
-    assert!(told > 0, "{losses:?}");
+    let acknowledged = losses.iter().filter(|loss| matches!(loss, Loss::Acknowledged(_))).count();
+    println!("{} of 60 runs lose data, {acknowledged} of them acknowledged changes", losses.len());
+    assert!(acknowledged > 0, "{losses:?}");
 }
 
 #[test]
-fn a_store_whose_creation_was_interrupted_is_created_anew() {
+fn an_interrupted_creation_is_repeated() {
     let mut unfinished = 0;
     for left in 1..30 {
         for seed in 0..20 {
@@ -492,43 +494,45 @@ fn a_store_whose_creation_was_interrupted_is_created_anew() {
     assert!(unfinished >= 20 * 8, "{unfinished}");
 }
 
-/// Fails the disk after `left` operations while callers change things. The store recovers from that
-/// by itself.
+/// Fails the disk after `left` operations while callers make changes. The store recovers by itself.
 fn fail_storage(fault: Fault, left: u64) {
     let disk = Disk::new();
     let mut callers = Caller::all(left);
     let iam = open(&disk).unwrap();
     assert!(matches!(iam.store().health(), RedbHealth::Ready));
     disk.fail(fault, left);
-    let errors = until_failure(&disk, &iam, &mut callers);
+    let errors = run_until_failure(&disk, &iam, &mut callers);
     assert!(disk.failed());
-    assert!(errors.iter().any(is_unknown), "{fault:?} {left}: no caller was told: {errors:?}");
+    assert!(
+        errors.iter().any(is_unknown),
+        "{fault:?} {left}: no caller got an unknown outcome: {errors:?}"
+    );
 
     if fault == Fault::Full {
         let writing = iam.register_user(&name("anyone")).unwrap_err();
         assert!(!is_unknown(&writing) || matches!(writing, Error::OutcomeUnknown { .. }));
         assert!(!matches!(iam.store().health(), RedbHealth::Ready));
-        disk.mend();
+        disk.repair();
     }
     let recovered = check(&iam, &mut callers).and_then(|()| {
         let _ = iam.ensure_user(&name("shared")).unwrap();
-        go_on(&disk, iam, &mut callers)
+        continue_after_failure(&disk, iam, &mut callers)
     });
     recovered.unwrap_or_else(|loss| panic!("{fault:?} {left}: {loss:?}"));
 }
 
 #[test]
-fn once_a_full_disk_has_space_the_store_continues_with_what_was_acknowledged() {
+fn a_full_disk_loses_no_acknowledged_change_and_the_store_continues() {
     (1..120).for_each(|left| fail_storage(Fault::Full, left));
 }
 
 #[test]
-fn after_one_failed_write_the_store_continues_with_what_was_acknowledged() {
+fn one_failed_write_loses_no_acknowledged_change_and_the_store_continues() {
     (1..120).for_each(|left| fail_storage(Fault::Once, left));
 }
 
 #[test]
-fn a_create_that_could_not_be_written_names_the_credential_it_may_have_left() {
+fn a_failed_create_returns_the_id_of_the_credential_that_may_exist() {
     let (anika, codecommit) = (name("anika"), name(CODECOMMIT));
     let mut left_one = [false; 2];
     for left in 1..30 {
@@ -545,16 +549,16 @@ fn a_create_that_could_not_be_written_names_the_credential_it_may_have_left() {
             panic!("{left}: {created:?}")
         };
         assert!(matches!(cause(&source), RedbError::Unknown(_)), "{left}: {source:?}");
-        disk.mend();
+        disk.repair();
         let listed = iam.list(&anika).unwrap();
         left_one[listed.len()] = true;
         assert_eq!(iam.delete(&anika, &id).is_ok(), listed.len() == 1, "{left}");
         assert_eq!(iam.list(&anika).unwrap(), []);
     }
-    assert_eq!(left_one, [true; 2], "failing early leaves none, failing late leaves it");
+    assert_eq!(left_one, [true; 2], "an early failure leaves no credential, a late one leaves it");
 }
 
-/// Asks a future once.
+/// Polls a future once.
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -563,7 +567,7 @@ fn wait<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
-/// How often the disk is flushed for one change.
+/// The number of flushes for one change.
 fn flushes_of_one(disk: &Disk, iam: &AsyncCredentialManager<impl AsyncStore>) -> u64 {
     let before = disk.flushes();
     wait(iam.register_user(&name("one"))).unwrap();
@@ -571,7 +575,7 @@ fn flushes_of_one(disk: &Disk, iam: &AsyncCredentialManager<impl AsyncStore>) ->
 }
 
 #[test]
-fn callers_at_the_same_time_share_flushes_and_are_answered_after_them() {
+fn concurrent_callers_share_flushes_and_return_after_them() {
     let disk = Disk::new();
     let iam = open_async(&disk);
     let one = flushes_of_one(&disk, &iam);
@@ -580,43 +584,43 @@ fn callers_at_the_same_time_share_flushes_and_are_answered_after_them() {
         wait(iam.register_user(user)).unwrap();
     }
     let codecommit = name(CODECOMMIT);
-    let (asked, asking) = mpsc::channel();
-    let (answered, answers) = mpsc::channel();
+    let (polled, polls) = mpsc::channel();
+    let (returned, results) = mpsc::channel();
     let before = disk.flushes();
     disk.hold(0);
     thread::scope(|scope| {
         for user in &users {
             let (iam, codecommit) = (&iam, &codecommit);
-            let (asked, answered) = (asked.clone(), answered.clone());
+            let (polled, returned) = (polled.clone(), returned.clone());
             scope.spawn(move || {
                 let mut create = pin!(iam.create(user, codecommit));
                 let early = poll(create.as_mut());
-                asked.send(early.is_ready()).unwrap();
+                polled.send(early.is_ready()).unwrap();
                 if early.is_pending() {
-                    answered.send(wait(create)).unwrap();
+                    returned.send(wait(create)).unwrap();
                 }
             });
         }
-        assert!(users.iter().all(|_| !asking.recv().unwrap()), "answered before the flush");
+        assert!(users.iter().all(|_| !polls.recv().unwrap()), "returned before the flush");
         disk.held();
-        assert!(answers.try_recv().is_err(), "answered before the flush");
+        assert!(results.try_recv().is_err(), "returned before the flush");
         disk.release();
-        assert!(users.iter().all(|_| answers.recv().unwrap().is_ok()));
+        assert!(users.iter().all(|_| results.recv().unwrap().is_ok()));
     });
-    // The first caller's change is one batch, and all that came meanwhile are the second. How often
+    // The change of the first caller is one batch, and all later ones are the second. How often
     // a batch flushes depends on whether the file has to grow.
     let (shared, alone) = (disk.flushes() - before, one * users.len() as u64);
     assert!(shared * 8 <= alone, "{shared} flushes instead of {alone}");
 }
 
-/// Notes what the store answers, since a manager asks again when it is refused too early.
+/// Records the store's outcomes, because a manager retries after a rejection.
 #[derive(Debug)]
-struct Noting {
+struct Recorder {
     store: AsyncRedbStore,
     answers: Mutex<Vec<CommitOutcome>>,
 }
 
-impl AsyncStore for Noting {
+impl AsyncStore for Recorder {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
         self.store.find(key).await
     }
@@ -633,11 +637,11 @@ impl AsyncStore for Noting {
 }
 
 #[test]
-fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
+fn a_rejection_waits_for_the_flush_of_the_change_that_caused_it() {
     let disk = Disk::new();
     let store = open_store(&disk).unwrap();
-    make_room(&builder(&disk, store.clone()).build());
-    let store = Noting { store: store.into_async(), answers: Mutex::default() };
+    reserve_space(&builder(&disk, store.clone()).build());
+    let store = Recorder { store: store.into_async(), answers: Mutex::default() };
     let iam = builder(&disk, store).build_async();
     let one = flushes_of_one(&disk, &iam);
     let (first, anika) = (name("first"), name("anika"));
@@ -645,46 +649,47 @@ fn a_refusal_waits_for_the_flush_of_what_it_rests_on() {
     let mut ahead = pin!(iam.register_user(&first));
     assert!(poll(ahead.as_mut()).is_pending());
     disk.held();
-    // These two are one batch: the second is refused for what the first does.
-    let (mut made, mut refused) =
+    // Both are in one batch: the second is rejected because of the first.
+    let (mut made, mut rejected) =
         (pin!(iam.register_user(&anika)), pin!(iam.register_user(&anika)));
-    assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
+    assert!(poll(made.as_mut()).is_pending() && poll(rejected.as_mut()).is_pending());
     disk.hold(one);
     wait(ahead).unwrap();
     disk.held();
-    assert!(poll(made.as_mut()).is_pending() && poll(refused.as_mut()).is_pending());
+    assert!(poll(made.as_mut()).is_pending() && poll(rejected.as_mut()).is_pending());
     let answers = || iam.store().answers.lock().unwrap().clone();
-    assert_eq!(answers(), [CommitOutcome::Applied; 2], "answered before the flush");
+    assert_eq!(answers(), [CommitOutcome::Applied; 2], "returned before the flush");
     disk.release();
-    let refused = wait(refused).unwrap_err();
-    assert!(matches!(refused, Error::UserExists { .. }), "{refused:?}");
+    let rejected = wait(rejected).unwrap_err();
+    assert!(matches!(rejected, Error::UserExists { .. }), "{rejected:?}");
     wait(made).unwrap();
     assert_eq!(answers()[2..], [CommitOutcome::KeyTaken, CommitOutcome::Applied]);
 }
 
 #[test]
-fn a_batch_that_cannot_be_flushed_fails_for_all_and_those_behind_it_find_the_store_stopped() {
+fn a_failed_flush_fails_the_whole_batch_and_stops_the_queue() {
     let disk = Disk::new();
     let iam = open_async(&disk);
     let one = flushes_of_one(&disk, &iam);
     let users = ["u0", "u1", "u2", "u3"].map(name::<UserName>);
     disk.hold(0);
-    let mut asked: Vec<_> = users.iter().map(|user| Box::pin(iam.register_user(user))).collect();
-    assert!(poll(asked[0].as_mut()).is_pending());
+    let mut registrations: Vec<_> =
+        users.iter().map(|user| Box::pin(iam.register_user(user))).collect();
+    assert!(poll(registrations[0].as_mut()).is_pending());
     disk.held();
-    assert!(asked[1..3].iter_mut().all(|behind| poll(behind.as_mut()).is_pending()));
+    assert!(registrations[1..3].iter_mut().all(|behind| poll(behind.as_mut()).is_pending()));
     disk.hold(one);
-    wait(asked[0].as_mut()).unwrap();
+    wait(registrations[0].as_mut()).unwrap();
     disk.held();
-    assert!(poll(asked[3].as_mut()).is_pending());
+    assert!(poll(registrations[3].as_mut()).is_pending());
     disk.fail(Fault::Full, 1);
     disk.release();
-    let unknown = asked.drain(1..).map(|future| is_unknown(&wait(future).unwrap_err()));
+    let unknown = registrations.drain(1..).map(|future| is_unknown(&wait(future).unwrap_err()));
     assert_eq!(unknown.collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]
-fn reading_does_not_wait_for_a_flush_and_sees_what_was_acknowledged() {
+fn a_read_does_not_wait_for_a_flush_and_sees_acknowledged_changes() {
     let disk = Disk::new();
     let iam = open(&disk).unwrap();
     let (anika, codecommit) = (name("anika"), name(CODECOMMIT));
@@ -711,7 +716,7 @@ fn reading_does_not_wait_for_a_flush_and_sees_what_was_acknowledged() {
 }
 
 #[test]
-fn a_caller_who_goes_away_takes_nothing_from_the_others() {
+fn a_dropped_future_does_not_affect_other_callers() {
     let disk = Disk::new();
     let iam = open_async(&disk);
     let [ahead, gone, never, after] = ["ahead", "gone", "never", "after"].map(name::<UserName>);
@@ -732,7 +737,7 @@ fn a_caller_who_goes_away_takes_nothing_from_the_others() {
 }
 
 #[test]
-fn dropping_the_store_finishes_what_was_handed_over() {
+fn dropping_the_store_writes_submitted_changes() {
     let disk = Disk::new();
     let iam = open_async(&disk);
     let users = ["u0", "u1", "u2"].map(name::<UserName>);

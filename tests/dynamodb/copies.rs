@@ -1,4 +1,4 @@
-//! From one kind of store to another and back: users are copied with all that they have.
+//! Copies users between kinds of stores and back, with all of their data.
 
 use service_specific_credentials::{
     AsyncCredentialManager, CreateOptions, CredentialManager, IssuedCredential, Lifetime, Status,
@@ -19,7 +19,7 @@ fn user(number: usize) -> UserName {
     name(&format!("User-{number:03}"))
 }
 
-/// Users in a file, of whom every tenth has credentials.
+/// Users in a file. Every tenth has credentials.
 fn fill(file: &RedbStore) -> Vec<IssuedCredential> {
     let iam = CredentialManager::new(name(ACCOUNT), file.clone());
     let mut issued = Vec::new();
@@ -50,7 +50,7 @@ async fn records(store: &impl AsyncStore) -> Vec<Vec<u8>> {
     store.scan(&range).await.unwrap().iter().map(|record| record.encode()).collect()
 }
 
-/// Copies the users, and checks that the copy is the same, and accepts the same passwords.
+/// Copies the users, and checks that the copy is the same and accepts the same passwords.
 async fn copy(from: &impl AsyncStore, to: &(impl AsyncStore + Clone), issued: &[IssuedCredential]) {
     let account = name(ACCOUNT);
     assert_eq!(copy_users(from, to, account).await.unwrap(), USERS);
@@ -60,8 +60,8 @@ async fn copy(from: &impl AsyncStore, to: &(impl AsyncStore + Clone), issued: &[
     let iam = AsyncCredentialManager::new(account, to.clone());
     for issued in issued {
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let who = iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(who.credential_id(), issued.id());
+        let identity = iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(identity.credential_id(), issued.id());
     }
 }
 
@@ -74,7 +74,11 @@ fn users_move_from_a_file_to_a_table_and_back() {
     wait(async {
         let table = server.table().await;
         copy(&file.into_async(), &table.store(), &issued).await;
-        assert_eq!(table.check().await.len(), USERS, "the other account was not asked for");
+        assert_eq!(
+            table.check().await.len(),
+            USERS,
+            "users of the other account must not be copied"
+        );
         let back = RedbStore::create(folder.file("second.redb")).unwrap();
         copy(&table.store(), &back.into_async(), &issued).await;
     });

@@ -1,7 +1,7 @@
-//! What is sent: which requests, how many, and how many units they are billed.
+//! Costs: which requests are sent, how many, and how many units they are billed.
 //!
-//! The units are computed as DynamoDB documents them, from the sizes of the items that go through a
-//! gateway: those that DynamoDB Local reports of transactions are not DynamoDB's.
+//! The units are computed as DynamoDB documents them, from the sizes of the items that pass through
+//! a gateway. The units that DynamoDB Local reports for transactions differ from DynamoDB's.
 
 use std::{num::NonZeroUsize, ops::Bound};
 
@@ -19,7 +19,7 @@ use crate::{
     local::{shared, wait},
 };
 
-/// The size of an item: that of its names and its values.
+/// The size of an item: the total of its names and values.
 fn size(item: &Value) -> usize {
     let attributes = item.as_object().into_iter().flatten();
     attributes.map(|(name, value)| name.len() + value_size(value)).sum()
@@ -31,20 +31,20 @@ fn value_size(value: &Value) -> usize {
     match &**kind {
         "B" => STANDARD.decode(text).unwrap().len(),
         "S" => text.len(),
-        // A byte for two digits, and one more.
+        // One byte for two digits, plus one.
         "N" => text.len().div_ceil(2) + 1,
         other => panic!("{other}"),
     }
 }
 
-/// What a request is billed.
+/// The billed units of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Units {
     read: usize,
     written: usize,
 }
 
-/// Strongly consistent, and rounded up for each item: one unit for 4 KB, and for nothing.
+/// Strongly consistent, rounded up for each item: one unit for 4 KB, and also for a missing item.
 fn read_units(item: &Value) -> usize {
     size(item).div_ceil(4096).max(1)
 }
@@ -79,7 +79,7 @@ fn units(exchange: &Exchange) -> Units {
         }
         "Query" => {
             assert_eq!(request["ConsistentRead"], true);
-            // The projection leaves the partition key out, which counts all the same.
+            // The projection omits the partition key, which is counted nevertheless.
             let partition = "pk".len() + value_size(&request["ExpressionAttributeValues"][":pk"]);
             let items = response["Items"].as_array().unwrap();
             let size: usize = items.iter().map(|item| partition + size(item)).sum();
@@ -90,7 +90,7 @@ fn units(exchange: &Exchange) -> Units {
             let actions = request["TransactItems"].as_array().unwrap();
             let written = actions.iter().map(|action| match action.get("Put") {
                 Some(put) => write_units(&put["Item"]),
-                // What is deleted is not seen here. No item that these tests delete has a KB.
+                // Deleted items are not visible here. No item that these tests delete has a KB.
                 None => 1,
             });
             Units { read: 0, written: 2 * written.sum::<usize>() }
@@ -106,12 +106,12 @@ struct Observed {
 }
 
 impl Observed {
-    /// Checks what was sent since the last call: the requests, and the units that they are billed.
+    /// Checks the requests since the last call, and their billed units.
     fn sent(&self, what: &str, requests: &[&str], read: usize, written: usize) {
         let exchanges = self.gateway.take();
         let mut operations: Vec<&str> =
             exchanges.iter().map(|exchange| &*exchange.operation).collect();
-        // Queries are sent side by side.
+        // Queries are sent concurrently.
         operations.dedup();
         assert_eq!(operations, requests, "{what}");
         let billed = exchanges.iter().map(units).fold(Units::default(), |sum, next| Units {
@@ -220,7 +220,7 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
 
         let hundred = MaxItems::new(100).unwrap();
         iam.list_users_page(&ListUsersRequest::new().max_items(hundred)).await.unwrap();
-        observed.sent("a page of nobody", &["Query"], 8, 0);
+        observed.sent("an empty page", &["Query"], 8, 0);
         register(0..101).await;
         for more in [101..102, 102..300] {
             register(more).await;
@@ -232,7 +232,7 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
             let count = |operation: &str| {
                 exchanges.iter().filter(|sent| sent.operation == operation).count()
             };
-            // The look-ahead is the 101st record, and in a batch of its own.
+            // The look-ahead is the 101st record, in a batch of its own.
             assert_eq!((count("Query"), count("BatchGetItem")), (8, 2));
             let read: usize = exchanges.iter().map(|exchange| units(exchange).read).sum();
             assert_eq!(read, 8 + 101);
@@ -240,7 +240,7 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
         let ninety = MaxItems::new(99).unwrap();
         iam.list_users_page(&ListUsersRequest::new().max_items(ninety)).await.unwrap();
         observed.sent("a page of 99 users", &page, 8 + 100, 0);
-        // Nobody has a credential.
+        // No user has a credential.
         let all = ListRequest::all_users();
         assert!(iam.list_page(&all).await.unwrap().items.is_empty());
         observed.sent("a page of no credentials", &["Query"], 8, 0);

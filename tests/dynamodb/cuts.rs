@@ -1,7 +1,7 @@
-//! Connections that are cut at every point of an operation: the table is whole afterwards, and what
-//! the caller was told is true.
+//! Cuts connections at every point of an operation: the table is consistent afterwards, and the
+//! reported outcome is true.
 //!
-//! Every so many-th byte is tried. `SSC_CUT_STEP` sets how many; with 1, every byte is.
+//! Only every n-th byte is tried. `SSC_CUT_STEP` sets n; with 1, every byte is tried.
 
 use service_specific_credentials::{
     AsyncCredentialManager, Credential, Error, IssuedCredential, UserName,
@@ -19,7 +19,7 @@ use crate::{
 
 type Manager = AsyncCredentialManager<DynamoDbStore>;
 
-/// A manager behind a proxy, and one that is not.
+/// A manager behind a proxy, and one with a direct connection.
 struct Scene {
     table: Table,
     proxy: Proxy,
@@ -28,9 +28,9 @@ struct Scene {
     user: UserName,
 }
 
-/// What the caller was told of a change.
+/// The reported outcome of a change.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Outcome {
     Applied,
     NotApplied,
     Unknown,
@@ -52,46 +52,46 @@ impl Scene {
         Self { table, proxy, cut, direct, user }
     }
 
-    /// Does `work` again and again, cut at one byte after the other, until it is not cut. Has what
-    /// it returned judged each time. Returns how often it was applied, and how often unknown.
+    /// Repeats `work`, cut at one byte after another, until it is not cut. `verify` verifies each
+    /// result. Returns how many changes were applied, and how many outcomes were unknown.
     async fn cut_everywhere<T>(
         &self,
         direction: Direction,
         mut prepare: impl AsyncFnMut(),
         mut work: impl AsyncFnMut() -> Result<T, Error>,
-        mut judge: impl AsyncFnMut(&Told, Result<T, Error>),
+        mut verify: impl AsyncFnMut(&Outcome, Result<T, Error>),
     ) -> (usize, usize) {
         let step = std::env::var("SSC_CUT_STEP").map_or(97, |step| step.parse().unwrap());
         let (mut applied, mut unknown) = (0, 0);
         for byte in (0..).step_by(step) {
             prepare().await;
-            // The connection is there.
+            // The connection is established.
             self.cut.user(&self.user).await.unwrap();
             self.proxy.cut_after(direction, byte);
             let result = work().await;
             let was_cut = self.proxy.was_cut();
             self.table.check().await;
-            let told = match &result {
-                Ok(_) => Told::Applied,
+            let outcome = match &result {
+                Ok(_) => Outcome::Applied,
                 Err(Error::OutcomeUnknown { source, .. }) => match cause(source) {
                     DynamoDbError::Unknown(cause) => {
                         assert!(is_of_a_cut(cause), "{cause:?}");
-                        Told::Unknown
+                        Outcome::Unknown
                     }
                     other => panic!("{other:?}"),
                 },
                 // The look-up was cut.
                 Err(Error::Store(error)) => {
                     assert!(is_of_a_cut(cause(error)), "{error:?}");
-                    Told::NotApplied
+                    Outcome::NotApplied
                 }
                 Err(other) => panic!("{other:?}"),
             };
-            applied += usize::from(told == Told::Applied);
-            unknown += usize::from(told == Told::Unknown);
-            judge(&told, result).await;
+            applied += usize::from(outcome == Outcome::Applied);
+            unknown += usize::from(outcome == Outcome::Unknown);
+            verify(&outcome, result).await;
             if !was_cut {
-                assert_eq!(told, Told::Applied);
+                assert_eq!(outcome, Outcome::Applied);
                 assert!(byte > 500, "{byte}");
                 break;
             }
@@ -117,14 +117,14 @@ impl Scene {
     async fn create(&self, direction: Direction) -> (usize, usize) {
         let clear = async || self.clear().await;
         let create = async || self.cut.create(&self.user, &name(CODECOMMIT)).await;
-        let counts = self.cut_everywhere(direction, clear, create, async |told, result| {
+        let counts = self.cut_everywhere(direction, clear, create, async |outcome, result| {
             let listed = self.list().await;
-            match (told, result) {
-                (Told::Applied, Ok(issued)) => {
+            match (outcome, result) {
+                (Outcome::Applied, Ok(issued)) => {
                     assert_eq!(listed, [issued.credential().clone()]);
                     assert!(self.authenticates(&issued).await);
                 }
-                (Told::NotApplied, _) => assert!(listed.is_empty()),
+                (Outcome::NotApplied, _) => assert!(listed.is_empty()),
                 (_, Err(Error::OutcomeUnknown { id, .. })) => {
                     let id = id.unwrap();
                     assert!(listed.iter().all(|credential| *credential.id() == id));
@@ -143,20 +143,21 @@ impl Scene {
         let id = old.as_ref().unwrap().id().clone();
         let reset = async || self.cut.reset(&self.user, &id).await;
         let nothing = async || {};
-        let counts = self.cut_everywhere(direction, nothing, reset, async |told, result| {
+        let counts = self.cut_everywhere(direction, nothing, reset, async |outcome, result| {
             let old_authenticates = match &old {
                 Some(old) => self.authenticates(old).await,
                 None => false,
             };
-            match (told, result) {
-                (Told::Applied, Ok(issued)) => {
+            match (outcome, result) {
+                (Outcome::Applied, Ok(issued)) => {
                     assert!(!old_authenticates && self.authenticates(&issued).await);
                     old = Some(issued);
                 }
-                (Told::NotApplied, _) => assert!(old_authenticates || old.is_none()),
+                (Outcome::NotApplied, _) => assert!(old_authenticates || old.is_none()),
                 (_, Err(Error::OutcomeUnknown { id: named, .. })) => {
                     assert_eq!(named.as_ref(), Some(&id));
-                    // The new secret is lost, and with it the old one if the change was applied.
+                    // The new secret is lost. If the change was applied, the old one is invalid
+                    // too.
                     old = old.take().filter(|_| old_authenticates);
                 }
                 _ => unreachable!(),
@@ -176,13 +177,13 @@ impl Scene {
         };
         let issued = self.direct.create(&here, &name(CODECOMMIT)).await.unwrap();
         let rename = async || self.cut.rename_user(&here, &there).await;
-        let counts = self.cut_everywhere(direction, back, rename, async |told, _| {
+        let counts = self.cut_everywhere(direction, back, rename, async |outcome, _| {
             let (old, new) = (self.direct.user(&here).await, self.direct.user(&there).await);
             assert_ne!(old.is_ok(), new.is_ok());
-            match told {
-                Told::Applied => assert!(new.is_ok()),
-                Told::NotApplied => assert!(old.is_ok()),
-                Told::Unknown => {}
+            match outcome {
+                Outcome::Applied => assert!(new.is_ok()),
+                Outcome::NotApplied => assert!(old.is_ok()),
+                Outcome::Unknown => {}
             }
             assert!(self.authenticates(&issued).await);
         });
@@ -193,12 +194,13 @@ impl Scene {
     }
 }
 
-/// DynamoDB Local may respond to a part of a request, with the status 500 or without an error code.
+/// DynamoDB Local may respond to a partly read request with the status 500, or without an error
+/// code.
 fn is_of_a_cut(error: &DynamoDbError) -> bool {
     matches!(error, DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { .. })
 }
 
-/// Without retries, the caller learns what is known.
+/// Without retries, the reported outcome is true.
 #[test]
 fn what_is_told_of_a_change_that_was_cut_is_true() {
     let Some(server) = shared() else { return };
@@ -216,7 +218,7 @@ fn what_is_told_of_a_change_that_was_cut_is_true() {
     });
 }
 
-/// With them, no cut keeps a change from being applied, and none is applied twice.
+/// With retries, every change is applied exactly once despite a cut.
 #[test]
 fn a_change_that_was_cut_is_applied_once() {
     let Some(server) = shared() else { return };

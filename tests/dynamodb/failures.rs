@@ -1,5 +1,5 @@
-//! Failures of DynamoDB, and of the connection to it: which are retried, what is reported of a
-//! change that met them, and that it was applied once or not at all.
+//! Failures of DynamoDB and of the connection: which are retried, and what a change reports. Every
+//! change is applied once or not at all.
 
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
@@ -35,7 +35,7 @@ const BROKEN: Answer = Answer::new(500, "InternalServerError");
 const UNAVAILABLE: Answer = Answer::new(503, "ServiceUnavailable");
 const FOREIGN: Answer = Answer::new(400, "");
 
-/// A user who has a credential, in a table behind a gateway.
+/// A user with a credential, in a table behind a gateway.
 struct Scene {
     table: Table,
     gateway: Gateway,
@@ -64,7 +64,7 @@ impl Scene {
         self.direct.authenticate(&name(CODECOMMIT), login, secret).await.is_ok()
     }
 
-    /// How many changes the user has seen since the registration.
+    /// The number of changes of the user since the registration.
     async fn revision(&self) -> u64 {
         let records = self.table.check().await;
         assert_eq!(records.len(), 1);
@@ -76,7 +76,7 @@ fn cause(error: &StoreError) -> &DynamoDbError {
     error.get_ref().downcast_ref().unwrap()
 }
 
-/// What the store reports of a change.
+/// The store's error for a change.
 fn commit_error<T>(result: Result<T, Error>) -> StoreError {
     match result.map(drop).unwrap_err() {
         Error::OutcomeUnknown { source, .. } => source,
@@ -84,7 +84,7 @@ fn commit_error<T>(result: Result<T, Error>) -> StoreError {
     }
 }
 
-/// What the store reports of a read.
+/// The store's error for a read.
 fn read_error<T>(result: Result<T, Error>) -> StoreError {
     match result.map(drop).unwrap_err() {
         Error::Store(error) => error,
@@ -92,7 +92,7 @@ fn read_error<T>(result: Result<T, Error>) -> StoreError {
     }
 }
 
-/// All that an error and its sources print.
+/// All texts of an error and its sources.
 fn printed(error: &dyn StdError) -> String {
     let mut printed = format!("{error} {error:?} {error:#?}");
     let mut next = error.source();
@@ -153,7 +153,7 @@ fn reads_are_retried_and_give_up() {
                 scene.gateway.forward_all();
             }
         }
-        // A transaction is in flight on what is read.
+        // A transaction on the item that is read is in flight.
         let conflict = Fate::Answered(Answer::cancelled(&["TransactionConflict"]));
         scene.gateway.befall("TransactGetItems", [conflict; 3]);
         scene.iam.user(&scene.user).await.unwrap();
@@ -171,7 +171,7 @@ fn what_a_batch_leaves_out_is_read_again() {
         for number in 0..150 {
             scene.direct.register_user(&name(&format!("user-{number:03}"))).await.unwrap();
         }
-        // DynamoDB Local leaves nothing out unless the response has 16 MB.
+        // DynamoDB Local processes all keys unless the response has 16 MB.
         let unprocessed = |most: usize| {
             move |operation: &str, _: &serde_json::Value| match operation {
                 "BatchGetItem" => Fate::Partly(most),
@@ -179,7 +179,7 @@ fn what_a_batch_leaves_out_is_read_again() {
             }
         };
         for most in [1, 7, 99] {
-            scene.gateway.judge(unprocessed(most));
+            scene.gateway.decide(unprocessed(most));
             let users = scene
                 .iam
                 .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap()))
@@ -187,7 +187,7 @@ fn what_a_batch_leaves_out_is_read_again() {
                 .unwrap();
             assert_eq!(users.items.len(), 151, "{most}");
         }
-        scene.gateway.judge(unprocessed(0));
+        scene.gateway.decide(unprocessed(0));
         let error = read_error(
             scene
                 .iam
@@ -198,7 +198,7 @@ fn what_a_batch_leaves_out_is_read_again() {
     });
 }
 
-/// What was not carried out is retried, and is applied once.
+/// A change that was not executed is retried, and is applied once.
 #[test]
 fn throttled_and_conflicting_changes_are_retried() {
     wait(async {
@@ -243,7 +243,7 @@ fn throttled_and_conflicting_changes_are_retried() {
     });
 }
 
-/// What was certainly not carried out is not reported as unknown.
+/// A change that was certainly not executed is not reported as unknown.
 #[test]
 fn a_change_that_gives_up_says_what_it_met() {
     wait(async {
@@ -268,7 +268,7 @@ fn a_change_that_gives_up_says_what_it_met() {
         scene.gateway.befall("PutItem", [Fate::Answered(CONFLICT); 3]);
         let error = commit_error(scene.iam.reset(&scene.user, scene.issued.id()).await);
         assert!(matches!(cause(&error), DynamoDbError::Contended), "{error:?}");
-        // What cannot pass is not retried.
+        // A permanent error is not retried.
         let denied = Answer::new(400, "AccessDeniedException");
         scene.gateway.befall("TransactWriteItems", [Fate::Answered(denied)]);
         let error = commit_error(create().await);
@@ -282,7 +282,7 @@ fn a_change_that_gives_up_says_what_it_met() {
     });
 }
 
-/// A change was applied, and the store did not learn so.
+/// A change was applied, and its response was lost.
 #[test]
 fn a_lost_response_is_made_up_for() {
     wait(async {
@@ -315,7 +315,7 @@ fn a_lost_response_is_made_up_for() {
             revision += 1;
             assert_eq!(scene.revision().await, revision, "{fate:?}");
 
-            // A removal, and a registration.
+            // A removal and a registration.
             scene.gateway.befall("TransactWriteItems", [fate]);
             scene.iam.register_user(&name("beate")).await.unwrap();
             scene.gateway.befall("TransactWriteItems", [fate]);
@@ -324,7 +324,7 @@ fn a_lost_response_is_made_up_for() {
     });
 }
 
-/// An attempt that arrives after the one that was sent in its place does nothing.
+/// An attempt that arrives after its retry does nothing.
 #[test]
 fn a_late_attempt_does_nothing() {
     wait(async {
@@ -370,7 +370,7 @@ fn a_lost_response_before_another_change_leaves_the_outcome_unknown() {
     });
 }
 
-/// A put was not applied, which the store did not learn, and another change came first.
+/// A put was not applied, its response was lost, and another change was applied first.
 #[test]
 fn a_change_that_was_overtaken_is_stale() {
     wait(async {
@@ -384,7 +384,7 @@ fn a_change_that_was_overtaken_is_stale() {
             let _ = direct.reset(user, id).await.unwrap();
             scene.gateway.release();
         });
-        // It was stale, and the manager made it again.
+        // It was stale, and the manager retried it.
         let renewed = reset.unwrap();
         assert_eq!(scene.revision().await, revision + 2);
         assert!(scene.authenticates(&renewed).await);
@@ -417,7 +417,7 @@ fn a_key_that_is_taken_after_a_lost_response_leaves_the_outcome_unknown() {
     });
 }
 
-/// DynamoDB reports that the condition of a key failed, and nothing of the record's.
+/// DynamoDB reports that the condition of a key failed, and nothing about the record's condition.
 #[test]
 fn the_record_decides_between_stale_and_key_taken() {
     const TAKEN: Fate =
@@ -425,11 +425,11 @@ fn the_record_decides_between_stale_and_key_taken() {
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
         let (iam, direct, user, beate) = (&scene.iam, &scene.direct, &scene.user, name("beate"));
-        // The record is at its revision: the key is taken.
+        // The record is at its revision, so the key is taken.
         scene.gateway.befall("TransactWriteItems", [TAKEN]);
         let renamed = iam.rename_user(user, &beate).await;
         assert!(matches!(renamed, Err(Error::UserExists { .. })), "{renamed:?}");
-        // It has changed: the change is stale, and the manager makes it again.
+        // The record has changed, so the change is stale, and the manager retries it.
         scene.gateway.befall("TransactWriteItems", [Fate::Held(&TAKEN)]);
         scene.gateway.take();
         let (renamed, ()) = tokio::join!(iam.rename_user(user, &beate), async {
@@ -443,7 +443,7 @@ fn the_record_decides_between_stale_and_key_taken() {
 }
 
 #[test]
-fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
+fn an_unresponsive_server_leaves_the_outcome_unknown() {
     wait(async {
         let options =
             DynamoDbOptions::new().attempts(2).attempt_timeout(Duration::from_millis(300));
@@ -505,7 +505,7 @@ fn a_change_larger_than_a_transaction_is_rejected_and_not_sent() {
         }
         gateway.take();
         let error = commit_error(iam.remove_user_with_credentials(&user).await);
-        // The record, the keys of the user and of a member, and five keys for each service.
+        // The record, the keys of the user and of a holder, and five keys for each service.
         assert!(matches!(cause(&error), DynamoDbError::TooManyItems { items: 108, .. }));
         assert!(!cause(&error).is_retryable());
         assert_eq!(
@@ -684,7 +684,7 @@ fn what_is_damaged_is_reported() {
         assert!(matches!(cause(&error), DynamoDbError::Item("user_id")), "{error:?}");
         put(listed).await;
 
-        // A key of the record is gone.
+        // A key of the record is missing.
         let lookup = kind(2);
         let delete = client.delete_item().table_name(&scene.table.name);
         let delete = delete.key("pk", lookup["pk"].clone()).key("sk", lookup["sk"].clone());

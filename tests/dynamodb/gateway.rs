@@ -1,5 +1,5 @@
-//! An HTTP proxy before DynamoDB Local: records each request and its response, and answers some as
-//! the managed service does when it fails.
+//! An HTTP proxy in front of DynamoDB Local: records each request and its response, and simulates
+//! failures of the managed service.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -17,32 +17,32 @@ pub(crate) struct Exchange {
     /// `GetItem`, for example.
     pub(crate) operation: String,
     pub(crate) request: Value,
-    /// Nothing if it was not forwarded.
+    /// `Null` if the request was not forwarded.
     pub(crate) response: Value,
 }
 
-/// What happens to a request.
+/// What the gateway does with a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fate {
     Forwarded,
-    /// It is not forwarded, and answered by this.
+    /// Does not forward the request, and responds with this.
     Answered(Answer),
-    /// It is forwarded. Its response is replaced by this.
+    /// Forwards the request, and replaces the response by this.
     AnsweredAfter(Answer),
-    /// It is not forwarded, and the connection is closed.
+    /// Does not forward the request, and closes the connection.
     Lost,
-    /// It is forwarded, and the connection closed without a response.
+    /// Forwards the request, and closes the connection without a response.
     LostAfter,
-    /// It is forwarded, and there is no response for as long as the connection lasts.
+    /// Forwards the request, and never sends the response.
     SilencedAfter,
-    /// The connection is closed at once, and the request forwarded once it is
+    /// Closes the connection at once, and forwards the request once it is
     /// [released](Gateway::release).
     Delayed,
-    /// It waits until it is [released](Gateway::release). Then this happens to it.
+    /// Holds the request until it is [released](Gateway::release), then applies this fate.
     Held(&'static Fate),
-    /// It is forwarded, and its response changed.
+    /// Forwards the request, and changes the response.
     Rewritten(fn(&mut Value)),
-    /// Of a batch, so many keys are forwarded. The others are reported as not processed.
+    /// Forwards this many keys of a batch, and reports the others as unprocessed.
     Partly(usize),
 }
 
@@ -88,19 +88,19 @@ impl Answer {
     }
 }
 
-type Judge = Box<dyn FnMut(&str, &Value) -> Fate + Send>;
+type Decide = Box<dyn FnMut(&str, &Value) -> Fate + Send>;
 
 #[derive(Default)]
 struct State {
     exchanges: Vec<Exchange>,
-    /// How many were recorded before those.
+    /// The number of exchanges that were taken before.
     taken: usize,
-    /// How many delayed requests were answered.
+    /// The number of delayed requests that were answered.
     late: usize,
-    judge: Option<Judge>,
+    decide: Option<Decide>,
 }
 
-/// Forwards requests for as long as it exists.
+/// Forwards requests until it is dropped.
 pub(crate) struct Gateway {
     port: u16,
     state: Arc<Mutex<State>>,
@@ -109,7 +109,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway before the server at `upstream`.
+    /// A gateway in front of the server at `upstream`.
     pub(crate) async fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -132,42 +132,42 @@ impl Gateway {
         self.state.lock().unwrap()
     }
 
-    /// Has the fate of each request decided by its operation and its content.
-    pub(crate) fn judge(&self, judge: impl FnMut(&str, &Value) -> Fate + Send + 'static) {
-        self.state().judge = Some(Box::new(judge));
+    /// Decides the fate of each request by its operation and its content.
+    pub(crate) fn decide(&self, decide: impl FnMut(&str, &Value) -> Fate + Send + 'static) {
+        self.state().decide = Some(Box::new(decide));
     }
 
-    /// Has this befall the next requests of an operation, one after the other, and no others.
+    /// Applies these fates to the next requests of an operation, in order, and to no others.
     pub(crate) fn befall(&self, operation: &'static str, fates: impl Into<Vec<Fate>>) {
         let mut fates = fates.into().into_iter();
-        self.judge(move |own, _| {
+        self.decide(move |own, _| {
             if own == operation { fates.next().unwrap_or(Fate::Forwarded) } else { Fate::Forwarded }
         });
     }
 
     pub(crate) fn forward_all(&self) {
-        self.state().judge = None;
+        self.state().decide = None;
     }
 
-    /// What was recorded since the last call.
+    /// The exchanges since the last call.
     pub(crate) fn take(&self) -> Vec<Exchange> {
         let mut state = self.state();
         state.taken += state.exchanges.len();
         std::mem::take(&mut state.exchanges)
     }
 
-    /// The operations that were recorded since the last call.
+    /// The operations since the last call.
     pub(crate) fn operations(&self) -> Vec<String> {
         self.take().into_iter().map(|exchange| exchange.operation).collect()
     }
 
-    /// How many requests of an operation were recorded since the last call of [`take`](Self::take).
+    /// The number of requests of an operation since the last call of [`take`](Self::take).
     pub(crate) fn count(&self, operation: &str) -> usize {
         let state = self.state();
         state.exchanges.iter().filter(|exchange| exchange.operation == operation).count()
     }
 
-    /// How many of them have been answered by the server.
+    /// The number of these that the server has answered.
     pub(crate) fn answered(&self, operation: &str) -> usize {
         let state = self.state();
         let answered = |exchange: &&Exchange| !exchange.response.is_null();
@@ -175,12 +175,12 @@ impl Gateway {
         sent.filter(answered).count()
     }
 
-    /// How many delayed requests have been forwarded, and answered.
+    /// The number of delayed requests that were forwarded and answered.
     pub(crate) fn late(&self) -> usize {
         self.state().late
     }
 
-    /// Releases one request that is held or delayed.
+    /// Releases one held or delayed request.
     pub(crate) fn release(&self) {
         self.released.add_permits(1);
     }
@@ -192,7 +192,7 @@ impl Drop for Gateway {
     }
 }
 
-/// A message of HTTP/1.1: the lines of its head, and its body.
+/// An HTTP/1.1 message: the lines of its head, and its body.
 struct Message {
     head: Vec<String>,
     body: Vec<u8>,
@@ -235,7 +235,7 @@ impl Message {
         })
     }
 
-    /// The message with its length.
+    /// The encoded message, with its `content-length`.
     fn encode(&self) -> Vec<u8> {
         let framing = ["content-length", "transfer-encoding"];
         let is_framing = |line: &&String| {
@@ -275,8 +275,8 @@ async fn serve(
         let content: Value = serde_json::from_slice(&request.body).unwrap_or_default();
         let (place, mut fate) = {
             let mut state = state.lock().unwrap();
-            let judge = state.judge.as_mut();
-            let fate = judge.map_or(Fate::Forwarded, |judge| judge(&operation, &content));
+            let decide = state.decide.as_mut();
+            let fate = decide.map_or(Fate::Forwarded, |decide| decide(&operation, &content));
             let response = Value::Null;
             state.exchanges.push(Exchange { operation, request: content, response });
             (state.taken + state.exchanges.len() - 1, fate)
@@ -323,7 +323,7 @@ async fn serve(
     }
 }
 
-/// Forwards a batch with so many of its keys, and reports the others as not processed.
+/// Forwards a batch with `most` of its keys, and reports the others as unprocessed.
 async fn partly(
     mut request: Message,
     most: usize,
@@ -350,7 +350,7 @@ async fn partly(
     Message { head: Answer::head(200), body: serde_json::to_vec(&content).unwrap() }
 }
 
-/// Sends a request to the server, over the same connection as the one before.
+/// Sends a request to the server, over the same connection as the previous one.
 async fn forward(
     request: &Message,
     upstream: u16,

@@ -1,4 +1,4 @@
-//! A store in Amazon DynamoDB: its contract, its requests, and what it reports when they fail.
+//! The store in Amazon DynamoDB: its contract, its requests, and its errors.
 //!
 //! `tests/dynamodb/run` installs DynamoDB Local, which the tests start. The managed service is not
 //! tested.

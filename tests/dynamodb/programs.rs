@@ -1,4 +1,4 @@
-//! The examples that take `--store`, on a table that they share.
+//! The examples with `--store`, on a shared table.
 
 use std::{
     process::{Command, Output},
@@ -96,7 +96,7 @@ fn two_emulators_on_one_table_behave_as_one() {
     assert_eq!(wait(table.check()).len(), 2);
 }
 
-/// Runs the tool for a person at a terminal.
+/// Runs the command-line tool.
 fn tool(table: &Table, line: &str, environment: &[(&str, String)]) -> Output {
     let store = format!("dynamodb:{}", table.name);
     let mut command = Command::new(example("credentials"));

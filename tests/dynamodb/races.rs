@@ -1,4 +1,4 @@
-//! What holds while many clients are at work.
+//! Guarantees under concurrency, with many clients.
 
 use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
@@ -19,7 +19,7 @@ fn manager(store: DynamoDbStore) -> AsyncCredentialManager<DynamoDbStore> {
     AsyncCredentialManager::new(name(ACCOUNT), store)
 }
 
-/// A manager for each caller, with a client and connections of its own, as processes have.
+/// A manager for each caller, with its own client and connections, like separate processes.
 fn callers(table: &Table) -> Vec<AsyncCredentialManager<DynamoDbStore>> {
     (0..CALLERS).map(|_| manager(table.store())).collect()
 }
@@ -59,7 +59,7 @@ fn sixteen_clients_that_create_for_one_user_create_two() {
     });
 }
 
-/// Every client changes records of its own, and one that all of them change.
+/// Every client changes its own records, and a shared one.
 #[test]
 fn sixteen_writers_lose_no_change() {
     const ROUNDS: usize = 10;
@@ -96,7 +96,7 @@ fn sixteen_writers_lose_no_change() {
     });
 }
 
-/// Each of two users takes the name of the other one.
+/// Two users exchange names.
 #[test]
 fn renames_that_cross_are_both_rejected() {
     const ROUNDS: usize = 20;
@@ -137,7 +137,7 @@ fn many_processes_create_the_table_at_once() {
     });
 }
 
-/// A registration with a user id that is held does not change the user who holds it.
+/// A registration with a held user id does not change the user who holds it.
 #[test]
 fn a_registration_with_an_id_that_is_held_is_rejected() {
     let Some(server) = shared() else { return };
@@ -152,7 +152,7 @@ fn a_registration_with_an_id_that_is_held_is_rejected() {
         let again = copy_users(&store, &copy, name(ACCOUNT)).await;
         assert_eq!(
             again.unwrap_err().to_string(),
-            "the store to copy to holds something else under a key of the user beate"
+            "the store to copy to has a conflict on a key of the user beate"
         );
         let records = second.check().await;
         assert_eq!(records.len(), 1);
@@ -173,8 +173,8 @@ fn two_stores_on_one_table_are_one() {
         one.register_user(&anika).await.unwrap();
         let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(who.user_name(), &anika);
+        let identity = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(identity.user_name(), &anika);
         one.delete(&anika, issued.id()).await.unwrap();
         assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
         let listing = Listing::Holders { service: None };

@@ -1,5 +1,5 @@
-//! What reads return while changes are in flight. DynamoDB Local applies a transaction at once;
-//! what the managed service may show of one in flight is made up for by the gateway.
+//! Reads while changes are in flight. DynamoDB Local applies a transaction at once, so the gateway
+//! simulates what the managed service may show of a transaction in flight.
 
 use std::{num::NonZeroUsize, ops::Bound};
 
@@ -22,7 +22,7 @@ const CONFLICT: Fate = Fate::Answered(Answer::cancelled(&["TransactionConflict"]
 /// The item has not been written yet.
 const ABSENT: Fate = Fate::Rewritten(|read| *read = json!({}));
 
-/// A store behind a gateway, and a manager that is not.
+/// A store behind a gateway, and a manager with a direct connection.
 async fn scene() -> Option<(DynamoDbStore, Gateway, AsyncCredentialManager<DynamoDbStore>)> {
     let table = shared()?.table().await;
     let gateway = Gateway::start(table.port).await;
@@ -30,7 +30,7 @@ async fn scene() -> Option<(DynamoDbStore, Gateway, AsyncCredentialManager<Dynam
     Some((store, gateway, AsyncCredentialManager::new(name(ACCOUNT), table.store())))
 }
 
-/// The record has been written, and the key not yet: a find waits for it.
+/// The record is written, but not yet the key: a find retries.
 #[test]
 fn a_key_that_is_being_claimed_is_found() {
     wait(async {
@@ -39,7 +39,7 @@ fn a_key_that_is_being_claimed_is_found() {
         iam.register_user(&anika).await.unwrap();
         let key = Key::User { account: name(ACCOUNT), name: &anika };
         let (mut gets, mut settled) = (0, 0);
-        gateway.judge(move |operation, _| {
+        gateway.decide(move |operation, _| {
             let count = if operation == "GetItem" { &mut gets } else { &mut settled };
             *count += 1;
             match (operation, *count) {
@@ -54,7 +54,7 @@ fn a_key_that_is_being_claimed_is_found() {
     });
 }
 
-/// The key is there, and the record is being written: a find waits for it.
+/// The key is written, and the record is being written: a find retries.
 #[test]
 fn a_record_that_is_being_written_is_waited_for() {
     wait(async {
@@ -68,7 +68,7 @@ fn a_record_that_is_being_written_is_waited_for() {
     });
 }
 
-/// Between the two reads of a find, the record releases the key.
+/// The record releases the key between the two reads of a find.
 #[test]
 fn a_key_that_was_released_meanwhile_is_not_found() {
     wait(async {
@@ -99,7 +99,7 @@ fn shard(name: &str) -> u8 {
     Sha256::digest(name)[0] % 8
 }
 
-/// A user is renamed after one shard has been read and before another.
+/// A user is renamed between the reads of two shards.
 #[test]
 fn a_user_who_is_renamed_between_two_shards_is_listed_once() {
     wait(async {
@@ -115,7 +115,7 @@ fn a_user_who_is_renamed_between_two_shards_is_listed_once() {
                 iam.register_user(&name(from)).await.unwrap();
             }
             gateway.take();
-            gateway.judge(move |operation, request| {
+            gateway.decide(move |operation, request| {
                 let late = |request: &Value| {
                     let partition = &request["ExpressionAttributeValues"][":pk"]["B"];
                     let partition = STANDARD.decode(partition.as_str().unwrap()).unwrap();

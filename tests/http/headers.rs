@@ -1,5 +1,5 @@
 //! `http`, from request headers to an identity or a response: over a sync and an async store, for
-//! one account and for all. The parser of the header has its tests beside it.
+//! one account and for all. Unit tests of the header parser are in its module.
 
 use std::{
     error::Error as _,
@@ -23,16 +23,16 @@ use service_specific_credentials::{
 };
 use time::Duration;
 
-use crate::common::{Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, name};
+use crate::common::{BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, name};
 
-type Hook = Box<dyn Fn(Asked<'_>) -> Does + Send + Sync>;
-type Store = Arc<Told<Hook>>;
+type Hook = Box<dyn Fn(StoreCall<'_>) -> HookAction + Send + Sync>;
+type Store = Arc<HookedStore<Hook>>;
 
 /// `anika` with an active, an inactive and an expired password and an API key.
 struct World {
     iam: CredentialManager<Store>,
     clock: Arc<FixedClock>,
-    does: Arc<Mutex<Does>>,
+    does: Arc<Mutex<HookAction>>,
     active: (String, String),
     inactive: (String, String),
     expired: (String, String),
@@ -41,10 +41,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let does = Arc::new(Mutex::new(Does::What));
-        let told = Arc::clone(&does);
-        let hook: Hook = Box::new(move |_| *told.lock().unwrap());
-        let store = Arc::new(Told::new(hook));
+        let does = Arc::new(Mutex::new(HookAction::Proceed));
+        let hook_action = Arc::clone(&does);
+        let hook: Hook = Box::new(move |_| *hook_action.lock().unwrap());
+        let store = Arc::new(HookedStore::new(hook));
         let (iam, clock) = crate::common::manager(store, Policy::default());
         let anika: UserName = name("anika");
         iam.register_user(&anika).unwrap();
@@ -63,7 +63,7 @@ impl World {
         Self { iam, clock, does, active, inactive, expired, key }
     }
 
-    /// Authenticates in every way. The results are the same.
+    /// Authenticates in every way. All results are equal.
     fn authenticate(&self, service: &str, headers: &HeaderMap) -> Result<Identity, Rejection> {
         let service: ServiceName = name(service);
         let store = SyncAdapter::new(Arc::clone(self.iam.store()));
@@ -137,7 +137,7 @@ fn a_password_and_an_api_key_authenticate() {
 }
 
 #[test]
-fn everything_else_is_rejected_with_one_response_and_a_reason_for_the_log() {
+fn every_other_request_gets_the_same_rejection_and_logs_its_reason() {
     let world = World::new();
     let of = |(name, _): &(String, String), password: &str| basic(&(name.clone(), password.into()));
     let mut twice = basic(&world.active);
@@ -164,7 +164,7 @@ fn everything_else_is_rejected_with_one_response_and_a_reason_for_the_log() {
         (CASSANDRA, basic(&world.expired), "expired", no_token),
         (CASSANDRA, basic(&world.active), "wrong-secret", no_token),
         (BEDROCK, basic(&world.active), "unsupported-service", no_token),
-        // A token is presented.
+        // The request has a token.
         (CODECOMMIT, bearer(&world.key.1), "unsupported-service", no_token),
         (BEDROCK, bearer(&forged), "wrong-secret", with_token),
         (BEDROCK, bearer("mF_9.B5f-4.1JqM"), "unknown-name", with_token),
@@ -202,7 +202,7 @@ fn everything_else_is_rejected_with_one_response_and_a_reason_for_the_log() {
 #[test]
 fn an_unavailable_store_is_503_and_never_401() {
     let world = World::new();
-    *world.does.lock().unwrap() = Does::Fail;
+    *world.does.lock().unwrap() = HookAction::Fail;
     let wrong = (world.active.0.clone(), "wrong".to_owned());
     for (service, headers) in [
         (CODECOMMIT, basic(&world.active)),
@@ -220,21 +220,21 @@ fn an_unavailable_store_is_503_and_never_401() {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(response.headers().get("www-authenticate"), None);
-        // What the store says is for the log.
+        // The store's message is for the log only.
         let body = "the credential cannot be verified at the moment, try again later\n";
         assert_eq!(response.body(), body.as_bytes());
     }
-    // What needs no store is still denied.
+    // A request that needs no store is still denied.
     let rejection = world.authenticate(CODECOMMIT, &HeaderMap::new()).unwrap_err();
     assert!(rejection.is_missing_credentials());
 
-    // The store is back.
-    *world.does.lock().unwrap() = Does::What;
+    // The store is available again.
+    *world.does.lock().unwrap() = HookAction::Proceed;
     world.authenticate(CODECOMMIT, &basic(&world.active)).unwrap();
 }
 
 #[test]
-fn a_rejection_tells_a_log_its_causes() {
+fn a_rejection_has_its_causes_as_sources() {
     let world = World::new();
     let rejection = world.authenticate(CODECOMMIT, &HeaderMap::new()).unwrap_err();
     assert_eq!(rejection.to_string(), "the request has no Authorization header");
@@ -250,14 +250,14 @@ fn a_rejection_tells_a_log_its_causes() {
     let RejectionReason::Denied(denial) = rejection.reason() else { panic!("{rejection:?}") };
     assert_eq!(denial.reason(), DenialReason::Inactive);
 
-    *world.does.lock().unwrap() = Does::Fail;
+    *world.does.lock().unwrap() = HookAction::Fail;
     let rejection = world.authenticate(CODECOMMIT, &basic(&world.active)).unwrap_err();
     assert_eq!(rejection.to_string(), "the store failed");
     assert_eq!(rejection.source().unwrap().to_string(), "the disk is on fire");
 }
 
 #[test]
-fn a_service_that_the_policy_does_not_have_is_an_error_at_the_start() {
+fn an_unsupported_service_is_an_error_of_the_constructor() {
     let world = World::new();
     let service: ServiceName = name("git.example.com");
     for error in [
@@ -269,7 +269,7 @@ fn a_service_that_the_policy_does_not_have_is_an_error_at_the_start() {
 }
 
 #[test]
-fn one_account_does_not_authenticate_the_users_of_another() {
+fn users_of_another_account_are_denied() {
     let world = World::new();
     let other = world.iam.for_account(name("210987654321"));
     let [one, all] = [
@@ -283,7 +283,7 @@ fn one_account_does_not_authenticate_the_users_of_another() {
 }
 
 #[test]
-fn the_realm_is_the_name_of_the_service_or_another() {
+fn the_realm_is_the_service_name_by_default() {
     let world = World::new();
     let authenticator = HttpAuthenticator::new(&world.iam, name(BEDROCK)).unwrap();
     for realm in ["é", "a\nb", "\u{7f}"] {
@@ -300,13 +300,14 @@ fn the_realm_is_the_name_of_the_service_or_another() {
     assert_eq!(rejection.header().1, r#"Basic realm="Git", charset="UTF-8""#);
 }
 
-/// What a server keeps, sends to tasks and inserts into requests.
+/// The properties that servers need to keep a type, send it to tasks and insert it into requests.
 #[test]
-fn what_a_middleware_needs_holds() {
+fn types_have_the_traits_that_a_middleware_needs() {
     fn middleware<T: Clone + Send + Sync + 'static>() {}
     fn error<T: std::error::Error + Send + Sync + 'static>() {}
     fn sendable<T: Send>(_: &T) {}
-    middleware::<AsyncHttpAuthenticator<SyncAdapter<Told<fn(Asked<'_>) -> Does>>>>();
+    middleware::<AsyncHttpAuthenticator<SyncAdapter<HookedStore<fn(StoreCall<'_>) -> HookAction>>>>(
+    );
     middleware::<Identity>();
     error::<Rejection>();
 
@@ -319,7 +320,7 @@ fn what_a_middleware_needs_holds() {
 
 /// `?` in a handler of a web framework.
 #[test]
-fn the_question_mark_makes_a_response() {
+fn the_question_mark_operator_converts_a_rejection() {
     #[expect(clippy::result_large_err, reason = "frameworks have handlers return responses")]
     fn handler(world: &World, headers: &HeaderMap) -> Result<String, Response<String>> {
         let authenticator = HttpAuthenticator::new(&world.iam, name(CODECOMMIT)).unwrap();

@@ -1,4 +1,4 @@
-//! The middleware of `examples/middleware.rs`, as a program that is asked over HTTP.
+//! `examples/middleware.rs`, as a process, over HTTP.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -12,7 +12,7 @@ mod client;
 
 use self::client::{Answer, Client};
 
-/// The program. It is killed when this is dropped.
+/// The process. It is killed on drop.
 struct Server(Child);
 
 impl Drop for Server {
@@ -22,7 +22,7 @@ impl Drop for Server {
     }
 }
 
-/// What it prints at the start: a service user name, its password, and the address.
+/// Its output at the start: a service user name, its password, and the address.
 fn start() -> (Server, [String; 3]) {
     let mut command = Command::new(crate::common::example("middleware"));
     command.arg("127.0.0.1:0").stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -46,7 +46,7 @@ fn the_identity_reaches_the_handler_and_anonymous_requests_may_only_read() {
     let right = basic(&name, &password);
     let denied = "the credential is not valid for this service\n";
     for (method, headers, status, body) in [
-        ("GET", &[][..], 200, "hello, stranger\n"),
+        ("GET", &[][..], 200, "hello, anonymous client\n"),
         ("GET", &[&*right], 200, "hello, anika\n"),
         ("POST", &[&*right], 200, "anika wrote\n"),
         ("POST", &[], 401, "this service needs a credential\n"),

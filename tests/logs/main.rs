@@ -1,10 +1,9 @@
-//! Nothing that is logged holds a secret: by this crate and by every other, at every level, in
-//! operations on every store, and by a PostgreSQL server that logs every statement.
+//! No log contains a secret: neither from this crate nor from any dependency, at every level, for
+//! operations on every store, and with a PostgreSQL server that logs every statement.
 //!
-//! What is presented to `authenticate` as a name is untrusted text, and among it are passwords:
-//! people type them into the wrong field. Names of users and ids of credentials, in the other
-//! operations, are looked up as they are given; a password that somebody types there reaches the
-//! logs of a database.
+//! The name given to `authenticate` is untrusted, and may be a password, because users type
+//! passwords into the wrong field. In the other operations, user names and credential ids are
+//! looked up as given; a password that is passed there reaches the logs of a database.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,7 +39,7 @@ use time::Duration;
 use common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, dawn, name};
 use hunt::Hunt;
 
-/// What all threads have logged, the tests of this file together.
+/// The output of all threads, for all tests of this file.
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 struct Log;
@@ -55,7 +54,7 @@ impl io::Write for Log {
     }
 }
 
-/// Everything that any crate logs, through `tracing` or through `log`.
+/// Captures everything that any crate logs, through `tracing` or `log`.
 static SUBSCRIBER: LazyLock<()> = LazyLock::new(|| {
     tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -68,7 +67,7 @@ fn log() -> String {
     String::from_utf8(LOG.lock().unwrap().clone()).unwrap()
 }
 
-/// A manager of a store, and a number of which each test has its own: its secrets are its alone.
+/// A manager of a store, with a seed that is unique to the test, so that its secrets are too.
 fn manager<S: Store>(store: S, seed: u64) -> (CredentialManager<S>, Arc<FixedClock>) {
     LazyLock::force(&SUBSCRIBER);
     let clock = Arc::new(FixedClock::new(dawn()));
@@ -83,8 +82,8 @@ fn services() -> [ServiceName; 4] {
     [CODECOMMIT, BEDROCK, CASSANDRA, "git.example.com"].map(name)
 }
 
-/// Presents secrets wherever one can: as a name, as a password, as an API key, and in it.
-fn present<S: Store>(iam: &CredentialManager<S>, issued: &IssuedCredential) {
+/// Uses secrets in every field: as a name, as a password, as an API key, and inside of it.
+fn send_secrets<S: Store>(iam: &CredentialManager<S>, issued: &IssuedCredential) {
     let doors = iam.authenticator();
     let (alias, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
     let (cut, long) = (&secret[1..], secret.repeat(20));
@@ -125,8 +124,8 @@ fn present<S: Store>(iam: &CredentialManager<S>, issued: &IssuedCredential) {
     }
 }
 
-/// Does everything that a manager can do, and returns the secrets to look for.
-fn live<S: Store>(iam: &CredentialManager<S>, clock: &FixedClock) -> Hunt {
+/// Calls every operation of a manager, and returns the secrets to search for.
+fn call_every_operation<S: Store>(iam: &CredentialManager<S>, clock: &FixedClock) -> Hunt {
     let [anika, bo] = ["anika", "bo"].map(name::<UserName>);
     let [codecommit, bedrock, cassandra, git] = &services();
     let mut hunt = Hunt::default();
@@ -148,13 +147,13 @@ fn live<S: Store>(iam: &CredentialManager<S>, clock: &FixedClock) -> Hunt {
     }
     for issued in &issued {
         hunt.add(issued.secret());
-        present(iam, issued);
+        send_secrets(iam, issued);
     }
     for (place, status) in [(1, Status::Inactive), (3, Status::Inactive), (3, Status::Active)] {
         iam.set_status(&anika, issued[place].id(), status).unwrap();
     }
     clock.advance(Duration::DAY);
-    issued.iter().skip(5).for_each(|issued| present(iam, issued));
+    issued.iter().skip(5).for_each(|issued| send_secrets(iam, issued));
     let missing: CredentialId = name("ACCA12345ABCDEXAMPLE");
     iam.reset(&bo, issued[0].id()).unwrap_err();
     iam.reset(&anika, &missing).unwrap_err();
@@ -173,14 +172,15 @@ fn live<S: Store>(iam: &CredentialManager<S>, clock: &FixedClock) -> Hunt {
     hunt
 }
 
-/// What can be found of a service user name that was looked up.
+/// What the logs contain of a looked-up service user name.
 fn looked_up() -> Hunt {
     let mut hunt = Hunt::default();
     hunt.add_text(b"nobody+1-at-");
     hunt
 }
 
-/// Names of the file's operations, of which each has an event.
+/// Checks that events of these operations and reasons were logged, and that no line contains a
+/// secret.
 fn check(hunt: &Hunt) {
     let log = log();
     for operation in ["authenticate", "create", "reset", "rename_user", "list_page"] {
@@ -194,21 +194,21 @@ fn check(hunt: &Hunt) {
 }
 
 #[test]
-fn nothing_is_logged_of_a_secret_in_memory() {
+fn no_secret_of_a_memory_store_is_logged() {
     let (iam, clock) = manager(MemoryStore::new(), 1);
-    check(&live(&iam, &clock));
+    check(&call_every_operation(&iam, &clock));
 }
 
 #[test]
-fn nothing_is_logged_of_a_secret_in_a_file() {
+fn no_secret_of_a_file_is_logged() {
     let folder = Folder::new("logs");
     let (iam, clock) = manager(RedbStore::create(folder.file("store.redb")).unwrap(), 2);
-    check(&live(&iam, &clock));
+    check(&call_every_operation(&iam, &clock));
 }
 
 #[cfg(unix)]
 #[test]
-fn nothing_is_logged_of_a_secret_by_the_client_or_the_server_of_a_database() {
+fn no_secret_is_logged_by_the_database_client_or_server() {
     use service_specific_credentials::store::PostgresOptions;
 
     let Some(installation) = database::Installation::find() else { return };
@@ -216,9 +216,9 @@ fn nothing_is_logged_of_a_secret_by_the_client_or_the_server_of_a_database() {
     let server = installation.server(&settings);
     let store = database::wait(async { server.space().await.store(&PostgresOptions::new()).await });
     let (iam, clock) = manager(database::Blocking(store), 3);
-    let hunt = live(&iam, &clock);
+    let hunt = call_every_operation(&iam, &clock);
     let (client, logged) = (log(), server.log());
-    // Both log what is looked up, and it can be found there.
+    // Both log the looked-up values, and the search finds them.
     let statements = |line: &&str| line.contains("tokio_postgres::query: executing statement");
     let executed: Vec<&str> = client.lines().filter(statements).collect();
     assert!(executed.iter().any(|line| looked_up().found_in(line)), "{executed:?}");
@@ -226,7 +226,7 @@ fn nothing_is_logged_of_a_secret_by_the_client_or_the_server_of_a_database() {
     check(&hunt);
     assert_eq!(logged.lines().find(|line| hunt.found_in(line)), None);
 
-    // And what it says when it fails.
+    // The messages of a failure, too.
     server.crash();
     let (anika, codecommit): (UserName, ServiceName) = (name("anna"), name(CODECOMMIT));
     let error = iam.create(&anika, &codecommit).unwrap_err();
@@ -239,7 +239,7 @@ fn nothing_is_logged_of_a_secret_by_the_client_or_the_server_of_a_database() {
 }
 
 #[test]
-fn what_is_logged_by_any_crate_on_any_thread_is_searched() {
+fn logs_of_every_crate_and_thread_are_searched() {
     let (iam, _) = manager(MemoryStore::new(), 4);
     iam.register_user(&name("anika")).unwrap();
     let issued = iam.create(&name("anika"), &name(CODECOMMIT)).unwrap();

@@ -1,10 +1,10 @@
-//! No secret stays in memory once it is handed over: not whole, not twelve bytes of it, as text or
-//! as the bytes that the text encodes.
+//! No secret stays in memory after it was returned: not even twelve bytes of it, as text or as the
+//! encoded bytes.
 //!
-//! A child (this very program) works on a `MemoryStore` and a `RedbStore`. It is searched from
-//! outside, through `/proc`, while it waits for the next line: so what is searched for is not in
-//! what is searched. The same is done to the emulator. What an optimizer leaves on the stack
-//! counts, so this is worth most in a release build:
+//! A child (this program) works on a `MemoryStore` and a `RedbStore`. Its memory is searched from
+//! another process, through `/proc`, while it waits for the next line, so that the search does not
+//! find itself. The emulator is searched in the same way. Optimization affects what stays on the
+//! stack, so the test is most significant in a release build:
 //!
 //! ```console
 //! $ cargo test --release --test memory
@@ -42,7 +42,7 @@ use common::{BEDROCK, CODECOMMIT, Folder, example};
 use scan::{Needles, Part, WINDOW, summary};
 use server::Server;
 
-/// What the secrets of API keys at [`BEDROCK`] begin with.
+/// The prefix of API key secrets at [`BEDROCK`].
 const PREFIX: &str = "ABSK";
 /// A debug build is slow to search, and hides what this looks for.
 const STEP: usize = if cfg!(debug_assertions) { 16 } else { 1 };
@@ -54,19 +54,19 @@ fn main() {
         return subject::run(&path);
     }
     if !cfg!(target_os = "linux") {
-        println!("not run: there is no /proc");
+        println!("skipped: there is no /proc");
         return;
     }
     let tests: [(&str, fn()); 6] = [
-        ("what is left behind is found", planted_secrets_are_found),
-        ("no record holds what was on the stack", records),
+        ("planted secrets are found", planted_secrets_are_found),
+        ("no record contains bytes of the stack", records),
         ("no secret stays in the memory of a program that uses the library", library),
         ("no secret stays in the memory of an emulator: memory", || emulator("memory")),
         ("no secret stays in the memory of an emulator: redb", || {
             let folder = Folder::new("memory-emulator");
             emulator(&format!("redb:{}", folder.file("store.redb").display()));
         }),
-        ("a password is read into one place", tool),
+        ("a password is read into a single buffer", tool),
     ];
     for (name, test) in tests {
         test();
@@ -74,7 +74,7 @@ fn main() {
     }
 }
 
-/// The child, and the ends of its pipes.
+/// The child and its pipes.
 struct Subject {
     process: Child,
     input: ChildStdin,
@@ -96,8 +96,8 @@ impl Subject {
         Self { process, input, output, _folder: folder }
     }
 
-    /// What it says to a line, once it waits for the next.
-    fn tell(&mut self, line: &str) -> String {
+    /// Sends a line, and returns the response once the child waits for the next line.
+    fn send(&mut self, line: &str) -> String {
         self.input.write_all(format!("{line}\n").as_bytes()).unwrap();
         let mut answer = String::new();
         self.output.read_line(&mut answer).unwrap();
@@ -105,7 +105,7 @@ impl Subject {
         answer
     }
 
-    /// Checks that there is no secret in a part of its memory.
+    /// Checks that a part of its memory contains no secret.
     fn check(&self, needles: &Needles, part: Part, when: &str) {
         let hits = needles.search(self.process.id(), part);
         assert!(hits.is_empty(), "{when}: {} windows\n{}", hits.len(), summary(&hits));
@@ -130,7 +130,7 @@ fn planted_secrets_are_found() {
         let mut needles = Needles::new();
         needles.add_password("it", &secret);
         subject.check(&needles, Part::All, "before it was there");
-        subject.tell(&format!("plant {place} {form} {secret}"));
+        subject.send(&format!("plant {place} {form} {secret}"));
         let hits = needles.search(subject.process.id(), Part::All);
         assert!(!hits.is_empty(), "{form} in {place} is not found");
         let on_stack = needles.search(subject.process.id(), Part::Stack);
@@ -138,9 +138,8 @@ fn planted_secrets_are_found() {
     }
 }
 
-/// What is not initialized in a record is what was on the stack where it was made, and stays as
-/// long as the record does. So each operation is done where the stack has just been filled with a
-/// secret.
+/// The uninitialized bytes of a record are copied from the stack, and stay as long as the record
+/// does. So each operation runs where the stack has just been filled with a secret.
 fn records() {
     let mut subject = Subject::start("memory-records");
     let secret = random_secret();
@@ -148,7 +147,7 @@ fn records() {
     needles.add_password("what was on the stack", &secret);
     for user in 0..if cfg!(debug_assertions) { 5 } else { 50 } {
         let mut over = |operation: &str| {
-            subject.tell(&format!("over {secret} memory 32 standard {operation}"))
+            subject.send(&format!("over {secret} memory 32 standard {operation}"))
         };
         over(&format!("register user-{user}"));
         let ids: Vec<String> = [CODECOMMIT, BEDROCK, CODECOMMIT][..user % 4]
@@ -164,7 +163,7 @@ fn records() {
             over(&format!("delete renamed-user-{user} {id}"));
         }
     }
-    subject.tell("overwrite what is free");
+    subject.send("overwrite what is free");
     subject.check(&needles, Part::AllButStack, "in records");
 }
 
@@ -174,19 +173,19 @@ fn random_secret() -> String {
     STANDARD.encode(bytes)
 }
 
-/// One user of the child, with one or two passwords and an API key.
+/// A user of the child, with one or two passwords and an API key.
 struct User {
     /// The store, the number of random bytes and the alphabet of the user's secrets.
     kind: String,
     name: String,
-    /// What stands before operations that issue a secret.
+    /// The prefix of operations that issue a secret.
     api: &'static str,
-    /// Service, id, service user name and present secret of each credential.
+    /// Service, id, service user name and current secret of each credential.
     credentials: Vec<[String; 4]>,
 }
 
 impl User {
-    /// Has the subject make a secret, and adds it to the needles.
+    /// Makes the child issue a secret, and adds it to the needles.
     fn issue(
         &self,
         subject: &mut Subject,
@@ -196,7 +195,7 @@ impl User {
         argument: &str,
     ) -> [String; 4] {
         let Self { kind, name, api, .. } = self;
-        let issued = subject.tell(&format!("{kind} {api}{operation} {name} {argument}"));
+        let issued = subject.send(&format!("{kind} {api}{operation} {name} {argument}"));
         let [id, login, secret] =
             issued.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
         let label = format!("{kind}, {api}{operation} at {service}");
@@ -219,8 +218,8 @@ fn library() {
                 for passwords in [1, 2] {
                     let kind = format!("{store} {bytes} {alphabet}");
                     let name = format!("user-{}", users.len());
-                    subject.tell(&format!("{kind} register {name}"));
-                    // The API issues secrets, too, in the bodies of its responses.
+                    subject.send(&format!("{kind} register {name}"));
+                    // The Query API also issues secrets, in the bodies of its responses.
                     let api = if users.len() % 2 == 0 { "" } else { "api-" };
                     let mut user = User { kind, name, api, credentials: Vec::new() };
                     for service in [CODECOMMIT, BEDROCK, CODECOMMIT].iter().take(1 + passwords) {
@@ -244,31 +243,31 @@ fn library() {
     subject.check(&needles, Part::All, "after reset");
     for User { kind, credentials, .. } in &users {
         for [service, _, login, secret] in credentials {
-            subject.tell(&format!("{kind} authenticate {service} {login} {secret}"));
+            subject.send(&format!("{kind} authenticate {service} {login} {secret}"));
             subject.check(&needles, Part::Stack, &format!("{kind} authenticate at {service}"));
         }
     }
     subject.check(&needles, Part::All, "after authenticate");
     for User { kind, name, .. } in &mut users {
         let renamed = format!("{name}-renamed-to-a-name-that-is-long");
-        subject.tell(&format!("{kind} rename {name} {renamed}"));
+        subject.send(&format!("{kind} rename {name} {renamed}"));
         *name = renamed;
     }
     subject.check(&needles, Part::All, "after rename");
     for User { kind, name, credentials, .. } in &users {
-        subject.tell(&format!("{kind} delete {name} {}", credentials[0][1]));
+        subject.send(&format!("{kind} delete {name} {}", credentials[0][1]));
     }
     subject.check(&needles, Part::All, "after delete");
-    subject.tell("drop");
+    subject.send("drop");
     subject.check(&needles, Part::All, "after drop");
 }
 
-/// Has an emulator make secrets, over a connection that stays in use, some that stay idle, and some
-/// that are closed, and searches it 200 requests later.
+/// Makes an emulator issue secrets over a connection that stays in use, over idle ones, and over
+/// closed ones, and searches it 200 requests later.
 ///
-/// Secrets are presented to it, too, but over no connection that stays idle: what a client has sent
-/// is in the buffer that the HTTP server reads into, until the connection is closed or enough is
-/// read after it.
+/// Secrets are also sent to it, but not over a connection that stays idle: the read buffer of the
+/// HTTP server keeps what a client has sent until the connection is closed or enough is read
+/// afterwards.
 fn emulator(store: &str) {
     const USERS: usize = 30;
     const MORE: usize = 200;
@@ -321,7 +320,7 @@ fn emulator(store: &str) {
     assert!(hits.is_empty(), "{store}: {} windows\n{}", hits.len(), summary(&hits));
 }
 
-/// Has the command-line tool read a password, and searches it before the line ends.
+/// Makes the command-line tool read a password, and searches it before the line ends.
 fn tool() {
     let folder = Folder::new("memory-tool");
     let store = format!("redb:{}", folder.file("store.redb").display());
@@ -342,7 +341,7 @@ fn tool() {
     process.stdin.as_mut().unwrap().write_all(password.as_bytes()).unwrap();
     let windows = password.len() - WINDOW + 1;
     let hits = loop {
-        assert!(process.try_wait().unwrap().is_none(), "it does not read a password");
+        assert!(process.try_wait().unwrap().is_none(), "the tool does not wait for a password");
         if ioctl_fionread(process.stdin.as_ref().unwrap()).unwrap() > 0 {
             continue;
         }

@@ -15,22 +15,22 @@ use base64::{
     },
 };
 
-/// As many bytes of a secret in a row as must not be found.
+/// The number of consecutive bytes of a secret that must not be found.
 pub(crate) const WINDOW: usize = 12;
-/// Untouched pages are zero, and are passed over.
+/// Untouched pages are zero and are skipped.
 const PAGE: usize = 4096;
 const CHUNK: usize = 256 * PAGE;
 const FILTER_BITS: u32 = 22;
 
-/// Secrets to search for: every [`WINDOW`] of each, as text, as the bytes that the text encodes,
-/// and as SHA-256 reads the text, in big-endian words.
+/// Secrets to search for: every [`WINDOW`] of each, as text, as the encoded bytes, and as SHA-256
+/// reads the text, in big-endian words.
 pub(crate) struct Needles {
     windows: HashMap<[u8; WINDOW], String>,
-    /// One bit for each hash of the first bytes of a window. Most of memory is passed over by it.
+    /// One bit per hash of the first bytes of a window. It excludes most of the memory.
     filter: Vec<u64>,
 }
 
-/// What of a process is searched. The stack is that of its main thread.
+/// The part of a process to search. The stack is that of its main thread.
 #[derive(Clone, Copy)]
 pub(crate) enum Part {
     All,
@@ -38,10 +38,10 @@ pub(crate) enum Part {
     AllButStack,
 }
 
-/// How the system calls the mapping of the main thread's stack.
+/// The system's name of the mapping of the main thread's stack.
 const STACK: &str = "[stack]";
 
-/// Where a part of a secret was found.
+/// The position of a part of a secret.
 #[derive(Debug)]
 pub(crate) struct Hit {
     what: String,
@@ -68,10 +68,10 @@ impl Needles {
         self.add_password(&format!("{label}, the password inside"), password);
     }
 
-    /// Adds a password as HTTP Basic authentication carries it.
+    /// Adds a password as HTTP Basic authentication sends it.
     pub(crate) fn add_basic(&mut self, label: &str, name: &str, password: &str) {
         let encoded = STANDARD_ENGINE.encode(format!("{name}:{password}"));
-        // What encodes the name and the colon is no secret.
+        // The encoded name and colon are not secret.
         let name = (name.len() + 1).div_ceil(3) * 4;
         self.add_bytes(&format!("{label}, for Basic"), &encoded.as_bytes()[name..]);
     }
@@ -112,7 +112,7 @@ impl Needles {
             searched += end - start;
             self.search_range(&memory, mapping, start, end, &mut hits);
         }
-        assert!(searched > 0, "nothing was searched of {maps}");
+        assert!(searched > 0, "no mapping was searched of {maps}");
         hits
     }
 
@@ -125,7 +125,7 @@ impl Needles {
         hits: &mut Vec<Hit>,
     ) {
         let mut buffer = vec![0; WINDOW - 1 + CHUNK];
-        // What is before the chunk: the last bytes of the one before.
+        // The last bytes of the previous chunk.
         buffer[..WINDOW - 1].fill(0);
         let mut address = start;
         while address < end {
@@ -159,7 +159,7 @@ impl Needles {
     }
 }
 
-/// The hits of each secret and form: how many, and where the first is.
+/// The hits of each secret and form: their number, and the first position.
 pub(crate) fn summary(hits: &[Hit]) -> String {
     let mut counts: BTreeMap<(&str, &str), (usize, u64)> = BTreeMap::new();
     for hit in hits {
@@ -177,12 +177,12 @@ fn bit(window: &[u8]) -> usize {
     (start.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - FILTER_BITS)) as usize
 }
 
-/// The text in the words of SHA-256, which takes four bytes for a number with the highest first.
+/// The text in the words of SHA-256, which are big-endian.
 pub(crate) fn words(text: &str) -> Vec<u8> {
     text.as_bytes().chunks(4).flat_map(|word| word.iter().rev().copied()).collect()
 }
 
-/// The bytes that a password or the rest of an API key's secret encodes.
+/// The bytes that a password or the rest of an API key secret encodes.
 pub(crate) fn decode(text: &str) -> Vec<u8> {
     let alphabet = if text.contains(['-', '_']) { URL_SAFE } else { STANDARD };
     let config =

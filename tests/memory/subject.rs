@@ -1,8 +1,8 @@
-//! The process that is searched: it works on stores as it is told to, line by line, and keeps no
-//! secret longer than it must.
+//! The searched process: executes operations on stores, one per line, and drops secrets as early as
+//! possible.
 //!
-//! Lines are read and secrets are written without a buffer in between, and every operation runs
-//! deep down the stack, so that waiting for the next line overwrites nothing of what it left there.
+//! Lines are read and secrets are written without buffers, and every operation runs deep in the
+//! stack, so that waiting for the next line does not overwrite what the operation left there.
 
 use std::{
     fs::File,
@@ -24,20 +24,20 @@ use crate::{
     scan::{decode, words},
 };
 
-/// How far down an operation begins.
+/// The depth at which an operation begins.
 const DEPTH: usize = 64 * 1024;
 
-/// Where a secret is put that is to be found.
+/// A secret that the search must find.
 static PLANTED: Mutex<[u8; 128]> = Mutex::new([0; _]);
 
-/// Its stores, until they are dropped.
+/// The stores, until they are dropped.
 struct Subject {
     memory: Option<Arc<MemoryStore>>,
     redb: Option<Arc<RedbStore>>,
     output: File,
 }
 
-/// Works until its input ends.
+/// Executes lines until the input ends.
 pub(crate) fn run(path: &str) {
     let mut input = unbuffered(&io::stdin());
     let mut subject = Subject {
@@ -47,7 +47,7 @@ pub(crate) fn run(path: &str) {
     };
     loop {
         let mut line = Zeroizing::new(vec![0; 1024]);
-        // A line is written, and so read, at once.
+        // A line is written by one call, and so read by one call.
         let length = input.read(&mut line).unwrap();
         let Some((b'\n', text)) = line[..length].split_last() else { break };
         let words: Vec<&str> = str::from_utf8(text).unwrap().split(' ').collect();
@@ -67,7 +67,7 @@ fn deep(work: impl FnOnce()) {
     black_box(&mut room);
 }
 
-/// With the locals of `work` below those of its caller.
+/// Puts the locals of `work` below those of its caller.
 #[inline(never)]
 fn call(work: impl FnOnce()) {
     work();
@@ -77,7 +77,7 @@ impl Subject {
     fn work(&mut self, words: &[&str]) {
         match *words {
             ["drop"] => (self.memory, self.redb) = (None, None),
-            ["overwrite", ..] => overwrite_what_is_free(),
+            ["overwrite", ..] => overwrite_free_blocks(),
             ["plant", place, form, secret] => plant(place, form, secret),
             ["over", secret, ref rest @ ..] => {
                 fill_stack(secret);
@@ -142,10 +142,10 @@ impl Subject {
     fn issue(&mut self, issued: Result<IssuedCredential, Error>) {
         let issued = issued.unwrap();
         let (id, name) = (issued.id().as_str(), issued.service_user_name().as_str());
-        self.hand_over([id, name, issued.secret().expose()]);
+        self.print_secret([id, name, issued.secret().expose()]);
     }
 
-    /// Has the API issue a secret.
+    /// Calls the API operation that issues a secret.
     fn request(&mut self, iam: &CredentialManager<impl Store>, form: &str) {
         let request = http::Request::get(format!("/?Version=2010-05-08&{form}")).body("").unwrap();
         let id = RequestId::random();
@@ -155,21 +155,21 @@ impl Subject {
             let after = names.iter().find_map(|name| xml.split_once(&format!("<{name}>")));
             after.unwrap().1.split_once('<').unwrap().0
         };
-        self.hand_over([
+        self.print_secret([
             element(["ServiceSpecificCredentialId"; 2]),
             element(["ServiceUserName", "ServiceCredentialAlias"]),
             element(["ServicePassword", "ServiceCredentialSecret"]),
         ]);
     }
 
-    /// Hands a new secret over: its id, its service user name and itself.
-    fn hand_over(&mut self, [id, name, secret]: [&str; 3]) {
+    /// Writes a new secret: its id, its service user name and the secret.
+    fn print_secret(&mut self, [id, name, secret]: [&str; 3]) {
         self.output.write_all(format!("{id} {name} ").as_bytes()).unwrap();
         self.output.write_all(secret.as_bytes()).unwrap();
     }
 }
 
-/// Fills the stack below the caller with a secret, again and again.
+/// Fills the stack below the caller with copies of a secret.
 #[inline(never)]
 fn fill_stack(secret: &str) {
     let mut room = [0_u8; DEPTH];
@@ -179,9 +179,9 @@ fn fill_stack(secret: &str) {
     black_box(&mut room);
 }
 
-/// Takes free blocks of every size that a record or a list of keys has, overwrites them, and frees
-/// them.
-fn overwrite_what_is_free() {
+/// Allocates free blocks of every size that a record or a list of keys has, overwrites them, and
+/// frees them.
+fn overwrite_free_blocks() {
     let sizes = (1..=256).map(|size| size * 16).flat_map(|size| [size; 200]);
     let blocks: Vec<Vec<u8>> = sizes.map(|size| vec![1; size]).collect();
     drop(black_box(blocks));
@@ -193,8 +193,8 @@ fn plant(place: &str, form: &str, secret: &str) {
         "text" => secret.as_bytes().to_vec(),
         "decoded" => decode(secret),
         "words" => words(secret),
-        // As little of it as is to be found, of a number of bytes that no part of memory is aligned
-        // to.
+        // The minimum that must be found, at an odd offset and with an odd length, so that no word
+        // of memory is aligned to it.
         _ => secret.as_bytes()[5..17].to_vec(),
     });
     match place {

@@ -1,5 +1,5 @@
-//! What was asked and answered when, and whether the model, asked the same in some order, gives
-//! the same answers.
+//! Records concurrent calls with their results and times, and searches for an order of them in
+//! which the model returns the same results.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -8,10 +8,10 @@ use service_specific_credentials::{
     ListRequest, ListUsersRequest, MaxItems, Status, UserId, UserName, store::Store,
 };
 
-use crate::reference::{Drawn, Model, Query, Refused, Seen, SeenUser, kind};
+use crate::reference::{Drawn, Model, ModelError, Query, Seen, SeenUser, kind};
 
-/// What is asked. A credential is named by its place among the secrets that the caller has been
-/// handed, and a user by a name, or, for `None`, by that which the secret was issued to.
+/// A command. A credential is identified by its index among the secrets that the caller has
+/// received, and a user by a name, or, for `None`, by the user that the secret was issued to.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     Register(&'static str),
@@ -23,28 +23,28 @@ pub(crate) enum Command {
     SetStatus(Option<&'static str>, usize, Status),
     Delete(Option<&'static str>, usize),
     List(&'static str),
-    /// Every credential.
+    /// Lists all credentials.
     All,
-    /// Every user.
+    /// Lists all users.
     Users,
     Authenticate(usize),
 }
 
-/// What is answered.
+/// The result of a command.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum CallResult {
     Done,
     User(SeenUser),
     Users(Vec<SeenUser>),
     /// A credential and its secret.
     Issued(Seen, String),
     Credentials(Vec<Seen>),
-    Who(UserId, String, Seen),
-    Refused(Refused),
-    Stranger(DenialReason),
+    Authenticated(UserId, String, Seen),
+    Failed(ModelError),
+    Denied(DenialReason),
 }
 
-/// A secret that was handed out.
+/// A secret that was issued.
 #[derive(Clone, Debug)]
 pub(crate) struct Issued {
     user: String,
@@ -62,10 +62,10 @@ pub(crate) struct Event {
     of: Issued,
     called: u64,
     returned: u64,
-    pub(crate) answer: Answer,
+    pub(crate) outcome: CallResult,
 }
 
-/// A caller, with what it knows and what it did.
+/// A caller, with its known secrets and its history.
 pub(crate) struct Caller<'a, S> {
     iam: &'a CredentialManager<S>,
     clock: &'a AtomicU64,
@@ -78,7 +78,7 @@ impl<'a, S: Store> Caller<'a, S> {
         Self { iam, clock, known: Vec::new(), events: Vec::new() }
     }
 
-    /// Another caller, who knows the same.
+    /// Another caller with the same known secrets.
     pub(crate) fn fork(&self) -> Self {
         Self { known: self.known.clone(), ..Self::new(self.iam, self.clock) }
     }
@@ -86,9 +86,9 @@ impl<'a, S: Store> Caller<'a, S> {
     pub(crate) fn call(&mut self, command: &Command) {
         let of = self.credential(command);
         let called = self.clock.fetch_add(1, SeqCst);
-        let answer = ask(self.iam, command, &of);
+        let outcome = execute(self.iam, command, &of);
         let returned = self.clock.fetch_add(1, SeqCst);
-        if let Answer::Issued(seen, secret) = &answer {
+        if let CallResult::Issued(seen, secret) = &outcome {
             self.known.push(Issued {
                 user: seen.user_name.clone(),
                 id: seen.id.clone(),
@@ -97,23 +97,23 @@ impl<'a, S: Store> Caller<'a, S> {
                 secret: secret.clone(),
             });
         }
-        self.events.push(Event { command: command.clone(), of, called, returned, answer });
+        self.events.push(Event { command: command.clone(), of, called, returned, outcome });
     }
 
     fn credential(&self, command: &Command) -> Issued {
         let known = match *command {
-            Command::Reset(_, place)
-            | Command::SetStatus(_, place, _)
-            | Command::Delete(_, place)
-            | Command::Authenticate(place) => place.checked_rem(self.known.len()),
+            Command::Reset(_, index)
+            | Command::SetStatus(_, index, _)
+            | Command::Delete(_, index)
+            | Command::Authenticate(index) => index.checked_rem(self.known.len()),
             _ => None,
         };
-        known.map_or_else(Issued::by_nobody, |place| self.known[place].clone())
+        known.map_or_else(Issued::unknown, |index| self.known[index].clone())
     }
 }
 
 impl Issued {
-    fn by_nobody() -> Self {
+    fn unknown() -> Self {
         Self {
             user: "nobody".to_owned(),
             id: "ACCA2345672345672345A".to_owned(),
@@ -124,51 +124,60 @@ impl Issued {
     }
 }
 
-fn told<T, E: Into<Refused>>(result: Result<T, E>, tell: impl FnOnce(T) -> Answer) -> Answer {
-    result.map_or_else(|refused| Answer::Refused(refused.into()), tell)
+fn to_call_result<T, E: Into<ModelError>>(
+    result: Result<T, E>,
+    convert: impl FnOnce(T) -> CallResult,
+) -> CallResult {
+    result.map_or_else(|error| CallResult::Failed(error.into()), convert)
 }
 
-fn seen<T: Into<Seen>>(credentials: Vec<T>) -> Answer {
-    Answer::Credentials(credentials.into_iter().map(Into::into).collect())
+fn seen<T: Into<Seen>>(credentials: Vec<T>) -> CallResult {
+    CallResult::Credentials(credentials.into_iter().map(Into::into).collect())
 }
 
-fn issued(issued: IssuedCredential) -> Answer {
+fn issued(issued: IssuedCredential) -> CallResult {
     let secret = issued.secret().expose().to_owned();
-    Answer::Issued(issued.into_parts().0.into(), secret)
+    CallResult::Issued(issued.into_parts().0.into(), secret)
 }
 
-fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> Answer {
+fn execute<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> CallResult {
     let name = |text: &str| text.parse::<UserName>().unwrap();
-    let whose = |user: Option<&str>| name(user.unwrap_or(&of.user));
+    let user_name = |user: Option<&str>| name(user.unwrap_or(&of.user));
     let id = of.id.parse().unwrap();
     let max = MaxItems::new(1000).unwrap();
     match *command {
         Command::Register(user) => {
-            told(iam.register_user(&name(user)), |user| Answer::User(user.into()))
+            to_call_result(iam.register_user(&name(user)), |user| CallResult::User(user.into()))
         }
         Command::Rename(user, new) => {
-            told(iam.rename_user(&name(user), &name(new)), |user| Answer::User(user.into()))
+            to_call_result(iam.rename_user(&name(user), &name(new)), |user| {
+                CallResult::User(user.into())
+            })
         }
-        Command::Remove(user) => told(iam.remove_user(&name(user)), |()| Answer::Done),
+        Command::Remove(user) => {
+            to_call_result(iam.remove_user(&name(user)), |()| CallResult::Done)
+        }
         Command::RemoveWithCredentials(user) => {
-            told(iam.remove_user_with_credentials(&name(user)), seen)
+            to_call_result(iam.remove_user_with_credentials(&name(user)), seen)
         }
         Command::Create(user, service) => {
-            told(iam.create(&name(user), &service.parse().unwrap()), issued)
+            to_call_result(iam.create(&name(user), &service.parse().unwrap()), issued)
         }
-        Command::Reset(user, _) => told(iam.reset(&whose(user), &id), issued),
+        Command::Reset(user, _) => to_call_result(iam.reset(&user_name(user), &id), issued),
         Command::SetStatus(user, _, status) => {
-            told(iam.set_status(&whose(user), &id, status), |()| Answer::Done)
+            to_call_result(iam.set_status(&user_name(user), &id, status), |()| CallResult::Done)
         }
-        Command::Delete(user, _) => told(iam.delete(&whose(user), &id), |()| Answer::Done),
-        Command::List(user) => told(iam.list(&name(user)), seen),
+        Command::Delete(user, _) => {
+            to_call_result(iam.delete(&user_name(user), &id), |()| CallResult::Done)
+        }
+        Command::List(user) => to_call_result(iam.list(&name(user)), seen),
         Command::All => {
             let request = ListRequest::all_users().max_items(max);
-            told(iam.list_page(&request), |page| seen(page.items))
+            to_call_result(iam.list_page(&request), |page| seen(page.items))
         }
         Command::Users => {
-            told(iam.list_users_page(&ListUsersRequest::new().max_items(max)), |page| {
-                Answer::Users(page.items.into_iter().map(Into::into).collect())
+            to_call_result(iam.list_users_page(&ListUsersRequest::new().max_items(max)), |page| {
+                CallResult::Users(page.items.into_iter().map(Into::into).collect())
             })
         }
         Command::Authenticate(_) => {
@@ -178,10 +187,12 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
                 CredentialKind::ApiKey => iam.authenticate_api_key(&service, &of.secret),
             };
             match result {
-                Ok(who) => {
-                    Answer::Who(who.user_id(), who.user_name().to_string(), who.credential().into())
-                }
-                Err(AuthenticationError::Denied(refusal)) => Answer::Stranger(refusal.reason()),
+                Ok(identity) => CallResult::Authenticated(
+                    identity.user_id(),
+                    identity.user_name().to_string(),
+                    identity.credential().into(),
+                ),
+                Err(AuthenticationError::Denied(denial)) => CallResult::Denied(denial.reason()),
                 Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
             }
         }
@@ -189,17 +200,19 @@ fn ask<S: Store>(iam: &CredentialManager<S>, command: &Command, of: &Issued) -> 
 }
 
 impl Event {
-    /// What the command drew, or, if it says nothing of that, what nothing else draws: where the
-    /// model draws, its answer is then another one.
+    /// What the command drew. If the result does not contain it, a value that nothing else draws,
+    /// so that a model that draws returns another result.
     fn drawn(&self) -> Drawn {
-        match &self.answer {
-            Answer::Issued(seen, secret) => Drawn { id: seen.id.clone(), secret: secret.clone() },
+        match &self.outcome {
+            CallResult::Issued(seen, secret) => {
+                Drawn { id: seen.id.clone(), secret: secret.clone() }
+            }
             _ => Drawn { id: String::new(), secret: String::new() },
         }
     }
 
     /// The user whose credential the command names.
-    fn whose(&self) -> Option<&str> {
+    fn user_name(&self) -> Option<&str> {
         match self.command {
             Command::Reset(user, _) | Command::SetStatus(user, _, _) | Command::Delete(user, _) => {
                 Some(user.unwrap_or(&self.of.user))
@@ -208,59 +221,70 @@ impl Event {
         }
     }
 
-    /// Asks the model the same.
-    fn ask(&self, model: &mut Model) -> Answer {
+    /// Runs the command on the model.
+    fn execute(&self, model: &mut Model) -> CallResult {
         let Issued { id, service, name, secret, .. } = &self.of;
-        let whose = self.whose().unwrap_or_default();
-        let issue = |seen| Answer::Issued(seen, self.drawn().secret);
+        let user_name = self.user_name().unwrap_or_default();
+        let issue = |seen| CallResult::Issued(seen, self.drawn().secret);
         match self.command {
-            Command::Register(user) => match self.answer {
-                Answer::User(SeenUser { id, .. }) => {
-                    told(model.register(0, user, Some(id)), Answer::User)
+            Command::Register(user) => match self.outcome {
+                CallResult::User(SeenUser { id, .. }) => {
+                    to_call_result(model.register(0, user, Some(id)), CallResult::User)
                 }
-                // The model would register a user, and nobody did: any other answer will do.
-                _ if model.user(0, user).is_err() => Answer::Done,
-                _ => told(model.register(0, user, None), Answer::User),
+                // The model would register a user, but no user was registered: any other result
+                // rejects this order.
+                _ if model.user(0, user).is_err() => CallResult::Done,
+                _ => to_call_result(model.register(0, user, None), CallResult::User),
             },
-            Command::Rename(user, new) => told(model.rename(0, user, new), Answer::User),
-            Command::Remove(user) => told(model.remove(0, user, false), |_| Answer::Done),
-            Command::RemoveWithCredentials(user) => told(model.remove(0, user, true), seen),
+            Command::Rename(user, new) => {
+                to_call_result(model.rename(0, user, new), CallResult::User)
+            }
+            Command::Remove(user) => {
+                to_call_result(model.remove(0, user, false), |_| CallResult::Done)
+            }
+            Command::RemoveWithCredentials(user) => {
+                to_call_result(model.remove(0, user, true), seen)
+            }
             Command::Create(user, service) => {
-                told(model.create(0, user, service, None, Some(self.drawn())), issue)
+                to_call_result(model.create(0, user, service, None, Some(self.drawn())), issue)
             }
-            Command::Reset(..) => told(model.reset(0, whose, id, Some(self.drawn())), issue),
+            Command::Reset(..) => {
+                to_call_result(model.reset(0, user_name, id, Some(self.drawn())), issue)
+            }
             Command::SetStatus(_, _, status) => {
-                told(model.set_status(0, whose, id, status), |()| Answer::Done)
+                to_call_result(model.set_status(0, user_name, id, status), |()| CallResult::Done)
             }
-            Command::Delete(..) => told(model.delete(0, whose, id), |()| Answer::Done),
-            Command::List(user) => told(model.listing(&query(Some(user))), seen),
-            Command::All => told(model.listing(&query(None)), seen),
-            Command::Users => Answer::Users(model.users(0)),
+            Command::Delete(..) => {
+                to_call_result(model.delete(0, user_name, id), |()| CallResult::Done)
+            }
+            Command::List(user) => to_call_result(model.listing(&query(Some(user))), seen),
+            Command::All => to_call_result(model.listing(&query(None)), seen),
+            Command::Users => CallResult::Users(model.users(0)),
             Command::Authenticate(_) => {
                 let result = match kind(service).unwrap() {
                     CredentialKind::Password => model.authenticate(0, service, name, secret),
                     CredentialKind::ApiKey => model.authenticate_api_key(0, service, secret),
                 };
-                result.map_or_else(Answer::Stranger, |(user, seen)| {
-                    Answer::Who(user.id, user.name, seen)
+                result.map_or_else(CallResult::Denied, |(user, seen)| {
+                    CallResult::Authenticated(user.id, user.name, seen)
                 })
             }
         }
     }
 
-    /// The model after the command, if its answer is the same.
+    /// The model after the command, if its result is the same.
     fn follow(&self, model: &Model) -> Option<Model> {
         let mut next = model.clone();
-        (self.ask(&mut next) == self.answer).then_some(next)
+        (self.execute(&mut next) == self.outcome).then_some(next)
     }
 
-    /// The model after a command whose answer took more than one look, and was true of no moment.
-    /// `during` is every state there was during the call, up to now.
+    /// The model after a command whose result combines several reads, and was true at no single
+    /// moment. `during` contains every state during the call so far.
     fn follow_loosely(&self, during: &[Model]) -> Option<Model> {
         let now = during.last()?;
-        match (&self.command, &self.answer) {
-            // The name is free. Each lower one was somebody's at some moment of the call.
-            (Command::Create(user, service), Answer::Issued(seen, _)) => {
+        match (&self.command, &self.outcome) {
+            // The name is free. Each lower name was taken at some moment of the call.
+            (Command::Create(user, service), CallResult::Issued(seen, _)) => {
                 let has = |model: &Model, name: &str| model.has_name(0, service, name);
                 let free = |model: &Model, name: &str| {
                     let given = name == seen.name && !has(model, name);
@@ -270,12 +294,12 @@ impl Event {
                 let created = next.create_where(0, user, service, None, Some(self.drawn()), free);
                 (created.as_ref() == Ok(seen)).then_some(next)
             }
-            // There is no such credential now, and there was the user at some moment of the call.
-            (_, Answer::Refused(Refused::NoSuchCredential(id))) => {
+            // The credential does not exist now, and the user existed at some moment of the call.
+            (_, CallResult::Failed(ModelError::NoSuchCredential(id))) => {
                 let all = now.listing(&query(None)).unwrap();
                 let gone = all.iter().all(|held| held.id != *id);
                 let was = |user: &str| during.iter().any(|model| model.user(0, user).is_ok());
-                (gone && self.whose().is_some_and(was)).then(|| now.clone())
+                (gone && self.user_name().is_some_and(was)).then(|| now.clone())
             }
             _ => None,
         }
@@ -286,17 +310,17 @@ fn query(user: Option<&'static str>) -> Query {
     Query { at: 0, user, service: None, days: None }
 }
 
-/// How answers are compared with those of the model.
+/// How results are compared with those of the model.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rule {
-    /// Each is the model's at one moment of the call.
+    /// Every result is the model's at one moment of the call.
     Strict,
-    /// Some may be put together from several moments.
+    /// Some results may combine several moments.
     Loose,
 }
 
-/// Whether some order of the events, in which none comes before one that had returned when it was
-/// called, has the model give the same answers.
+/// Whether some order of the events, which respects the order of returns and later calls, makes the
+/// model return the same results.
 pub(crate) fn explains(start: &Model, events: &[Event], rule: Rule) -> bool {
     Search { events, rule, order: Vec::new(), states: vec![start.clone()] }.finishes()
 }
@@ -305,20 +329,20 @@ struct Search<'a> {
     events: &'a [Event],
     rule: Rule,
     order: Vec<usize>,
-    /// Before all events, and after each of the order.
+    /// The states before all events and after each event of the order.
     states: Vec<Model>,
 }
 
 impl Search<'_> {
     fn finishes(&mut self) -> bool {
         let left: Vec<_> =
-            (0..self.events.len()).filter(|place| !self.order.contains(place)).collect();
-        let Some(horizon) = left.iter().map(|&place| self.events[place].returned).min() else {
+            (0..self.events.len()).filter(|index| !self.order.contains(index)).collect();
+        let Some(horizon) = left.iter().map(|&index| self.events[index].returned).min() else {
             return true;
         };
-        left.into_iter().filter(|&place| self.events[place].called < horizon).any(|place| {
-            let Some(next) = self.next(&self.events[place]) else { return false };
-            self.order.push(place);
+        left.into_iter().filter(|&index| self.events[index].called < horizon).any(|index| {
+            let Some(next) = self.next(&self.events[index]) else { return false };
+            self.order.push(index);
             self.states.push(next);
             let finishes = self.finishes();
             self.order.pop();
@@ -332,7 +356,7 @@ impl Search<'_> {
         if strict.is_some() || self.rule == Rule::Strict {
             return strict;
         }
-        let returned = |&place: &usize| self.events[place].returned < event.called;
+        let returned = |&index: &usize| self.events[index].returned < event.called;
         let before = self.order.iter().rposition(returned).map_or(0, |last| last + 1);
         event.follow_loosely(&self.states[before..])
     }

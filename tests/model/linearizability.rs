@@ -1,17 +1,17 @@
-//! Threads that ask at once are answered as if they had asked one after another.
+//! Concurrent operations are linearizable.
 //!
-//! Random commands run on several threads. Then an order of them is searched for, in keeping with
-//! which had returned before which was called, in which a plain model of the documented interface
-//! gives the same answers and ends in the same state. Each set of commands is run many times: with
-//! the threads let loose, and with the threads taking turns at every access to the store.
+//! Random commands run on several threads. Then the test searches for an order of them that
+//! respects real time, in which a plain model of the documented API returns the same results and
+//! ends in the same state. Each set of commands runs many times: freely, and with the threads
+//! taking turns at every access to the store.
 //!
-//! `PROPTEST_CASES` sets how many random sets are run. Without it a few are, always the same.
+//! `PROPTEST_CASES` sets the number of random sets. By default a few fixed ones run.
 
 use std::{collections::BTreeSet, panic::resume_unwind, sync::atomic::AtomicU64, thread};
 
-use crate::common::{Does, Told, dawn, manager};
+use crate::common::{HookAction, HookedStore, dawn, manager};
 use crate::history::{
-    Answer, Caller,
+    CallResult, Caller,
     Command::{self, *},
     Event, Rule, explains,
 };
@@ -24,7 +24,7 @@ use proptest::{
 };
 use service_specific_credentials::{Policy, Status};
 
-/// What happens first, and what then happens at once.
+/// Sequential commands, and the concurrent commands that follow.
 #[derive(Clone, Debug)]
 struct Scenario {
     policy: Policy,
@@ -32,12 +32,12 @@ struct Scenario {
     threads: Vec<Vec<Command>>,
 }
 
-/// What was seen in many runs of a scenario.
+/// The observations of many runs of a scenario.
 #[derive(Default)]
 struct Outcomes {
-    /// The answers to the threads, in a few words.
+    /// The results of the threads, abbreviated.
     seen: BTreeSet<String>,
-    /// Those that no strict order explains.
+    /// The results that no strict order explains.
     loose: BTreeSet<String>,
 }
 
@@ -47,8 +47,7 @@ impl Scenario {
         Self { policy, first: first.to_vec(), threads }
     }
 
-    /// Runs the scenario this many times in turns, and as many times freely. Every run must be
-    /// explained.
+    /// Runs the scenario `times` times in turns, and as often freely. Every run must be explained.
     fn run(&self, times: u64) -> Outcomes {
         let mut outcomes = Outcomes::default();
         let threads = self.threads.len();
@@ -71,21 +70,21 @@ impl Scenario {
         outcomes
     }
 
-    /// Carries everything out, and ends by looking at all there is to see.
+    /// Runs all commands, and finally reads everything that is observable.
     fn play(&self, pace: &Pace) -> Vec<Event> {
-        let store = Told::new(|_| {
+        let store = HookedStore::new(|_| {
             pace.pause();
-            Does::What
+            HookAction::Proceed
         });
         let (iam, _) = manager(store, self.policy.clone());
         let clock = AtomicU64::new(0);
         let mut first = Caller::new(&iam, &clock);
         self.first.iter().for_each(|command| first.call(command));
         let callers: Vec<_> = thread::scope(|scope| {
-            let threads = self.threads.iter().enumerate().map(|(seat, commands)| {
+            let threads = self.threads.iter().enumerate().map(|(thread, commands)| {
                 let mut caller = first.fork();
                 scope.spawn(move || {
-                    let _seat = pace.sit(seat);
+                    let _seat = pace.start(thread);
                     for command in commands {
                         pace.pause();
                         caller.call(command);
@@ -107,7 +106,7 @@ impl Scenario {
         }
         last.call(&Users);
         last.call(&All);
-        (0..last.known.len()).for_each(|place| last.call(&Authenticate(place)));
+        (0..last.known.len()).for_each(|index| last.call(&Authenticate(index)));
         events.extend(last.events);
         events
     }
@@ -115,7 +114,7 @@ impl Scenario {
     fn outcome(&self, events: &[Event]) -> String {
         let mut events = events[self.first.len()..].iter();
         let words = self.threads.iter().map(|thread| {
-            let words = events.by_ref().take(thread.len()).map(|event| word(&event.answer));
+            let words = events.by_ref().take(thread.len()).map(|event| word(&event.outcome));
             words.collect::<Vec<_>>().join(" ")
         });
         words.collect::<Vec<_>>().join(" | ")
@@ -127,24 +126,24 @@ fn lines(events: &[Event]) -> String {
     lines.join("\n")
 }
 
-/// An answer in a word.
-fn word(answer: &Answer) -> String {
+/// A result in one word.
+fn word(outcome: &CallResult) -> String {
     let short = |name: &str| name.split("-at-").next().unwrap().to_owned();
-    match answer {
-        Answer::User(user) => user.name.clone(),
-        Answer::Issued(seen, _) | Answer::Who(_, _, seen) => short(&seen.name),
-        Answer::Credentials(all) => format!("{}", all.len()),
-        Answer::Users(all) => format!("{}", all.len()),
-        Answer::Stranger(reason) => format!("{reason:?}"),
-        Answer::Done => "Done".to_owned(),
-        Answer::Refused(refused) => format!("{refused:?}").split('(').next().unwrap().to_owned(),
+    match outcome {
+        CallResult::User(user) => user.name.clone(),
+        CallResult::Issued(seen, _) | CallResult::Authenticated(_, _, seen) => short(&seen.name),
+        CallResult::Credentials(all) => format!("{}", all.len()),
+        CallResult::Users(all) => format!("{}", all.len()),
+        CallResult::Denied(reason) => format!("{reason:?}"),
+        CallResult::Done => "Done".to_owned(),
+        CallResult::Failed(error) => format!("{error:?}").split('(').next().unwrap().to_owned(),
     }
 }
 
-/// How often the threads of each scenario run, in turns and freely.
+/// The number of runs of each scenario, in turns and freely.
 const TIMES: u64 = 60;
 
-/// Runs the scenario with each order of accesses to the store. Returns what the threads saw.
+/// Runs the scenario with many orders of accesses to the store. Returns the observations.
 fn outcomes<const N: usize>(
     policy: Policy,
     first: &[Command],
@@ -168,7 +167,7 @@ fn service() -> impl Strategy<Value = &'static str> {
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let whose = || prop_oneof![2 => Just(None), 1 => name().prop_map(Some)];
+    let user_name = || prop_oneof![2 => Just(None), 1 => name().prop_map(Some)];
     let status = select(&[Status::Active, Status::Inactive, Status::Expired][..]);
     let known = || 0..6_usize;
     prop_oneof![
@@ -177,10 +176,10 @@ fn command() -> impl Strategy<Value = Command> {
         1 => name().prop_map(Remove),
         1 => name().prop_map(RemoveWithCredentials),
         6 => (name(), service()).prop_map(|(name, service)| Create(name, service)),
-        3 => (whose(), known()).prop_map(|(whose, known)| Reset(whose, known)),
-        2 => (whose(), known(), status)
-            .prop_map(|(whose, known, status)| SetStatus(whose, known, status)),
-        4 => (whose(), known()).prop_map(|(whose, known)| Delete(whose, known)),
+        3 => (user_name(), known()).prop_map(|(user_name, known)| Reset(user_name, known)),
+        2 => (user_name(), known(), status)
+            .prop_map(|(user_name, known, status)| SetStatus(user_name, known, status)),
+        4 => (user_name(), known()).prop_map(|(user_name, known)| Delete(user_name, known)),
         2 => name().prop_map(List),
         2 => known().prop_map(Authenticate),
     ]
@@ -208,7 +207,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
 }
 
 #[test]
-fn random_commands_at_once_are_answered_as_if_one_came_after_another() {
+fn random_concurrent_commands_are_linearizable() {
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = 100;
@@ -222,7 +221,7 @@ fn random_commands_at_once_are_answered_as_if_one_came_after_another() {
 }
 
 #[test]
-fn of_two_that_create_for_the_last_place_one_succeeds() {
+fn of_two_concurrent_creations_below_the_limit_one_succeeds() {
     let create = &[Create("a", CODECOMMIT)][..];
     let first = [Register("a"), Create("a", CODECOMMIT)];
     assert_eq!(
@@ -232,19 +231,19 @@ fn of_two_that_create_for_the_last_place_one_succeeds() {
 }
 
 #[test]
-fn a_credential_that_stands_throughout_is_never_said_not_to_exist() {
+fn a_credential_that_exists_throughout_is_never_reported_as_missing() {
     let first =
         [Register("anika"), Register("bo"), Create("bo", CODECOMMIT), Create("bo", CODECOMMIT)];
     let swap = [Rename("anika", "t"), Rename("bo", "anika")];
     assert_eq!(
         outcomes(Policy::default(), &first, [&[Delete(Some("anika"), 0)], &swap]),
-        // In turn before the swap, in the middle of it, and after it.
+        // The reset runs before the swap, in the middle of it, or after it.
         set(&["CredentialOfAnotherUser | t anika", "NoSuchUser | t anika", "Done | t anika"]),
     );
 }
 
 #[test]
-fn a_create_takes_a_name_that_was_the_lowest_while_it_ran() {
+fn a_creation_takes_a_name_that_was_the_lowest_during_the_call() {
     let first = [Register("a"), Create("a", CODECOMMIT), Rename("a", "b"), Register("a")];
     let delete = &[Delete(Some("b"), 0)][..];
     assert_eq!(
@@ -254,19 +253,19 @@ fn a_create_takes_a_name_that_was_the_lowest_while_it_ran() {
 }
 
 #[test]
-fn a_create_may_pass_over_a_name_that_is_freed_while_it_runs() {
+fn a_creation_may_skip_a_name_that_is_freed_during_the_call() {
     let first = [Register("a"), Create("a", CODECOMMIT), Rename("a", "b"), Register("a")];
     let delete_and_look = &[Delete(Some("b"), 0), List("a")][..];
     let scenario =
         Scenario::new(Policy::default(), &first, [&[Create("a", CODECOMMIT)], delete_and_look]);
     let Outcomes { seen, loose } = scenario.run(TIMES);
     assert_eq!(seen, set(&["a+1 | Done 0", "a+1 | Done 1", "a+2 | Done 0", "a+2 | Done 1"]));
-    // The name was seen to be free before the credential was there, and yet it was not taken.
+    // The name was free when it was checked, before the credential existed, but was not taken.
     assert_eq!(loose, set(&["a+2 | Done 0"]));
 }
 
 #[test]
-fn an_old_password_is_refused_from_the_moment_that_a_reset_returns() {
+fn an_old_password_is_denied_once_a_reset_has_returned() {
     let first = [Register("a"), Create("a", CODECOMMIT)];
     let reset = &[Reset(Some("a"), 0), Authenticate(0), Authenticate(1)][..];
     let present = &[Authenticate(0), Authenticate(0)][..];
@@ -281,7 +280,7 @@ fn an_old_password_is_refused_from_the_moment_that_a_reset_returns() {
 }
 
 #[test]
-fn names_that_are_the_same_text_are_told_apart_while_users_are_renamed() {
+fn equal_names_of_two_users_are_distinguished_during_renames() {
     let first = [Register("a"), Register("a+1"), Create("a", CODECOMMIT)];
     let threads: [&[Command]; 3] = [
         &[Create("a", CODECOMMIT)],
@@ -301,7 +300,7 @@ fn names_that_are_the_same_text_are_told_apart_while_users_are_renamed() {
 }
 
 #[test]
-fn one_credential_is_not_taken_away_twice() {
+fn a_credential_is_deleted_only_once() {
     let first = [Register("a"), Create("a", CODECOMMIT)];
     assert_eq!(
         outcomes(
@@ -323,9 +322,9 @@ fn one_credential_is_not_taken_away_twice() {
     );
 }
 
-/// Whose a credential is takes a second look, and the user may be gone by then.
+/// Finding the owner of a credential takes a second read, and the user may be removed by then.
 #[test]
-fn no_such_credential_is_said_of_a_user_who_left_before_the_credential_did_at_worst() {
+fn no_such_credential_may_be_reported_for_a_user_removed_during_the_call() {
     let first = [Register("a"), Register("b"), Create("b", CODECOMMIT)];
     let leave = &[Remove("a"), Delete(Some("b"), 0)][..];
     let scenario = Scenario::new(Policy::default(), &first, [&[Delete(Some("a"), 0)], leave]);

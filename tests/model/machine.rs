@@ -1,4 +1,4 @@
-//! Carries commands out by the real managers and by the model, and compares.
+//! Runs commands on the real managers and on the model, and compares the results.
 
 use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 
@@ -12,14 +12,14 @@ use service_specific_credentials::{
 use time::{Duration, OffsetDateTime};
 
 use crate::reference::{
-    ACCOUNTS, At, Drawn, Model, Position, Query, Refused, Seen, SeenUser, fold, kind, milliseconds,
-    put_together, take_apart,
+    ACCOUNTS, At, Drawn, Model, ModelError, Position, Query, Seen, SeenUser, fold, join_api_key,
+    kind, milliseconds, split_api_key,
 };
 
-/// Nobody's id.
+/// An id that no credential has.
 const UNKNOWN: &str = "ACCA2345672345672345A";
 
-/// One step. A user or service is named as a caller spells it.
+/// One step. User and service names are spelled as the caller spells them.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     Register(At, &'static str),
@@ -36,43 +36,43 @@ pub(crate) enum Command {
     Delete(At, &'static str, Pick),
     List(At, &'static str),
     ListForService(At, &'static str, &'static str),
-    /// All pages of this size.
+    /// Reads all pages of this size.
     Pages(Query, u32),
-    /// One page of this size, whose end is remembered.
+    /// Reads one page of this size, and remembers its end.
     Page(Query, u32),
-    /// The next page of the query remembered.
+    /// Reads the next page of the remembered query.
     More(u32),
-    /// A page of this query by the marker remembered, whatever query that is of.
-    Stray(Query),
-    /// The name of one credential ever issued and the secret of another.
+    /// Reads a page of this query with the remembered marker, which may belong to another query.
+    WrongQueryMarker(Query),
+    /// Authenticates with the name of one issued credential and the secret of another.
     Authenticate(At, &'static str, usize, usize),
-    /// One secret ever issued, in some shape.
+    /// Authenticates with one issued secret, in some shape.
     AuthenticateKey(At, &'static str, usize, Shape),
     /// Moves the clock by milliseconds.
     Advance(i64),
 }
 
-/// Which credential is meant.
+/// Selects a credential.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pick {
-    /// One of the user's own, in order of the listing.
+    /// A credential of the user, by its index in the listing.
     Own(usize),
-    /// One of all that were ever issued.
+    /// Any issued credential.
     Issued(usize),
     Unknown,
 }
 
-/// What becomes of a secret before it is presented.
+/// A transformation of a secret before it is used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
     Whole,
     OtherPassword,
-    OtherSpelling,
+    UpperCaseAlias,
     Truncated,
     InnerPassword,
 }
 
-/// A secret that was handed out once.
+/// A secret that was issued once.
 struct Issued {
     at: At,
     id: String,
@@ -97,7 +97,7 @@ struct Machine<S> {
     bookmark: Option<Bookmark>,
 }
 
-/// Carries the commands out over an empty store. Returns the service user names given.
+/// Runs the commands on an empty store. Returns the generated service user names.
 pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> Vec<String> {
     let start = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382);
     let clock = Arc::new(FixedClock::new(start));
@@ -120,8 +120,8 @@ pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> V
     names
 }
 
-/// Account, user id, user name and credential of who was authenticated.
-type Who = (String, UserId, String, Seen);
+/// Account, user id, user name and credential of the authenticated user.
+type Authenticated = (String, UserId, String, Seen);
 
 fn name(text: &str) -> UserName {
     text.parse().unwrap()
@@ -151,30 +151,30 @@ fn request(query: &Query, size: u32) -> ListRequest {
 fn agree<R: Into<E>, E: Debug + PartialEq>(
     command: &Command,
     real: Result<R, Error>,
-    expected: &Result<E, Refused>,
+    expected: &Result<E, ModelError>,
 ) {
-    assert_eq!(real.map(Into::into).map_err(Refused::from), *expected, "{command:?}");
+    assert_eq!(real.map(Into::into).map_err(ModelError::from), *expected, "{command:?}");
 }
 
 fn seen(credentials: Vec<Credential>) -> Vec<Seen> {
     credentials.into_iter().map(Seen::from).collect()
 }
 
-fn reason(result: Result<Identity, AuthenticationError>) -> Result<Who, DenialReason> {
+fn reason(result: Result<Identity, AuthenticationError>) -> Result<Authenticated, DenialReason> {
     match result {
-        Ok(who) => Ok((
-            who.account().to_string(),
-            who.user_id(),
-            who.user_name().to_string(),
-            who.credential().into(),
+        Ok(identity) => Ok((
+            identity.account().to_string(),
+            identity.user_id(),
+            identity.user_name().to_string(),
+            identity.credential().into(),
         )),
-        Err(AuthenticationError::Denied(refusal)) => Err(refusal.reason()),
+        Err(AuthenticationError::Denied(denial)) => Err(denial.reason()),
         Err(AuthenticationError::Unavailable(error)) => panic!("{error}"),
     }
 }
 
 impl<S: Store> Machine<S> {
-    /// Returns the name of a credential that was created.
+    /// Returns the service user name if a credential was created.
     fn apply(&mut self, command: &Command) -> Option<String> {
         match *command {
             Command::Register(at, user) => {
@@ -215,7 +215,7 @@ impl<S: Store> Machine<S> {
             Command::Reset(at, user, pick) => {
                 let id = self.pick(at, user, pick);
                 let real = self.managers[at].reset(&name(user), &id);
-                let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
+                let drawn = real.as_ref().ok().map(|issued| self.remember(at, issued));
                 let expected = self.model.reset(at, user, id.as_str(), drawn);
                 agree(command, real.map(|issued| issued.into_parts().0), &expected);
             }
@@ -272,7 +272,7 @@ impl<S: Store> Machine<S> {
                     self.bookmark = self.page(&query, size, Some((after, marker)));
                 }
             }
-            Command::Stray(ref query) => self.stray(command, query),
+            Command::WrongQueryMarker(ref query) => self.stray(command, query),
             Command::Authenticate(at, service, named, secret) => {
                 let (named, secret) = (self.issued(named)?, self.issued(secret)?);
                 let (named, secret) = (&named.name.to_ascii_uppercase(), &secret.secret);
@@ -309,9 +309,9 @@ impl<S: Store> Machine<S> {
             ),
             None => manager.create(&name(user), &service_name),
         };
-        let drawn = real.as_ref().ok().map(|issued| self.note(at, issued));
+        let drawn = real.as_ref().ok().map(|issued| self.remember(at, issued));
         if let Some(drawn) = &drawn {
-            assert!(self.ids.insert(drawn.id.clone()), "ids are never used again");
+            assert!(self.ids.insert(drawn.id.clone()), "an id is reused");
         }
         let given = real.as_ref().ok().map(|issued| issued.service_user_name().to_string());
         let expected = self.model.create(at, user, service, days, drawn);
@@ -319,7 +319,7 @@ impl<S: Store> Machine<S> {
         given
     }
 
-    /// Uses the marker remembered with a query that need not be its own.
+    /// Uses the remembered marker with a query that may be another one.
     fn stray(&mut self, command: &Command, query: &Query) {
         let Some(Bookmark { query: of, after, marker }) = self.bookmark.take() else { return };
         let key =
@@ -329,22 +329,22 @@ impl<S: Store> Machine<S> {
         } else {
             let real = self.managers[query.at].list_page(&request(query, 1).marker(marker));
             let expected =
-                self.model.listing(query).and(Err::<Vec<Seen>, _>(Refused::MarkerMismatch));
+                self.model.listing(query).and(Err::<Vec<Seen>, _>(ModelError::MarkerMismatch));
             agree(command, real.map(|page| seen(page.items)), &expected);
         }
     }
 
-    /// Checks what was drawn and remembers it.
-    fn note(&mut self, at: At, issued: &IssuedCredential) -> Drawn {
+    /// Checks the drawn values and remembers them.
+    fn remember(&mut self, at: At, issued: &IssuedCredential) -> Drawn {
         let id = issued.id().to_string();
         assert!(id.len() == 21 && id.starts_with("ACCA"), "{id}");
         let secret = issued.secret().expose().to_owned();
         let password = match issued.kind() {
             CredentialKind::Password => secret.clone(),
             CredentialKind::ApiKey => {
-                let (alias, password) = take_apart(&secret).unwrap();
+                let (alias, password) = split_api_key(&secret).unwrap();
                 assert_eq!(alias, issued.service_user_name().as_str());
-                assert_eq!(secret, put_together(&alias, &password));
+                assert_eq!(secret, join_api_key(&alias, &password));
                 password
             }
         };
@@ -380,7 +380,7 @@ impl<S: Store> Machine<S> {
         id.as_deref().unwrap_or(UNKNOWN).parse().unwrap()
     }
 
-    /// One page, after a position if there is one. Returns where it ended if there is more.
+    /// Reads one page, after a position if there is one. Returns its end if there is more.
     fn page(
         &self,
         query: &Query,
@@ -401,7 +401,7 @@ impl<S: Store> Machine<S> {
         });
         let (real, next) = match real {
             Ok(Page { items, next }) => (Ok((seen(items), next.is_some())), next),
-            Err(error) => (Err(Refused::from(error)), None),
+            Err(error) => (Err(ModelError::from(error)), None),
         };
         assert_eq!(real, expected, "{query:?} {size} {after:?}");
         let last = expected.ok()?.0.pop()?.position();
@@ -428,7 +428,7 @@ impl<S: Store> Machine<S> {
         }
     }
 
-    /// Compares everything that there is to see.
+    /// Compares everything that is observable.
     fn compare(&self) {
         for (at, manager) in self.managers.iter().enumerate() {
             self.users(at, 1000);
@@ -457,19 +457,22 @@ impl<S: Store> Machine<S> {
     }
 }
 
-/// What the model says, in the form of what the managers say.
-fn answer(expected: Result<(SeenUser, Seen), DenialReason>, at: At) -> Result<Who, DenialReason> {
+/// The result of the model in the form of the managers' result.
+fn answer(
+    expected: Result<(SeenUser, Seen), DenialReason>,
+    at: At,
+) -> Result<Authenticated, DenialReason> {
     expected.map(|(user, seen)| (ACCOUNTS[at].to_owned(), user.id, user.name, seen))
 }
 
 impl Shape {
     fn apply(self, issued: &Issued) -> String {
         let secret = &issued.secret;
-        let Some((alias, password)) = take_apart(secret) else { return secret.clone() };
+        let Some((alias, password)) = split_api_key(secret) else { return secret.clone() };
         match self {
             Self::Whole => secret.clone(),
-            Self::OtherPassword => put_together(&alias, "password"),
-            Self::OtherSpelling => put_together(&alias.to_ascii_uppercase(), &password),
+            Self::OtherPassword => join_api_key(&alias, "password"),
+            Self::UpperCaseAlias => join_api_key(&alias.to_ascii_uppercase(), &password),
             Self::Truncated => secret[..secret.len() - 4].to_owned(),
             Self::InnerPassword => password,
         }

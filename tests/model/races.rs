@@ -1,4 +1,4 @@
-//! What holds while many threads work on one store, and what holds afterwards.
+//! Invariants during and after concurrent operations of many threads on one store.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,8 +46,8 @@ fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-/// Fails, rather than hang, if `work` does not come to its end.
-fn watched(work: impl FnOnce() + Send + 'static) {
+/// Fails instead of hanging if `work` does not end.
+fn with_timeout(work: impl FnOnce() + Send + 'static) {
     let (done, ended) = mpsc::channel();
     let worker = thread::spawn(move || {
         work();
@@ -59,7 +59,7 @@ fn watched(work: impl FnOnce() + Send + 'static) {
     }
 }
 
-fn is_refused(result: &Result<Identity, AuthenticationError>) -> bool {
+fn is_denied(result: &Result<Identity, AuthenticationError>) -> bool {
     match result {
         Ok(_) => false,
         Err(AuthenticationError::Denied(_)) => true,
@@ -68,8 +68,8 @@ fn is_refused(result: &Result<Identity, AuthenticationError>) -> bool {
 }
 
 #[test]
-fn of_16_that_create_at_once_two_succeed() {
-    watched(|| {
+fn of_16_concurrent_creations_two_succeed() {
+    with_timeout(|| {
         const ROUNDS: usize = 1000;
         const THREADS: usize = 16;
         let (iam, codecommit) = (iam(), service(CODECOMMIT));
@@ -114,7 +114,7 @@ fn of_16_that_create_at_once_two_succeed() {
     });
 }
 
-/// A secret that was handed out, and what is known of it.
+/// An issued secret, and its known state.
 #[derive(Clone)]
 struct Issued {
     id: CredentialId,
@@ -122,21 +122,22 @@ struct Issued {
     kind: CredentialKind,
     name: String,
     secret: Arc<str>,
-    /// When the operation that made it had returned.
+    /// The time when the operation that issued it returned.
     returned: u64,
-    /// Whether a later reset or a deletion has returned.
-    dead: bool,
+    /// Whether a later reset or deletion has returned.
+    is_invalid: bool,
 }
 
-/// What callers know.
+/// The knowledge of all callers.
 #[derive(Default)]
 struct Ledger {
     time: u64,
     issued: Vec<Issued>,
-    /// Service and name of the credentials that nobody has begun to delete, and since when.
-    standing: BTreeMap<CredentialId, (ServiceName, String, u64)>,
-    /// How many users are being removed with their credentials, and when that last changed.
-    leaving: (usize, u64),
+    /// Service and name of the credentials whose deletion has not begun, and the time of their
+    /// creation.
+    existing: BTreeMap<CredentialId, (ServiceName, String, u64)>,
+    /// The number of users being removed with their credentials, and the time of its last change.
+    removals: (usize, u64),
 }
 
 impl Issued {
@@ -148,7 +149,7 @@ impl Issued {
             name: issued.service_user_name().as_str().to_ascii_lowercase(),
             secret: issued.secret().expose().into(),
             returned,
-            dead: false,
+            is_invalid: false,
         }
     }
 
@@ -159,13 +160,13 @@ impl Issued {
         }
     }
 
-    fn check_who(&self, who: &Identity) {
-        let credential = who.credential();
+    fn check_identity(&self, identity: &Identity) {
+        let credential = identity.credential();
         assert_eq!(*credential.id(), self.id);
         assert_eq!(*credential.service(), self.service);
         assert!(credential.service_user_name().as_str().eq_ignore_ascii_case(&self.name));
         assert_eq!(credential.status(), Status::Active);
-        assert_eq!(credential.user_name(), who.user_name());
+        assert_eq!(credential.user_name(), identity.user_name());
     }
 }
 
@@ -175,43 +176,43 @@ impl Ledger {
         self.time
     }
 
-    /// Whoever creates and returns finds no other credential of the same name that stood all along.
+    /// When a creation returns, no other credential with the same name existed throughout the call.
     fn created(&mut self, issued: &IssuedCredential, began: u64) {
         let returned = self.tick();
         let issued = Issued::of(issued, returned);
-        for (id, (service, name, since)) in &self.standing {
+        for (id, (service, name, since)) in &self.existing {
             let same = *service == issued.service && *name == issued.name;
             assert!(!same || *since > began, "{id} and {} are both {name}", issued.id);
         }
-        if self.leaving.0 == 0 && self.leaving.1 < began {
-            let standing = (issued.service.clone(), issued.name.clone(), returned);
-            assert!(self.standing.insert(issued.id.clone(), standing).is_none());
+        if self.removals.0 == 0 && self.removals.1 < began {
+            let existing = (issued.service.clone(), issued.name.clone(), returned);
+            assert!(self.existing.insert(issued.id.clone(), existing).is_none());
         }
         self.issued.push(issued);
     }
 
-    /// What had been issued before the reset began is dead now that it has returned.
+    /// When a reset returns, every secret issued before it began is invalid.
     fn reset(&mut self, issued: &IssuedCredential, began: u64) {
         let returned = self.tick();
         for old in self.issued.iter_mut().filter(|old| old.id == *issued.id()) {
-            old.dead |= old.returned < began;
+            old.is_invalid |= old.returned < began;
         }
         self.issued.push(Issued::of(issued, returned));
     }
 
-    /// Nobody knows what goes with a user who is being removed.
-    fn leaving(&mut self) {
-        self.standing.clear();
-        self.leaving = (self.leaving.0 + 1, self.tick());
+    /// It is unknown which credentials a removal of a user deletes.
+    fn removals(&mut self) {
+        self.existing.clear();
+        self.removals = (self.removals.0 + 1, self.tick());
     }
 
     fn left(&mut self) {
-        self.leaving = (self.leaving.0 - 1, self.tick());
+        self.removals = (self.removals.0 - 1, self.tick());
     }
 
     fn deleted(&mut self, id: &CredentialId) {
         for old in self.issued.iter_mut().filter(|old| old.id == *id) {
-            old.dead = true;
+            old.is_invalid = true;
         }
     }
 }
@@ -229,7 +230,7 @@ impl Stage {
         self.ledger.lock().unwrap()
     }
 
-    /// The id of a credential that was issued lately.
+    /// The id of a recently issued credential.
     fn pick(&self, rng: &mut impl rand::Rng) -> Option<CredentialId> {
         let ledger = self.ledger();
         let recent = ledger.issued.len().min(24);
@@ -259,25 +260,25 @@ impl Stage {
             }
             60..75 => {
                 let Some(id) = self.pick(rng) else { return Ok(()) };
-                self.ledger().standing.remove(&id);
+                self.ledger().existing.remove(&id);
                 self.iam.delete(&name, &id)?;
                 self.ledger().deleted(&id);
             }
             75..82 => drop(self.iam.rename_user(&name, &other)?),
             82..88 => {
-                let aside = user("aside");
-                drop(self.iam.rename_user(&name, &aside)?);
+                let temporary = user("aside");
+                drop(self.iam.rename_user(&name, &temporary)?);
                 let swapped = self.iam.rename_user(&other, &name);
                 let back =
-                    self.iam.rename_user(&aside, if swapped.is_ok() { &other } else { &name });
-                // Somebody may have taken it meanwhile. Nobody is to be left aside.
+                    self.iam.rename_user(&temporary, if swapped.is_ok() { &other } else { &name });
+                // Another thread may have taken the name. No user may keep the temporary name.
                 if back.is_err() {
-                    drop(self.iam.remove_user(&aside));
+                    drop(self.iam.remove_user(&temporary));
                 }
             }
             88..90 => self.iam.remove_user(&name)?,
             90..92 => {
-                self.ledger().leaving();
+                self.ledger().removals();
                 let gone = self.iam.remove_user_with_credentials(&name);
                 self.ledger().left();
                 gone?.iter().for_each(|gone| self.ledger().deleted(gone.id()));
@@ -308,9 +309,11 @@ impl Stage {
                 ledger.issued[index].clone()
             };
             match issued.present(&self.iam) {
-                Ok(_) if issued.dead => panic!("{} outlived its reset or deletion", issued.name),
-                Ok(who) => issued.check_who(&who),
-                refused @ Err(_) => assert!(is_refused(&refused)),
+                Ok(_) if issued.is_invalid => {
+                    panic!("{} authenticates after its reset or deletion", issued.name)
+                }
+                Ok(identity) => issued.check_identity(&identity),
+                refused @ Err(_) => assert!(is_denied(&refused)),
             }
         }
     }
@@ -319,11 +322,11 @@ impl Stage {
         self.iam.policy().kind(service).unwrap()
     }
 
-    /// Index and records agree, and each credential is opened by one secret, which may be the last.
+    /// Index and records agree, and exactly one issued secret authenticates each credential.
     fn check_rest(&self) {
         let (iam, store, account) = (&self.iam, self.iam.store(), self.iam.account());
         let ledger = self.ledger();
-        let mut standing = BTreeSet::new();
+        let mut existing = BTreeSet::new();
         let mut names = BTreeSet::new();
         for person in iam
             .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
@@ -332,7 +335,7 @@ impl Stage {
         {
             for listed in iam.list(person.name()).unwrap() {
                 iam.set_status(person.name(), listed.id(), Status::Active).unwrap();
-                assert!(standing.insert(listed.id().clone()));
+                assert!(existing.insert(listed.id().clone()));
                 let name = listed.service_user_name().as_str();
                 assert!(names.insert((listed.service().clone(), name.to_ascii_lowercase())));
                 for key in [
@@ -345,24 +348,24 @@ impl Stage {
                 }
             }
         }
-        let mut opened = BTreeSet::new();
+        let mut authenticated = BTreeSet::new();
         for issued in &ledger.issued {
             let key = Key::Credential { account, id: &issued.id };
-            assert_eq!(store.find(&key).unwrap().is_some(), standing.contains(&issued.id));
-            if let Ok(who) = issued.present(iam) {
-                issued.check_who(&who);
-                assert!(!issued.dead && standing.contains(&issued.id));
-                assert!(opened.insert(issued.id.clone()), "{} has two secrets", issued.id);
+            assert_eq!(store.find(&key).unwrap().is_some(), existing.contains(&issued.id));
+            if let Ok(identity) = issued.present(iam) {
+                issued.check_identity(&identity);
+                assert!(!issued.is_invalid && existing.contains(&issued.id));
+                assert!(authenticated.insert(issued.id.clone()), "{} has two secrets", issued.id);
             }
         }
-        assert_eq!(opened, standing, "each credential is opened by a secret that was handed out");
-        assert!(ledger.standing.keys().all(|id| standing.contains(id)));
+        assert_eq!(authenticated, existing, "each credential must have exactly one issued secret");
+        assert!(ledger.existing.keys().all(|id| existing.contains(id)));
     }
 }
 
 #[test]
-fn random_changes_by_many_threads_leave_everything_in_order() {
-    watched(|| {
+fn random_changes_by_many_threads_keep_the_store_consistent() {
+    with_timeout(|| {
         const WRITERS: u64 = 8;
         const WRITES: u64 = 1200;
         let policy = Policy::recorded();
@@ -394,7 +397,7 @@ fn random_changes_by_many_threads_leave_everything_in_order() {
                                     | Error::Entropy(_)
                                     | Error::OutcomeUnknown { .. }
                                     | Error::InvalidParameter(_),
-                                ) => panic!("never refused so"),
+                                ) => panic!("unexpected error"),
                                 Err(_) => refused += 1,
                             }
                         }
@@ -420,7 +423,7 @@ fn random_changes_by_many_threads_leave_everything_in_order() {
 
 #[test]
 fn a_reset_invalidates_the_old_secret_at_once() {
-    watched(|| {
+    with_timeout(|| {
         const RESETS: usize = 1500;
         let (iam, anika, codecommit) = (iam(), user("anika"), service(CODECOMMIT));
         iam.register_user(&anika).unwrap();
@@ -447,9 +450,12 @@ fn a_reset_invalidates_the_old_secret_at_once() {
                         let password = passwords.read().unwrap()[index].clone();
                         let result = iam.authenticate(codecommit, name, &password);
                         if back > 0 {
-                            assert!(is_refused(&result), "reset {present} did not stop {index}");
+                            assert!(
+                                is_denied(&result),
+                                "password {index} authenticates after reset {present}"
+                            );
                         } else if begun.load(SeqCst) == present {
-                            assert!(result.is_ok(), "reset {present} made no password");
+                            assert!(result.is_ok(), "the password of reset {present} is denied");
                         }
                         if present == RESETS {
                             break;
@@ -461,7 +467,7 @@ fn a_reset_invalidates_the_old_secret_at_once() {
     });
 }
 
-/// A clock and a generator that panic when told to. (They unwind without a message.)
+/// A clock and a generator that panic on request, without a message.
 #[derive(Debug, Default)]
 struct Fragile {
     broken: AtomicBool,
@@ -496,7 +502,7 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
     let iam = builder().clock(Arc::clone(&clock)).entropy(Arc::clone(&entropy)).build();
     let (anika, codecommit) = (user("anika"), service(CODECOMMIT));
     iam.register_user(&anika).unwrap();
-    // The time is asked for where something expires.
+    // The time is read where something expires.
     let age = Lifetime::days(1).unwrap();
     let issued =
         iam.create_with_options(&anika, &codecommit, &CreateOptions::new().lifetime(age)).unwrap();
@@ -525,7 +531,7 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
     }
     let second = iam.create(&anika, &codecommit).unwrap();
     let renewed = iam.reset(&anika, id).unwrap();
-    assert!(is_refused(&iam.authenticate(&codecommit, name, password)));
+    assert!(is_denied(&iam.authenticate(&codecommit, name, password)));
     iam.authenticate(&codecommit, name, renewed.secret().expose()).unwrap();
     iam.delete(&anika, second.id()).unwrap();
     assert_eq!(iam.remove_user_with_credentials(&anika).unwrap().len(), 1);
@@ -535,16 +541,16 @@ fn a_panic_in_a_clock_or_a_generator_leaves_the_store_usable() {
     );
 }
 
-/// A clock and a generator that use the manager which is asking them.
+/// A clock and a generator that call the manager which is calling them.
 #[derive(Debug, Default)]
-struct Meddler {
+struct Reentrant {
     iam: OnceLock<Iam>,
     inside: AtomicBool,
     times: AtomicU64,
 }
 
-impl Meddler {
-    fn meddle(&self) {
+impl Reentrant {
+    fn call_manager(&self) {
         let Some(iam) = self.iam.get() else { return };
         if self.inside.swap(true, SeqCst) {
             return;
@@ -568,37 +574,37 @@ impl Meddler {
     }
 }
 
-impl Clock for Meddler {
+impl Clock for Reentrant {
     fn now(&self) -> OffsetDateTime {
-        self.meddle();
+        self.call_manager();
         OffsetDateTime::UNIX_EPOCH
     }
 }
 
-impl Entropy for Meddler {
+impl Entropy for Reentrant {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        self.meddle();
+        self.call_manager();
         SystemEntropy.fill(bytes)
     }
 }
 
 #[test]
 fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
-    watched(|| {
-        let meddler = Arc::new(Meddler::default());
+    with_timeout(|| {
+        let meddler = Arc::new(Reentrant::default());
         let iam = builder().clock(Arc::clone(&meddler)).entropy(Arc::clone(&meddler)).build();
         let (anika, codecommit) = (user("anika"), service(CODECOMMIT));
         meddler.iam.set(iam.clone()).unwrap();
         let mut before = 0;
         let mut asked = |what| {
             let times = meddler.times.load(SeqCst);
-            assert!(times > before, "{what} asked neither clock nor generator");
+            assert!(times > before, "{what} called neither clock nor generator");
             before = times;
         };
 
         iam.register_user(&anika).unwrap();
         asked("register");
-        // The time is asked for where something expires.
+        // The time is read where something expires.
         let age = Lifetime::days(1).unwrap();
         let first = iam
             .create_with_options(&anika, &codecommit, &CreateOptions::new().lifetime(age))
@@ -618,7 +624,7 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
         iam.list_page(&ListRequest::all_users()).unwrap();
         asked("list page");
 
-        // A name that is taken has the next one looked for.
+        // If a name is taken, the next one is tried.
         iam.rename_user(&anika, &user("b")).unwrap();
         iam.register_user(&anika).unwrap();
         drop(
@@ -632,8 +638,8 @@ fn no_lock_is_held_while_a_clock_or_a_generator_runs() {
 }
 
 #[test]
-fn crossing_changes_never_deadlock() {
-    watched(|| {
+fn crossing_renames_never_deadlock() {
+    with_timeout(|| {
         let (iam, codecommit) = (iam(), service(CODECOMMIT));
         let [a, b, t] = ["a", "b", "t"].map(user);
         for name in [&a, &b] {
@@ -678,6 +684,6 @@ fn crossing_changes_never_deadlock() {
         });
         let users =
             iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
-        assert_eq!(users.items.len(), 2, "nobody was lost or doubled");
+        assert_eq!(users.items.len(), 2, "a user is missing or doubled");
     });
 }

@@ -1,7 +1,6 @@
-//! A state machine: random operations on a manager, compared step by step with a plain model of the
-//! documented interface.
+//! Random operations on a manager, compared step by step with a plain model of the documented API.
 //!
-//! `PROPTEST_CASES` sets how many random sequences are run. Without it a few are, always the same.
+//! `PROPTEST_CASES` sets the number of random sequences. By default a few fixed ones run.
 
 #[cfg(unix)]
 use crate::common::Folder;
@@ -20,17 +19,17 @@ use service_specific_credentials::{
     store::{RedbStore, Store},
 };
 
-/// Chosen to collide: in case, and in the service user names made of them.
+/// Names that collide: in case, and in the service user names generated from them.
 const NAMES: [&str; 6] = ["a", "A", "a+1", "a+2", "b", "B"];
 const DAY: i64 = 86_400_000;
 
-/// Runs the commands by both policies, each over a store of its own. Returns the service user
-/// names given by the default policy, and by the recorded one.
+/// Runs the commands with both policies, each on a new store. Returns the service user names that
+/// the default policy and the recorded policy generated.
 fn both_policies<S: Store>(store: impl Fn() -> S, commands: &[Command]) -> [Vec<String>; 2] {
     [Policy::default(), Policy::recorded()].map(|policy| run(store(), policy, commands))
 }
 
-/// Runs random commands, each time over a new store.
+/// Runs random commands, each sequence on a new store.
 fn random<S: Store>(cases: u32, store: impl Fn() -> S) {
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {
@@ -88,7 +87,7 @@ fn command() -> impl Strategy<Value = Command> {
         &[
             Shape::Whole,
             Shape::OtherPassword,
-            Shape::OtherSpelling,
+            Shape::UpperCaseAlias,
             Shape::Truncated,
             Shape::InnerPassword,
         ][..],
@@ -116,7 +115,7 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (query(), size()).prop_map(|(query, size)| Pages(query, size)),
         2 => (query(), size()).prop_map(|(query, size)| Page(query, size)),
         3 => size().prop_map(More),
-        1 => query().prop_map(Stray),
+        1 => query().prop_map(WrongQueryMarker),
         2 => (at(), service(), 0..30_usize, 0..30_usize)
             .prop_map(|(at, service, named, secret)| Authenticate(at, service, named, secret)),
         3 => (at(), service(), 0..30_usize, shape)
@@ -131,16 +130,16 @@ fn names(users: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn random_operations_do_what_the_model_does() {
+fn random_operations_agree_with_the_model() {
     random(300, MemoryStore::new);
 }
 
 #[test]
-fn random_operations_on_a_file_do_what_the_model_does() {
+fn random_operations_on_a_file_agree_with_the_model() {
     let folder = Folder::new("model");
     let path = folder.file("store.redb");
     random(15, || {
-        // That of the case before is closed.
+        // The store of the previous case is closed.
         let _ = std::fs::remove_file(&path);
         RedbStore::create(&path).unwrap()
     });
@@ -148,30 +147,30 @@ fn random_operations_on_a_file_do_what_the_model_does() {
 
 #[cfg(unix)]
 #[test]
-fn random_operations_in_a_database_do_what_the_model_does() {
+fn random_operations_in_a_database_agree_with_the_model() {
     use crate::database::{Blocking, shared, wait};
     use service_specific_credentials::store::{Isolation, PostgresOptions};
 
     let Some(server) = shared() else { return };
     for level in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable] {
         let options = PostgresOptions::new().isolation(level).max_connections(1);
-        // Each case has tables of its own.
+        // Each case has its own tables.
         random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
     }
 }
 
 #[cfg(all(unix, feature = "dynamodb"))]
 #[test]
-fn random_operations_in_a_table_do_what_the_model_does() {
+fn random_operations_in_a_table_agree_with_the_model() {
     use crate::local::{Blocking, shared, wait};
 
     let Some(server) = shared() else { return };
-    // Each case has a table of its own.
+    // Each case has its own table.
     random(12, || wait(async { Blocking(server.table().await.store()) }));
 }
 
 #[test]
-fn names_of_two_users_that_are_the_same_text_are_told_apart() {
+fn equal_names_of_two_users_are_distinguished() {
     let [numbered, bare] = both_policies(
         MemoryStore::new,
         &[
@@ -191,7 +190,7 @@ fn names_of_two_users_that_are_the_same_text_are_told_apart() {
 }
 
 #[test]
-fn a_name_renamed_away_is_still_taken_in_another_spelling() {
+fn a_name_kept_by_a_renamed_user_is_taken_in_any_spelling() {
     let [numbered, bare] = both_policies(
         MemoryStore::new,
         &[
@@ -210,7 +209,7 @@ fn a_name_renamed_away_is_still_taken_in_another_spelling() {
 }
 
 #[test]
-fn a_new_user_under_an_old_name_gets_the_next_names() {
+fn a_new_user_with_a_reused_name_gets_the_next_names() {
     let [numbered, bare] = both_policies(
         MemoryStore::new,
         &[
@@ -257,7 +256,7 @@ fn users_can_swap_their_names_and_keep_their_credentials() {
 }
 
 #[test]
-fn respelling_a_name_changes_the_spelling_of_what_comes_after_alone() {
+fn respelling_a_user_changes_only_the_spelling_of_later_names() {
     let [numbered, bare] = both_policies(
         MemoryStore::new,
         &[
@@ -276,7 +275,7 @@ fn respelling_a_name_changes_the_spelling_of_what_comes_after_alone() {
 }
 
 #[test]
-fn the_first_name_comes_back_once_both_are_deleted() {
+fn the_first_name_is_reused_after_both_are_deleted() {
     let [numbered, bare] = both_policies(
         MemoryStore::new,
         &[
@@ -364,7 +363,7 @@ fn well_over_64_taken_names_are_skipped() {
         Create(0, "a", CODECOMMIT),
     ]);
     let [numbered, bare] = both_policies(MemoryStore::new, &commands);
-    // What is freed in between is taken before what comes after: it is the lowest again.
+    // A name that was freed in between is the lowest again, and is taken first.
     assert_eq!(numbered[70..72], names(&["A+71", "A+1"]));
     assert_eq!(bare[70..72], names(&["A+70", "A"]));
     assert!(["A+41", "A+42"].iter().any(|free| numbered[72] == names(&[free])[0]));

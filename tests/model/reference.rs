@@ -1,5 +1,5 @@
-//! What the documented interface says, done naively: vectors, linear searches, secrets in plain
-//! text. It shares no code with the crate beyond the types that results are compared by.
+//! A naive implementation of the documented API: vectors, linear searches, secrets in plain text.
+//! It shares no code with the crate except the types of the compared results.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
@@ -13,7 +13,7 @@ pub(crate) type At = usize;
 pub(crate) const ACCOUNTS: [&str; 2] = ["123456789012", "000000000001"];
 pub(crate) const CODECOMMIT: &str = "codecommit.amazonaws.com";
 pub(crate) const CASSANDRA: &str = "cassandra.amazonaws.com";
-/// Takes API keys. Spelled as nobody spells it: services compare without case.
+/// A service with API keys, in an unusual spelling: service names are case-insensitive.
 pub(crate) const BEDROCK: &str = "Bedrock.AmazonAWS.com";
 pub(crate) const UNSUPPORTED: &str = "ec2.amazonaws.com";
 
@@ -47,7 +47,7 @@ struct ModelCredential {
     secret: String,
 }
 
-/// What a caller sees of a user.
+/// The observable state of a user.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SeenUser {
     at: At,
@@ -56,7 +56,7 @@ pub(crate) struct SeenUser {
     created: i64,
 }
 
-/// What a caller sees of a credential.
+/// The observable state of a credential.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) id: String,
@@ -69,27 +69,27 @@ pub(crate) struct Seen {
     pub(crate) expires: Option<i64>,
 }
 
-/// What a generator drew for a new credential.
+/// The random values of a new credential.
 pub(crate) struct Drawn {
     pub(crate) id: String,
     pub(crate) secret: String,
 }
 
-/// A place in a listing: folded user name, creation date, id.
+/// A position in a listing: folded user name, creation date, id.
 pub(crate) type Position = (String, i64, String);
 
-/// Which credentials to list.
+/// A query for credentials.
 #[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) at: At,
-    /// `None`: of all users.
+    /// `None` for all users.
     pub(crate) user: Option<&'static str>,
     pub(crate) service: Option<&'static str>,
     pub(crate) days: Option<u32>,
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) enum Refused {
+pub(crate) enum ModelError {
     NoSuchUser(String),
     UserExists(String),
     UserHasCredentials,
@@ -102,7 +102,7 @@ pub(crate) enum Refused {
     MarkerMismatch,
 }
 
-impl From<Error> for Refused {
+impl From<Error> for ModelError {
     fn from(error: Error) -> Self {
         match error {
             Error::NoSuchUser { user, .. } => Self::NoSuchUser(user.into()),
@@ -117,7 +117,7 @@ impl From<Error> for Refused {
             Error::CredentialExpired { id, .. } => Self::CredentialExpired(id.into()),
             Error::LimitExceeded { limit, .. } => Self::LimitExceeded(limit),
             Error::MarkerMismatch => Self::MarkerMismatch,
-            other => panic!("never refused so: {other:?}"),
+            other => panic!("unexpected error: {other:?}"),
         }
     }
 }
@@ -210,15 +210,15 @@ pub(crate) fn kind(service: &str) -> Option<CredentialKind> {
     }
 }
 
-/// The two halves of an API key of Bedrock.
-pub(crate) fn take_apart(secret: &str) -> Option<(String, String)> {
+/// Splits an API key secret of Bedrock into its two parts.
+pub(crate) fn split_api_key(secret: &str) -> Option<(String, String)> {
     let inner = STANDARD.decode(secret.strip_prefix("ABSK")?).ok()?;
     let inner = String::from_utf8(inner).ok()?;
     inner.split_once(':').map(|(alias, password)| (alias.to_owned(), password.to_owned()))
 }
 
-/// Makes an API key of Bedrock.
-pub(crate) fn put_together(alias: &str, password: &str) -> String {
+/// Builds an API key secret of Bedrock.
+pub(crate) fn join_api_key(alias: &str, password: &str) -> String {
     format!("ABSK{}", STANDARD.encode(format!("{alias}:{password}")))
 }
 
@@ -227,16 +227,16 @@ impl Model {
         Self { now, numbering, users: Vec::new() }
     }
 
-    fn find(&self, at: At, name: &str) -> Result<usize, Refused> {
+    fn find(&self, at: At, name: &str) -> Result<usize, ModelError> {
         let place = self.users.iter().position(|user| user.at == at && same(&user.name, name));
-        place.ok_or_else(|| Refused::NoSuchUser(name.to_owned()))
+        place.ok_or_else(|| ModelError::NoSuchUser(name.to_owned()))
     }
 
-    fn support(service: &str) -> Result<(), Refused> {
-        kind(service).map(drop).ok_or_else(|| Refused::ServiceNotSupported(fold(service)))
+    fn support(service: &str) -> Result<(), ModelError> {
+        kind(service).map(drop).ok_or_else(|| ModelError::ServiceNotSupported(fold(service)))
     }
 
-    /// Users in order of their names.
+    /// The users in the order of their names.
     pub(crate) fn users(&self, at: At) -> Vec<SeenUser> {
         let users = self.users.iter().filter(|user| user.at == at);
         let mut users: Vec<_> = users.map(ModelUser::seen).collect();
@@ -244,7 +244,7 @@ impl Model {
         users
     }
 
-    pub(crate) fn user(&self, at: At, name: &str) -> Result<SeenUser, Refused> {
+    pub(crate) fn user(&self, at: At, name: &str) -> Result<SeenUser, ModelError> {
         Ok(self.users[self.find(at, name)?].seen())
     }
 
@@ -253,31 +253,36 @@ impl Model {
         at: At,
         name: &str,
         drawn: Option<UserId>,
-    ) -> Result<SeenUser, Refused> {
+    ) -> Result<SeenUser, ModelError> {
         if self.find(at, name).is_ok() {
-            return Err(Refused::UserExists(name.to_owned()));
+            return Err(ModelError::UserExists(name.to_owned()));
         }
-        let id = drawn.expect("a user can be registered");
-        assert!(self.users.iter().all(|user| user.id != id), "ids are never used again");
+        let id = drawn.expect("the call failed, but the model registers the user");
+        assert!(self.users.iter().all(|user| user.id != id), "an id is reused");
         let (name, credentials) = (name.to_owned(), Vec::new());
         self.users.push(ModelUser { at, id, name, created: self.now, credentials });
         Ok(self.users[self.users.len() - 1].seen())
     }
 
-    pub(crate) fn rename(&mut self, at: At, name: &str, new: &str) -> Result<SeenUser, Refused> {
+    pub(crate) fn rename(&mut self, at: At, name: &str, new: &str) -> Result<SeenUser, ModelError> {
         let place = self.find(at, name)?;
         if self.find(at, new).is_ok_and(|other| other != place) {
-            return Err(Refused::UserExists(new.to_owned()));
+            return Err(ModelError::UserExists(new.to_owned()));
         }
         new.clone_into(&mut self.users[place].name);
         Ok(self.users[place].seen())
     }
 
-    pub(crate) fn remove(&mut self, at: At, name: &str, with: bool) -> Result<Vec<Seen>, Refused> {
+    pub(crate) fn remove(
+        &mut self,
+        at: At,
+        name: &str,
+        with: bool,
+    ) -> Result<Vec<Seen>, ModelError> {
         let place = self.find(at, name)?;
         let user = &self.users[place];
         if !with && !user.credentials.is_empty() {
-            return Err(Refused::UserHasCredentials);
+            return Err(ModelError::UserHasCredentials);
         }
         let gone = user.credentials.iter().map(|held| user.describe(held, self.now));
         let mut gone: Vec<_> = gone.collect();
@@ -286,14 +291,14 @@ impl Model {
         Ok(gone)
     }
 
-    /// Whether anybody in the account has this name at the service.
+    /// Whether any credential of the account has this name at the service.
     pub(crate) fn has_name(&self, at: At, service: &str, name: &str) -> bool {
         let users = self.users.iter().filter(|user| user.at == at);
         let mut held = users.flat_map(|user| &user.credentials);
         held.any(|held| same(&held.service, service) && same(&held.name, name))
     }
 
-    /// The lowest name that is free.
+    /// The lowest free name.
     fn lowest(&self, at: At, user: &str, free: impl Fn(&Self, &str) -> bool) -> String {
         let account = ACCOUNTS[at];
         let number = |place| match (self.numbering, place) {
@@ -311,12 +316,12 @@ impl Model {
         service: &str,
         days: Option<u32>,
         drawn: Option<Drawn>,
-    ) -> Result<Seen, Refused> {
+    ) -> Result<Seen, ModelError> {
         let free = |model: &Self, name: &str| !model.has_name(at, service, name);
         self.create_where(at, name, service, days, drawn, free)
     }
 
-    /// As [`create`](Self::create), with a notion of one's own of which names are free.
+    /// As [`create`](Self::create), with a custom definition of free names.
     pub(crate) fn create_where(
         &mut self,
         at: At,
@@ -325,14 +330,14 @@ impl Model {
         days: Option<u32>,
         drawn: Option<Drawn>,
         free: impl Fn(&Self, &str) -> bool,
-    ) -> Result<Seen, Refused> {
+    ) -> Result<Seen, ModelError> {
         let place = self.find(at, name)?;
         Self::support(service)?;
         let held = self.users[place].credentials.iter();
         if held.filter(|held| same(&held.service, service)).count() == LIMIT {
-            return Err(Refused::LimitExceeded(LIMIT));
+            return Err(ModelError::LimitExceeded(LIMIT));
         }
-        let drawn = drawn.expect("a credential can be created");
+        let drawn = drawn.expect("the call failed, but the model creates the credential");
         let credential = ModelCredential {
             id: drawn.id,
             service: fold(service),
@@ -348,16 +353,16 @@ impl Model {
         Ok(seen)
     }
 
-    /// The places of a user and of its credential.
-    fn find_own(&self, at: At, name: &str, id: &str) -> Result<(usize, usize), Refused> {
+    /// The indexes of a user and of its credential.
+    fn find_own(&self, at: At, name: &str, id: &str) -> Result<(usize, usize), ModelError> {
         let user = self.find(at, name)?;
         let has = |user: &ModelUser| user.credentials.iter().position(|held| held.id == id);
         match has(&self.users[user]) {
             Some(credential) => Ok((user, credential)),
             None if self.users.iter().any(|other| other.at == at && has(other).is_some()) => {
-                Err(Refused::CredentialOfAnotherUser(name.to_owned(), id.to_owned()))
+                Err(ModelError::CredentialOfAnotherUser(name.to_owned(), id.to_owned()))
             }
-            None => Err(Refused::NoSuchCredential(id.to_owned())),
+            None => Err(ModelError::NoSuchCredential(id.to_owned())),
         }
     }
 
@@ -367,13 +372,13 @@ impl Model {
         name: &str,
         id: &str,
         drawn: Option<Drawn>,
-    ) -> Result<Seen, Refused> {
+    ) -> Result<Seen, ModelError> {
         let (user, credential) = self.find_own(at, name, id)?;
         let held = &mut self.users[user].credentials[credential];
         if held.status(self.now) == Status::Expired {
-            return Err(Refused::CredentialExpired(id.to_owned()));
+            return Err(ModelError::CredentialExpired(id.to_owned()));
         }
-        held.secret = drawn.expect("a credential can be reset").secret;
+        held.secret = drawn.expect("the call failed, but the model resets the credential").secret;
         let user = &self.users[user];
         Ok(user.describe(&user.credentials[credential], self.now))
     }
@@ -384,27 +389,27 @@ impl Model {
         name: &str,
         id: &str,
         status: Status,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), ModelError> {
         let (user, credential) = self.find_own(at, name, id)?;
         let held = &mut self.users[user].credentials[credential];
         if status == Status::Expired {
-            return Err(Refused::StatusNotSettable(status));
+            return Err(ModelError::StatusNotSettable(status));
         }
         if held.status(self.now) == Status::Expired {
-            return Err(Refused::CredentialExpired(id.to_owned()));
+            return Err(ModelError::CredentialExpired(id.to_owned()));
         }
         held.active = status == Status::Active;
         Ok(())
     }
 
-    pub(crate) fn delete(&mut self, at: At, name: &str, id: &str) -> Result<(), Refused> {
+    pub(crate) fn delete(&mut self, at: At, name: &str, id: &str) -> Result<(), ModelError> {
         let (user, credential) = self.find_own(at, name, id)?;
         self.users[user].credentials.remove(credential);
         Ok(())
     }
 
-    /// A whole listing, in order.
-    pub(crate) fn listing(&self, query: &Query) -> Result<Vec<Seen>, Refused> {
+    /// The whole listing, in order.
+    pub(crate) fn listing(&self, query: &Query) -> Result<Vec<Seen>, ModelError> {
         if let Some(name) = query.user {
             self.find(query.at, name)?;
         }
@@ -435,7 +440,7 @@ impl Model {
         if kind(service) != Some(CredentialKind::Password) {
             return Err(DenialReason::UnsupportedService);
         }
-        self.judge(at, service, name, password)
+        self.verify(at, service, name, password)
     }
 
     pub(crate) fn authenticate_api_key(
@@ -447,11 +452,11 @@ impl Model {
         if kind(service) != Some(CredentialKind::ApiKey) {
             return Err(DenialReason::UnsupportedService);
         }
-        let (alias, _) = take_apart(secret).ok_or(DenialReason::UnknownName)?;
-        self.judge(at, service, &alias, secret)
+        let (alias, _) = split_api_key(secret).ok_or(DenialReason::UnknownName)?;
+        self.verify(at, service, &alias, secret)
     }
 
-    fn judge(
+    fn verify(
         &self,
         at: At,
         service: &str,

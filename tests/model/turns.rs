@@ -1,4 +1,4 @@
-//! When which thread goes on.
+//! Schedules threads.
 
 use std::{
     cell::Cell,
@@ -12,15 +12,15 @@ use std::{
 use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 
 thread_local! {
-    /// Which of the threads this is, if it is one.
-    static SEAT: Cell<Option<usize>> = const { Cell::new(None) };
+    /// The number of this thread, if it is scheduled.
+    static THREAD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// How threads go on from one pause to the next.
+/// How threads proceed between pauses.
 pub(crate) enum Pace {
-    /// All at once, from a common start: each pause is a few turns of a loop.
+    /// Concurrently, from a common start. Each pause is a few iterations of a loop.
     Free { start: Barrier, pauses: AtomicUsize },
-    /// One at a time. At each pause chance decides who is next, and a seed what chance does.
+    /// One at a time. At each pause a seeded generator picks the next thread.
     Turns { table: Box<Mutex<Table>>, moved: Condvar },
 }
 
@@ -30,8 +30,8 @@ pub(crate) struct Table {
     next: usize,
 }
 
-/// A thread that is not done.
-pub(crate) struct Seat<'a>(&'a Pace, usize);
+/// A running thread.
+pub(crate) struct RunningThread<'a>(&'a Pace, usize);
 
 impl Pace {
     pub(crate) fn free(threads: usize) -> Self {
@@ -46,18 +46,18 @@ impl Pace {
     }
 
     /// Waits for the start.
-    pub(crate) fn sit(&self, seat: usize) -> Seat<'_> {
-        SEAT.set(Some(seat));
+    pub(crate) fn start(&self, thread: usize) -> RunningThread<'_> {
+        THREAD.set(Some(thread));
         match self {
             Self::Free { start, .. } => drop(start.wait()),
-            Self::Turns { table, moved } => drop(wait(table.lock().unwrap(), moved, seat)),
+            Self::Turns { table, moved } => drop(wait(table.lock().unwrap(), moved, thread)),
         }
-        Seat(self, seat)
+        RunningThread(self, thread)
     }
 
-    /// Lets others go first. Only threads with a seat pause.
+    /// Lets other threads run. Only scheduled threads pause.
     pub(crate) fn pause(&self) {
-        let Some(seat) = SEAT.get() else { return };
+        let Some(thread) = THREAD.get() else { return };
         match self {
             Self::Free { pauses, .. } => {
                 (0..pauses.fetch_add(1, Relaxed) * 37 % 101).for_each(|_| spin_loop());
@@ -66,14 +66,14 @@ impl Pace {
                 let mut table = table.lock().unwrap();
                 table.choose();
                 moved.notify_all();
-                drop(wait(table, moved, seat));
+                drop(wait(table, moved, thread));
             }
         }
     }
 }
 
-fn wait<'a>(table: MutexGuard<'a, Table>, moved: &Condvar, seat: usize) -> MutexGuard<'a, Table> {
-    moved.wait_while(table, |table| table.next != seat).unwrap()
+fn wait<'a>(table: MutexGuard<'a, Table>, moved: &Condvar, thread: usize) -> MutexGuard<'a, Table> {
+    moved.wait_while(table, |table| table.next != thread).unwrap()
 }
 
 impl Table {
@@ -84,12 +84,12 @@ impl Table {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for RunningThread<'_> {
     fn drop(&mut self) {
-        SEAT.set(None);
+        THREAD.set(None);
         if let Pace::Turns { table, moved } = self.0 {
             let mut table = table.lock().unwrap();
-            table.seated.retain(|&seat| seat != self.1);
+            table.seated.retain(|&thread| thread != self.1);
             table.choose();
             moved.notify_all();
         }

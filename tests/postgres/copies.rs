@@ -1,4 +1,4 @@
-//! From one process to several machines: users are copied with all that they have.
+//! Copies users from a file to a database, with all of their data.
 
 use service_specific_credentials::{
     AsyncCredentialManager, CreateOptions, CredentialManager, Lifetime, MemoryStore, Status,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 #[test]
-fn users_of_a_file_go_on_in_a_database() {
+fn users_copied_from_a_file_work_in_a_database() {
     const USERS: usize = 250;
     let Some(server) = shared() else { return };
     let folder = Folder::new("copies");
@@ -62,13 +62,17 @@ fn users_of_a_file_go_on_in_a_database() {
             let original = file.find(&key).unwrap().unwrap();
             assert_eq!(original.encode(), record.encode());
         }
-        assert_eq!(space.check().await.len(), USERS, "the other account was not asked for");
+        assert_eq!(
+            space.check().await.len(),
+            USERS,
+            "users of the other account must not be copied"
+        );
         let new = AsyncCredentialManager::new(account, database);
         let codecommit = name(CODECOMMIT);
         for issued in issued.iter().skip(1).chain([&renewed]) {
             let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-            let who = new.authenticate(&codecommit, login, secret).await.unwrap();
-            assert_eq!(who.credential_id(), issued.id());
+            let identity = new.authenticate(&codecommit, login, secret).await.unwrap();
+            assert_eq!(identity.credential_id(), issued.id());
         }
         let (login, secret) = (issued[0].service_user_name().as_str(), issued[0].secret().expose());
         assert!(new.authenticate(&codecommit, login, secret).await.is_err());
@@ -80,7 +84,7 @@ fn users_of_a_file_go_on_in_a_database() {
 }
 
 #[test]
-fn a_name_that_another_has_is_not_copied() {
+fn copying_a_user_whose_name_is_taken_fails() {
     let old = CredentialManager::new(name(ACCOUNT), MemoryStore::new());
     let new = CredentialManager::new(name(ACCOUNT), MemoryStore::new());
     for user in ["anika", "beate", "claus"] {
@@ -88,8 +92,8 @@ fn a_name_that_another_has_is_not_copied() {
     }
     new.register_user(&name("Beate")).unwrap();
     let (from, to) = (SyncAdapter::new(old.store()), SyncAdapter::new(new.store()));
-    let refused = wait(copy_users(&from, &to, name(ACCOUNT))).unwrap_err();
-    assert!(matches!(&refused, CopyError::Taken { user, .. } if user.as_str() == "beate"));
+    let error = wait(copy_users(&from, &to, name(ACCOUNT))).unwrap_err();
+    assert!(matches!(&error, CopyError::Taken { user, .. } if user.as_str() == "beate"));
     assert!(new.user(&name("anika")).is_ok());
     assert!(new.user(&name("claus")).is_err());
 }

@@ -1,7 +1,7 @@
-//! Connections that are cut at every point of an operation: what is there then is whole, and what
-//! the caller was told is true.
+//! Cuts connections at every point of an operation: the change is atomic, and the reported outcome
+//! is true.
 //!
-//! Of the points, every so many-th is tried. `SSC_CUT_STEP` sets how many; with 1, all are.
+//! Only every n-th point is tried. `SSC_CUT_STEP` sets n; with 1, every point is tried.
 
 use service_specific_credentials::{
     AsyncCredentialManager, Credential, Error, IssuedCredential, UserName,
@@ -21,7 +21,7 @@ use crate::{
 
 type Manager = AsyncCredentialManager<PostgresStore>;
 
-/// A manager behind a proxy, and one that is not.
+/// A manager behind a proxy, and one with a direct connection.
 struct Scene {
     space: Space,
     proxy: Proxy,
@@ -31,9 +31,9 @@ struct Scene {
     user: UserName,
 }
 
-/// What became of an operation.
+/// The reported outcome of an operation.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Outcome {
     Made,
     NotMade,
     Unknown,
@@ -58,44 +58,44 @@ impl Scene {
         Self { space, proxy, cut, direct, client, user }
     }
 
-    /// Does `work` again and again, cut at one point after the other, until it was not cut. Then
-    /// has what it says looked into.
+    /// Repeats `work`, cut at one point after another, until it was not cut. Then `verify` checks
+    /// the reported outcome.
     async fn cut_everywhere<T>(
         &self,
         direction: Direction,
         mut prepare: impl AsyncFnMut(),
         mut work: impl AsyncFnMut() -> Result<T, Error>,
-        mut judge: impl AsyncFnMut(&Told, Result<T, Error>),
+        mut verify: impl AsyncFnMut(&Outcome, Result<T, Error>),
     ) {
         let step = std::env::var("SSC_CUT_STEP").map_or(29, |step| step.parse().unwrap());
         let (mut made, mut unknown) = (0, 0);
         for point in (0..).step_by(step) {
             prepare().await;
-            // The connection is there, and the look-up prepared.
+            // The connection exists, and the look-up is prepared.
             self.cut.user(&self.user).await.unwrap();
             self.proxy.cut_after(direction, point);
             let result = work().await;
             let was_cut = self.proxy.was_cut();
             self.rest().await;
             check(&self.client).await;
-            let told = match &result {
-                Ok(_) => Told::Made,
+            let outcome = match &result {
+                Ok(_) => Outcome::Made,
                 Err(Error::OutcomeUnknown { source, .. }) => match cause(source) {
                     PostgresError::Unknown(cause) => {
                         assert!(matches!(**cause, PostgresError::ConnectionLost), "{cause:?}");
                         unknown += 1;
-                        Told::Unknown
+                        Outcome::Unknown
                     }
-                    // It was cut before anything was sent that could change something.
-                    PostgresError::ConnectionLost => Told::NotMade,
+                    // The connection was cut before a change was sent.
+                    PostgresError::ConnectionLost => Outcome::NotMade,
                     other => panic!("{other:?}"),
                 },
                 Err(other) => panic!("{other:?}"),
             };
-            made += usize::from(told == Told::Made);
-            judge(&told, result).await;
+            made += usize::from(outcome == Outcome::Made);
+            verify(&outcome, result).await;
             if !was_cut {
-                assert_eq!(told, Told::Made);
+                assert_eq!(outcome, Outcome::Made);
                 assert!(point > 100 && unknown > 1, "{point} {unknown}");
                 break;
             }
@@ -103,7 +103,7 @@ impl Scene {
         assert!(made > 0);
     }
 
-    /// Waits until no statement is under way any more that came through the proxy.
+    /// Waits until no statement that came through the proxy is still running.
     async fn rest(&self) {
         until("the server to be done", async || {
             let busy = "SELECT count(*) = 0 FROM pg_stat_activity \
@@ -117,7 +117,7 @@ impl Scene {
         self.direct.list(&self.user).await.unwrap()
     }
 
-    async fn opens(&self, issued: &IssuedCredential) -> bool {
+    async fn authenticates(&self, issued: &IssuedCredential) -> bool {
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         self.direct.authenticate(&name(CODECOMMIT), login, secret).await.is_ok()
     }
@@ -131,14 +131,14 @@ impl Scene {
     async fn create(&self, direction: Direction) {
         let clear = async || self.clear().await;
         let create = async || self.cut.create(&self.user, &name(CODECOMMIT)).await;
-        self.cut_everywhere(direction, clear, create, async |told, result| {
+        self.cut_everywhere(direction, clear, create, async |outcome, result| {
             let listed = self.list().await;
-            match (told, result) {
-                (Told::Made, Ok(issued)) => {
+            match (outcome, result) {
+                (Outcome::Made, Ok(issued)) => {
                     assert_eq!(listed, [issued.credential().clone()]);
-                    assert!(self.opens(&issued).await);
+                    assert!(self.authenticates(&issued).await);
                 }
-                (Told::NotMade, _) => assert!(listed.is_empty()),
+                (Outcome::NotMade, _) => assert!(listed.is_empty()),
                 (_, Err(Error::OutcomeUnknown { id, .. })) => {
                     let id = id.unwrap();
                     assert!(listed.iter().all(|credential| *credential.id() == id));
@@ -160,21 +160,22 @@ impl Scene {
             direction,
             async || {},
             reset,
-            async |told, result| {
-                let still_opens = match &old {
-                    Some(old) => self.opens(old).await,
+            async |outcome, result| {
+                let still_valid = match &old {
+                    Some(old) => self.authenticates(old).await,
                     None => false,
                 };
-                match (told, result) {
-                    (Told::Made, Ok(issued)) => {
-                        assert!(!still_opens && self.opens(&issued).await);
+                match (outcome, result) {
+                    (Outcome::Made, Ok(issued)) => {
+                        assert!(!still_valid && self.authenticates(&issued).await);
                         old = Some(issued);
                     }
-                    (Told::NotMade, _) => assert!(still_opens || old.is_none()),
+                    (Outcome::NotMade, _) => assert!(still_valid || old.is_none()),
                     (_, Err(Error::OutcomeUnknown { id: named, .. })) => {
                         assert_eq!(named.as_ref(), Some(&id));
-                        // The new secret is lost, and with it the old one if the change was made.
-                        old = old.take().filter(|_| still_opens);
+                        // The new secret is lost. If the change was applied, the old one is invalid
+                        // too.
+                        old = old.take().filter(|_| still_valid);
                     }
                     _ => unreachable!(),
                 }
@@ -193,15 +194,15 @@ impl Scene {
         };
         let issued = self.direct.create(&here, &name(CODECOMMIT)).await.unwrap();
         let rename = async || self.cut.rename_user(&here, &there).await;
-        self.cut_everywhere(direction, back, rename, async |told, _| {
+        self.cut_everywhere(direction, back, rename, async |outcome, _| {
             let (old, new) = (self.direct.user(&here).await, self.direct.user(&there).await);
             assert_ne!(old.is_ok(), new.is_ok());
-            match told {
-                Told::Made => assert!(new.is_ok()),
-                Told::NotMade => assert!(old.is_ok()),
-                Told::Unknown => {}
+            match outcome {
+                Outcome::Made => assert!(new.is_ok()),
+                Outcome::NotMade => assert!(old.is_ok()),
+                Outcome::Unknown => {}
             }
-            assert!(self.opens(&issued).await);
+            assert!(self.authenticates(&issued).await);
         })
         .await;
         back().await;
@@ -210,7 +211,7 @@ impl Scene {
 }
 
 #[test]
-fn a_connection_that_is_cut_leaves_all_or_nothing_and_the_truth_is_told() {
+fn changes_on_a_cut_connection_are_atomic_and_reported_truthfully() {
     let Some(server) = shared() else { return };
     wait(async {
         for level in LEVELS {

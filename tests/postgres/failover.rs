@@ -1,12 +1,12 @@
-//! A primary that is lost: what was acknowledged is there on the standby that takes its place.
+//! Loses a primary: every acknowledged change is on the standby that is promoted.
 //!
-//! Commits are acknowledged once one of two standbys has them on its disk (`ANY 1`). The log is one
-//! sequence, and so the standby that has the most of it has everything that any of the two has:
-//! that is the one to promote. Promoting the other one could lose what was acknowledged.
+//! Commits are acknowledged once one of two standbys has flushed them (`ANY 1`). The log is one
+//! sequence, so the standby that has received more has everything that either has. That one is
+//! promoted. Promoting the other could lose acknowledged changes.
 //!
-//! The callers know all three servers by one URL, and go on against whichever takes changes.
+//! The callers have one URL of all three servers, and continue with the one that accepts writes.
 //!
-//! `SSC_FAILOVER_ROUNDS` sets how often. Without it, once.
+//! `SSC_FAILOVER_ROUNDS` sets the number of rounds. Default: 1.
 
 use std::{
     collections::BTreeMap,
@@ -25,24 +25,23 @@ use service_specific_credentials::{
 };
 
 const CALLERS: usize = 16;
-/// How many changes are acknowledged before the primary is stopped, and by the new one afterwards.
+/// The number of changes acknowledged before the primary is stopped, and by the new one afterwards.
 const CHANGES: usize = 200;
 
 type Manager = AsyncCredentialManager<PostgresStore>;
 
-/// What one caller was told.
+/// The acknowledged state of one caller.
 #[derive(Default)]
-struct Notes {
-    /// Of each credential that is known to be there, the last secret that was handed out, if it is
-    /// certain that it is the last.
+struct Acknowledged {
+    /// The last secret of each credential that exists, or `None` if it is uncertain.
     held: BTreeMap<CredentialId, Option<IssuedCredential>>,
-    /// Of those for which an answer is missing: it may be there or not.
-    doubtful: Vec<CredentialId>,
-    /// What must never open anything again.
-    void: Vec<IssuedCredential>,
+    /// Credentials that may exist or not, because a response is missing.
+    uncertain: Vec<CredentialId>,
+    /// Credentials whose secrets must never authenticate again.
+    revoked: Vec<IssuedCredential>,
 }
 
-/// What all callers see.
+/// The progress of all callers.
 #[derive(Default)]
 struct Progress {
     acknowledged: AtomicUsize,
@@ -55,20 +54,20 @@ fn cause(error: &StoreError) -> &PostgresError {
     error.get_ref().downcast_ref().unwrap()
 }
 
-/// Creates, resets and deletes, over and over, as long as there is a need.
-async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
+/// Creates, resets and deletes in a loop, until `progress` ends it.
+async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Acknowledged {
     let codecommit: ServiceName = name(CODECOMMIT);
-    let mut notes = Notes::default();
+    let mut acknowledged = Acknowledged::default();
     let mut turn = 0_usize;
     while !progress.enough.load(SeqCst) {
         turn += 1;
-        let known: Vec<CredentialId> = notes.held.keys().cloned().collect();
-        let result = if let Some(id) = notes.doubtful.first().cloned() {
-            // It is deleted, if it is there. The server that it was sent to is gone by now, and so
-            // what is not there will not be there later.
+        let known: Vec<CredentialId> = acknowledged.held.keys().cloned().collect();
+        let result = if let Some(id) = acknowledged.uncertain.first().cloned() {
+            // Delete it if it exists. The server that received the creation is gone by now, so a
+            // credential that does not exist cannot appear later.
             match iam.delete(&user, &id).await {
                 Ok(()) | Err(Error::NoSuchCredential { .. }) => {
-                    notes.doubtful.retain(|doubtful| *doubtful != id);
+                    acknowledged.uncertain.retain(|uncertain| *uncertain != id);
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { source, .. }) => Err(source),
@@ -78,11 +77,11 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
         } else if known.len() < 2 {
             match iam.create(&user, &codecommit).await {
                 Ok(issued) => {
-                    notes.held.insert(issued.id().clone(), Some(issued));
+                    acknowledged.held.insert(issued.id().clone(), Some(issued));
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { id, source, .. }) => {
-                    notes.doubtful.push(id.unwrap());
+                    acknowledged.uncertain.push(id.unwrap());
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -91,12 +90,12 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
         } else if turn.is_multiple_of(5) {
             match iam.delete(&user, &known[0]).await {
                 Ok(()) => {
-                    notes.void.extend(notes.held.remove(&known[0]).flatten());
+                    acknowledged.revoked.extend(acknowledged.held.remove(&known[0]).flatten());
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { source, .. }) => {
-                    notes.held.remove(&known[0]);
-                    notes.doubtful.push(known[0].clone());
+                    acknowledged.held.remove(&known[0]);
+                    acknowledged.uncertain.push(known[0].clone());
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -106,13 +105,15 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
             let id = &known[turn % 2];
             match iam.reset(&user, id).await {
                 Ok(issued) => {
-                    notes.void.extend(notes.held.insert(id.clone(), Some(issued)).flatten());
+                    acknowledged
+                        .revoked
+                        .extend(acknowledged.held.insert(id.clone(), Some(issued)).flatten());
                     Ok(())
                 }
                 Err(Error::OutcomeUnknown { id: named, source, .. }) => {
                     assert_eq!(named.as_ref(), Some(id));
-                    // It is there, with the old secret or with one that nobody has.
-                    notes.held.insert(id.clone(), None);
+                    // It exists, with the old secret or with one that was lost.
+                    acknowledged.held.insert(id.clone(), None);
                     Err(source)
                 }
                 Err(Error::Store(error)) => Err(error),
@@ -133,35 +134,42 @@ async fn work(iam: Manager, user: UserName, progress: Arc<Progress>) -> Notes {
             }
         }
     }
-    notes
+    acknowledged
 }
 
-/// Looks whether everything that was said holds.
-async fn judge(iam: &Manager, user: &UserName, notes: &Notes) {
+/// Checks that everything acknowledged is there.
+async fn check_acknowledged(iam: &Manager, user: &UserName, acknowledged: &Acknowledged) {
     let codecommit: ServiceName = name(CODECOMMIT);
-    let opens = async |issued: &IssuedCredential| {
+    let authenticates = async |issued: &IssuedCredential| {
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         iam.authenticate(&codecommit, login, secret).await.is_ok()
     };
     let listed = iam.list(user).await.unwrap();
     assert!(listed.len() <= 2);
-    for (id, issued) in &notes.held {
+    for (id, issued) in &acknowledged.held {
         let there = listed.iter().filter(|credential| credential.id() == id).count();
         assert_eq!(there, 1, "{id} of {user} was acknowledged");
         if let Some(issued) = issued {
-            assert!(opens(issued).await, "the secret of {id} of {user} was acknowledged");
+            assert!(authenticates(issued).await, "the secret of {id} of {user} was acknowledged");
         }
     }
     for credential in &listed {
-        let known = notes.held.contains_key(credential.id());
-        assert!(known || notes.doubtful.contains(credential.id()), "{credential:?} is nobody's");
+        let known = acknowledged.held.contains_key(credential.id());
+        assert!(
+            known || acknowledged.uncertain.contains(credential.id()),
+            "{credential:?} is unknown"
+        );
     }
-    for void in &notes.void {
-        assert!(!opens(void).await, "an old secret of {} of {user} opens", void.id());
+    for revoked in &acknowledged.revoked {
+        assert!(
+            !authenticates(revoked).await,
+            "an old secret of {} of {user} authenticates",
+            revoked.id()
+        );
     }
 }
 
-/// How far a standby's log goes, once nothing more comes in.
+/// The end of a standby's log, once it has lost its primary.
 async fn received(standby: &Server) -> u64 {
     let client = standby.client().await;
     until("the standby to lose its primary", async || {
@@ -174,7 +182,7 @@ async fn received(standby: &Server) -> u64 {
 }
 
 async fn fail_over(installation: &Installation) {
-    // Flushing costs what the disk makes it cost, and is not what is tested: nothing loses power.
+    // The disk's flush costs time and is not under test: no power is lost.
     let settings = ["fsync=off", "wal_level=replica", "hot_standby=on", "log_min_messages=log"];
     let primary = installation.server(&settings);
     let standbys = ["one", "two"].map(|name| installation.standby(&primary, name, &settings));
@@ -182,13 +190,13 @@ async fn fail_over(installation: &Installation) {
     let quorum = "ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (one, two)'";
     control.batch_execute(quorum).await.unwrap();
     control.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    until("both standbys to be asked", async || {
+    until("both standbys to be synchronous", async || {
         let asked = "SELECT count(*) = 2 FROM pg_stat_replication WHERE sync_state = 'quorum'";
         control.query_one(asked, &[]).await.unwrap().get(0)
     })
     .await;
 
-    // The standbys are tried too, and passed over as long as they take no changes.
+    // The URL includes the standbys, which are skipped while they are read-only.
     let ports = [standbys[0].port(), primary.port(), standbys[1].port()];
     let [one, two, three] = ports;
     let url = format!(
@@ -218,7 +226,8 @@ async fn fail_over(installation: &Installation) {
     let (next, other) = if ends[0] >= ends[1] { (0, 1) } else { (1, 0) };
     let before = acknowledged();
     let promoted = client(&standbys[next].url()).await;
-    // It asks for a standby as the old primary did, by the names that those have.
+    // The promoted server requires a synchronous standby with one of the same names, as the old
+    // primary did.
     promoted.batch_execute("SELECT pg_promote()").await.unwrap();
     let follow = client(&standbys[other].url()).await;
     let from = standbys[next].conninfo(["one", "two"][other]);
@@ -229,20 +238,20 @@ async fn fail_over(installation: &Installation) {
     progress.enough.store(true, SeqCst);
     let mut changes = 0;
     for (user, caller) in users.iter().zip(callers) {
-        let notes = caller.await.unwrap();
-        judge(&iam, user, &notes).await;
-        changes += notes.void.len();
+        let acknowledged = caller.await.unwrap();
+        check_acknowledged(&iam, user, &acknowledged).await;
+        changes += acknowledged.revoked.len();
     }
     assert!(changes > CHANGES / 2);
     assert_eq!(check(&promoted).await.len(), CALLERS);
     let counts = [&progress.acknowledged, &progress.unknown, &progress.failed];
     let [made, unknown, failed] = counts.map(|count| count.load(SeqCst));
     println!("{made} changes acknowledged, {unknown} outcomes unknown, {failed} failures to read");
-    assert!(unknown > 0, "the primary was stopped between two changes");
+    assert!(unknown > 0, "no change was in flight when the primary was stopped");
 }
 
 #[test]
-fn what_was_acknowledged_survives_the_loss_of_the_primary() {
+fn acknowledged_changes_survive_the_loss_of_the_primary() {
     let rounds = std::env::var("SSC_FAILOVER_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
     let Some(installation) = Installation::find() else { return };
     for _ in 0..rounds {

@@ -1,4 +1,4 @@
-//! Each way to fail is told apart, says whether to try again, and keeps the password to itself.
+//! Each failure has its own error, which states whether to retry, and never contains the password.
 
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
@@ -13,26 +13,26 @@ use tokio_postgres::NoTls;
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    database::{PATIENCE, Space, shared, wait, wait_for},
+    database::{Space, TIMEOUT, shared, wait, wait_for},
     proxy::Proxy,
 };
 
 pub(crate) const PASSWORD: &str = "hunter2";
 
-/// What an error says, in every way it can be made to.
-pub(crate) fn said(error: &dyn StdError) -> String {
-    let mut said = format!("{error} {error:?} {error:#?}");
+/// All texts of an error: `Display`, `Debug` and sources.
+pub(crate) fn texts(error: &dyn StdError) -> String {
+    let mut text = format!("{error} {error:?} {error:#?}");
     let mut next = error.source();
     while let Some(cause) = next {
-        let _ = write!(said, " {cause} {cause:?}");
+        let _ = write!(text, " {cause} {cause:?}");
         next = cause.source();
     }
-    said
+    text
 }
 
-pub(crate) async fn refused(url: &str, options: &PostgresOptions) -> PostgresError {
+pub(crate) async fn connect_error(url: &str, options: &PostgresOptions) -> PostgresError {
     let error = PostgresStore::connect_with(options, url).await.unwrap_err();
-    assert!(!said(&error).contains(PASSWORD), "{error:?}");
+    assert!(!texts(&error).contains(PASSWORD), "{error:?}");
     error
 }
 
@@ -42,14 +42,14 @@ fn cause(error: &StoreError) -> &PostgresError {
 
 type Manager = AsyncCredentialManager<PostgresStore>;
 
-/// A manager of one user, `anika`.
+/// A manager with one user, `anika`.
 async fn manager(space: &Space, options: &PostgresOptions) -> Manager {
     let iam = AsyncCredentialManager::new(name(ACCOUNT), space.store(options).await);
     iam.ensure_user(&name("anika")).await.unwrap();
     iam
 }
 
-/// What the store says when somebody reads.
+/// The error of a read.
 async fn reading(iam: &Manager) -> StoreError {
     match iam.user(&name("anika")).await.unwrap_err() {
         Error::Store(error) => error,
@@ -62,74 +62,77 @@ fn a_dead_server_is_unreachable() {
     wait(async {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("postgres://user:{PASSWORD}@127.0.0.1:{port}/x");
-        let error = refused(&url, &PostgresOptions::new()).await;
+        let error = connect_error(&url, &PostgresOptions::new()).await;
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
         assert!(error.is_retryable());
 
-        // One that takes the connection, and says nothing.
-        let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = deaf.local_addr().unwrap().port();
+        // A server that accepts the connection and sends nothing.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
         let url = format!("postgres://user:{PASSWORD}@127.0.0.1:{port}/x?sslmode=disable");
         let options = PostgresOptions::new().connect_timeout(Duration::from_millis(200));
-        let error = refused(&url, &options).await;
+        let error = connect_error(&url, &options).await;
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
-        // What the URL says comes first.
+        // The timeout in the URL takes precedence.
         let options = PostgresOptions::new().connect_timeout(Duration::from_secs(600));
         let url = format!("{url}&connect_timeout=1");
-        let error = tokio::time::timeout(PATIENCE, refused(&url, &options)).await.unwrap();
+        let error = tokio::time::timeout(TIMEOUT, connect_error(&url, &options)).await.unwrap();
         assert!(matches!(error, PostgresError::Unreachable(_)), "{error:?}");
     });
 }
 
 #[test]
-fn whom_the_server_does_not_let_in_learns_why() {
+fn each_failure_to_connect_has_its_own_error() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
         let client = space.client().await;
         client
             .batch_execute(
-                "CREATE ROLE stranger LOGIN PASSWORD 'hunter2'; CREATE ROLE poor LOGIN; \
+                "CREATE ROLE scram_user LOGIN PASSWORD 'hunter2'; CREATE ROLE poor LOGIN; \
                  CREATE ROLE crowd LOGIN CONNECTION LIMIT 0",
             )
             .await
             .unwrap();
         let port = space.port();
         let options = PostgresOptions::new();
-        let url = |who: &str, rest: &str| format!("postgres://{who}@127.0.0.1:{port}/{rest}");
+        let url = |user: &str, rest: &str| format!("postgres://{user}@127.0.0.1:{port}/{rest}");
 
-        for who in ["stranger:wrong-hunter2", "stranger"] {
-            let error = refused(&url(who, "postgres?sslmode=disable"), &options).await;
+        for user in ["scram_user:wrong-hunter2", "scram_user"] {
+            let error = connect_error(&url(user, "postgres?sslmode=disable"), &options).await;
             assert!(matches!(error, PostgresError::WrongCredentials), "{error:?}");
             assert!(!error.is_retryable());
         }
-        let error = refused(&url("nobody:hunter2", "postgres?sslmode=disable"), &options).await;
+        let error =
+            connect_error(&url("nobody:hunter2", "postgres?sslmode=disable"), &options).await;
         assert!(matches!(error, PostgresError::WrongCredentials), "{error:?}");
-        let right = url("stranger:hunter2", "postgres?sslmode=disable");
+        let right = url("scram_user:hunter2", "postgres?sslmode=disable");
         let store = PostgresStore::connect(&right).await.unwrap();
         assert!(!format!("{store:?} {store:#?}").contains(PASSWORD));
 
-        let error = refused(&url("postgres", "nowhere?sslmode=disable"), &options).await;
+        let error = connect_error(&url("postgres", "nowhere?sslmode=disable"), &options).await;
         assert!(matches!(error, PostgresError::NoDatabase), "{error:?}");
         assert!(!error.is_retryable());
 
-        let error = refused(&url("crowd", "postgres?sslmode=disable"), &options).await;
+        let error = connect_error(&url("crowd", "postgres?sslmode=disable"), &options).await;
         assert!(matches!(error, PostgresError::ServerFull), "{error:?}");
         assert!(error.is_retryable());
 
         // This server has no certificate.
         for mode in ["require", "verify-ca", "verify-full"] {
-            let url = url("stranger:hunter2", &format!("postgres?sslmode={mode}"));
-            let error = refused(&url, &options).await;
+            let url = url("scram_user:hunter2", &format!("postgres?sslmode={mode}"));
+            let error = connect_error(&url, &options).await;
             assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
             assert!(!error.is_retryable());
         }
-        PostgresStore::connect(&url("stranger:hunter2", "postgres?sslmode=prefer")).await.unwrap();
+        PostgresStore::connect(&url("scram_user:hunter2", "postgres?sslmode=prefer"))
+            .await
+            .unwrap();
 
         let rich = manager(&space, &options).await;
         let grant = format!("GRANT USAGE ON SCHEMA {} TO poor", space.name);
         client.batch_execute(&grant).await.unwrap();
-        let error = refused(&space.url_of("poor"), &options).await;
+        let error = connect_error(&space.url_of("poor"), &options).await;
         assert!(matches!(error, PostgresError::Denied), "{error:?}");
         assert!(!error.is_retryable());
         drop(rich);
@@ -137,7 +140,7 @@ fn whom_the_server_does_not_let_in_learns_why() {
 }
 
 #[test]
-fn a_missing_schema_is_named() {
+fn missing_tables_are_reported_as_a_missing_schema() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -146,14 +149,14 @@ fn a_missing_schema_is_named() {
         let error = reading(&iam).await;
         assert!(matches!(cause(&error), PostgresError::SchemaMissing), "{error:?}");
         assert!(!cause(&error).is_retryable());
-        assert_eq!(error.to_string(), "the schema is missing, and has to be made by a migration");
+        assert_eq!(error.to_string(), "the tables are missing: run a migration");
         store.migrate().await.unwrap();
         iam.register_user(&name("anika")).await.unwrap();
     });
 }
 
 #[test]
-fn a_failing_server_is_no_refusal() {
+fn a_failing_server_is_unavailable_not_a_denial() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -168,13 +171,13 @@ fn a_failing_server_is_no_refusal() {
     });
 }
 
-/// Makes every change to users wait, until the client says so.
+/// Blocks every change of users until the client's transaction ends.
 async fn block(client: &tokio_postgres::Client) {
     client.batch_execute("BEGIN; SELECT * FROM credential_users FOR UPDATE").await.unwrap();
 }
 
 #[test]
-fn a_full_pool_says_so_and_empties() {
+fn a_full_pool_fails_and_recovers() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -198,7 +201,7 @@ fn a_full_pool_says_so_and_empties() {
 }
 
 #[test]
-fn who_stops_waiting_leaves_no_busy_connection_behind() {
+fn a_timeout_or_a_dropped_future_closes_the_connection() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -215,7 +218,7 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
         wait_for(&space, &client, 1).await;
         creating.abort();
         assert!(creating.await.unwrap_err().is_cancelled());
-        // The lock is still held, and would be until long after the answer is late.
+        // The lock is still held, and long after the response times out.
         iam.user(&name("anika")).await.unwrap();
         assert_eq!(proxy.connections(), 2);
         client.batch_execute("COMMIT").await.unwrap();
@@ -223,18 +226,18 @@ fn who_stops_waiting_leaves_no_busy_connection_behind() {
     });
 }
 
-/// While a table is locked, the server would keep all reads waiting that were given up.
+/// While a table is locked, the server would keep all abandoned reads waiting.
 #[test]
-fn reads_are_limited_after_one_that_was_not_answered() {
+fn reads_have_a_timeout_after_an_unanswered_statement() {
     let Some(server) = shared() else { return };
     wait(async {
         for dropped in [false, true] {
             let space = server.space().await;
             let proxy = Proxy::start(space.port()).await;
             let client = space.client().await;
-            let patience = if dropped { PATIENCE } else { Duration::from_secs(4) };
+            let timeout = if dropped { TIMEOUT } else { Duration::from_secs(4) };
             let options = PostgresOptions::new()
-                .answer_timeout(patience)
+                .answer_timeout(timeout)
                 .statement_timeout(Duration::from_millis(100));
             let iam = manager(&space.via(proxy.port()), &options).await;
             client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
@@ -266,7 +269,7 @@ fn reads_are_limited_after_one_that_was_not_answered() {
 }
 
 #[test]
-fn a_statement_that_takes_too_long_did_nothing() {
+fn a_statement_that_timed_out_changed_nothing() {
     let Some(server) = shared() else { return };
     wait(async {
         for isolation in [Isolation::ReadCommitted, Isolation::Serializable] {
@@ -289,7 +292,7 @@ fn a_statement_that_takes_too_long_did_nothing() {
 }
 
 #[test]
-fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
+fn an_unresponsive_server_leaves_the_outcome_unknown() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -321,7 +324,7 @@ fn a_server_that_falls_silent_leaves_the_outcome_unknown() {
 }
 
 #[test]
-fn a_server_that_goes_down_in_the_middle_leaves_the_outcome_unknown() {
+fn a_server_shutdown_during_a_change_leaves_the_outcome_unknown() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -347,7 +350,7 @@ fn a_server_that_goes_down_in_the_middle_leaves_the_outcome_unknown() {
 }
 
 #[test]
-fn reading_makes_up_for_a_lost_connection() {
+fn a_read_retries_after_a_lost_connection() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -367,7 +370,7 @@ fn reading_makes_up_for_a_lost_connection() {
 }
 
 #[test]
-fn reading_makes_up_for_a_pool_of_lost_connections() {
+fn a_read_retries_after_all_pooled_connections_were_lost() {
     const IDLE: usize = 4;
     let Some(server) = shared() else { return };
     wait(async {
@@ -375,7 +378,7 @@ fn reading_makes_up_for_a_pool_of_lost_connections() {
         let proxy = Proxy::start(space.port()).await;
         let behind = space.via(proxy.port());
         let iam = manager(&behind, &PostgresOptions::new().max_connections(IDLE)).await;
-        // Each look-up needs a connection of its own, since none is answered yet.
+        // Each look-up needs its own connection, because none has a response yet.
         let client = space.client().await;
         client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
         let readers: Vec<_> = (0..IDLE)
@@ -390,7 +393,7 @@ fn reading_makes_up_for_a_pool_of_lost_connections() {
             reader.await.unwrap().unwrap();
         }
         assert_eq!(proxy.connections(), IDLE);
-        // Nobody notices before something is sent.
+        // A lost connection is noticed only when something is sent.
         proxy.cut_those_there();
         iam.user(&name("anika")).await.unwrap();
         assert_eq!(proxy.connections(), IDLE + 1);
@@ -398,7 +401,7 @@ fn reading_makes_up_for_a_pool_of_lost_connections() {
 }
 
 #[test]
-fn a_server_that_takes_no_changes_is_not_read_from() {
+fn a_read_only_server_is_rejected() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -407,11 +410,11 @@ fn a_server_that_takes_no_changes_is_not_read_from() {
         let url =
             space.url().replace("options=", "options=-cdefault_transaction_read_only%3Don%20");
         for says in ["", "&target_session_attrs=any", "&target_session_attrs=read-write"] {
-            let error = refused(&format!("{url}{says}"), &options).await;
+            let error = connect_error(&format!("{url}{says}"), &options).await;
             assert!(matches!(error, PostgresError::ReadOnly), "{error:?}");
             assert!(error.is_retryable());
         }
-        let error = refused(&format!("{url}&target_session_attrs=read-only"), &options).await;
+        let error = connect_error(&format!("{url}&target_session_attrs=read-only"), &options).await;
         assert!(matches!(error, PostgresError::Url { .. }), "{error:?}");
     });
 }
@@ -426,7 +429,7 @@ async fn pooled(space: &Space) -> (Pool, Manager) {
 }
 
 #[test]
-fn a_primary_that_becomes_a_standby_takes_no_changes() {
+fn a_primary_that_becomes_a_standby_is_reported_as_read_only() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -445,7 +448,7 @@ fn a_primary_that_becomes_a_standby_takes_no_changes() {
 }
 
 #[test]
-fn a_connection_that_lost_its_statements_is_not_used_again() {
+fn a_connection_that_lost_its_statements_is_closed() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -459,12 +462,12 @@ fn a_connection_that_lost_its_statements_is_not_used_again() {
             );
             pool.get().await.unwrap().batch_execute(&forget).await.unwrap();
         };
-        // Reading makes up for it.
+        // A read is retried.
         let reads = "statement LIKE '%WHERE held.key = $1%'";
         forget(reads).await;
         iam.user(&name("anika")).await.unwrap();
 
-        // A change was not made, and may be made again.
+        // A change was not applied, and can be repeated.
         let issued = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
         let issued = iam.reset(&name("anika"), issued.id()).await.unwrap();
         forget(&format!("NOT {reads}")).await;
@@ -476,7 +479,7 @@ fn a_connection_that_lost_its_statements_is_not_used_again() {
         iam.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
         let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
 
-        // What is answered is of another type than when the statement was prepared.
+        // The result has another type than when the statement was prepared.
         let client = space.client().await;
         client
             .batch_execute(
@@ -491,7 +494,7 @@ fn a_connection_that_lost_its_statements_is_not_used_again() {
 }
 
 #[test]
-fn damage_is_reported() {
+fn damaged_rows_are_reported() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;

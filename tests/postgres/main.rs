@@ -1,6 +1,6 @@
-//! A store in PostgreSQL: what it promises, what it sends, and what it says when something fails.
+//! The store in PostgreSQL: its guarantees, its statements, and its errors.
 //!
-//! The tests start a server of their own, and are skipped where there is no PostgreSQL, unless
+//! The tests start their own server. Without PostgreSQL they are skipped, unless
 //! `SSC_REQUIRE_POSTGRES=1` is set.
 
 #![cfg(unix)]
@@ -44,18 +44,18 @@ use service_specific_credentials::{
 const LEVELS: [Isolation; 3] =
     [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
 
-/// Where stores connect to: a server, or a pooler before it.
-struct Place<'a> {
+/// The target of connections: a server, or a pooler in front of it.
+struct Target<'a> {
     server: &'a Server,
     pooler: Option<u16>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> Target<'a> {
     const fn direct(server: &'a Server) -> Self {
         Self { server, pooler: None }
     }
 
-    /// An empty schema. Without a pooler, `level` is the default of its stores' sessions.
+    /// An empty schema. Without a pooler, `level` is the default isolation level of its sessions.
     async fn space(&self, level: Isolation) -> Space {
         let space = self.server.space().await;
         match self.pooler {
@@ -65,8 +65,8 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Puts the store through the suite. Each obligation is tried on tables of its own.
-fn meets_its_obligations(place: &Place<'_>, level: Isolation) {
+/// Runs the suite on the store, with separate tables for each obligation.
+fn run_suite(place: &Target<'_>, level: Isolation) {
     let within = |work: &mut dyn FnMut()| {
         let _entered = runtime().enter();
         work();
@@ -78,19 +78,19 @@ fn meets_its_obligations(place: &Place<'_>, level: Isolation) {
 }
 
 #[test]
-fn it_meets_its_obligations_under_read_committed() {
+fn the_suite_passes_under_read_committed() {
     let Some(server) = shared() else { return };
-    meets_its_obligations(&Place::direct(server), LEVELS[0]);
+    run_suite(&Target::direct(server), LEVELS[0]);
 }
 
 #[test]
-fn it_meets_its_obligations_under_repeatable_read() {
+fn the_suite_passes_under_repeatable_read() {
     let Some(server) = shared() else { return };
-    meets_its_obligations(&Place::direct(server), LEVELS[1]);
+    run_suite(&Target::direct(server), LEVELS[1]);
 }
 
 #[test]
-fn it_meets_its_obligations_under_serializable() {
+fn the_suite_passes_under_serializable() {
     let Some(server) = shared() else { return };
-    meets_its_obligations(&Place::direct(server), LEVELS[2]);
+    run_suite(&Target::direct(server), LEVELS[2]);
 }

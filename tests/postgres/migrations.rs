@@ -1,4 +1,4 @@
-//! The tables: how they are created, where, and whose they are.
+//! The tables: their creation, their schema, and their owner.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use tokio::sync::Barrier;
 use tokio_postgres::NoTls;
 
 use crate::{
-    LEVELS, Place,
+    LEVELS, Target,
     common::{ACCOUNT, name},
     database::{Space, client, shared, wait, wait_for},
 };
@@ -24,12 +24,12 @@ fn manager(store: PostgresStore) -> AsyncCredentialManager<PostgresStore> {
 }
 
 #[test]
-fn many_processes_migrate_at_once() {
+fn concurrent_migrations_succeed() {
     let Some(server) = shared() else { return };
-    concurrent_migrations(&Place::direct(server));
+    concurrent_migrations(&Target::direct(server));
 }
 
-pub(crate) fn concurrent_migrations(place: &Place<'_>) {
+pub(crate) fn concurrent_migrations(place: &Target<'_>) {
     wait(async {
         for _ in 0..10 {
             let space = place.space(LEVELS[0]).await;
@@ -63,7 +63,7 @@ pub(crate) fn concurrent_migrations(place: &Place<'_>) {
 }
 
 #[test]
-fn a_migration_that_stopped_in_the_middle_is_finished() {
+fn an_interrupted_migration_is_completed() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -73,14 +73,14 @@ fn a_migration_that_stopped_in_the_middle_is_finished() {
         client.batch_execute("DELETE FROM credential_schema").await.unwrap();
         store.migrate().await.unwrap();
         manager(store.clone()).register_user(&name("anika")).await.unwrap();
-        // Done again, it takes nothing away.
+        // Repeating a migration deletes nothing.
         store.migrate().await.unwrap();
         assert_eq!(space.check().await.len(), 1);
     });
 }
 
 #[test]
-fn the_schema_of_a_later_release_is_refused_and_left_alone() {
+fn the_schema_of_a_later_release_is_rejected_and_unchanged() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -89,11 +89,11 @@ fn the_schema_of_a_later_release_is_refused_and_left_alone() {
         let later = "INSERT INTO credential_schema VALUES (2, now())";
         client.batch_execute(later).await.unwrap();
         client.batch_execute("DROP TABLE credential_keys").await.unwrap();
-        let refused = store.migrate().await.unwrap_err();
-        assert!(matches!(refused, PostgresError::LaterSchema(2)), "{refused:?}");
-        assert!(!refused.is_retryable());
-        let refused = PostgresStore::connect(&space.url()).await.unwrap_err();
-        assert_eq!(refused.to_string(), "the schema has version 2, which a later release made");
+        let error = store.migrate().await.unwrap_err();
+        assert!(matches!(error, PostgresError::LaterSchema(2)), "{error:?}");
+        assert!(!error.is_retryable());
+        let error = PostgresStore::connect(&space.url()).await.unwrap_err();
+        assert_eq!(error.to_string(), "the tables have version 2, which a later release created");
         let made = "SELECT to_regclass('credential_keys') IS NULL";
         assert!(client.query_one(made, &[]).await.unwrap().get::<_, bool>(0));
     });
@@ -108,7 +108,7 @@ async fn role(space: &Space, purpose: &str) -> String {
     role
 }
 
-/// Which of the tables exist.
+/// The tables that exist.
 async fn existing(space: &Space) -> Vec<String> {
     let existing = "SELECT relname::text FROM pg_class WHERE relnamespace = $1::text::regnamespace \
         AND relkind IN ('r', 'v') ORDER BY relname";
@@ -123,7 +123,7 @@ fn assert_foreign(error: &PostgresError, table: &str, owner: &str) {
 }
 
 #[test]
-fn a_table_that_another_role_created_first_is_not_used() {
+fn a_table_of_another_role_is_rejected() {
     let Some(server) = shared() else { return };
     wait(async {
         for table in TABLES {
@@ -135,7 +135,7 @@ fn a_table_that_another_role_created_first_is_not_used() {
                 attacker.batch_execute(&create).await.unwrap();
                 attacker.batch_execute(&format!("GRANT ALL ON {table} TO PUBLIC")).await.unwrap();
                 let git = role(&space, "git").await;
-                // A superuser may use any table, and must not either.
+                // A superuser may use any table, but must not use this one either.
                 for user in [&*git, "postgres"] {
                     let store = PostgresStore::connect(&space.url_of(user)).await.unwrap();
                     assert_foreign(&store.migrate().await.unwrap_err(), table, &mallory);
@@ -146,9 +146,9 @@ fn a_table_that_another_role_created_first_is_not_used() {
     });
 }
 
-/// The first look at the tables does not see what another transaction has not yet committed.
+/// The first check does not see the uncommitted tables of another transaction.
 #[test]
-fn a_table_that_another_role_creates_meanwhile_is_not_used() {
+fn a_table_that_another_role_creates_during_a_migration_is_rejected() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -169,7 +169,7 @@ fn a_table_that_another_role_creates_meanwhile_is_not_used() {
     });
 }
 
-/// A role without ownership uses the tables, and leaves the migrations to their owner.
+/// A role that does not own the tables uses them, and leaves migrations to the owner.
 #[test]
 fn only_the_owner_of_the_tables_migrates() {
     let Some(server) = shared() else { return };
@@ -191,7 +191,7 @@ fn only_the_owner_of_the_tables_migrates() {
 }
 
 #[test]
-fn a_schema_that_does_not_exist_is_named_as_what_is_missing() {
+fn a_missing_schema_is_reported() {
     let Some(server) = shared() else { return };
     wait(async {
         for options in [PostgresOptions::new().schema("nowhere"), PostgresOptions::new()] {
@@ -204,10 +204,10 @@ fn a_schema_that_does_not_exist_is_named_as_what_is_missing() {
     });
 }
 
-/// Any text can be the name of a schema, whether the options or the URL say it, over a pool of the
-/// store's own or another.
+/// Any text is a valid name of a schema, in the options or in the URL, with the store's own pool or
+/// another one.
 #[test]
-fn the_tables_are_in_the_schema_that_is_named() {
+fn the_tables_are_in_the_configured_schema() {
     let Some(server) = shared() else { return };
     wait(async {
         let client = server.client().await;

@@ -1,10 +1,10 @@
-//! `PgBouncers` of the tests' own: each listens on a free port of the loopback interface, and ends
-//! with the test that started it.
+//! `PgBouncer` processes for tests. Each listens on a free loopback port, and is stopped by the
+//! test that started it.
 //!
-//! Session mode is tested with any `PgBouncer`: that on the `PATH`, or where Debian puts it. For
-//! transaction mode, `PgBouncer` has to keep track of prepared statements, as it does from 1.21 on:
-//! `SSC_PGBOUNCER` names the program of such a one. Where there is none, a test says that it was
-//! skipped, and passes. If `SSC_PGBOUNCER` is set, it fails.
+//! Session mode is tested with any `PgBouncer` on the `PATH` or in Debian's location. Transaction
+//! mode requires tracking of prepared statements, which `PgBouncer` has from 1.21 on:
+//! `SSC_PGBOUNCER` names such a program. Without one, a test prints that it is skipped, and passes.
+//! If `SSC_PGBOUNCER` is set, it fails instead.
 
 use std::{
     env, fs,
@@ -28,11 +28,11 @@ pub(crate) struct PgBouncer {
     port: u16,
     child: Child,
     log: Arc<Mutex<String>>,
-    /// The guardian waits for its end.
+    /// The guardian shell waits until this closes.
     _guarded: ChildStdin,
 }
 
-/// A program, with the first two numbers of its version.
+/// A program and its major and minor version.
 struct Program {
     path: PathBuf,
     version: (u32, u32),
@@ -41,14 +41,14 @@ struct Program {
 impl Program {
     fn at(path: PathBuf) -> Option<Self> {
         let output = Command::new(&path).arg("--version").output().ok()?;
-        // `PgBouncer 1.24.1`, and more lines.
+        // The output begins with a line such as `PgBouncer 1.24.1`.
         let text = String::from_utf8(output.stdout).unwrap();
         let mut numbers = text.split_whitespace().nth(1).unwrap().split('.');
         let mut next = || numbers.next().unwrap().parse().unwrap();
         Some(Self { path, version: (next(), next()) })
     }
 
-    /// The one to test a mode with. Without one, the test is to be skipped, and that is said.
+    /// The program to test a mode with. Prints that the test is skipped if there is none.
     fn find(mode: Mode) -> Option<Self> {
         let named = env::var_os("SSC_PGBOUNCER").map(PathBuf::from);
         let required = named.is_some();
@@ -59,7 +59,7 @@ impl Program {
             folders.into_iter().map(|folder| folder.join("pgbouncer")).find(|path| path.exists())
         };
         let found = match mode {
-            // The installed one first: it is the older one.
+            // Prefer the installed one, which is older.
             Mode::Session => installed().or(named),
             Mode::Transaction => named.or_else(installed),
         };
@@ -67,23 +67,22 @@ impl Program {
         let found = found.filter(|it| mode == Mode::Session || it.version >= (1, 21));
         if found.is_none() {
             assert!(!required, "there is no PgBouncer for {mode:?} mode");
-            let _ =
-                writeln!(io::stderr(), "SKIPPED, since there is no PgBouncer for {mode:?} mode");
+            let _ = writeln!(io::stderr(), "SKIPPED: there is no PgBouncer for {mode:?} mode");
         }
         found
     }
 }
 
 impl PgBouncer {
-    /// A pooler before `server`, with more lines of configuration than it needs.
+    /// A pooler in front of `server`, with additional lines of configuration.
     pub(crate) fn start(server: &Server, mode: Mode, settings: &str) -> Option<Self> {
         let (installation, program) = (Installation::find()?, Program::find(mode)?);
         let folder = installation.folder();
-        // It lets in whom it knows, without a password, as the server does.
+        // It accepts known users without a password, as the server does.
         let users = ["postgres", "limited_one", "limited_two"];
         let users = users.map(|user| format!("\"{user}\" \"\"\n")).concat();
         let users = installation.put(&folder, "users.txt", &users);
-        // Another process may take the port before it does.
+        // Another process may take the port first.
         for _ in 0..5 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
             let configuration = format!(
@@ -100,7 +99,7 @@ impl PgBouncer {
             );
             let path = installation.put(&folder, "pgbouncer.ini", &configuration);
             let mut command = Command::new(&program.path);
-            // It becomes that user by itself, who need not be able to read where the program is.
+            // It changes to that user itself, who may be unable to read the program's folder.
             if let Some(user) = installation.user_name() {
                 command.args(["-u", user]);
             }

@@ -9,12 +9,12 @@ use service_specific_credentials::{
 use tokio_postgres::Client;
 
 use crate::{
-    LEVELS, Place,
+    LEVELS, Target,
     common::{ACCOUNT, CODECOMMIT, name},
     database::{Server, client, shared, wait},
-    meets_its_obligations,
     pgbouncer::{Mode, PgBouncer},
     races::RACES,
+    run_suite,
 };
 
 const MODES: [Mode; 2] = [Mode::Session, Mode::Transaction];
@@ -24,7 +24,7 @@ fn cause(error: &StoreError) -> &PostgresError {
 }
 
 /// A client of the pooler that is not the store.
-async fn neighbour(pooler: &PgBouncer) -> Client {
+async fn other_client(pooler: &PgBouncer) -> Client {
     let port = pooler.port();
     client(&format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable")).await
 }
@@ -32,26 +32,27 @@ async fn neighbour(pooler: &PgBouncer) -> Client {
 fn obligations(mode: Mode) {
     let Some(server) = shared() else { return };
     let Some(pooler) = PgBouncer::start(server, mode, "") else { return };
-    let place = Place { server, pooler: Some(pooler.port()) };
-    meets_its_obligations(&place, LEVELS[0]);
+    let place = Target { server, pooler: Some(pooler.port()) };
+    run_suite(&place, LEVELS[0]);
 }
 
 #[test]
-fn it_meets_its_obligations_through_a_pooler_in_session_mode() {
+fn the_suite_passes_through_a_pooler_in_session_mode() {
     obligations(Mode::Session);
 }
 
 #[test]
-fn it_meets_its_obligations_through_a_pooler_in_transaction_mode() {
+fn the_suite_passes_through_a_pooler_in_transaction_mode() {
     obligations(Mode::Transaction);
 }
 
 fn races(mode: Mode) {
     let Some(server) = shared() else { return };
     for race in RACES {
-        // In session mode, one of its own: a connection is free again once its client is gone.
+        // Start one per race: in session mode, a connection is free again only when its client has
+        // left.
         let Some(pooler) = PgBouncer::start(server, mode, "") else { return };
-        race(&Place { server, pooler: Some(pooler.port()) });
+        race(&Target { server, pooler: Some(pooler.port()) });
     }
 }
 
@@ -65,22 +66,22 @@ fn races_through_a_pooler_in_transaction_mode() {
     races(Mode::Transaction);
 }
 
-/// One connection to the server, which all clients get in turns.
+/// A pooler with one connection to the server, which all clients share.
 fn shared_connection(server: &Server) -> Option<PgBouncer> {
     PgBouncer::start(server, Mode::Transaction, "default_pool_size = 1")
 }
 
 #[test]
-fn settings_of_other_clients_do_not_reach_the_store_nor_its_own_others() {
+fn settings_do_not_leak_between_clients_of_a_pooler() {
     let Some(server) = shared() else { return };
     let Some(pooler) = shared_connection(server) else { return };
     wait(async {
         let (space, wrong) = (server.space().await, server.space().await);
         // The tables of another store, which a lost search path would lead to.
         let _other = wrong.store(&PostgresOptions::new()).await;
-        let neighbour = neighbour(&pooler).await;
+        let other_client = other_client(&pooler).await;
         let shown = async |setting: &str| -> String {
-            neighbour.query_one(&format!("SHOW {setting}"), &[]).await.unwrap().get(0)
+            other_client.query_one(&format!("SHOW {setting}"), &[]).await.unwrap().get(0)
         };
         let backend = async |client: &Client| -> i32 {
             client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0)
@@ -89,10 +90,10 @@ fn settings_of_other_clients_do_not_reach_the_store_nor_its_own_others() {
         let options = PostgresOptions::new().isolation(Isolation::Serializable);
         let store = behind.store(&options).await;
         let iam = AsyncCredentialManager::new(name(ACCOUNT), store);
-        let before = backend(&neighbour).await;
+        let before = backend(&other_client).await;
 
         let search_path = format!("SET search_path = {}", wrong.name);
-        neighbour.batch_execute(&search_path).await.unwrap();
+        other_client.batch_execute(&search_path).await.unwrap();
         iam.register_user(&name("anika")).await.unwrap();
         let _ = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
         assert_eq!(shown("search_path").await, wrong.name);
@@ -101,12 +102,16 @@ fn settings_of_other_clients_do_not_reach_the_store_nor_its_own_others() {
 
         assert_eq!(shown("statement_timeout").await, "0");
         assert_eq!(shown("default_transaction_isolation").await, "read committed");
-        assert_eq!(backend(&neighbour).await, before, "it is the connection of the store");
+        assert_eq!(
+            backend(&other_client).await,
+            before,
+            "the client must get the connection that the store used"
+        );
     });
 }
 
 #[test]
-fn the_limit_of_time_reaches_the_server_in_each_mode() {
+fn the_statement_timeout_applies_in_each_mode() {
     let Some(server) = shared() else { return };
     for mode in MODES {
         let Some(pooler) = PgBouncer::start(server, mode, "") else { continue };
@@ -128,9 +133,9 @@ fn the_limit_of_time_reaches_the_server_in_each_mode() {
     }
 }
 
-/// The role's own limit holds on each connection, whichever client it serves.
+/// The role's own limit applies on each connection, for every client.
 #[test]
-fn the_limit_of_a_role_holds_in_each_mode() {
+fn the_timeout_of_a_role_applies_in_each_mode() {
     let Some(server) = shared() else { return };
     for (mode, role) in MODES.into_iter().zip(["limited_one", "limited_two"]) {
         let Some(pooler) = PgBouncer::start(server, mode, "") else { continue };
@@ -167,7 +172,7 @@ fn the_limit_of_a_role_holds_in_each_mode() {
 }
 
 #[test]
-fn a_setting_that_a_pooler_drops_is_named() {
+fn a_setting_dropped_by_a_pooler_is_reported() {
     let Some(server) = shared() else { return };
     let drops = "ignore_startup_parameters = options";
     for mode in MODES {
@@ -178,7 +183,7 @@ fn a_setting_that_a_pooler_drops_is_named() {
             let with = |pooler: &PgBouncer, settings: &str| {
                 space.via(pooler.port()).url() + &settings.replace('=', "%3D")
             };
-            // The search path alone is not sent.
+            // Only the search path is not sent.
             for pooler in [&strict, &lax] {
                 let store = PostgresStore::connect(&with(pooler, "")).await.unwrap();
                 store.migrate().await.unwrap();
@@ -203,7 +208,7 @@ fn a_setting_that_a_pooler_drops_is_named() {
                 );
                 let error = PostgresStore::connect(&with(&strict, setting)).await.unwrap_err();
                 assert!(matches!(error, PostgresError::Server { .. }), "{error:?}");
-                // The server itself takes it.
+                // The server itself accepts it.
                 let url = space.url() + &setting.replace('=', "%3D");
                 PostgresStore::connect(&url).await.unwrap();
             }
@@ -211,23 +216,63 @@ fn a_setting_that_a_pooler_drops_is_named() {
     }
 }
 
-/// Before 1.21, and with `max_prepared_statements = 0` since, a connection of the server does not
-/// have the statements that were prepared on another one.
+/// Before 1.21, and later with `max_prepared_statements = 0`, a server connection lacks the
+/// statements that were prepared on another one.
 #[test]
-fn a_pooler_that_loses_prepared_statements_is_told_apart() {
+fn lost_prepared_statements_behind_a_pooler_cost_retries_and_no_change() {
     let Some(server) = shared() else { return };
-    let settings = "default_pool_size = 2\nmax_prepared_statements = 0\nserver_round_robin = 1";
-    let Some(pooler) = PgBouncer::start(server, Mode::Transaction, settings) else { return };
+    // More connections than all attempts use, one after the other: none of them has a statement of
+    // an earlier attempt, which has the same name and would be executed.
+    let count = 20;
+    let settings = format!("default_pool_size = {count}\nmax_prepared_statements = 0");
+    let Some(pooler) = PgBouncer::start(server, Mode::Transaction, &settings) else { return };
     wait(async {
-        // Two connections, which are used in turns from now on.
-        let (one, two) = (neighbour(&pooler).await, neighbour(&pooler).await);
-        one.batch_execute("BEGIN").await.unwrap();
-        two.batch_execute("SELECT").await.unwrap();
-        one.batch_execute("COMMIT").await.unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let client = other_client(&pooler).await;
+            client.batch_execute("BEGIN").await.unwrap();
+            clients.push(client);
+        }
+        for client in &clients {
+            client.batch_execute("COMMIT").await.unwrap();
+        }
         let space = server.space().await;
         let _tables = space.store(&PostgresOptions::new()).await;
-        let error = PostgresStore::connect(&space.via(pooler.port()).url()).await.unwrap_err();
-        assert!(matches!(error, PostgresError::StatementsLost), "{error:?}");
-        assert!(error.is_retryable());
+        let store = PostgresStore::connect(&space.via(pooler.port()).url()).await.unwrap();
+        let iam = AsyncCredentialManager::new(name(ACCOUNT), store);
+        // A read is retried in a transaction, which has one connection, and on a new connection.
+        for number in 0..10 {
+            let user: UserName = name(&format!("user-{number}"));
+            iam.register_user(&user).await.unwrap();
+            iam.user(&user).await.unwrap();
+        }
+        // With several callers, a change may meet a connection on which another caller prepared its
+        // statement. It fails, has changed nothing, and may be tried again.
+        let callers = (0..16).map(|caller| {
+            let iam = iam.clone();
+            tokio::spawn(async move {
+                for number in 0..10 {
+                    let user: UserName = name(&format!("user-{caller}-{number}"));
+                    let mut attempts = 0..1000;
+                    while let Err(error) = iam.register_user(&user).await {
+                        assert!(attempts.next().is_some(), "{error:?}");
+                        let (Error::Store(error) | Error::OutcomeUnknown { source: error, .. }) =
+                            error
+                        else {
+                            panic!("{error:?}")
+                        };
+                        assert!(
+                            matches!(cause(&error), PostgresError::StatementsLost),
+                            "{error:?}"
+                        );
+                        assert!(cause(&error).is_retryable());
+                    }
+                }
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+        assert_eq!(space.check().await.len(), 10 + 160);
     });
 }

@@ -1,4 +1,4 @@
-//! The examples that take `--store`, on a database that they share.
+//! The examples with `--store`, on a shared database.
 
 use std::{
     process::{Command, Output},
@@ -23,7 +23,7 @@ fn emulator(space: &Space) -> Server {
     Server::start(&example("emulator"), &options)
 }
 
-/// What `/authenticate` answers to a name and a password.
+/// The status of `/authenticate` for a name and a password.
 fn sign_in(client: &mut Client, name: &str, password: &str) -> u16 {
     let pair = STANDARD.encode(format!("{name}:{password}"));
     let header = format!("Authorization: Basic {pair}");
@@ -81,7 +81,7 @@ fn two_emulators_on_one_database_behave_as_one() {
     }
 }
 
-/// Runs the tool for a person at a terminal on the database that `DATABASE_URL` names.
+/// Runs the command-line tool on the database in `DATABASE_URL`.
 fn tool(url: &str, line: &str) -> Output {
     let mut command = Command::new(example("credentials"));
     command.env("DATABASE_URL", url).args(["--store", "postgres"]).args(line.split(' '));
@@ -89,7 +89,7 @@ fn tool(url: &str, line: &str) -> Output {
 }
 
 #[test]
-fn the_tool_works_on_a_database_and_never_shows_how_it_gets_in() {
+fn the_tool_works_on_a_database_and_never_prints_its_password() {
     let Some(server) = shared() else { return };
     let space = wait(server.space());
     for line in ["user add anika", "create anika"] {
@@ -103,7 +103,7 @@ fn the_tool_works_on_a_database_and_never_shows_how_it_gets_in() {
     let nowhere = "postgres://anika:hunter2hunter2@127.0.0.1:1/postgres?sslmode=disable";
     let done = tool(nowhere, "list anika");
     assert_eq!(done.status.code(), Some(3));
-    let said = String::from_utf8(done.stderr).unwrap();
-    assert!(said.contains("postgres: ") && !said.contains("hunter2"), "{said}");
-    assert_eq!(said.lines().count(), 1, "{said}");
+    let message = String::from_utf8(done.stderr).unwrap();
+    assert!(message.contains("postgres: ") && !message.contains("hunter2"), "{message}");
+    assert_eq!(message.lines().count(), 1, "{message}");
 }

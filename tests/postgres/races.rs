@@ -1,4 +1,4 @@
-//! What holds while many connections are at work.
+//! Guarantees under concurrency, over many connections.
 
 use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
 
@@ -13,7 +13,7 @@ use service_specific_credentials::{
 use tokio::sync::Barrier;
 
 use crate::{
-    LEVELS, Place,
+    LEVELS, Target,
     common::{ACCOUNT, CODECOMMIT, name},
     database::{Space, shared, wait, wait_for},
     migrations::concurrent_migrations,
@@ -21,15 +21,15 @@ use crate::{
 
 const CALLERS: usize = 16;
 
-/// The races that are also run through a connection pooler.
-pub(crate) const RACES: [fn(&Place<'_>); 5] =
+/// The races that also run through a connection pooler.
+pub(crate) const RACES: [fn(&Target<'_>); 5] =
     [creates_for_one_user, crossing_renames, cancelled_rename, concurrent_migrations, stale_change];
 
 fn manager(store: PostgresStore) -> AsyncCredentialManager<PostgresStore> {
     AsyncCredentialManager::new(name(ACCOUNT), store)
 }
 
-/// A manager for each caller, every one with a pool of its own, as processes have.
+/// A manager for each caller, with its own pool, like separate processes.
 async fn callers(
     space: &Space,
     options: &PostgresOptions,
@@ -43,12 +43,12 @@ async fn callers(
 }
 
 #[test]
-fn sixteen_connections_creating_for_one_user_make_two() {
+fn concurrent_creations_for_one_user_stop_at_the_limit() {
     let Some(server) = shared() else { return };
-    creates_for_one_user(&Place::direct(server));
+    creates_for_one_user(&Target::direct(server));
 }
 
-fn creates_for_one_user(place: &Place<'_>) {
+fn creates_for_one_user(place: &Target<'_>) {
     wait(async {
         for level in LEVELS {
             let space = place.space(level).await;
@@ -86,15 +86,14 @@ fn creates_for_one_user(place: &Place<'_>) {
     });
 }
 
-/// Each of two users takes the other's name. Both changes hold their own record and key, and may
-/// wait for the other's.
+/// Two users exchange names. Each change locks its own record and key, and may wait for the other.
 #[test]
-fn renames_that_cross_are_both_answered() {
+fn crossing_renames_both_return() {
     let Some(server) = shared() else { return };
-    crossing_renames(&Place::direct(server));
+    crossing_renames(&Target::direct(server));
 }
 
-fn crossing_renames(place: &Place<'_>) {
+fn crossing_renames(place: &Target<'_>) {
     const ROUNDS: usize = 20;
     wait(async {
         for level in LEVELS {
@@ -106,7 +105,7 @@ fn crossing_renames(place: &Place<'_>) {
             iam.register_user(&right).await.unwrap();
             let gate = space.client().await;
             for _ in 0..ROUNDS {
-                // Both wait for this, and are let go at once.
+                // Both wait for this lock, and continue at the same time.
                 let close = "BEGIN; SELECT * FROM credential_users FOR UPDATE";
                 gate.batch_execute(close).await.unwrap();
                 let rename = |from: &UserName, to: &UserName| {
@@ -125,15 +124,16 @@ fn crossing_renames(place: &Place<'_>) {
     });
 }
 
-/// A rename waits for a name that another transaction is about to give up, which in turn waits for
-/// the record of the rename. The server ends the rename, since that is the first to ask.
+/// A rename waits for a name that another transaction is about to release. That transaction waits
+/// for the record of the rename. The server aborts the rename, because it checks for deadlocks
+/// first.
 #[test]
-fn a_change_that_the_server_gives_up_is_started_over() {
+fn a_change_aborted_by_a_deadlock_is_retried() {
     let Some(server) = shared() else { return };
-    cancelled_rename(&Place::direct(server));
+    cancelled_rename(&Target::direct(server));
 }
 
-fn cancelled_rename(place: &Place<'_>) {
+fn cancelled_rename(place: &Target<'_>) {
     wait(async {
         for level in LEVELS {
             let space = place.space(level).await;
@@ -152,7 +152,7 @@ fn cancelled_rename(place: &Place<'_>) {
                 });
                 wait_for(&space, &client, 1).await;
                 client.batch_execute("SELECT * FROM credential_users FOR UPDATE").await.unwrap();
-                // The rename was ended and began again, or this would not have been had.
+                // The lock is acquired only if the rename was aborted and retried.
                 wait_for(&space, &client, 1).await;
                 client.batch_execute(if freed { "ROLLBACK" } else { "COMMIT" }).await.unwrap();
                 match renaming.await.unwrap() {
@@ -168,14 +168,14 @@ fn cancelled_rename(place: &Place<'_>) {
     });
 }
 
-/// A change that begins before another one is finished, and is let go on after it.
+/// A change that starts before another one commits, and continues after it.
 #[test]
-fn a_change_that_waited_for_another_is_stale() {
+fn a_change_that_waited_for_another_change_is_stale() {
     let Some(server) = shared() else { return };
-    stale_change(&Place::direct(server));
+    stale_change(&Target::direct(server));
 }
 
-fn stale_change(place: &Place<'_>) {
+fn stale_change(place: &Target<'_>) {
     wait(async {
         for level in LEVELS {
             let space = place.space(level).await;
@@ -186,7 +186,8 @@ fn stale_change(place: &Place<'_>) {
             let client = space.client().await;
             for made in [true, false] {
                 client.batch_execute("BEGIN").await.unwrap();
-                // As if the record had been changed, and then was or was not.
+                // As if the record had been changed, by a change that is then committed or rolled
+                // back.
                 let change = "UPDATE credential_users SET revision = revision + 1";
                 client.batch_execute(change).await.unwrap();
                 let reset = tokio::spawn({
@@ -195,8 +196,8 @@ fn stale_change(place: &Place<'_>) {
                 });
                 wait_for(&space, &client, 1).await;
                 client.batch_execute(if made { "COMMIT" } else { "ROLLBACK" }).await.unwrap();
-                // The record and its column differ from now on: it is stale however often it is
-                // looked up.
+                // From now on the record and its column differ, so the change is stale after every
+                // look-up.
                 match reset.await.unwrap() {
                     Err(Error::Contended) => assert!(made, "{level:?}"),
                     Ok(_) => assert!(!made, "{level:?}"),
@@ -212,9 +213,9 @@ fn stale_change(place: &Place<'_>) {
     });
 }
 
-/// Two stores on one database are one.
+/// Two stores on one database share their state.
 #[test]
-fn what_one_store_made_another_sees() {
+fn changes_of_one_store_are_visible_to_another() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -225,8 +226,8 @@ fn what_one_store_made_another_sees() {
         one.register_user(&anika).await.unwrap();
         let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
         let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let who = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(who.user_name(), &anika);
+        let identity = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
+        assert_eq!(identity.user_name(), &anika);
         one.delete(&anika, issued.id()).await.unwrap();
         assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
         let listing = Listing::Holders { service: None };
@@ -239,9 +240,9 @@ fn what_one_store_made_another_sees() {
     });
 }
 
-/// A registration whose user id is held is not a change of the user that holds it.
+/// A registration whose user id is held does not change the user that holds it.
 #[test]
-fn a_registration_that_was_made_is_not_made_again_under_another_name() {
+fn a_repeated_registration_does_not_register_the_user_under_another_name() {
     let Some(server) = shared() else { return };
     wait(async {
         let (space, second) = (server.space().await, server.space().await);
@@ -256,7 +257,7 @@ fn a_registration_that_was_made_is_not_made_again_under_another_name() {
         let again = service_specific_credentials::store::copy_users(&store, &copy, name(ACCOUNT));
         assert_eq!(
             again.await.unwrap_err().to_string(),
-            "the store to copy to holds something else under a key of the user beate"
+            "the store to copy to has a conflict on a key of the user beate"
         );
         let records = second.check().await;
         assert_eq!(records.len(), 1);
@@ -266,7 +267,7 @@ fn a_registration_that_was_made_is_not_made_again_under_another_name() {
     });
 }
 
-/// The registration of a user whose id comes from this source.
+/// The registration of a user whose id comes from this entropy.
 fn registration(user: &UserName, entropy: SeededEntropy) -> Change {
     let (account, store) = (name(ACCOUNT), MemoryStore::new());
     let manager = CredentialManager::builder(account, store.clone()).entropy(entropy).build();
@@ -276,7 +277,7 @@ fn registration(user: &UserName, entropy: SeededEntropy) -> Change {
 }
 
 #[test]
-fn a_registration_with_an_id_that_is_held_is_key_taken() {
+fn a_registration_with_a_held_id_returns_key_taken() {
     let Some(server) = shared() else { return };
     wait(async {
         let anika = registration(&name("anika"), SeededEntropy::new(7));

@@ -1,4 +1,4 @@
-//! What is sent: which statements, how often, and what they cost the server.
+//! The statements that are sent, their number, and their cost on the server.
 
 use std::{
     collections::BTreeMap, fmt::Write as _, fs, num::NonZeroUsize, ops::Bound, path::Path,
@@ -33,7 +33,7 @@ fn files() -> BTreeMap<String, String> {
     files
 }
 
-/// The words of a statement, in capitals, without its comments.
+/// The words of a statement, in upper case, without its comments.
 fn words(statement: &str) -> Vec<String> {
     statement
         .lines()
@@ -45,7 +45,7 @@ fn words(statement: &str) -> Vec<String> {
 }
 
 #[test]
-fn only_what_databases_have_in_common_is_asked_for() {
+fn the_statements_use_portable_sql_only() {
     const MISSING: &[&str] = &[
         // Objects and types.
         "SEQUENCE",
@@ -82,7 +82,7 @@ fn only_what_databases_have_in_common_is_asked_for() {
         "CALL",
         "MERGE",
         "SET_CONFIG",
-        // Transactions of several statements, and locks that are asked for.
+        // Transactions of several statements, and explicit locks.
         "BEGIN",
         "START",
         "COMMIT",
@@ -101,7 +101,7 @@ fn only_what_databases_have_in_common_is_asked_for() {
             let allowed = *missing == "DO" && has("CONFLICT") && has("NOTHING");
             assert!(allowed || !has(missing), "{file} has {missing}");
         }
-        // Whose the tables are, and where settings come from, is in the catalogue.
+        // The catalogue has the owners of tables and the sources of settings.
         let is_catalogue = |word: &str| match &*file {
             "owners.sql" => ["PG_CATALOG", "PG_CLASS", "PG_ROLES"].contains(&word),
             "lost_settings.sql" => ["PG_CATALOG", "PG_SETTINGS"].contains(&word),
@@ -110,9 +110,9 @@ fn only_what_databases_have_in_common_is_asked_for() {
         let advisory = words.iter().any(|word| {
             word.contains("ADVISORY") || (word.starts_with("PG_") && !is_catalogue(word))
         });
-        assert!(!advisory, "{file} calls what PostgreSQL alone has");
+        assert!(!advisory, "{file} calls a function that only PostgreSQL has");
         let locks = words.windows(2).any(|pair| pair == ["FOR", "UPDATE"]);
-        assert!(!locks, "{file} asks for a lock");
+        assert!(!locks, "{file} has an explicit lock");
 
         let defines = ["CREATE", "ALTER", "DROP"].iter().any(|word| has(word));
         let changes: Vec<String> = words
@@ -124,7 +124,7 @@ fn only_what_databases_have_in_common_is_asked_for() {
                 _ => None,
             })
             .collect();
-        assert!(!defines || changes.is_empty(), "{file} defines and changes");
+        assert!(!defines || changes.is_empty(), "{file} both defines and changes tables");
         for table in ["CREDENTIAL_USERS", "CREDENTIAL_KEYS", "CREDENTIAL_SCHEMA"] {
             let times = changes.iter().filter(|changed| *changed == table).count();
             let allowed = if file == "replace_and_exchange.sql" { 2 } else { 1 };
@@ -137,13 +137,13 @@ fn only_what_databases_have_in_common_is_asked_for() {
     }
 }
 
-/// The statements as they are in the files: without the schema of a space.
+/// The statements as in the files, without the schema of a space.
 fn without_schema(space: &Space, statements: Vec<String>) -> Vec<String> {
     let schema = format!("\"{}\".", space.name);
     statements.into_iter().map(|statement| statement.replace(&schema, "")).collect()
 }
 
-/// The manager of a space, and the proxy before it.
+/// The manager of a space, and the proxy in front of it.
 async fn observed(space: &Space) -> (AsyncCredentialManager<PostgresStore>, Proxy) {
     let proxy = Proxy::start(space.port()).await;
     let behind = space.via(proxy.port());
@@ -152,7 +152,7 @@ async fn observed(space: &Space) -> (AsyncCredentialManager<PostgresStore>, Prox
 }
 
 #[test]
-fn operations_take_as_many_round_trips_as_they_must() {
+fn operations_take_the_documented_number_of_round_trips() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -161,7 +161,7 @@ fn operations_take_as_many_round_trips_as_they_must() {
         let page = ListRequest::all_users().max_items(MaxItems::new(10).unwrap());
         let mut sent = Vec::new();
         let _migrating = proxy.take();
-        // Once, for the statements to be prepared, and once more to be counted.
+        // Run once to prepare the statements, and once more to count.
         for counted in [false, true] {
             let count = |what: &str, expected: usize, sent: &mut Vec<String>| {
                 let (round_trips, statements) = proxy.take();
@@ -204,21 +204,21 @@ fn operations_take_as_many_round_trips_as_they_must() {
             count("delete", 2, &mut sent);
             iam.remove_user(&anika).await.unwrap();
             count("remove", 2, &mut sent);
-            let refused = iam.remove_user(&anika).await;
-            assert!(matches!(refused, Err(Error::NoSuchUser { .. })));
+            let result = iam.remove_user(&anika).await;
+            assert!(matches!(result, Err(Error::NoSuchUser { .. })));
             count("a refusal", 1, &mut sent);
         }
 
-        // Each names its tables in full.
+        // Each statement qualifies its tables.
         let is_bare = |statement: &String| statement.contains(" credential_");
         assert!(!sent.iter().any(is_bare), "{sent:?}");
         let mut sent = without_schema(&space, sent);
-        // All that was sent are the statements that another test reads, and all of them were, but
-        // for the one that no manager needs.
+        // Everything sent is a statement that another test reads. All statements were sent, except
+        // the one that no manager needs.
         sent.sort();
         let count = sent.len();
         sent.dedup();
-        assert_eq!(sent.len(), count, "none is prepared twice");
+        assert_eq!(sent.len(), count, "a statement was prepared twice");
         let migrating = ["create_keys.sql", "create_schema.sql", "create_users.sql"];
         let others = ["finish_migration.sql", "lost_settings.sql", "owners.sql", "version.sql"];
         let migrating = [&migrating[..], &others].concat();
@@ -233,9 +233,9 @@ fn operations_take_as_many_round_trips_as_they_must() {
     });
 }
 
-/// A session may be shared by a pooler, and so nothing is set on it.
+/// A pooler may share a session, so nothing is set on it.
 #[test]
-fn a_change_carries_its_settings_and_a_read_has_none() {
+fn a_change_sends_its_settings_and_a_read_none() {
     let Some(server) = shared() else { return };
     let options = PostgresOptions::new();
     let serializable = options.clone().isolation(Isolation::Serializable);
@@ -270,7 +270,7 @@ fn a_change_carries_its_settings_and_a_read_has_none() {
 }
 
 #[test]
-fn a_change_and_its_settings_are_one_round_trip() {
+fn a_change_with_settings_takes_one_round_trip() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -284,13 +284,13 @@ fn a_change_and_its_settings_are_one_round_trip() {
 }
 
 #[test]
-fn migrating_sends_the_statements_of_files_alone() {
+fn a_migration_sends_only_statements_from_files() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
         let (_iam, proxy) = observed(&space).await;
         let (_, sent) = proxy.take();
-        // Whether the server takes changes.
+        // The check whether the server accepts writes.
         let (first, sent) = sent.split_first().unwrap();
         assert_eq!(first, "SHOW transaction_read_only");
         let (known, sent) = (files(), without_schema(&space, sent.to_vec()));
@@ -301,7 +301,7 @@ fn migrating_sends_the_statements_of_files_alone() {
 
 /// The statement that no manager needs, sent as the store would.
 #[test]
-fn keys_are_exchanged_for_more_or_fewer() {
+fn exchanging_keys_for_more_or_fewer_keys() {
     let Some(server) = shared() else { return };
     wait(async {
         let space = server.space().await;
@@ -336,14 +336,14 @@ fn keys_are_exchanged_for_more_or_fewer() {
         let code = send(1, 2, &new, &taken).await.unwrap_err();
         assert_eq!(code.code().unwrap().code(), "23505");
         assert_eq!(keys().await, new);
-        assert_eq!(send(0, 2, &new, &taken).await.unwrap(), 0, "stale wins over taken");
-        // What is another's is not released.
+        assert_eq!(send(0, 2, &new, &taken).await.unwrap(), 0, "stale takes precedence over taken");
+        // A key of another user is not released.
         assert_eq!(send(1, 2, &vec![new[0].clone(), others.clone()], &own).await.unwrap(), 1);
         assert_eq!(keys().await, [own[0].clone(), new[1].clone()]);
     });
 }
 
-/// A plan with what it cost.
+/// A plan with its cost.
 struct Plan {
     nodes: Vec<Value>,
     pages: u64,
@@ -365,7 +365,7 @@ impl Plan {
             hex(end),
             range.limit(),
         );
-        // Once, so that nothing is left to be tidied up by the one who reads first.
+        // Run once before, because the first reader also tidies up pages.
         client.batch_execute(&explain).await.unwrap();
         let rows = client.simple_query(&explain).await.unwrap();
         let row = rows.iter().find_map(|message| match message {
@@ -389,14 +389,14 @@ impl Plan {
         self.nodes.iter().any(|node| node["Node Type"] == kind)
     }
 
-    /// The node that reads the index over the keys.
+    /// The node that reads the index of keys.
     fn index(&self) -> &Value {
         let reads = |node: &&Value| node["Index Name"] == "credential_keys_primary_key";
-        self.nodes.iter().find(reads).expect("the index is read")
+        self.nodes.iter().find(reads).expect("the plan reads the index")
     }
 }
 
-/// Adds users who have no credential, as rows whose records nobody reads.
+/// Adds users without credentials, as rows whose records are never read.
 async fn fill(client: &Client, from: i32, to: i32) {
     let account: i64 = ACCOUNT.parse().unwrap();
     client
@@ -421,7 +421,7 @@ async fn fill(client: &Client, from: i32, to: i32) {
 }
 
 #[test]
-fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
+fn the_cost_of_a_page_does_not_depend_on_the_number_of_users() {
     const FEW: i32 = 1_000;
     let many = std::env::var("SSC_PAGE_USERS").map_or(200_000, |many| many.parse().unwrap());
     let Some(server) = shared() else { return };
@@ -476,13 +476,13 @@ fn a_page_costs_the_same_however_many_users_have_nothing_on_it() {
             }
         }
         let (few, many) = pages.split_at(pages.len() / 2);
-        // By the plan that serves for any range. The trees are a level higher, and each of the
-        // users of a page is looked up in one.
+        // With the generic plan. The trees have one more level, and each user of a page is looked
+        // up in one.
         for (few, many) in few.iter().zip(many).take(ranges.len()) {
             assert!(*many <= few + few / 2, "{pages:?}");
         }
-        // The plan for the very range may be another where there are few. Where there are many, it
-        // reads as little: ten owners, whoever else there is, or a hundred users.
+        // The custom plan may differ for few users. For many it reads as little: ten holders or a
+        // hundred users.
         for many in many.chunks(ranges.len()) {
             let (owners, users) = many.split_at(4);
             assert!(owners.iter().all(|pages| *pages < 60), "{pages:?}");

@@ -1,15 +1,15 @@
-//! Connection URLs: what they may say, and how an error names the part that is not understood.
+//! Connection URLs: supported parts, and errors that identify an invalid part.
 
 use service_specific_credentials::store::{PostgresError, PostgresOptions, PostgresStore};
 
 use crate::{
     database::{Installation, until, wait},
-    failures::refused,
+    failures::connect_error,
 };
 
-/// The password of these URLs is `hunter2`, and `secret` is a part of another one.
+/// The password in these URLs is `hunter2`. `secret` is a part of another one.
 #[test]
-fn the_part_of_a_url_that_is_not_understood_is_named() {
+fn the_error_identifies_the_invalid_part_of_a_url() {
     const SCHEME: &str = "it does not begin with `postgres://` or `postgresql://`";
     const SSLMODE: &str =
         "`sslmode` is not `disable`, `prefer`, `require`, `verify-ca` or `verify-full`";
@@ -62,7 +62,7 @@ fn the_part_of_a_url_that_is_not_understood_is_named() {
     ];
     wait(async {
         for (url, problem) in cases {
-            let error = refused(url, &PostgresOptions::new().schema("one")).await;
+            let error = connect_error(url, &PostgresOptions::new().schema("one")).await;
             assert!(matches!(error, PostgresError::Url { .. }), "{url}: {error:?}");
             assert_eq!(error.to_string(), format!("the connection URL is not valid: {problem}"));
             assert!(!error.is_retryable());
@@ -70,13 +70,13 @@ fn the_part_of_a_url_that_is_not_understood_is_named() {
         }
         for schema in ["", &"x".repeat(64), "a\0b"] {
             let options = PostgresOptions::new().schema(schema);
-            let error = refused("postgres://localhost/x", &options).await;
+            let error = connect_error("postgres://localhost/x", &options).await;
             assert!(matches!(error, PostgresError::SchemaName), "{schema:?}");
         }
     });
 }
 
-/// The server has a certificate of an authority that the test made.
+/// The server has a certificate of a test authority.
 #[test]
 fn certificates_are_verified() {
     let Some(installation) = Installation::find() else { return };
@@ -118,17 +118,17 @@ fn certificates_are_verified() {
             assert!(client.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
             drop(store);
 
-            // An authority that nobody named, and another host.
+            // An unknown authority, and another host.
             let strict = PostgresOptions::new();
-            let error = refused(&url("localhost", mode), &strict).await;
+            let error = connect_error(&url("localhost", mode), &strict).await;
             assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
-            let error = refused(&url("db.example.com", mode), &trusting).await;
+            let error = connect_error(&url("db.example.com", mode), &trusting).await;
             assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
             assert!(!error.is_retryable());
         }
         PostgresStore::connect(&url("localhost", "disable")).await.unwrap();
         let none = PostgresOptions::new().authorities("no certificate");
-        let error = refused(&url("localhost", "require"), &none).await;
+        let error = connect_error(&url("localhost", "require"), &none).await;
         assert!(matches!(error, PostgresError::Tls(_)), "{error:?}");
     });
 }

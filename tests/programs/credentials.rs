@@ -1,4 +1,4 @@
-//! The example tool for a person at a terminal, as a program.
+//! The example command-line tool, as a process.
 
 use std::{
     ffi::OsStr,
@@ -28,20 +28,20 @@ use crate::common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, dawn, examp
 
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("credentials"));
 
-/// A file of credentials, and the tool to look at it.
-struct Desk {
+/// A store in a file, and the tool.
+struct Tool {
     folder: Folder,
 }
 
-/// What the tool did.
+/// The result of running the tool.
 #[derive(Debug)]
-struct Done {
+struct Outcome {
     code: i32,
     out: String,
     err: String,
 }
 
-impl Desk {
+impl Tool {
     fn new(test: &str) -> Self {
         Self { folder: Folder::new(&format!("tool-{test}")) }
     }
@@ -57,43 +57,43 @@ impl Desk {
         command
     }
 
-    fn run(&self, line: &str) -> Done {
+    fn run(&self, line: &str) -> Outcome {
         self.run_with(line, "")
     }
 
-    /// Runs the tool with words on its command line and text at its standard input.
-    fn run_with(&self, line: &str, input: &str) -> Done {
+    /// Runs the tool with arguments and standard input.
+    fn run_with(&self, line: &str, input: &str) -> Outcome {
         let mut child = self.command(line).spawn().unwrap();
-        // A tool that does not ask may have ended by now.
+        // A tool that does not read its input may have ended by now.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
-        Done {
+        Outcome {
             code: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
         }
     }
 
-    /// Runs what works, and returns what it prints.
-    fn does(&self, line: &str) -> String {
+    /// Runs a command that succeeds, and returns its output.
+    fn succeeds(&self, line: &str) -> String {
         let done = self.run(line);
         assert_eq!(done.code, 0, "{line}: {done:?}");
         done.out
     }
 
     fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.does(&format!("--json {line}"))).unwrap()
+        serde_json::from_str(&self.succeeds(&format!("--json {line}"))).unwrap()
     }
 
-    /// Runs what is refused, and says nothing but why, on one line.
-    fn refuses(&self, line: &str, why: &str) {
+    /// Runs a command that fails, with nothing but the error on one line.
+    fn fails(&self, line: &str, why: &str) {
         let done = self.run(line);
         assert_eq!((done.code, &*done.out), (1, ""), "{line}: {done:?}");
         assert_eq!(done.err, format!("credentials: {why}\n"));
     }
 
-    /// The exit code of an attempt to sign in, and what is said.
-    fn verify(&self, login: &str, password: &str) -> Done {
+    /// The exit code and the output of `verify`.
+    fn verify(&self, login: &str, password: &str) -> Outcome {
         self.run_with(&format!("verify {login}"), &format!("{password}\n"))
     }
 
@@ -107,15 +107,15 @@ const FIRST: &str = "anika+1-at-123456789012";
 const SECOND: &str = "anika+2-at-123456789012";
 
 #[test]
-fn a_person_leads_a_credential_through_its_life() {
-    let desk = Desk::new("life");
-    assert_eq!(desk.does("user add anika"), "registered anika\n");
+fn the_life_cycle_of_a_credential() {
+    let tool = Tool::new("life");
+    assert_eq!(tool.succeeds("user add anika"), "registered anika\n");
 
-    // The password alone, for whatever takes it from there; the rest for the person.
-    let created = desk.run("create anika");
+    // The password goes to standard output, for pipes; the rest to standard error.
+    let created = tool.run("create anika");
     let password = created.out.strip_suffix('\n').unwrap();
     assert_eq!((created.code, password.len()), (0, 44));
-    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    let id = tool.json("list")[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(
         created.err,
         format!(
@@ -123,52 +123,52 @@ fn a_person_leads_a_credential_through_its_life() {
              This is the only time that its password is shown:\n"
         )
     );
-    let done = desk.verify(FIRST, password);
+    let done = tool.verify(FIRST, password);
     assert_eq!((done.code, &*done.out), (0, "accepted: anika+1-at-123456789012 is anika\n"));
-    // However the line ends.
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), password).code, 0);
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &format!("{password}\r\n")).code, 0);
+    // With any line ending.
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), password).code, 0);
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), &format!("{password}\r\n")).code, 0);
 
-    let refused = |password: &str, reason: &str| {
-        let done = desk.verify(FIRST, password);
+    let denied = |password: &str, reason: &str| {
+        let done = tool.verify(FIRST, password);
         let why = "credentials: refused: the credential is not valid for this service";
         assert_eq!((done.code, &*done.out), (1, ""));
         assert_eq!(done.err, format!("{why} ({reason})\n"));
     };
-    refused("wrong", "wrong-secret");
-    refused("", "wrong-secret");
-    assert_eq!(desk.does(&format!("disable anika {id}")), format!("{id} is Inactive now\n"));
-    refused(password, "inactive");
-    assert_eq!(desk.does(&format!("enable anika {id}")), format!("{id} is Active now\n"));
-    assert_eq!(desk.verify(FIRST, password).code, 0);
+    denied("wrong", "wrong-secret");
+    denied("", "wrong-secret");
+    assert_eq!(tool.succeeds(&format!("disable anika {id}")), format!("{id} is Inactive now\n"));
+    denied(password, "inactive");
+    assert_eq!(tool.succeeds(&format!("enable anika {id}")), format!("{id} is Active now\n"));
+    assert_eq!(tool.verify(FIRST, password).code, 0);
 
-    let reset = desk.run(&format!("reset anika {id} --url-safe"));
+    let reset = tool.run(&format!("reset anika {id} --url-safe"));
     let renewed = reset.out.strip_suffix('\n').unwrap();
     assert!(reset.err.starts_with(&format!("reset {FIRST} ({id})")), "{}", reset.err);
     assert!(renewed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)));
-    refused(password, "wrong-secret");
-    assert_eq!(desk.verify(FIRST, renewed).code, 0);
+    denied(password, "wrong-secret");
+    assert_eq!(tool.verify(FIRST, renewed).code, 0);
 
-    assert_eq!(desk.does(&format!("delete anika {id}")), format!("deleted {id}\n"));
-    refused(renewed, "unknown-name");
-    assert_eq!(desk.json("list"), serde_json::json!([]));
+    assert_eq!(tool.succeeds(&format!("delete anika {id}")), format!("deleted {id}\n"));
+    denied(renewed, "unknown-name");
+    assert_eq!(tool.json("list"), serde_json::json!([]));
 }
 
 #[test]
-fn tables_are_aligned_and_json_holds_the_same() {
-    let desk = Desk::new("tables");
+fn tables_are_aligned_and_json_has_the_same_data() {
+    let tool = Tool::new("tables");
     let now = dawn();
     let (anika, longer) = (name("anika"), name("somebody.with.a.longer.name"));
-    let iam = desk.iam_at(now);
+    let iam = tool.iam_at(now);
     let users = [&anika, &longer].map(|user| iam.register_user(user).unwrap());
     let ids = [
         iam.create(&anika, &name(CODECOMMIT)).unwrap().id().to_string(),
         iam.create(&longer, &name(CASSANDRA)).unwrap().id().to_string(),
     ];
     drop(iam);
-    // Years have passed since.
+    // Years later.
     let [first, second] = &ids;
-    let listed = desk.does("list");
+    let listed = tool.succeeds("list");
     let lines: Vec<_> = listed.lines().collect();
     let age = lines[1].split("Active  ").nth(1).unwrap().split("  ").next().unwrap().to_owned();
     assert!(age.ends_with(" years ago"), "{age}");
@@ -177,22 +177,25 @@ fn tables_are_aligned_and_json_holds_the_same() {
         listed,
         [
             format!(
-                "USER                         NAME                                           SERVICE                   STATUS  {created}  EXPIRES  ID\n"
+                "USER                         NAME                                           \
+                 SERVICE                   STATUS  {created}  EXPIRES  ID\n"
             ),
             format!(
-                "anika                        anika+1-at-123456789012                        codecommit.amazonaws.com  Active  {age}  never    {first}\n"
+                "anika                        anika+1-at-123456789012                        \
+                 codecommit.amazonaws.com  Active  {age}  never    {first}\n"
             ),
             format!(
-                "somebody.with.a.longer.name  somebody.with.a.longer.name+1-at-123456789012  cassandra.amazonaws.com   Active  {age}  never    {second}\n"
+                "somebody.with.a.longer.name  somebody.with.a.longer.name+1-at-123456789012  \
+                 cassandra.amazonaws.com   Active  {age}  never    {second}\n"
             ),
         ]
         .concat()
     );
-    assert_eq!(desk.does("list somebody.with.a.longer.name").lines().count(), 2);
-    assert_eq!(desk.does("list --service cassandra.amazonaws.com").lines().count(), 2);
-    assert_eq!(desk.does("list anika --service cassandra.amazonaws.com").lines().count(), 1);
+    assert_eq!(tool.succeeds("list somebody.with.a.longer.name").lines().count(), 2);
+    assert_eq!(tool.succeeds("list --service cassandra.amazonaws.com").lines().count(), 2);
+    assert_eq!(tool.succeeds("list anika --service cassandra.amazonaws.com").lines().count(), 1);
 
-    let json = desk.json("list anika");
+    let json = tool.json("list anika");
     let expected = serde_json::json!([{
         "id": first, "name": FIRST, "user_name": "anika", "service": CODECOMMIT,
         "kind": "password", "status": "Active", "created": "2016-11-01T17:47:22.382Z",
@@ -200,7 +203,7 @@ fn tables_are_aligned_and_json_holds_the_same() {
     }]);
     assert_eq!(json, expected);
 
-    let registered = desk.does("user list");
+    let registered = tool.succeeds("user list");
     let lines: Vec<_> = registered.lines().map(|line| line.split("  ").next().unwrap()).collect();
     assert_eq!(lines, ["USER", "anika", "somebody.with.a.longer.name"]);
     let expected = users.map(|user| {
@@ -209,12 +212,12 @@ fn tables_are_aligned_and_json_holds_the_same() {
             "created": "2016-11-01T17:47:22.382Z",
         })
     });
-    assert_eq!(desk.json("user list"), serde_json::json!(expected));
+    assert_eq!(tool.json("user list"), serde_json::json!(expected));
 
-    let issued = desk.json("create anika --days 90");
+    let issued = tool.json("create anika --days 90");
     assert_eq!((&issued["name"], &issued["status"]), (&SECOND.into(), &"Active".into()));
-    assert_eq!(desk.verify(SECOND, issued["password"].as_str().unwrap()).code, 0);
-    let listed = desk.does("list anika");
+    assert_eq!(tool.verify(SECOND, issued["password"].as_str().unwrap()).code, 0);
+    let listed = tool.succeeds("list anika");
     let cells: Vec<_> = listed.lines().nth(2).unwrap().split("  ").collect();
     let cells: Vec<_> =
         cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).collect();
@@ -222,11 +225,11 @@ fn tables_are_aligned_and_json_holds_the_same() {
 }
 
 #[test]
-fn an_audit_shows_what_is_old_whosever_it_is() {
-    let desk = Desk::new("audit");
-    let iam = desk.iam_at(dawn());
+fn an_audit_lists_old_credentials_of_all_users() {
+    let tool = Tool::new("audit");
+    let iam = tool.iam_at(dawn());
     let codecommit = name(CODECOMMIT);
-    // More than a page of them.
+    // More users than fit on a page.
     for number in 0..130 {
         let user = name(&format!("user-{number}"));
         iam.register_user(&user).unwrap();
@@ -234,83 +237,83 @@ fn an_audit_shows_what_is_old_whosever_it_is() {
         let _ = iam.create(&user, &name(CASSANDRA)).unwrap();
     }
     drop(iam);
-    desk.does("user add anika");
-    desk.does("create anika");
-    let audited = desk.json("audit --older-than 90");
+    tool.succeeds("user add anika");
+    tool.succeeds("create anika");
+    let audited = tool.json("audit --older-than 90");
     let audited = audited.as_array().unwrap();
     assert_eq!(audited.len(), 260);
     assert!(audited.iter().all(|one| one["user_name"] != "anika"));
-    assert_eq!(desk.json("list").as_array().unwrap().len(), 261);
-    assert_eq!(desk.json("user list").as_array().unwrap().len(), 131);
-    let filtered = desk.json("audit --older-than 90 --service cassandra.amazonaws.com");
+    assert_eq!(tool.json("list").as_array().unwrap().len(), 261);
+    assert_eq!(tool.json("user list").as_array().unwrap().len(), 131);
+    let filtered = tool.json("audit --older-than 90 --service cassandra.amazonaws.com");
     assert_eq!(filtered.as_array().unwrap().len(), 130);
-    assert_eq!(desk.does("audit --older-than 90").lines().count(), 261);
-    assert_eq!(desk.json("audit --older-than 36600"), serde_json::json!([]));
+    assert_eq!(tool.succeeds("audit --older-than 90").lines().count(), 261);
+    assert_eq!(tool.json("audit --older-than 36600"), serde_json::json!([]));
 }
 
 #[test]
 fn users_are_renamed_and_removed() {
-    let desk = Desk::new("users");
-    desk.does("user add anika");
-    desk.refuses("user add ANIKA", "User with name ANIKA already exists.");
-    desk.does("create anika");
-    assert_eq!(desk.does("user rename anika jane"), "anika is now jane\n");
-    assert_eq!(desk.json("list jane")[0]["name"], FIRST);
-    desk.refuses(
+    let tool = Tool::new("users");
+    tool.succeeds("user add anika");
+    tool.fails("user add ANIKA", "User with name ANIKA already exists.");
+    tool.succeeds("create anika");
+    assert_eq!(tool.succeeds("user rename anika jane"), "anika is now jane\n");
+    assert_eq!(tool.json("list jane")[0]["name"], FIRST);
+    tool.fails(
         "user remove jane",
         "the user has credentials: delete them first, or use --with-credentials",
     );
-    let removed = desk.does("user remove jane --with-credentials");
+    let removed = tool.succeeds("user remove jane --with-credentials");
     assert_eq!(removed, "removed jane, and deleted credentials: 1\n");
-    desk.refuses("user remove jane", "The user with name jane cannot be found.");
-    desk.does("user add jane");
-    assert_eq!(desk.does("user remove jane"), "removed jane\n");
+    tool.fails("user remove jane", "The user with name jane cannot be found.");
+    tool.succeeds("user add jane");
+    assert_eq!(tool.succeeds("user remove jane"), "removed jane\n");
 }
 
 #[test]
-fn services_of_ones_own_and_api_keys_work_too() {
-    let desk = Desk::new("services");
-    desk.does("user add anika");
+fn custom_services_and_api_keys_are_supported() {
+    let tool = Tool::new("services");
+    tool.succeeds("user add anika");
     let at = "--service git.example.com";
-    let password = desk.does(&format!("create anika {at}"));
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &password).code, 0);
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &password).code, 1);
-    // The id is enough to know the service by.
-    let id = desk.json(&format!("list {at}"))[0]["id"].as_str().unwrap().to_owned();
-    let renewed = desk.does(&format!("reset anika {id}"));
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &renewed).code, 0);
+    let password = tool.succeeds(&format!("create anika {at}"));
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), &password).code, 0);
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), &password).code, 1);
+    // The id determines the service.
+    let id = tool.json(&format!("list {at}"))[0]["id"].as_str().unwrap().to_owned();
+    let renewed = tool.succeeds(&format!("reset anika {id}"));
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), &renewed).code, 0);
 
     let at = format!("--service {BEDROCK}");
-    let key = desk.does(&format!("create anika {at}"));
+    let key = tool.succeeds(&format!("create anika {at}"));
     assert!(key.starts_with("ABSK"));
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), &key).code, 0);
-    assert_eq!(desk.run_with(&format!("verify {SECOND} {at}"), &key).code, 1);
-    assert_eq!(desk.run_with(&format!("verify {FIRST} {at}"), "ABSK").code, 1);
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), &key).code, 0);
+    assert_eq!(tool.run_with(&format!("verify {SECOND} {at}"), &key).code, 1);
+    assert_eq!(tool.run_with(&format!("verify {FIRST} {at}"), "ABSK").code, 1);
 }
 
 #[test]
-fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
-    let desk = Desk::new("codes");
-    let code = |line: &str| desk.run(line).code;
-    // The store is not there. A mistyped path makes none.
-    let path = desk.folder.file("credentials.redb");
-    let done = desk.run("list");
+fn exit_codes_distinguish_rejections_usage_errors_and_store_failures() {
+    let tool = Tool::new("codes");
+    let code = |line: &str| tool.run(line).code;
+    // The store does not exist. A mistyped path succeeds not create one.
+    let path = tool.folder.file("credentials.redb");
+    let done = tool.run("list");
     let missing =
         format!("credentials: redb:{} does not exist: `user add` makes it\n", path.display());
     assert_eq!((done.code, done.err), (3, missing));
     assert!(!path.exists());
 
-    desk.does("user add anika");
-    desk.does("create anika");
-    desk.does("create anika");
-    desk.refuses(
+    tool.succeeds("user add anika");
+    tool.succeeds("create anika");
+    tool.succeeds("create anika");
+    tool.fails(
         "create anika",
         "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2",
     );
-    desk.refuses("create jane", "The user with name jane cannot be found.");
+    tool.fails("create jane", "The user with name jane cannot be found.");
     let unknown = "ACCA7DMBL7IBDT3HXW6NI";
     for line in ["disable anika", "enable anika", "reset anika", "delete anika"] {
-        desk.refuses(&format!("{line} {unknown}"), &format!("No such credential {unknown} exists"));
+        tool.fails(&format!("{line} {unknown}"), &format!("No such credential {unknown} exists"));
     }
     assert_eq!(code("--account 210987654321 list anika"), 1);
 
@@ -329,34 +332,34 @@ fn exit_codes_tell_refusals_from_mistakes_and_from_stores_that_fail() {
         "--store memory list",
         "--store file list",
         "--store redb: list",
-        // A password on the command line is not taken.
+        // A password on the command line is rejected.
         "verify anika+1-at-123456789012 secret",
     ] {
-        let done = desk.run(line);
+        let done = tool.run(line);
         assert_eq!((done.code, &*done.out), (2, ""), "{line}: {done:?}");
     }
     let storeless = Command::new(&*PROGRAM).arg("list").output().unwrap();
     assert_eq!(storeless.status.code(), Some(2));
 
     let holder = RedbStore::open(&path).unwrap();
-    let held = desk.run("list");
+    let held = tool.run("list");
     assert_eq!((held.code, &*held.out), (3, ""));
     assert!(held.err.contains("is held by another process: stop it, or"), "{}", held.err);
     drop(holder);
     fs::write(&path, "this is no database").unwrap();
-    let broken = desk.run("list");
+    let broken = tool.run("list");
     assert_eq!((broken.code, broken.err.contains("the file is no database")), (3, true));
 
-    let told = desk.does("--help");
+    let help = tool.succeeds("--help");
     for code in ["  0  ", "  1  ", "  2  ", "  3  "] {
-        assert!(told.contains(code), "{told}");
+        assert!(help.contains(code), "{help}");
     }
 }
 
 #[test]
-fn an_expired_credential_says_so() {
-    let desk = Desk::new("expired");
-    let iam = desk.iam_at(dawn());
+fn an_expired_credential_is_reported_as_expired() {
+    let tool = Tool::new("expired");
+    let iam = tool.iam_at(dawn());
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
     let day = Lifetime::days(1).unwrap();
@@ -365,26 +368,26 @@ fn an_expired_credential_says_so() {
         .unwrap();
     assert_eq!(*iam.policy(), Policy::default());
     drop(iam);
-    let listed = desk.does("list");
+    let listed = tool.succeeds("list");
     assert!(listed.contains("Expired") && listed.matches("years ago").count() == 2, "{listed}");
-    let done = desk.verify(FIRST, issued.secret().expose());
+    let done = tool.verify(FIRST, issued.secret().expose());
     assert_eq!((done.code, done.err.contains("(expired)")), (1, true));
     let reset = format!("service specific credential {} has expired", issued.id());
-    desk.refuses(&format!("reset anika {}", issued.id()), &reset);
+    tool.fails(&format!("reset anika {}", issued.id()), &reset);
 }
 
-/// Runs the tool with a terminal as its standard input, where somebody types an answer once asked.
-/// Returns what it does, and what the terminal shows of what was typed.
-fn at_a_terminal(desk: &Desk, line: &str, asked: &str, answer: &str) -> (Done, String) {
+/// Runs the tool with a terminal as its standard input, and types an answer at a prompt. Returns
+/// the result, and what the terminal echoed.
+fn at_a_terminal(tool: &Tool, line: &str, prompt: &str, answer: &str) -> (Outcome, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let path = ptsname(&terminal, Vec::new()).unwrap();
     let inside = File::options().read(true).write(true).open(OsStr::from_bytes(path.as_bytes()));
-    let mut child = desk.command(line).stdin(inside.unwrap()).spawn().unwrap();
+    let mut child = tool.command(line).stdin(inside.unwrap()).spawn().unwrap();
     let (mut terminal, mut stderr) = (File::from(terminal), child.stderr.take().unwrap());
     let mut err = Vec::new();
-    while !err.ends_with(asked.as_bytes()) {
+    while !err.ends_with(prompt.as_bytes()) {
         let mut byte = [0];
         assert_eq!(stderr.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&err));
         err.push(byte[0]);
@@ -392,15 +395,15 @@ fn at_a_terminal(desk: &Desk, line: &str, asked: &str, answer: &str) -> (Done, S
     writeln!(terminal, "{answer}").unwrap();
     stderr.read_to_end(&mut err).unwrap();
     let output = child.wait_with_output().unwrap();
-    // However the tool ends, the terminal is as it was.
+    // The tool restores the modes of the terminal, however it ends.
     let modes = tcgetattr(&terminal).unwrap().local_modes;
     assert!(modes.contains(LocalModes::ECHO | LocalModes::ISIG));
     let (mut shown, mut piece) = (Vec::new(), [0; 64]);
-    // Nobody has the other end any more: when all is read, that is an error.
+    // The other end is closed: after everything was read, reading fails.
     while let Ok(read @ 1..) = terminal.read(&mut piece) {
         shown.extend(&piece[..read]);
     }
-    let done = Done {
+    let done = Outcome {
         code: output.status.code().unwrap(),
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(err).unwrap(),
@@ -409,46 +412,46 @@ fn at_a_terminal(desk: &Desk, line: &str, asked: &str, answer: &str) -> (Done, S
 }
 
 #[test]
-fn what_cannot_be_undone_is_confirmed_by_whoever_sits_at_the_terminal() {
-    let desk = Desk::new("confirm");
-    desk.does("user add anika");
-    let password = desk.does("create anika");
-    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+fn irreversible_commands_ask_for_confirmation() {
+    let tool = Tool::new("confirm");
+    tool.succeeds("user add anika");
+    let password = tool.succeeds("create anika");
+    let id = tool.json("list")[0]["id"].as_str().unwrap().to_owned();
     for line in [
         format!("reset anika {id}"),
         format!("delete anika {id}"),
         "user remove anika --with-credentials".to_owned(),
     ] {
         for answer in ["n", "", "maybe"] {
-            let (done, _) = at_a_terminal(&desk, &line, "[y/N] ", answer);
+            let (done, _) = at_a_terminal(&tool, &line, "[y/N] ", answer);
             assert_eq!((done.code, &*done.out), (1, ""), "{done:?}");
             assert!(done.err.ends_with("credentials: nothing was changed\n"), "{}", done.err);
         }
     }
-    assert_eq!(desk.run_with(&format!("verify {FIRST}"), &password).code, 0);
-    let (done, shown) = at_a_terminal(&desk, &format!("reset anika {id}"), "[y/N] ", "y");
+    assert_eq!(tool.run_with(&format!("verify {FIRST}"), &password).code, 0);
+    let (done, shown) = at_a_terminal(&tool, &format!("reset anika {id}"), "[y/N] ", "y");
     assert_eq!((done.code, done.out.len()), (0, 45));
     assert!(shown.contains('y'));
-    // Nobody is asked who has said so already.
-    let (done, _) = at_a_terminal(&desk, &format!("delete anika {id} --yes"), "", "");
+    // `--yes` skips the prompt.
+    let (done, _) = at_a_terminal(&tool, &format!("delete anika {id} --yes"), "", "");
     assert_eq!((done.code, &*done.err), (0, ""));
 }
 
 #[test]
-fn an_interrupt_at_the_password_leaves_the_terminal_as_it_was() {
-    let desk = Desk::new("interrupt");
-    desk.does("user add anika");
-    let (done, shown) = at_a_terminal(&desk, &format!("verify {FIRST}"), "Password: ", "half\u{3}");
+fn an_interrupt_at_the_password_prompt_restores_the_terminal() {
+    let tool = Tool::new("interrupt");
+    tool.succeeds("user add anika");
+    let (done, shown) = at_a_terminal(&tool, &format!("verify {FIRST}"), "Password: ", "half\u{3}");
     assert_eq!((done.code, &*done.out), (1, ""));
     assert_eq!(done.err, "Password: credentials: interrupted\n");
     assert!(!shown.contains("half"), "{shown}");
 }
 
 #[test]
-fn what_cannot_be_read_as_a_store_is_not_repeated() {
-    let desk = Desk::new("mistyped");
+fn an_invalid_store_argument_is_not_echoed() {
+    let tool = Tool::new("mistyped");
     for store in ["postgre://git:hunter2@db/git", "host=db password=hunter2", "hunter2"] {
-        let done = desk.run(&format!("--store {} list", store.replace(' ', "_")));
+        let done = tool.run(&format!("--store {} list", store.replace(' ', "_")));
         assert_eq!((done.code, &*done.out), (2, ""));
         assert!(!done.err.contains("hunter2"), "{}", done.err);
     }
@@ -456,45 +459,45 @@ fn what_cannot_be_read_as_a_store_is_not_repeated() {
 
 #[test]
 fn a_name_is_verified_in_any_case() {
-    let desk = Desk::new("case");
-    desk.does("user add anika");
-    let password = desk.does("create anika");
-    assert_eq!(desk.run_with(&format!("verify {}", FIRST.to_uppercase()), &password).code, 0);
+    let tool = Tool::new("case");
+    tool.succeeds("user add anika");
+    let password = tool.succeeds("create anika");
+    assert_eq!(tool.run_with(&format!("verify {}", FIRST.to_uppercase()), &password).code, 0);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_password_that_cannot_be_printed_is_told_to_be_lost() {
-    let desk = Desk::new("full");
-    desk.does("user add anika");
+fn a_password_that_cannot_be_printed_is_reported_as_lost() {
+    let tool = Tool::new("full");
+    tool.succeeds("user add anika");
     let full = || File::options().write(true).open("/dev/full").unwrap();
-    let output = desk.command("create anika").stdout(full()).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    let id = desk.json("list")[0]["id"].as_str().unwrap().to_owned();
+    let output = tool.command("create anika").stdout(full()).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    let id = tool.json("list")[0]["id"].as_str().unwrap().to_owned();
     assert_eq!(output.status.code(), Some(3));
     assert!(
-        said.contains(&format!("created {id}, but its password could not be printed")),
-        "{said}"
+        message.contains(&format!("created {id}, but its password could not be printed")),
+        "{message}"
     );
-    // That nobody hears the warning does not keep the password back.
-    let output = desk.command(&format!("reset anika {id}")).stderr(full()).output().unwrap();
+    // A failure to print the message does not withhold the password.
+    let output = tool.command(&format!("reset anika {id}")).stderr(full()).output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 45));
 }
 
 #[test]
-fn a_password_that_is_typed_is_not_shown() {
-    let desk = Desk::new("typed");
-    desk.does("user add anika");
-    let password = desk.does("create anika");
-    let (verify, asked) = (format!("verify {FIRST}"), "Password: ");
-    let (done, shown) = at_a_terminal(&desk, &verify, asked, password.trim_end());
+fn a_typed_password_is_not_echoed() {
+    let tool = Tool::new("typed");
+    tool.succeeds("user add anika");
+    let password = tool.succeeds("create anika");
+    let (verify, prompt) = (format!("verify {FIRST}"), "Password: ");
+    let (done, shown) = at_a_terminal(&tool, &verify, prompt, password.trim_end());
     assert_eq!((done.code, done.out.contains("accepted")), (0, true));
     assert!(!shown.contains(password.trim_end()), "{shown}");
     assert!(!done.err.contains(password.trim_end()));
 }
 
 #[test]
-fn ages_are_said_in_one_unit() {
+fn relative_times_have_one_unit() {
     let now = dawn();
     for (apart, past, future) in [
         (Duration::ZERO, "just now", "just now"),

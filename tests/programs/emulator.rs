@@ -1,5 +1,5 @@
-//! The emulator, as a process that is talked to over a socket: whom it refuses, what it takes, how
-//! it ends. What it answers to AWS clients is tested with AWS clients, in `tests/clients`.
+//! The emulator as a process, over a socket: what it rejects, what it accepts, how it ends.
+//! `tests/clients` tests its responses with AWS clients.
 
 #![cfg(unix)]
 use std::{
@@ -25,12 +25,12 @@ static EMULATOR: LazyLock<PathBuf> = LazyLock::new(|| example("emulator"));
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 
-/// One on a free port of the loopback interface.
+/// An emulator on a free loopback port.
 fn start(options: &[&str]) -> Server {
     Server::start(&EMULATOR, &[&["--listen", "127.0.0.1:0"], options].concat())
 }
 
-/// What one that cannot start says.
+/// The error of an emulator that cannot start.
 fn fails(options: &[&str]) -> String {
     let mut command = Command::new(&*EMULATOR);
     command.args(options).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -54,7 +54,7 @@ fn create(client: &mut Client, user: &str, service: &str) -> Answer {
     client.post(&format!("{action}&UserName={user}&ServiceName={service}"))
 }
 
-/// Anika and a credential of hers: its name, and its secret.
+/// Registers `anika` with a credential. Returns its service user name and secret.
 fn anika(client: &mut Client, service: &str) -> (String, String) {
     client.post("Action=CreateUser&UserName=anika");
     let issued = create(client, "anika", service);
@@ -67,7 +67,7 @@ fn anika(client: &mut Client, service: &str) -> (String, String) {
 }
 
 #[test]
-fn requests_of_web_pages_and_to_other_hosts_are_refused() {
+fn requests_of_web_pages_and_to_other_hosts_are_rejected() {
     let server = start(&[]);
     let mut client = Client::new(server.address);
     let port = server.address.port();
@@ -113,7 +113,7 @@ fn requests_of_web_pages_and_to_other_hosts_are_refused() {
         let answer = client.request_without_host(list, headers, b"");
         assert_eq!(answer.refusal(), (403, "AccessDenied"));
     }
-    // A whole address in the request line counts too.
+    // The host of an absolute request target counts too.
     let whole = |host: &str| format!("GET http://{host}/?Action=ListUsers&Version=2010-05-08");
     assert_eq!(client.request(&whole("localhost"), &[], b"").status, 200);
     let answer = client.request(&whole("evil.example"), &[], b"");
@@ -138,9 +138,9 @@ fn requests_of_web_pages_and_to_other_hosts_are_refused() {
 }
 
 #[test]
-fn a_server_on_the_other_loopback_address_knows_its_own() {
+fn a_server_on_the_ipv6_loopback_address_accepts_it_as_host() {
     if TcpListener::bind("[::1]:0").is_err() {
-        println!("there is no IPv6 here");
+        println!("skipped: no IPv6 on this machine");
         return;
     }
     let server = Server::start(&EMULATOR, &["--listen", "[::1]:0"]);
@@ -156,16 +156,19 @@ fn a_server_on_the_other_loopback_address_knows_its_own() {
 }
 
 #[test]
-fn only_an_insecure_one_listens_to_everybody() {
+fn only_an_insecure_emulator_listens_on_other_addresses() {
     let folder = Folder::new("emulator-insecure");
     let file = folder.file("store.redb");
     let store = format!("redb:{}", file.display());
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
-        let said = fails(&["--listen", address, "--store", &store]);
-        assert!(said.starts_with(&format!("emulator: cannot listen on {address}: ")), "{said}");
-        assert!(said.contains("loopback") && said.contains("`--insecure`"), "{said}");
-        assert!(said.contains("`--host NAME`"), "{said}");
-        assert_eq!(said.lines().count(), 1);
+        let message = fails(&["--listen", address, "--store", &store]);
+        assert!(
+            message.starts_with(&format!("emulator: cannot listen on {address}: ")),
+            "{message}"
+        );
+        assert!(message.contains("loopback") && message.contains("`--insecure`"), "{message}");
+        assert!(message.contains("`--host NAME`"), "{message}");
+        assert_eq!(message.lines().count(), 1);
     }
     assert!(!file.exists());
 
@@ -227,26 +230,26 @@ fn hosts_that_are_named_are_served_and_web_pages_are_not() {
 }
 
 #[test]
-fn what_cannot_be_started_says_so_in_one_line() {
+fn a_failure_to_start_is_reported_on_one_line() {
     let folder = Folder::new("emulator-start");
     let store = format!("redb:{}", folder.file("store.redb").display());
     let server = start(&["--store", &store]);
 
-    let said = fails(&["--listen", "127.0.0.1:0", "--store", &store]);
-    assert_eq!(said, format!("emulator: {store}: another process holds the file\n"));
-    let said = fails(&["--listen", &server.address.to_string()]);
-    assert!(said.starts_with(&format!("emulator: cannot listen on {}: ", server.address)));
-    assert_eq!(said.lines().count(), 1);
+    let message = fails(&["--listen", "127.0.0.1:0", "--store", &store]);
+    assert_eq!(message, format!("emulator: {store}: another process holds the file\n"));
+    let message = fails(&["--listen", &server.address.to_string()]);
+    assert!(message.starts_with(&format!("emulator: cannot listen on {}: ", server.address)));
+    assert_eq!(message.lines().count(), 1);
     let folder = format!("redb:{}", folder.0.display());
-    let said = fails(&["--listen", "127.0.0.1:0", "--store", &folder]);
-    assert!(said.starts_with("emulator: ") && said.contains("is a folder"), "{said}");
-    assert_eq!(said.lines().count(), 1);
+    let message = fails(&["--listen", "127.0.0.1:0", "--store", &folder]);
+    assert!(message.starts_with("emulator: ") && message.contains("is a folder"), "{message}");
+    assert_eq!(message.lines().count(), 1);
 
-    // What may be a password is not repeated.
+    // Text that may contain a password is not repeated.
     for store in ["redb:", "disk", "postgre://anika:hunter2@localhost/anika"] {
-        let said = fails(&["--listen", "127.0.0.1:0", "--store", store]);
+        let message = fails(&["--listen", "127.0.0.1:0", "--store", store]);
         let why = "a store is `memory`, `redb:PATH`, `postgres:URL` or `dynamodb:TABLE`";
-        assert_eq!(said, format!("emulator: --store: {why}\n"));
+        assert_eq!(message, format!("emulator: --store: {why}\n"));
     }
     for wrong in [
         ["--account", "12345678901"],
@@ -256,13 +259,13 @@ fn what_cannot_be_started_says_so_in_one_line() {
     ] {
         let output = Command::new(&*EMULATOR).args(wrong).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains(wrong[0]) && said.contains(wrong[1]), "{said}");
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(message.contains(wrong[0]) && message.contains(wrong[1]), "{message}");
     }
 }
 
 #[test]
-fn the_readme_says_where_it_listens() {
+fn the_readme_states_the_default_address() {
     let help = Command::new(&*EMULATOR).arg("--help").output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
     for default in ["127.0.0.1:4566", ACCOUNT, "documented", "memory"] {
@@ -272,7 +275,7 @@ fn the_readme_says_where_it_listens() {
 }
 
 #[test]
-fn bodies_of_up_to_one_mebibyte_are_taken() {
+fn bodies_of_up_to_one_mebibyte_are_accepted() {
     let server = start(&[]);
     let mut client = Client::new(server.address);
     let form = |length: usize| {
@@ -320,15 +323,15 @@ fn bodies_of_up_to_one_mebibyte_are_taken() {
         }
     }
 
-    // One that never ends is cut off, and the server goes on.
+    // An endless body is cut off, and the server continues.
     let mut endless = Client::new(server.address);
     endless.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
     let chunk = [&b"1000\r\n"[..], &[b'a'; 0x1000], b"\r\n"].concat();
     let mut sent = 0..64 * MAX_BYTES / 0x1000;
-    assert!(sent.any(|_| !endless.try_send(&chunk)), "it reads without end");
+    assert!(sent.any(|_| !endless.try_send(&chunk)), "an endless body is read without a limit");
     assert_eq!(client.request("POST /", &[FORM], &form(100)).status, 200);
 
-    // A body that breaks off, and one whose chunks are none.
+    // A truncated body, and one with malformed chunks.
     let mut broken = Client::new(server.address);
     broken.send(format!("{head}Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"));
     assert_eq!(broken.answer().refusal(), (400, "MalformedInput"));
@@ -342,7 +345,7 @@ fn bodies_of_up_to_one_mebibyte_are_taken() {
 }
 
 #[test]
-fn what_is_no_form_is_refused() {
+fn a_body_that_is_not_a_form_is_rejected() {
     let server = start(&[]);
     let mut client = Client::new(server.address);
     let form = b"Action=ListUsers&Version=2010-05-08";
@@ -371,8 +374,8 @@ fn what_is_no_form_is_refused() {
         assert_eq!(got.element("Message"), "The request is not percent-encoded correctly");
     }
 
-    // What is not UTF-8 reads as U+FFFD, which no name holds, and what is not known does not
-    // matter.
+    // Bytes that are not UTF-8 become U+FFFD, which no name contains. Unknown parameters are
+    // ignored.
     for bytes in [&b"%ff"[..], b"\xff", b"%c3", b"a\xc3", b"%ed%a0%80"] {
         let body = [b"Action=GetUser&Version=2010-05-08&UserName=", bytes].concat();
         let answer = client.request("POST /", &[FORM], &body);
@@ -387,13 +390,13 @@ fn what_is_no_form_is_refused() {
 }
 
 #[test]
-fn get_and_post_are_served_and_no_other_method_or_path() {
+fn only_get_and_post_at_known_paths_are_served() {
     let server = start(&[]);
     let mut client = Client::new(server.address);
     let query = "Action=ListUsers&Version=2010-05-08";
     assert_eq!(client.get(&format!("/?{query}")).status, 200);
     assert_eq!(client.request("POST /", &[FORM], query.as_bytes()).status, 200);
-    // A GET is read from its query string, a POST from its body, and from nothing else.
+    // A GET is read from its query string only, a POST from its body only.
     let answer = client.request("GET /", &[FORM], query.as_bytes());
     assert_eq!(answer.refusal(), (400, "MissingAction"));
     let answer = client.request(&format!("POST /?{query}"), &[FORM], b"Version=2010-05-08");
@@ -408,7 +411,7 @@ fn get_and_post_are_served_and_no_other_method_or_path() {
         assert_eq!(answer.refusal(), (405, "MethodNotAllowed"), "{method}");
         assert_eq!(answer.header("allow"), Some("GET"));
     }
-    // With a body too, and the connection goes on.
+    // Also with a body, and the connection stays open.
     for (line, refusal) in [
         ("PUT /", (405, "MethodNotAllowed")),
         ("POST /authenticate/codecommit.amazonaws.com", (405, "MethodNotAllowed")),
@@ -431,7 +434,7 @@ fn get_and_post_are_served_and_no_other_method_or_path() {
 }
 
 #[test]
-fn a_connection_serves_one_request_after_another() {
+fn a_connection_serves_several_requests() {
     let server = start(&[]);
     let mut client = Client::new(server.address);
     create_user(&mut client, "anika");
@@ -445,7 +448,7 @@ fn a_connection_serves_one_request_after_another() {
         let answer = client.post(&format!("{delete}&ServiceSpecificCredentialId={id}"));
         assert_eq!(answer.status, 200);
     }
-    // Also several that were sent at once.
+    // Also several pipelined requests.
     let list = "GET /?Action=ListUsers&Version=2010-05-08 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     client.send(list.repeat(10));
     for _ in 0..10 {
@@ -454,7 +457,7 @@ fn a_connection_serves_one_request_after_another() {
 }
 
 #[test]
-fn of_32_concurrent_clients_two_succeed() {
+fn concurrent_creations_over_http_stop_at_the_limit() {
     const CLIENTS: usize = 32;
 
     let folder = Folder::new("emulator-race");
@@ -489,7 +492,7 @@ fn of_32_concurrent_clients_two_succeed() {
 }
 
 #[test]
-fn what_was_accepted_is_finished_before_it_ends() {
+fn a_signal_lets_accepted_requests_finish() {
     let folder = Folder::new("emulator-shutdown");
     let store = format!("redb:{}", folder.file("store.redb").display());
     for signal in ["TERM", "INT"] {
@@ -509,7 +512,7 @@ fn what_was_accepted_is_finished_before_it_ends() {
              Content-Length: {}\r\n\r\n",
             form.len()
         ));
-        // It says so when it is waiting for the body.
+        // It sends 100 when it waits for the body.
         assert_eq!(busy.head().status, 100);
         server.signal(signal);
         assert!(idle.is_closed());
@@ -522,7 +525,7 @@ fn what_was_accepted_is_finished_before_it_ends() {
         assert!(busy.is_closed());
         assert!(server.wait().success());
 
-        // It was done.
+        // The request was completed.
         let server = start(&["--store", &store]);
         let secret = issued.element("ServicePassword");
         let header = basic(issued.element("ServiceUserName"), secret);
@@ -532,7 +535,7 @@ fn what_was_accepted_is_finished_before_it_ends() {
 }
 
 #[test]
-fn a_second_signal_ends_it_whoever_is_waiting() {
+fn a_second_signal_ends_the_emulator_at_once() {
     let server = start(&[]);
     let address = server.address;
     let mut busy = Client::new(address);
@@ -550,7 +553,7 @@ fn a_second_signal_ends_it_whoever_is_waiting() {
 }
 
 /// An `Authorization` header for a name and a password.
-fn basic(name: &str, password: &str) -> String {
+pub(crate) fn basic(name: &str, password: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 
@@ -559,7 +562,7 @@ fn authenticate(client: &mut Client, service: &str, headers: &[&str]) -> Answer 
 }
 
 #[test]
-fn who_presents_a_password_or_an_api_key_is_told() {
+fn authenticate_returns_the_identity_of_a_password_or_api_key() {
     let server = start(&[]);
     let mut client = Client::new(server.address);
     let (name, password) = anika(&mut client, CODECOMMIT);
@@ -597,7 +600,7 @@ fn who_presents_a_password_or_an_api_key_is_told() {
 }
 
 #[test]
-fn what_does_not_open_a_service_is_refused_whatever_is_wrong() {
+fn every_invalid_credential_gets_the_same_401() {
     let server = start(&[]);
     let mut client = Client::new(server.address);
     let (name, password) = anika(&mut client, CODECOMMIT);
@@ -649,7 +652,7 @@ fn what_does_not_open_a_service_is_refused_whatever_is_wrong() {
     bodies.dedup();
     assert_eq!(bodies.len(), 1);
 
-    // A service that is not supported is no fault of the client.
+    // A service that is not supported is not a denial.
     let answer = authenticate(&mut client, "nothing.amazonaws.com", &[&right]);
     assert_eq!(answer.refusal(), (404, "NotSupportedService"));
     assert_eq!(answer.header("www-authenticate"), None);
@@ -704,12 +707,12 @@ fn an_unavailable_store_is_not_a_denial() {
     drop(other);
     let start = Instant::now();
     while authenticate(&mut client, CODECOMMIT, &[&header]).status != 200 {
-        assert!(start.elapsed() < Duration::from_secs(60), "the store is not reopened");
+        assert!(start.elapsed() < Duration::from_secs(60), "the store was not reopened in time");
     }
     assert_eq!(authenticate(&mut client, CODECOMMIT, &[&wrong]).status, 401);
 }
 
-/// Nobody can wait a day for a credential to expire.
+/// The wait for a credential to expire takes at least a day.
 #[test]
 #[ignore = "writes the file that tests/clients shows to AWS clients"]
 fn write_a_store_with_an_expired_credential() {

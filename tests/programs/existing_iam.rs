@@ -1,5 +1,5 @@
-//! `examples/existing_iam`, as a program that is asked over HTTP: an emulator with users and
-//! policies of its own. AWS clients ask it in `tests/clients`.
+//! `examples/existing_iam`, as a process, over HTTP: an emulator with its own users and policies.
+//! `tests/clients` tests it with AWS clients.
 
 #![cfg(unix)]
 use std::{path::PathBuf, process::Command, sync::LazyLock};
@@ -53,7 +53,7 @@ impl World {
 }
 
 #[test]
-fn the_policies_of_the_emulator_decide() {
+fn the_policies_of_the_emulator_are_enforced() {
     let mut world = World::new();
     let codecommit = world.create("anika", CODECOMMIT);
     let cassandra = world.create("anika", CASSANDRA);
@@ -70,11 +70,11 @@ fn the_policies_of_the_emulator_decide() {
         (CREATE, create(CODECOMMIT, "&CredentialAgeDays=90&UserName=admin")),
         (LIST, "UserName=admin".to_owned()),
         (LIST, "AllUsers=true".to_owned()),
-        // The service of the credential is found by its id.
+        // The service of the credential is determined by its id.
         (RESET, id(&cassandra)),
         (DELETE, id(&cassandra)),
         (UPDATE, format!("Status=Inactive&{}", id(&cassandra))),
-        // A credential of another user is none of hers.
+        // A credential of another user is not hers.
         (RESET, id(&of_admin)),
         (RESET, format!("UserName=admin&{}", id(&of_admin))),
         (DELETE, id("ACCA12345ABCDEXAMPLE")),
@@ -89,7 +89,7 @@ fn the_policies_of_the_emulator_decide() {
     for (action, parameters) in [
         (CREATE, create("CodeCommit.AmazonAWS.com", "&CredentialAgeDays=90")),
         (LIST, String::new()),
-        // The name in another spelling is the same user, and so is its ARN.
+        // The name in another spelling is the same user with the same ARN.
         (LIST, "UserName=ANIKA".to_owned()),
         (LIST, "AllUsers=false&UserName=anika".to_owned()),
         (UPDATE, format!("Status=Inactive&{}", id(&codecommit))),
@@ -117,7 +117,7 @@ fn a_caller_without_a_known_access_key_is_rejected() {
 }
 
 #[test]
-fn the_users_of_the_emulator_are_those_of_the_manager() {
+fn the_emulator_and_the_manager_share_their_users() {
     let mut world = World::new();
     let unknown = world.admin(CREATE, &format!("UserName=dora&ServiceName={CODECOMMIT}"));
     assert_eq!(unknown.refusal(), (404, "NoSuchEntity"));
@@ -140,9 +140,9 @@ fn the_users_of_the_emulator_are_those_of_the_manager() {
 }
 
 #[test]
-fn what_is_not_plugged_in_stays_the_emulators_own() {
+fn operations_that_are_not_plugged_in_stay_the_emulators() {
     let mut world = World::new();
-    // The crate serves these, and the emulator does not.
+    // The crate implements these, and the emulator does not expose them.
     for action in ["UpdateUser", "GetUser", "ListUsers"] {
         let answer = world.admin(action, "UserName=anika&NewUserName=dora");
         assert_eq!(answer.refusal(), (400, "InvalidAction"));

@@ -1,8 +1,8 @@
-//! The output that the README shows is the output of the quickstart.
+//! The output of the quickstart in the README is the real output.
 
 use std::process::Command;
 
-/// Puts a word in the place of what is drawn at random, and credentials of one moment in an order.
+/// Replaces random parts by a word, and sorts credentials of the same time.
 fn settled(output: &str) -> Vec<String> {
     let mut settled: Vec<String> = Vec::new();
     for line in output.trim().lines() {
@@ -21,7 +21,7 @@ fn settled(output: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_readme_shows_what_the_quickstart_prints() {
+fn the_readme_shows_the_output_of_the_quickstart() {
     let readme = include_str!("../../README.md");
     let (_, shown) = readme.split_once("```text\n").unwrap();
     let (shown, _) = shown.split_once("```").unwrap();

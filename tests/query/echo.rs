@@ -1,4 +1,4 @@
-//! Whatever is written, a strict parser reads, and reads as what it was.
+//! Every echoed text is valid XML, and a strict parser reads the original text.
 
 use proptest::{
     collection::vec,
@@ -16,7 +16,7 @@ use crate::{
     world::{CREATE, Call, DELETE, LIST, RESET, UPDATE, World, encoded, form, request_id},
 };
 
-/// `Char` of XML 1.0, as its specification has it.
+/// The production `Char` of XML 1.0.
 fn is_char(c: char) -> bool {
     matches!(c,
         '\u{9}' | '\u{a}' | '\u{d}' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}'
@@ -27,7 +27,7 @@ fn representable(text: &str) -> String {
     text.chars().map(|c| if is_char(c) { c } else { '\u{fffd}' }).collect()
 }
 
-/// The text of the only element of this name.
+/// The text of the only element with this name.
 fn parsed(xml: &[u8], element: &str) -> String {
     let document = Document::parse(std::str::from_utf8(xml).unwrap()).unwrap();
     let mut elements = document.descendants().filter(|node| node.tag_name().name() == element);
@@ -37,9 +37,9 @@ fn parsed(xml: &[u8], element: &str) -> String {
 }
 
 #[test]
-fn every_character_is_echoed_or_replaced() {
+fn every_character_is_echoed_or_becomes_u_fffd() {
     let world = World::new();
-    // One of each kind of plane 0 and of a few others, a thousand in each message.
+    // One character of each kind in plane 0 and in a few other planes, a thousand per message.
     let low =
         (0..0x3000).chain(0xd700..0x1_0100).chain(0x1_fff0..0x2_0010).chain(0x10_fff0..=0x10_ffff);
     let characters: Vec<char> = low.filter_map(char::from_u32).collect();
@@ -47,13 +47,13 @@ fn every_character_is_echoed_or_replaced() {
         let text: String = text.iter().collect();
         let message =
             format!("Could not find operation {} for version 2010-05-08", representable(&text));
-        let refusal = world.refusal(&Call::post(&encoded(&text), ""));
-        assert_eq!(refusal, (400, "InvalidAction".into(), message));
+        let rejection = world.rejection(&Call::post(&encoded(&text), ""));
+        assert_eq!(rejection, (400, "InvalidAction".into(), message));
     }
 }
 
 #[test]
-fn texts_that_a_writer_may_stumble_over_are_echoed() {
+fn text_that_is_hard_to_escape_is_echoed() {
     let world = World::new();
     for text in [
         "]]>",
@@ -97,15 +97,15 @@ fn texts_that_a_writer_may_stumble_over_are_echoed() {
         let echo = representable(text);
         let call = Call::form(format!("Action={}&Version={}", encoded(text), encoded(text)));
         let message = format!("Could not find operation {echo} for version {echo}");
-        assert_eq!(world.refusal(&call), (400, "InvalidAction".into(), message));
+        assert_eq!(world.rejection(&call), (400, "InvalidAction".into(), message));
         let get = Call::get(format!("Action={}&Version=1", encoded(text)));
         let message = format!("Could not find operation {echo} for version 1");
-        assert_eq!(world.refusal(&get).2, message);
+        assert_eq!(world.rejection(&get).2, message);
     }
 }
 
 #[test]
-fn a_service_is_told_as_it_was_spelled() {
+fn errors_echo_the_service_as_sent() {
     let world = World::new();
     for service in ["CodeCommit.Example.com", "EC2", "ec2", "-.-", "A.b-C.9"] {
         for action in [CREATE, LIST] {
@@ -113,47 +113,48 @@ fn a_service_is_told_as_it_was_spelled() {
                 [(Dialect::Documented, "NotSupportedService"), (Dialect::Recorded, "NoSuchEntity")]
             {
                 let parameters = format!("UserName=anika&ServiceName={service}");
-                let refusal = world.refusal(&Call::post(action, &parameters).dialect(dialect));
+                let rejection = world.rejection(&Call::post(action, &parameters).dialect(dialect));
                 let message = format!(
                     "No such service {service} is supported for Service Specific Credentials"
                 );
-                assert_eq!(refusal, (404, code.into(), message));
+                assert_eq!(rejection, (404, code.into(), message));
             }
         }
     }
 }
 
 #[test]
-fn a_credential_is_told_by_the_id_that_was_sent() {
+fn errors_echo_the_credential_id_as_sent() {
     let world = World::new();
     let other_case = world.fill("{active}").to_lowercase();
     let (shortest, longest) = ("_".repeat(20), "aB3_".repeat(32));
-    // The first is recorded.
+    // The first id is from a recording.
     for id in ["satisfiesregexbutstillinvalid", &other_case, &shortest, &longest] {
         for (action, rest) in [(UPDATE, "&Status=Active"), (RESET, ""), (DELETE, "")] {
             for dialect in [Dialect::Documented, Dialect::Recorded] {
                 let parameters = format!("UserName=anika&ServiceSpecificCredentialId={id}{rest}");
-                let refusal = world.refusal(&Call::post(action, &parameters).dialect(dialect));
+                let rejection = world.rejection(&Call::post(action, &parameters).dialect(dialect));
                 let message = format!("No such credential {id} exists");
-                assert_eq!(refusal, (404, "NoSuchEntity".into(), message));
+                assert_eq!(rejection, (404, "NoSuchEntity".into(), message));
             }
         }
     }
 }
 
 #[test]
-fn a_user_is_told_as_it_was_spelled() {
+fn errors_echo_the_user_name_as_sent() {
     let world = World::new();
     for user in ["NoBody", "nobody", "a+=,.@_-"] {
-        let refusal = world.refusal(&Call::post("GetUser", &format!("UserName={}", encoded(user))));
+        let rejection =
+            world.rejection(&Call::post("GetUser", &format!("UserName={}", encoded(user))));
         let message = format!("The user with name {user} cannot be found.");
-        assert_eq!(refusal, (404, "NoSuchEntity".into(), message));
+        assert_eq!(rejection, (404, "NoSuchEntity".into(), message));
     }
-    let (_, _, message) = world.refusal(&Call::post(LIST, "").caller("NoBody"));
+    let (_, _, message) = world.rejection(&Call::post(LIST, "").caller("NoBody"));
     assert_eq!(message, "The user with name NoBody cannot be found.");
 }
 
-/// What a writer may stumble over, among what it should not.
+/// Text with characters that are hard to escape among ordinary ones.
 fn text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         any::<char>(),
@@ -181,7 +182,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn what_an_error_echoes_is_read_back(action in text(), version in text()) {
+    fn echoed_text_is_parsed_back(action in text(), version in text()) {
         let form = format!("Action={}&Version={}", encoded(&action), encoded(&version));
         let error = Request::from_form(form.as_bytes()).unwrap_err();
         let response = ErrorResponse::from(error).response(request_id());
@@ -191,16 +192,16 @@ proptest! {
     }
 
     #[test]
-    fn a_message_of_ones_own_is_read_back(message in text()) {
-        let refusal =
+    fn a_custom_message_is_parsed_back(message in text()) {
+        let rejection =
             ErrorResponse::new(http::StatusCode::FORBIDDEN, "AccessDenied", message.clone());
-        prop_assert_eq!(refusal.message(), &message);
-        let response = refusal.response(request_id());
+        prop_assert_eq!(rejection.message(), &message);
+        let response = rejection.response(request_id());
         prop_assert_eq!(parsed(response.body().as_ref(), "Message"), representable(&message));
     }
 
     #[test]
-    fn names_that_the_core_accepts_are_read_back(
+    fn accepted_names_are_parsed_back(
         user in "[A-Za-z0-9_+=,.@-]{1,64}",
         service in "[A-Za-z0-9.-]{1,128}",
         prefix in "[A-Za-z0-9]{1,32}",
@@ -217,7 +218,7 @@ proptest! {
             .policy(policy.build().unwrap())
             .build();
         iam.register_user(&user_name).unwrap();
-        let ask = |action: &str, parameters: &str| {
+        let send = |action: &str, parameters: &str| {
             let request = http::Request::get(format!("/?{}", form(action, parameters)));
             let request = request.body("").unwrap();
             let response = query::handle(&iam, &request, None, Dialect::Documented, request_id());
@@ -225,7 +226,7 @@ proptest! {
             response.into_body()
         };
         let both = format!("UserName={}&ServiceName={}", encoded(&user), encoded(&service));
-        let created = ask(CREATE, &both);
+        let created = send(CREATE, &both);
         prop_assert_eq!(parsed(created.as_ref(), "UserName"), &*user);
         prop_assert_eq!(parsed(created.as_ref(), "ServiceName"), service.to_ascii_lowercase());
         let (element, secret) = if key {
@@ -235,21 +236,21 @@ proptest! {
         };
         let service_user = parsed(created.as_ref(), element);
         prop_assert_eq!(&service_user, &format!("{user}+1-at-{ACCOUNT}"));
-        // What was read opens the service.
+        // The parsed credential authenticates.
         let secret = parsed(created.as_ref(), secret);
         let service_name = name(&service);
-        let opened = if key {
+        let identity = if key {
             iam.authenticate_api_key(&service_name, &secret)
         } else {
             iam.authenticate(&service_name, &service_user, &secret)
         };
-        let credential = opened.unwrap();
+        let credential = identity.unwrap();
         prop_assert_eq!(credential.user_name().as_str(), &*user);
 
-        let listed = ask(LIST, &both);
+        let listed = send(LIST, &both);
         prop_assert_eq!(parsed(listed.as_ref(), "UserName"), &*user);
         prop_assert_eq!(parsed(listed.as_ref(), element), service_user);
-        let got = ask("GetUser", &both);
+        let got = send("GetUser", &both);
         prop_assert_eq!(parsed(got.as_ref(), "Arn"), format!("arn:aws:iam::{ACCOUNT}:user/{user}"));
     }
 }

@@ -1,7 +1,7 @@
-//! Every operation and every refusal in both dialects, byte for byte.
+//! Every operation and every error in both dialects, byte for byte.
 //!
-//! `SSC_WRITE_GOLDEN=1 cargo test --test wire` writes the files anew; then look at what has
-//! changed.
+//! `SSC_WRITE_GOLDEN=1 cargo test --test query` rewrites the files. Review the differences
+//! afterwards.
 
 use std::{collections::BTreeSet, env, fs, path::Path};
 
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// The name of the file, what happens to the store, and what is answered in each dialect.
+/// The name of the file, the fault of the store, and the expected response in each dialect.
 struct Case {
     file: &'static str,
     call: Call,
@@ -29,7 +29,7 @@ struct Case {
     recorded: Expected,
 }
 
-/// The status and the code, if it is a refusal.
+/// The status, and the code of an error.
 type Expected = (u16, Option<&'static str>);
 
 const DONE: Expected = (200, None);
@@ -39,7 +39,7 @@ fn done(file: &'static str, action: &str, parameters: &str) -> Case {
     Case { file, call, fault: Fault::None, documented: DONE, recorded: DONE }
 }
 
-fn refused(file: &'static str, status: u16, code: &'static str, call: Call) -> Case {
+fn rejected(file: &'static str, status: u16, code: &'static str, call: Call) -> Case {
     let expected = (status, Some(code));
     Case { file, call, fault: Fault::None, documented: expected, recorded: expected }
 }
@@ -103,73 +103,73 @@ fn operations() -> Vec<Case> {
     ]
 }
 
-/// In the order of the table of refusals.
-fn refusals() -> Vec<Case> {
+/// In the order of the table of errors.
+fn rejections() -> Vec<Case> {
     let post = Call::post;
     let create = |parameters| post(CREATE, parameters);
     let list = |parameters| post(LIST, parameters);
     let of_bo = "UserName=Anika&ServiceSpecificCredentialId={bo}&Status=Active";
     let expired = "UserName=anika&ServiceSpecificCredentialId={expired}&Status=Active";
-    let invalid = |file, call| refused(file, 400, "ValidationError", call);
-    let malformed = |file, call| refused(file, 400, "MalformedInput", call);
-    let failed = |file, fault, call| refused(file, 500, "ServiceFailure", call).fault(fault);
+    let invalid = |file, call| rejected(file, 400, "ValidationError", call);
+    let malformed = |file, call| rejected(file, 400, "MalformedInput", call);
+    let failed = |file, fault, call| rejected(file, 500, "ServiceFailure", call).fault(fault);
     let to_carl = "UserName=carl&ServiceName=codecommit.amazonaws.com";
     vec![
-        refused("no-such-user", 404, "NoSuchEntity", list("UserName=Nobody")),
-        refused(
+        rejected("no-such-user", 404, "NoSuchEntity", list("UserName=Nobody")),
+        rejected(
             "service-not-supported",
             404,
             "NotSupportedService",
             create("UserName=anika&ServiceName=EC2.amazonaws.com"),
         )
         .recorded(404, "NoSuchEntity"),
-        refused(
+        rejected(
             "service-not-supported-in-list",
             404,
             "NotSupportedService",
             list("UserName=anika&ServiceName=ec2.amazonaws.com"),
         )
         .recorded(404, "NoSuchEntity"),
-        refused(
+        rejected(
             "no-such-credential",
             404,
             "NoSuchEntity",
             post(RESET, "UserName=anika&ServiceSpecificCredentialId={missing}"),
         ),
-        refused("credential-of-another-user-update", 404, "NoSuchEntity", post(UPDATE, of_bo))
+        rejected("credential-of-another-user-update", 404, "NoSuchEntity", post(UPDATE, of_bo))
             .recorded(400, "ValidationError"),
-        refused("credential-of-another-user-reset", 404, "NoSuchEntity", post(RESET, of_bo))
+        rejected("credential-of-another-user-reset", 404, "NoSuchEntity", post(RESET, of_bo))
             .recorded(400, "ValidationError"),
-        refused("credential-of-another-user-delete", 404, "NoSuchEntity", post(DELETE, of_bo))
+        rejected("credential-of-another-user-delete", 404, "NoSuchEntity", post(DELETE, of_bo))
             .recorded(400, "ValidationError"),
-        refused(
+        rejected(
             "limit-exceeded",
             409,
             "LimitExceeded",
             create("UserName=anika&ServiceName=codecommit.amazonaws.com"),
         ),
-        refused(
+        rejected(
             "status-expired",
             400,
             "InvalidInput",
             post(UPDATE, "UserName=anika&ServiceSpecificCredentialId={active}&Status=Expired"),
         ),
-        refused("credential-expired-update", 400, "InvalidInput", post(UPDATE, expired)),
-        refused("credential-expired-reset", 400, "InvalidInput", post(RESET, expired)),
-        refused(
+        rejected("credential-expired-update", 400, "InvalidInput", post(UPDATE, expired)),
+        rejected("credential-expired-reset", 400, "InvalidInput", post(RESET, expired)),
+        rejected(
             "all-users-with-user-name",
             400,
             "InvalidInput",
             list("AllUsers=true&UserName=anika"),
         ),
-        refused(
+        rejected(
             "user-has-credentials",
             409,
             "DeleteConflict",
             post("DeleteUser", "UserName=anika"),
         ),
-        refused("user-exists", 409, "EntityAlreadyExists", post("CreateUser", "UserName=Anika")),
-        refused(
+        rejected("user-exists", 409, "EntityAlreadyExists", post("CreateUser", "UserName=Anika")),
+        rejected(
             "user-exists-renamed",
             409,
             "EntityAlreadyExists",
@@ -186,17 +186,17 @@ fn refusals() -> Vec<Case> {
         malformed("parameter-given-twice", list("UserName=anika&UserName=anika")),
         malformed("percent-encoding", list("UserName=%zz")),
         malformed("content-type", list("UserName=anika").content_type(Some("text/plain"))),
-        refused("no-action", 400, "MissingAction", Call::form("Version=2010-05-08")),
-        refused("unknown-action", 400, "InvalidAction", post("List<Credentials>&", "")),
-        refused(
+        rejected("no-action", 400, "MissingAction", Call::form("Version=2010-05-08")),
+        rejected("unknown-action", 400, "InvalidAction", post("List<Credentials>&", "")),
+        rejected(
             "another-version",
             400,
             "InvalidAction",
             Call::form(format!("Action={LIST}&Version=2010-05-09")),
         ),
-        refused("body-over-1-mib", 413, "MalformedInput", Call::form(vec![b'a'; MAX_BYTES + 1])),
-        refused("method", 405, "MethodNotAllowed", list("").method(Method::PUT)),
-        refused("others-came-first", 409, "ConcurrentModification", create(to_carl))
+        rejected("body-over-1-mib", 413, "MalformedInput", Call::form(vec![b'a'; MAX_BYTES + 1])),
+        rejected("method", 405, "MethodNotAllowed", list("").method(Method::PUT)),
+        rejected("others-came-first", 409, "ConcurrentModification", create(to_carl))
             .fault(Fault::Stale),
         failed("store-failed-to-read", Fault::Read, list("UserName=anika")),
         failed("store-failed-to-write", Fault::Write, create(to_carl)),
@@ -213,7 +213,7 @@ fn policy(dialect: Dialect) -> Policy {
     }
 }
 
-/// The answer of a world of its own, which both managers give alike.
+/// The response of a new world. Both managers must return the same.
 fn answer(case: &Case, dialect: Dialect) -> Reply {
     let call = case.call.clone().dialect(dialect);
     let worlds = [World::by(policy(dialect)), World::by(policy(dialect))];
@@ -221,7 +221,7 @@ fn answer(case: &Case, dialect: Dialect) -> Reply {
     for world in &worlds {
         *world.fault.lock().unwrap() = case.fault;
     }
-    let [reply, waiting] = [worlds[0].ask(&call), worlds[1].ask_waiting(&call)];
+    let [reply, waiting] = [worlds[0].send(&call), worlds[1].send_async(&call)];
     assert_eq!(reply.body, waiting.body, "{}", case.file);
     assert_eq!((reply.status, &reply.headers), (waiting.status, &waiting.headers));
     assert_eq!(worlds[0].dump(), worlds[1].dump(), "{}", case.file);
@@ -232,10 +232,10 @@ fn answer(case: &Case, dialect: Dialect) -> Reply {
 }
 
 #[test]
-fn every_operation_and_every_refusal_is_written_as_it_was() {
+fn every_operation_and_error_matches_its_golden_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/query");
     let write = env::var_os("SSC_WRITE_GOLDEN").is_some();
-    let cases: Vec<_> = operations().into_iter().chain(refusals()).collect();
+    let cases: Vec<_> = operations().into_iter().chain(rejections()).collect();
     let mut others = Vec::new();
     for (part, dialect) in DIALECTS {
         let folder = folder.join(part);
@@ -263,8 +263,8 @@ fn every_operation_and_every_refusal_is_written_as_it_was() {
 }
 
 #[test]
-fn every_golden_file_is_looked_at() {
-    let cases: Vec<_> = operations().into_iter().chain(refusals()).collect();
+fn every_golden_file_has_a_case() {
+    let cases: Vec<_> = operations().into_iter().chain(rejections()).collect();
     let names: BTreeSet<_> = cases.iter().map(|case| format!("{}.xml", case.file)).collect();
     assert_eq!(names.len(), cases.len(), "two cases have the same file");
     for (part, _) in DIALECTS {
@@ -276,13 +276,13 @@ fn every_golden_file_is_looked_at() {
     }
 }
 
-/// Without what stands between elements.
+/// Removes whitespace between elements.
 fn compact(xml: &str) -> String {
     xml.replace("> <", "><")
 }
 
 #[test]
-fn the_documented_sample_comes_out_with_the_same_elements_in_the_same_order() {
+fn the_documented_sample_has_the_same_elements_in_the_same_order() {
     let iam = CredentialManager::builder(name(ACCOUNT), MemoryStore::new())
         .clock(FixedClock::new(dawn()))
         .entropy(SeededEntropy::new(7))
@@ -313,7 +313,7 @@ fn the_documented_sample_comes_out_with_the_same_elements_in_the_same_order() {
 }
 
 #[test]
-fn a_client_asks_for_the_sample_as_it_likes() {
+fn the_request_of_the_sample_can_be_get_or_post() {
     let text = form(CREATE, "UserName=Carl&ServiceName=codecommit.amazonaws.com");
     let signed = format!("{text}&AWSAccessKeyId=AKIA&Signature=%2F%2B&SignatureVersion=2");
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/query/documented/create-password.xml");
@@ -329,6 +329,6 @@ fn a_client_asks_for_the_sample_as_it_likes() {
         Call::get(text.clone()).content_type(Some("text/plain")),
         Call::form(text).content_type(Some(FORM)),
     ] {
-        assert_eq!(World::new().ask(&call).body, golden, "{call:?}");
+        assert_eq!(World::new().send(&call).body, golden, "{call:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Listings: of whom, of which service, and in pages.
+//! Listings: of one user, of all users, of one service, and in pages.
 
 use crate::world::{CREATE, Call, DELETE, LIST, Reply, World};
 
@@ -8,7 +8,7 @@ fn ids(reply: &Reply) -> Vec<String> {
     reply.texts("ServiceSpecificCredentialId")
 }
 
-/// The listing in pages of these sizes, the last of them again and again.
+/// The listing in pages of these sizes. The last size is repeated.
 fn pages(world: &World, action: &str, of: &str, sizes: &[usize]) -> Vec<Reply> {
     let mut pages: Vec<Reply> = Vec::new();
     let mut marker = String::new();
@@ -18,7 +18,7 @@ fn pages(world: &World, action: &str, of: &str, sizes: &[usize]) -> Vec<Reply> {
         let next = page.texts("Marker");
         assert_eq!(page.text("IsTruncated"), if next.is_empty() { "false" } else { "true" });
         pages.push(page);
-        assert!(pages.len() < 100, "the listing ends");
+        assert!(pages.len() < 100, "the listing does not end");
         match &next[..] {
             [] => return pages,
             [next] => marker = format!("&Marker={next}"),
@@ -28,7 +28,7 @@ fn pages(world: &World, action: &str, of: &str, sizes: &[usize]) -> Vec<Reply> {
 }
 
 #[test]
-fn pages_of_every_size_hold_the_whole_listing_in_order() {
+fn pages_of_every_size_contain_the_whole_listing_in_order() {
     let world = World::new();
     for of in ["UserName=anika", "AllUsers=true", "AllUsers=1&ServiceName=codecommit.amazonaws.com"]
     {
@@ -47,7 +47,7 @@ fn pages_of_every_size_hold_the_whole_listing_in_order() {
 }
 
 #[test]
-fn a_page_has_a_hundred_items_unless_told_otherwise() {
+fn a_page_has_a_hundred_items_by_default() {
     let world = World::new();
     for number in 0..100 {
         let user = format!("UserName=user{number:03}");
@@ -67,7 +67,7 @@ fn a_page_has_a_hundred_items_unless_told_otherwise() {
 }
 
 #[test]
-fn all_users_are_listed_for_anybody() {
+fn any_caller_may_list_all_users() {
     let world = World::new();
     let everybody = ["anika", "anika", "anika", "anika", "bo"];
     for call in [
@@ -76,24 +76,24 @@ fn all_users_are_listed_for_anybody() {
         Call::post(LIST, "AllUsers=1").caller("nobody"),
         Call::post(LIST, "AllUsers=true&ServiceName="),
     ] {
-        assert_eq!(world.ask(&call).texts("UserName"), everybody, "{call:?}");
+        assert_eq!(world.send(&call).texts("UserName"), everybody, "{call:?}");
     }
     for of in ["AllUsers=false&UserName=bo", "AllUsers=0&UserName=bo", "UserName=bo"] {
         assert_eq!(world.post(LIST, of).texts("UserName"), ["bo"]);
     }
     let caller = Call::post(LIST, "AllUsers=false").caller("bo");
-    assert_eq!(world.ask(&caller).texts("UserName"), ["bo"]);
+    assert_eq!(world.send(&caller).texts("UserName"), ["bo"]);
     let message = "Cannot list credentials for all users if a username is given";
     for all in ["true", "1"] {
         for user in ["anika", "nobody"] {
             let parameters = format!("AllUsers={all}&UserName={user}");
-            world.refuses(LIST, &parameters, "InvalidInput", message);
+            world.rejects(LIST, &parameters, "InvalidInput", message);
         }
     }
 }
 
 #[test]
-fn a_service_filters_and_an_empty_one_does_not() {
+fn a_service_filters_a_listing_and_an_empty_one_does_not() {
     let world = World::new();
     let list = |of: &str| world.post(LIST, of).texts("ServiceName");
     assert_eq!(list("UserName=anika&ServiceName=").len(), 4);
@@ -117,9 +117,9 @@ fn a_service_filters_and_an_empty_one_does_not() {
 }
 
 #[test]
-fn the_caller_stands_for_itself_and_for_nobody_who_is_named() {
+fn the_caller_is_the_default_user_and_overrides_no_name() {
     let world = World::new();
-    let by = |action, parameters: &str| world.ask(&Call::post(action, parameters).caller("BO"));
+    let by = |action, parameters: &str| world.send(&Call::post(action, parameters).caller("BO"));
     assert_eq!(by(LIST, "").texts("UserName"), ["bo"]);
     assert_eq!(by(LIST, "UserName=anika&MaxItems=1").texts("UserName"), ["anika"]);
     assert_eq!(by("GetUser", "").text("UserName"), "bo");
@@ -131,13 +131,13 @@ fn the_caller_stands_for_itself_and_for_nobody_who_is_named() {
     assert_eq!(by("UpdateServiceSpecificCredential", &format!("{of}&Status=Inactive")).status, 200);
     assert_eq!(by("ResetServiceSpecificCredential", &of).text("Status"), "Inactive");
     assert_eq!(by(DELETE, &of).status, 200);
-    // An empty name is a name, of the wrong shape.
-    let (status, _, message) = world.refusal(&Call::post(LIST, "UserName=").caller("bo"));
+    // An empty name is a name of invalid length.
+    let (status, _, message) = world.rejection(&Call::post(LIST, "UserName=").caller("bo"));
     assert_eq!(status, 400);
     assert!(message.ends_with("Member must have length greater than or equal to 1"), "{message}");
-    // Another's credential is not the caller's.
+    // A credential of another user is not the caller's.
     let (_, _, message) =
-        world.refusal(&Call::post(DELETE, "ServiceSpecificCredentialId={active}").caller("bo"));
+        world.rejection(&Call::post(DELETE, "ServiceSpecificCredentialId={active}").caller("bo"));
     assert_eq!(
         message,
         world.fill("User bo does not have a service specific credential with id {active}")
@@ -145,7 +145,7 @@ fn the_caller_stands_for_itself_and_for_nobody_who_is_named() {
 }
 
 #[test]
-fn nobody_stands_for_a_user_that_is_not_named() {
+fn a_missing_user_name_without_a_caller_is_rejected() {
     let world = World::new();
     let id = "ServiceSpecificCredentialId={active}";
     let with_status = format!("{id}&Status=Active");
@@ -158,12 +158,12 @@ fn nobody_stands_for_a_user_that_is_not_named() {
         ("GetUser", ""),
     ] {
         let message = "Must specify userName when calling with non-User credentials";
-        world.refuses(action, parameters, "ValidationError", message);
+        world.rejects(action, parameters, "ValidationError", message);
     }
 }
 
 #[test]
-fn a_marker_belongs_to_its_query() {
+fn a_marker_of_another_query_is_rejected() {
     let world = World::new();
     let by = "ServiceName=codecommit.amazonaws.com";
     let queries = [
@@ -184,11 +184,11 @@ fn a_marker_belongs_to_its_query() {
                 let rest = world.post(action, &parameters).texts("UserName");
                 assert_eq!(rest, whole[1..], "{action} {query}");
             } else {
-                world.refuses(action, &parameters, "ValidationError", INVALID);
+                world.rejects(action, &parameters, "ValidationError", INVALID);
             }
         }
     }
-    // One query in other words.
+    // The same query in other words.
     let marker = "Marker={marker}";
     for query in [
         "UserName=anika&MaxItems=3",
@@ -199,11 +199,11 @@ fn a_marker_belongs_to_its_query() {
         assert_eq!(ids(&world.post(LIST, &format!("{query}&{marker}"))).len(), 3, "{query}");
     }
     let caller = Call::post(LIST, marker).caller("Anika");
-    assert_eq!(ids(&world.ask(&caller)).len(), 3);
+    assert_eq!(ids(&world.send(&caller)).len(), 3);
 }
 
 #[test]
-fn what_is_no_marker_is_refused() {
+fn an_invalid_marker_is_rejected() {
     let world = World::new();
     let marker = world.fill("{marker}");
     let mut texts: Vec<String> =
@@ -218,14 +218,14 @@ fn what_is_no_marker_is_refused() {
     }
     for text in texts {
         let parameters = format!("UserName=anika&Marker={text}");
-        world.refuses(LIST, &parameters, "ValidationError", INVALID);
+        world.rejects(LIST, &parameters, "ValidationError", INVALID);
     }
     let parameters = "UserName=anika&Marker={marker}";
     assert_eq!(world.post(LIST, parameters).status, 200, "the marker itself");
 }
 
 #[test]
-fn what_is_created_and_deleted_between_pages_moves_nothing_else() {
+fn changes_between_pages_move_no_other_item() {
     let world = World::new();
     let first = world.post(LIST, "UserName=anika&MaxItems=2");
     let marker = first.text("Marker");

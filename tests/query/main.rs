@@ -1,4 +1,4 @@
-//! The Query protocol as a client sees it: bytes in; status, headers and bytes out.
+//! The Query protocol from the client's view: bytes in; status, headers and bytes out.
 
 #![allow(
     clippy::unwrap_used,

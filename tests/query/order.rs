@@ -1,17 +1,17 @@
-//! What is reported of a request that is wrong in two ways: what is found in the earlier step.
+//! The order of checks: a request with two faults reports the one that is checked first.
 
 use crate::world::{CREATE, Call, DELETE, LIST, RESET, UPDATE, World};
 
 type Parameters = &'static [(&'static str, &'static str)];
 
-/// Something wrong with a request.
+/// A fault of a request.
 struct Wrong {
-    /// Which of two that are wrong is reported: the first of the steps, in steps 0, 2 and 7 the
-    /// first of what is looked at there.
+    /// The position in the order of checks: the step and, in steps 0, 2 and 7, the position within
+    /// it.
     step: (u8, u8),
-    /// What it takes: parameters to set, or to leave out where the value is `-`.
+    /// The parameters that make the fault. `-` removes a parameter.
     set: Parameters,
-    /// The end of the form.
+    /// Text appended to the form.
     tail: &'static str,
     status: u16,
     code: &'static str,
@@ -34,7 +34,7 @@ const fn wrong(
     Wrong { step, set, tail: "", status, code, message }
 }
 
-/// What can be wrong with every request.
+/// The faults that every request can have.
 fn form() -> Vec<Wrong> {
     vec![
         wrong((0, 0), &[], 400, "MalformedInput", "A parameter is given more than once")
@@ -62,7 +62,7 @@ fn user() -> Vec<Wrong> {
         ),
         wrong(
             (2, 1),
-            // With all users asked for there would be nothing wrong.
+            // If all users were requested, this would be valid.
             &[("UserName", "-"), ("AllUsers", "false")],
             400,
             "ValidationError",
@@ -134,7 +134,7 @@ fn expired() -> Wrong {
     )
 }
 
-/// A request of each operation that is as it should be, and what can be wrong with it.
+/// A valid request of each operation, and the faults that it can have.
 fn operations() -> Vec<(&'static str, Parameters, Vec<Wrong>)> {
     let user_and_id: Parameters =
         &[("UserName", "anika"), ("ServiceSpecificCredentialId", "{active}")];
@@ -228,8 +228,8 @@ fn operations() -> Vec<(&'static str, Parameters, Vec<Wrong>)> {
     ]
 }
 
-/// The form with what is wrong, or nothing if two wrongs need different values of one parameter.
-fn spoilt(action: &'static str, base: Parameters, wrongs: &[&Wrong]) -> Option<String> {
+/// The form with these faults, or `None` if two faults need different values of one parameter.
+fn with_faults(action: &'static str, base: Parameters, wrongs: &[&Wrong]) -> Option<String> {
     let mut parameters = vec![("Action", action), ("Version", "2010-05-08")];
     parameters.extend(base);
     let mut tail = String::new();
@@ -252,7 +252,7 @@ fn spoilt(action: &'static str, base: Parameters, wrongs: &[&Wrong]) -> Option<S
 }
 
 #[test]
-fn of_two_wrongs_the_earlier_is_reported() {
+fn of_two_faults_the_earlier_is_reported() {
     let world = World::new();
     let mut pairs = 0;
     for (action, base, wrongs) in operations() {
@@ -261,13 +261,13 @@ fn of_two_wrongs_the_earlier_is_reported() {
                 if first.step == second.step && !std::ptr::eq(first, second) {
                     continue;
                 }
-                let Some(form) = spoilt(action, base, &[first, second]) else { continue };
-                let refusal = world.refusal(&Call::form(form.clone()));
+                let Some(form) = with_faults(action, base, &[first, second]) else { continue };
+                let rejection = world.rejection(&Call::form(form.clone()));
                 let asked = form.split("CredentialId=").nth(1).unwrap_or_default();
                 let asked = asked.split('&').next().unwrap();
                 let message = world.fill(&first.message.replace("{asked}", asked));
                 let expected = (first.status, first.code.to_owned(), message);
-                assert_eq!(refusal, expected, "{:?} {:?}: {form}", first.step, second.step);
+                assert_eq!(rejection, expected, "{:?} {:?}: {form}", first.step, second.step);
                 pairs += 1;
             }
         }
@@ -276,27 +276,27 @@ fn of_two_wrongs_the_earlier_is_reported() {
 }
 
 #[test]
-fn what_is_not_wrong_is_done() {
+fn a_request_without_a_fault_succeeds() {
     for (action, base, _) in operations() {
-        let reply = World::new().ask(&Call::form(spoilt(action, base, &[]).unwrap()));
+        let reply = World::new().send(&Call::form(with_faults(action, base, &[]).unwrap()));
         assert_eq!(reply.status, 200, "{action}: {}", reply.body);
     }
 }
 
-/// The steps that no pair above can tell apart, one parameter being wrong in one way only.
+/// Steps that no pair above can distinguish, because one parameter has only one fault.
 #[test]
-fn a_form_is_read_before_anything_in_it_is_looked_at() {
+fn a_form_is_parsed_before_its_parameters_are_checked() {
     let world = World::new();
-    let refusal = |form: &str| world.refusal(&Call::form(form));
+    let rejection = |form: &str| world.rejection(&Call::form(form));
     let repeated = "A parameter is given more than once";
-    assert_eq!(refusal("Action=Sign&Action=Sign").2, repeated);
-    assert_eq!(refusal("Version=&Version=").2, repeated);
-    assert_eq!(refusal("MaxItems=x&MaxItems=x").2, repeated);
-    assert_eq!(refusal("Version=1&MaxItems=x").2, "Missing Action");
+    assert_eq!(rejection("Action=Sign&Action=Sign").2, repeated);
+    assert_eq!(rejection("Version=&Version=").2, repeated);
+    assert_eq!(rejection("MaxItems=x&MaxItems=x").2, repeated);
+    assert_eq!(rejection("Version=1&MaxItems=x").2, "Missing Action");
     assert_eq!(
-        refusal("Action=ListUsers&MaxItems=x&Version=").2,
+        rejection("Action=ListUsers&MaxItems=x&Version=").2,
         "Could not find operation ListUsers for version "
     );
     let form = format!("Action={CREATE}&Version=2010-05-08&CredentialAgeDays=x");
-    assert_eq!(refusal(&form).2, "CredentialAgeDays must be an integer", "and no service");
+    assert_eq!(rejection(&form).2, "CredentialAgeDays must be an integer", "and no service");
 }

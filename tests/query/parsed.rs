@@ -1,5 +1,5 @@
-//! Requests that were parsed elsewhere: pairs become the request that their form becomes, a parsed
-//! request executes as [`query::handle`] would, and authorization gets what it decides by.
+//! Requests that were parsed elsewhere: pairs yield the same request as their form, a parsed
+//! request executes as [`query::handle`] does, and authorization gets its inputs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,7 +24,7 @@ use crate::{
 
 const VERSION: (&str, &str) = ("Version", "2010-05-08");
 
-/// A request or an error, as text that can be compared.
+/// A request or an error as comparable text.
 fn shown(result: &Result<Request, RequestError>) -> String {
     format!("{result:?}")
 }
@@ -35,7 +35,7 @@ fn form_of(pairs: &[(String, String)]) -> String {
 }
 
 #[test]
-fn maps_and_lists_of_any_kind_of_string_are_taken() {
+fn maps_and_lists_of_any_string_type_are_accepted() {
     let expected = shown(&Request::from_form(form(LIST, "UserName=anika&MaxItems=7").as_bytes()));
     let pairs = [("Action", LIST), VERSION, ("UserName", "anika"), ("MaxItems", "7")];
     let owned = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -54,7 +54,7 @@ fn maps_and_lists_of_any_kind_of_string_are_taken() {
     }
 }
 
-/// What a form parser of another crate returns: pairs of [`std::borrow::Cow`].
+/// The result of another crate's form parser: pairs of [`std::borrow::Cow`].
 fn url_decoded(form: &str) -> form_urlencoded::Parse<'_> {
     form_urlencoded::parse(form.as_bytes())
 }
@@ -68,7 +68,7 @@ fn values_of_pairs_are_not_decoded_again() {
 }
 
 #[test]
-fn a_pair_is_given_once_and_all_have_at_most_a_mebibyte() {
+fn repeated_pairs_and_pairs_over_one_mebibyte_are_rejected() {
     let action = ("Action", "ListUsers");
     for repeated in ["Action", "MaxItems", "Unknown", ""] {
         let pairs = [action, VERSION, (repeated, "1"), (repeated, "1")];
@@ -85,7 +85,7 @@ fn a_pair_is_given_once_and_all_have_at_most_a_mebibyte() {
         let request = Request::from_pairs([action, VERSION, (&*padding, "Padding")]);
         assert_eq!(request.err(), (!fits).then_some(RequestError::TooLarge));
     }
-    // It ends, though the pairs do not.
+    // It returns although the pairs are endless.
     let endless = Request::from_pairs(iter::repeat(("", "")));
     assert_eq!(endless.unwrap_err(), RequestError::TooLarge);
 }
@@ -167,12 +167,12 @@ const EXECUTED: [(&str, &str, Option<&str>); 24] = [
 ];
 
 #[test]
-fn a_parsed_request_executes_as_it_would_unparsed() {
+fn a_parsed_request_executes_as_handle_does() {
     for dialect in [Dialect::Documented, Dialect::Recorded] {
         for (action, parameters, caller) in EXECUTED {
             let caller: Option<UserName> = caller.map(name);
             let caller = caller.as_ref();
-            // Each on a world of its own, with the same ids and secrets.
+            // Each on a separate world with the same ids and secrets.
             let [handled, executed, waited] = [(); 3].map(|()| World::new());
             let form = handled.fill(&form(action, parameters));
             let request = HttpRequest::post("/").header("content-type", FORM);
@@ -196,7 +196,7 @@ fn a_parsed_request_executes_as_it_would_unparsed() {
 }
 
 #[test]
-fn a_request_that_was_parsed_once_executes_more_than_once() {
+fn a_parsed_request_can_be_executed_repeatedly() {
     let world = World::new();
     let request = Request::from_form(form(CREATE, "ServiceName=logs.amazonaws.com").as_bytes());
     let request = request.unwrap();
@@ -236,7 +236,7 @@ fn authorization_gets_the_action_the_resource_and_the_condition_keys() {
             Some("bo"),
             &[CODECOMMIT, (AGE_DAYS_KEY, "90")],
         ),
-        // A service that the policy does not have is in the condition keys nevertheless.
+        // The condition keys include a service that the policy does not support.
         (CREATE, "ServiceName=GIT", None, None, &[(SERVICE_NAME_KEY, "git")]),
         // The name is spelled as it was sent, and the caller does not replace it.
         (LIST, "UserName=ANIKA", Some("bo"), Some("ANIKA"), &[]),
@@ -244,7 +244,7 @@ fn authorization_gets_the_action_the_resource_and_the_condition_keys() {
         (LIST, "", None, None, &[]),
         (LIST, "AllUsers=true", None, Some("*"), &[]),
         (LIST, "AllUsers=1", Some("bo"), Some("*"), &[]),
-        // It fails; until then it is about all users.
+        // The request is invalid; until it fails, it is about all users.
         (LIST, "AllUsers=1&UserName=bo", None, Some("*"), &[]),
         (LIST, "AllUsers=false&UserName=bo", None, Some("bo"), &[]),
         (UPDATE, of_id("UserName=anika&Status=Active"), None, Some("anika"), &[]),
@@ -275,7 +275,7 @@ fn authorization_gets_the_action_the_resource_and_the_condition_keys() {
     }
 }
 
-/// A request for which authorization gets no resource changes nothing and tells nothing.
+/// A request for which authorization gets no resource changes nothing and returns no data.
 #[test]
 fn a_request_without_a_resource_fails() {
     let world = World::new();

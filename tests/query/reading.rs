@@ -1,4 +1,4 @@
-//! How requests are read: methods, content types, encodings, bounds, and what is case.
+//! Parsing of requests: methods, content types, encodings, limits, and case sensitivity.
 
 use http::{HeaderValue, Method, Request as HttpRequest, header::CONTENT_TYPE};
 use service_specific_credentials::query::{MAX_BYTES, Request, RequestError};
@@ -10,7 +10,7 @@ fn malformed(message: &str) -> (u16, String, String) {
 }
 
 #[test]
-fn a_post_says_that_it_is_a_form() {
+fn a_post_requires_the_form_content_type() {
     let world = World::new();
     let call = Call::post(LIST, "UserName=anika");
     for content_type in [
@@ -22,10 +22,10 @@ fn a_post_says_that_it_is_a_form() {
         "application/x-www-form-urlencoded;",
         "application/x-www-form-urlencoded; x",
     ] {
-        let reply = world.ask(&call.clone().content_type(Some(content_type)));
+        let reply = world.send(&call.clone().content_type(Some(content_type)));
         assert_eq!(reply.status, 200, "{content_type}");
     }
-    let refused = malformed("The content type must be application/x-www-form-urlencoded");
+    let rejected = malformed("The content type must be application/x-www-form-urlencoded");
     for content_type in [
         None,
         Some(""),
@@ -40,7 +40,7 @@ fn a_post_says_that_it_is_a_form() {
         Some("*/*"),
     ] {
         let call = call.clone().content_type(content_type);
-        assert_eq!(world.refusal(&call), refused, "{content_type:?}");
+        assert_eq!(world.rejection(&call), rejected, "{content_type:?}");
     }
     let mut request = HttpRequest::post("/").body(form(LIST, "UserName=anika")).unwrap();
     let opaque = HeaderValue::from_bytes(b"application/x-www-form-urlencoded\xff").unwrap();
@@ -49,17 +49,18 @@ fn a_post_says_that_it_is_a_form() {
 }
 
 #[test]
-fn a_get_has_its_query_string_and_a_post_its_body() {
+fn a_get_reads_its_query_string_and_a_post_its_body() {
     let world = World::new();
     let user = |user: &str| form("GetUser", &format!("UserName={user}"));
     let both =
-        |call: Call| world.ask(&Call { query: user("anika"), body: user("bo").into(), ..call });
+        |call: Call| world.send(&Call { query: user("anika"), body: user("bo").into(), ..call });
     assert_eq!(both(Call::form("")).text("UserName"), "bo");
     assert_eq!(both(Call::get("")).text("UserName"), "anika");
     let missing = (400, "MissingAction".to_owned(), "Missing Action".to_owned());
-    assert_eq!(world.refusal(&Call { query: user("anika"), ..Call::form("") }), missing);
-    assert_eq!(world.refusal(&Call { body: user("bo").into(), ..Call::get("") }), missing);
-    // A parameter that both have is given once.
+    assert_eq!(world.rejection(&Call { query: user("anika"), ..Call::form("") }), missing);
+    assert_eq!(world.rejection(&Call { body: user("bo").into(), ..Call::get("") }), missing);
+    // A parameter in both the query string and the body is not repeated, because one of them is
+    // ignored.
     assert_eq!(both(Call::get("").content_type(Some(FORM))).text("UserName"), "anika");
 
     let path = format!("/any/path?{}#fragment", user("anika"));
@@ -84,40 +85,40 @@ fn only_get_and_post_are_served() {
     for method in methods {
         let call =
             Call { query: form(LIST, "UserName=anika"), ..Call::post(LIST, "UserName=anika") };
-        let (status, _, message) = world.refusal(&call.method(method));
+        let (status, _, message) = world.rejection(&call.method(method));
         assert_eq!((status, &*message), (405, "Only GET and POST are supported"));
     }
 }
 
 #[test]
-fn a_mebibyte_is_read_and_a_byte_more_is_not() {
+fn a_body_of_one_mebibyte_is_accepted_and_one_byte_more_is_rejected() {
     let world = World::new();
     let start = form(LIST, "UserName=anika&Padding=");
     for (length, status) in [(MAX_BYTES - 1, 200), (MAX_BYTES, 200), (MAX_BYTES + 1, 413)] {
         assert_eq!(MAX_BYTES, 1_048_576);
         let mut body = start.clone().into_bytes();
         body.resize(length, b'x');
-        assert_eq!(world.ask(&Call::form(body.clone())).status, status, "{length}");
+        assert_eq!(world.send(&Call::form(body.clone())).status, status, "{length}");
         let error = Request::from_form(&body).err();
         assert_eq!(error, (status == 413).then_some(RequestError::TooLarge));
     }
-    // It is not looked at any further.
-    let refusal = world.refusal(&Call::form(vec![b'%'; MAX_BYTES + 1]));
-    assert_eq!((refusal.0, &*refusal.1), (413, "MalformedInput"));
+    // The rest is not parsed.
+    let rejection = world.rejection(&Call::form(vec![b'%'; MAX_BYTES + 1]));
+    assert_eq!((rejection.0, &*rejection.1), (413, "MalformedInput"));
 }
 
 #[test]
-fn percent_signs_are_followed_by_two_digits() {
+fn a_percent_sign_requires_two_hex_digits() {
     let world = World::new();
-    let refused = malformed("The request is not percent-encoded correctly");
+    let rejected = malformed("The request is not percent-encoded correctly");
     for text in ["%", "%2", "%zz", "%2g", "%%41", "%4%31", "%+1", "%u0041", "a=%", "%=a", "%C3%"] {
         for form in [
             form(LIST, &format!("UserName=anika&Padding={text}")),
             form(LIST, &format!("UserName=anika&{text}")),
             format!("{text}&{}", form(LIST, "UserName=anika")),
         ] {
-            assert_eq!(world.refusal(&Call::form(form.clone())), refused, "{form}");
-            assert_eq!(world.refusal(&Call::get(form)), refused);
+            assert_eq!(world.rejection(&Call::form(form.clone())), rejected, "{form}");
+            assert_eq!(world.rejection(&Call::get(form)), rejected);
         }
     }
     for text in ["%41", "%c3%A9", "%00", "%25%25", "%FF", "", "&&", "=", "=&x", "a=b=c", "?a"] {
@@ -138,17 +139,17 @@ fn names_and_values_are_decoded() {
         encoded("UserName"),
         encoded("anika"),
     );
-    assert_eq!(world.ask(&Call::form(everything.clone())).text("UserName"), "anika");
-    assert_eq!(world.ask(&Call::get(everything)).text("UserName"), "anika");
+    assert_eq!(world.send(&Call::form(everything.clone())).text("UserName"), "anika");
+    assert_eq!(world.send(&Call::get(everything)).text("UserName"), "anika");
     assert_eq!(world.post("CreateUser", "UserName=a%2Bb").text("UserName"), "a+b");
     assert_eq!(world.post("CreateUser", "UserName=a=b").text("UserName"), "a=b");
-    // A plus sign is a space; so is what a name may not have.
-    let refusal = world.refusal(&Call::post("GetUser", "UserName=a+b"));
-    assert!(refusal.2.starts_with("The specified value for userName is invalid."));
+    // A plus sign is a space, which a name must not contain.
+    let rejection = world.rejection(&Call::post("GetUser", "UserName=a+b"));
+    assert!(rejection.2.starts_with("The specified value for userName is invalid."));
 }
 
 #[test]
-fn bytes_that_are_no_utf_8_become_a_replacement_character() {
+fn invalid_utf_8_becomes_a_replacement_character() {
     let world = World::new();
     for (bytes, text) in [
         ("%FF", "\u{fffd}"),
@@ -158,13 +159,13 @@ fn bytes_that_are_no_utf_8_become_a_replacement_character() {
         ("%C0%80", "\u{fffd}\u{fffd}"),
     ] {
         let message = format!("Could not find operation {text} for version 2010-05-08");
-        world.refuses(bytes, "", "InvalidAction", &message);
+        world.rejects(bytes, "", "InvalidAction", &message);
     }
     let raw = [b"Action=\xff&Version=2010-05-08".as_slice(), b""].concat();
-    let (_, _, message) = world.refusal(&Call::form(raw));
+    let (_, _, message) = world.rejection(&Call::form(raw));
     assert_eq!(message, "Could not find operation \u{fffd} for version 2010-05-08");
     let same = form(LIST, "UserName=anika&%FF=1&%FE=2");
-    assert_eq!(world.refusal(&Call::form(same)).2, "A parameter is given more than once");
+    assert_eq!(world.rejection(&Call::form(same)).2, "A parameter is given more than once");
 }
 
 #[test]
@@ -179,49 +180,49 @@ fn actions_parameters_statuses_and_ids_are_case_sensitive() {
         "ListServiceSpecificCredentialsResponse",
     ] {
         let message = format!("Could not find operation {action} for version 2010-05-08");
-        world.refuses(&action.replace(' ', "+"), "UserName=anika", "InvalidAction", &message);
+        world.rejects(&action.replace(' ', "+"), "UserName=anika", "InvalidAction", &message);
     }
-    // Names that differ in case are unknown, and no repetition.
+    // Parameter names in another case are unknown, and not repetitions.
     let reply = world.post(LIST, "UserName=bo&username=anika&USERNAME=carl&allusers=true");
     assert_eq!(reply.texts("UserName"), ["bo"]);
     let missing = (400, "MissingAction".to_owned(), "Missing Action".to_owned());
-    assert_eq!(world.refusal(&Call::form("action=ListUsers&Version=2010-05-08")), missing);
+    assert_eq!(world.rejection(&Call::form("action=ListUsers&Version=2010-05-08")), missing);
     let lower = Call::form("Action=ListUsers&version=2010-05-08");
-    assert_eq!(world.refusal(&lower).2, "Could not find operation ListUsers for version ");
+    assert_eq!(world.rejection(&lower).2, "Could not find operation ListUsers for version ");
 
     let id = world.fill("{active}").to_lowercase();
-    let refusal = world
-        .refusal(&Call::post(RESET, &format!("UserName=anika&ServiceSpecificCredentialId={id}")));
-    assert_eq!(refusal.2, format!("No such credential {id} exists"));
+    let rejection = world
+        .rejection(&Call::post(RESET, &format!("UserName=anika&ServiceSpecificCredentialId={id}")));
+    assert_eq!(rejection.2, format!("No such credential {id} exists"));
     let status = "UserName=anika&ServiceSpecificCredentialId={active}&Status=inactive";
-    let refusal = world.refusal(&Call::post(UPDATE, status));
-    assert!(refusal.2.ends_with("Member must satisfy enum value set"), "{refusal:?}");
-    // Names of users and of services are not.
+    let rejection = world.rejection(&Call::post(UPDATE, status));
+    assert!(rejection.2.ends_with("Member must satisfy enum value set"), "{rejection:?}");
+    // User names and service names are case-insensitive.
     let reply = world.post(LIST, "UserName=ANIKA&ServiceName=CODECOMMIT.AMAZONAWS.COM");
     assert_eq!(reply.texts("UserName"), ["anika", "anika"]);
     assert_eq!(reply.texts("ServiceName"), ["codecommit.amazonaws.com"; 2]);
 }
 
 #[test]
-fn another_version_has_no_operations() {
+fn an_unknown_version_has_no_operations() {
     let world = World::new();
     for version in ["2010-05-09", "", "2010-05-08 ", " 2010-05-08", "2010-05-8", "2011-06-15", "1"]
     {
         for action in [CREATE, LIST, UPDATE, RESET, DELETE, "ListUsers", "Sign"] {
             let call = Call::form(format!("Version={}&Action={action}", encoded(version)));
             let message = format!("Could not find operation {action} for version {version}");
-            assert_eq!(world.refusal(&call), (400, "InvalidAction".into(), message));
+            assert_eq!(world.rejection(&call), (400, "InvalidAction".into(), message));
         }
     }
     let call = Call::form(format!("Action={LIST}&UserName=anika"));
     let message = format!("Could not find operation {LIST} for version ");
-    assert_eq!(world.refusal(&call), (400, "InvalidAction".into(), message));
+    assert_eq!(world.rejection(&call), (400, "InvalidAction".into(), message));
 }
 
 #[test]
-fn no_parameter_is_given_twice() {
+fn a_repeated_parameter_is_rejected() {
     let world = World::new();
-    let refused = malformed("A parameter is given more than once");
+    let rejected = malformed("A parameter is given more than once");
     let known = [
         "Action",
         "Version",
@@ -242,20 +243,20 @@ fn no_parameter_is_given_twice() {
             format!("{name}=1&Other=&{name}=2"),
             format!("{name}=1&%4Fther&{name}=3"),
         ] {
-            assert_eq!(world.refusal(&Call::form(form.clone())), refused, "{form}");
+            assert_eq!(world.rejection(&Call::form(form.clone())), rejected, "{form}");
             let form = format!("{form}&PlainListing=1");
-            assert_eq!(world.refusal(&Call::get(form)), refused);
+            assert_eq!(world.rejection(&Call::get(form)), rejected);
         }
     }
-    // Also where the operation does not know it, and however it is written.
+    // Also if the operation does not know the parameter, and in any encoding.
     let unknown_here = form("ListUsers", "Status=Active&Status=Active");
-    assert_eq!(world.refusal(&Call::form(unknown_here)), refused);
+    assert_eq!(world.rejection(&Call::form(unknown_here)), rejected);
     let spelled = form("ListUsers", "MaxItems=1&%4daxItems=1");
-    assert_eq!(world.refusal(&Call::form(spelled)), refused);
+    assert_eq!(world.rejection(&Call::form(spelled)), rejected);
 }
 
 #[test]
-fn what_an_operation_does_not_know_is_ignored() {
+fn unknown_parameters_are_ignored() {
     let plain = World::new().post(CREATE, "UserName=bo&ServiceName=logs.amazonaws.com").body;
     let noise = "UserName=bo&ServiceName=logs.amazonaws.com&Status=Deleted&AllUsers=maybe\
         &MaxItems=x\

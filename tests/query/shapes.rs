@@ -1,4 +1,4 @@
-//! The shapes of the parameters: what each may be, and how what it may not be is refused.
+//! The constraints of parameters, and the errors of invalid values.
 
 use service_specific_credentials::query::{Request, RequestError};
 
@@ -6,7 +6,7 @@ use crate::world::{CREATE, Call, DELETE, LIST, RESET, UPDATE, World, encoded, fo
 
 const ID: &str = "ACCA12345ABCDEXAMPLE";
 
-/// What is wrong with the form, less the number of violations.
+/// The violations that the error lists, without their count.
 fn violations(action: &str, parameters: &str) -> Vec<String> {
     let error = Request::from_form(form(action, parameters).as_bytes()).unwrap_err();
     let RequestError::Invalid(invalid) = &error else { panic!("{error:?}") };
@@ -23,10 +23,10 @@ fn violation(name: &str, constraint: &str) -> String {
     format!("Value at '{name}' failed to satisfy constraint: Member {constraint}")
 }
 
-/// A value or none, and what is wrong with it.
+/// A value or `None`, and its violations.
 type Value = (Option<String>, Vec<String>);
 
-/// A parameter of an action: its names on the wire and in refusals, and what it may not be.
+/// A parameter of an action: its names in requests and in errors, and its values.
 type Row = (&'static str, &'static str, &'static str, Vec<Value>);
 
 fn longest(max: usize) -> String {
@@ -82,7 +82,7 @@ fn services() -> Vec<Row> {
             some("codecommit.amazonaws.com\n", &[pattern]),
         ]
     };
-    // To list, an empty one is none.
+    // In a listing, an empty one is ignored.
     let needed = vec![null(), some("", &[&shortest(1)])];
     vec![
         (LIST, "ServiceName", "serviceName", values()),
@@ -148,7 +148,7 @@ fn markers() -> Vec<Row> {
     vec![(LIST, "Marker", "marker", values()), ("ListUsers", "Marker", "marker", values())]
 }
 
-/// Each among others: alone, some have texts of their own.
+/// Each value together with another violation: alone, some have their own message.
 #[test]
 fn each_value_is_checked_for_null_length_pattern_enum_and_range_in_this_order() {
     let others = [
@@ -180,7 +180,7 @@ fn each_value_is_checked_for_null_length_pattern_enum_and_range_in_this_order() 
 }
 
 #[test]
-fn two_values_have_a_text_of_their_own_when_theirs_is_the_only_violation() {
+fn a_single_violation_of_two_parameters_has_its_own_message() {
     let world = World::new();
     let of = |name: &str| {
         format!(
@@ -188,36 +188,36 @@ fn two_values_have_a_text_of_their_own_when_theirs_is_the_only_violation() {
              characters and/or the following: +=,.@_-"
         )
     };
-    let refuses = |action: &str, parameters: &str, message: &str| {
-        world.refuses(action, parameters, "ValidationError", message);
+    let rejects = |action: &str, parameters: &str, message: &str| {
+        world.rejects(action, parameters, "ValidationError", message);
     };
     for name in ["an+ika", "a/b", "%C3%A9", "anika%0A", "%FF", "a%00", "%EF%BC%A1", "<a>"] {
         let user = format!("UserName={name}");
         let with_id = format!("{user}&ServiceSpecificCredentialId={{active}}");
-        refuses(CREATE, &format!("{user}&ServiceName=x"), &of("userName"));
-        refuses(UPDATE, &format!("{with_id}&Status=Active"), &of("userName"));
-        refuses(RESET, &with_id, &of("userName"));
-        refuses(DELETE, &with_id, &of("userName"));
+        rejects(CREATE, &format!("{user}&ServiceName=x"), &of("userName"));
+        rejects(UPDATE, &format!("{with_id}&Status=Active"), &of("userName"));
+        rejects(RESET, &with_id, &of("userName"));
+        rejects(DELETE, &with_id, &of("userName"));
         for action in [LIST, "CreateUser", "GetUser", "UpdateUser", "DeleteUser"] {
-            refuses(action, &user, &of("userName"));
+            rejects(action, &user, &of("userName"));
         }
         let renamed = format!("UserName=anika&NewUserName={name}");
-        refuses("UpdateUser", &renamed, &of("newUserName"));
+        rejects("UpdateUser", &renamed, &of("newUserName"));
     }
     for name in ["code_commit", "%C3%A9", "a%0A", "a+b", "a/b", "%EF%BC%A1"] {
         let parameters = format!("UserName=anika&ServiceName={name}");
         for action in [CREATE, LIST] {
-            refuses(action, &parameters, "ServiceName must match [a-zA-Z0-9.-]*");
+            rejects(action, &parameters, "ServiceName must match [a-zA-Z0-9.-]*");
         }
     }
-    // Another's text, of one violation and of the same value.
+    // Parameters without their own message, and a value that violates two constraints.
     let alone = "UserName=anika&ServiceSpecificCredentialId=--------------------";
     let id =
         violation("serviceSpecificCredentialId", r"must satisfy regular expression pattern: [\w]+");
-    refuses(RESET, alone, &format!("1 validation error detected: {id}"));
+    rejects(RESET, alone, &format!("1 validation error detected: {id}"));
     let user = r"Member must satisfy regular expression pattern: [\w+=,.@-]+";
     let long = format!("UserName={}", "*".repeat(65));
-    refuses(
+    rejects(
         LIST,
         &long,
         &format!(
@@ -226,7 +226,7 @@ fn two_values_have_a_text_of_their_own_when_theirs_is_the_only_violation() {
              satisfy constraint: {user}"
         ),
     );
-    refuses(
+    rejects(
         CREATE,
         "UserName=*&ServiceName=*",
         &format!(
@@ -239,7 +239,7 @@ fn two_values_have_a_text_of_their_own_when_theirs_is_the_only_violation() {
 
 #[test]
 fn all_violations_are_reported_in_the_documented_order() {
-    // In the form they come in another order.
+    // The form has them in another order.
     let long = "*".repeat(400);
     let cases = [
         (
@@ -285,7 +285,7 @@ fn all_violations_are_reported_in_the_documented_order() {
 }
 
 #[test]
-fn the_longest_and_shortest_values_are_taken() {
+fn the_longest_and_shortest_values_are_accepted() {
     let world = World::new();
     let name = "a+=,.@_-".repeat(8);
     let long_user = encoded(&name);
@@ -295,12 +295,12 @@ fn the_longest_and_shortest_values_are_taken() {
         let parameters = format!("UserName=anika&ServiceSpecificCredentialId={id}");
         let message = format!("No such credential {id} exists");
         let missing = (404, "NoSuchEntity".to_owned(), message);
-        assert_eq!(world.refusal(&Call::post(RESET, &parameters)), missing);
+        assert_eq!(world.rejection(&Call::post(RESET, &parameters)), missing);
     }
     for service in [".".to_owned(), "-".repeat(128)] {
         let parameters = format!("UserName=anika&ServiceName={service}");
         for action in [CREATE, LIST] {
-            let (status, _, message) = world.refusal(&Call::post(action, &parameters));
+            let (status, _, message) = world.rejection(&Call::post(action, &parameters));
             let expected =
                 format!("No such service {service} is supported for Service Specific Credentials");
             assert_eq!((status, message), (404, expected));
@@ -308,12 +308,12 @@ fn the_longest_and_shortest_values_are_taken() {
     }
     for marker in ["%C3%BF".repeat(320), "%20".into(), "%C2%80".into()] {
         let parameters = format!("UserName=anika&Marker={marker}");
-        world.refuses(LIST, &parameters, "ValidationError", "Invalid Marker.");
+        world.rejects(LIST, &parameters, "ValidationError", "Invalid Marker.");
     }
 }
 
 #[test]
-fn integers_are_read_as_recorded() {
+fn integers_are_parsed_as_recorded() {
     let world = World::new();
     for one in ["1", "01", "%2B1", "%2b01", "0000000000000000001"] {
         for action in [LIST, "ListUsers"] {
@@ -357,16 +357,16 @@ fn integers_are_read_as_recorded() {
     for text in malformed {
         let list = format!("UserName=anika&MaxItems={text}");
         let message = "MaxItems must be an integer";
-        world.refuses(LIST, &list, "MalformedInput", message);
-        world.refuses("ListUsers", &list, "MalformedInput", message);
+        world.rejects(LIST, &list, "MalformedInput", message);
+        world.rejects("ListUsers", &list, "MalformedInput", message);
         let create =
             format!("UserName=carl&ServiceName=logs.amazonaws.com&CredentialAgeDays={text}");
-        world.refuses(CREATE, &create, "MalformedInput", "CredentialAgeDays must be an integer");
+        world.rejects(CREATE, &create, "MalformedInput", "CredentialAgeDays must be an integer");
     }
 }
 
 #[test]
-fn booleans_are_read_as_recorded() {
+fn booleans_are_parsed_as_recorded() {
     let world = World::new();
     for yes in ["true", "1", "%74rue"] {
         let reply = world.post(LIST, &format!("AllUsers={yes}"));
@@ -375,7 +375,7 @@ fn booleans_are_read_as_recorded() {
     for no in ["false", "0"] {
         let reply = world.post(LIST, &format!("AllUsers={no}&UserName=bo"));
         assert_eq!(reply.texts("UserName"), ["bo"]);
-        world.refuses(
+        world.rejects(
             LIST,
             &format!("AllUsers={no}"),
             "ValidationError",
@@ -388,13 +388,13 @@ fn booleans_are_read_as_recorded() {
     ] {
         for user in ["", "&UserName=anika"] {
             let parameters = format!("AllUsers={text}{user}");
-            world.refuses(LIST, &parameters, "MalformedInput", "AllUsers must be a boolean");
+            world.rejects(LIST, &parameters, "MalformedInput", "AllUsers must be a boolean");
         }
     }
 }
 
 #[test]
-fn ages_and_page_sizes_have_bounds() {
+fn lifetimes_and_page_sizes_have_bounds() {
     for (days, expires) in
         [("1", "2016-11-03T17:47:22.385Z"), ("36600", "2117-01-17T17:47:22.385Z")]
     {
@@ -410,7 +410,7 @@ fn ages_and_page_sizes_have_bounds() {
 }
 
 #[test]
-fn a_request_tells_what_it_asks_for() {
+fn accessors_return_the_action_and_parameters_of_a_request() {
     let read = |action: &str, parameters: &str| {
         let request = Request::from_form(form(action, parameters).as_bytes()).unwrap();
         assert_eq!(request.action(), action);

@@ -1,5 +1,4 @@
-//! What credentials are on the wire from the first to the last of their days, and what a store that
-//! fails looks like from there.
+//! The life cycle of credentials over the Query protocol, and the responses when a store fails.
 
 use http::StatusCode;
 use service_specific_credentials::{
@@ -67,31 +66,31 @@ fn api_keys_have_an_alias_and_a_secret() {
 }
 
 #[test]
-fn what_a_client_was_given_opens_the_service_until_it_is_reset_or_disabled() {
+fn a_password_authenticates_until_it_is_reset_or_disabled() {
     let world = World::new();
     let created = world.post(CREATE, "UserName=carl&ServiceName=codecommit.amazonaws.com");
     let service = name(&created.text("ServiceName"));
-    let opens = |reply: &Reply| {
+    let authenticates = |reply: &Reply| {
         let (user, password) = (reply.text("ServiceUserName"), reply.text("ServicePassword"));
         world.iam.authenticate(&service, &user, &password).is_ok()
     };
-    assert!(opens(&created));
+    assert!(authenticates(&created));
     let reset = world.post(RESET, &at(&id(&created)));
-    assert!(opens(&reset) && !opens(&created));
+    assert!(authenticates(&reset) && !authenticates(&created));
     for status in ["Inactive", "Inactive", "Active", "Active"] {
         let update = format!("{}&Status={status}", at(&id(&created)));
         assert_eq!(world.post(UPDATE, &update).status, 200);
         assert_eq!(world.post(LIST, "UserName=carl").text("Status"), status);
-        assert_eq!(opens(&reset), status == Status::Active.as_str());
+        assert_eq!(authenticates(&reset), status == Status::Active.as_str());
     }
     assert_eq!(world.post(DELETE, &at(&id(&created))).status, 200);
-    assert!(!opens(&reset));
-    let (_, _, message) = world.refusal(&Call::post(DELETE, &at(&id(&created))));
+    assert!(!authenticates(&reset));
+    let (_, _, message) = world.rejection(&Call::post(DELETE, &at(&id(&created))));
     assert_eq!(message, format!("No such credential {} exists", id(&created)));
 }
 
 #[test]
-fn a_credential_expires_on_its_date_and_can_then_be_deleted_alone() {
+fn an_expired_credential_can_only_be_deleted() {
     let world = World::new();
     let both = "UserName=carl&ServiceName=codecommit.amazonaws.com";
     let created = world.post(CREATE, &format!("{both}&CredentialAgeDays=2"));
@@ -108,31 +107,31 @@ fn a_credential_expires_on_its_date_and_can_then_be_deleted_alone() {
     assert_eq!(listed().text("Status"), "Expired");
     assert_eq!(listed().text("ExpirationDate"), "2016-11-04T17:47:22.385Z");
     let message = format!("service specific credential {id} has expired");
-    world.refuses(RESET, &at(&id), "InvalidInput", &message);
+    world.rejects(RESET, &at(&id), "InvalidInput", &message);
     for status in ["Active", "Inactive"] {
         let update = format!("{}&Status={status}", at(&id));
-        world.refuses(UPDATE, &update, "InvalidInput", &message);
+        world.rejects(UPDATE, &update, "InvalidInput", &message);
     }
     let update = format!("{}&Status=Expired", at(&id));
     let unsupported = "Operation does not support status Expired";
-    world.refuses(UPDATE, &update, "InvalidInput", unsupported);
-    // It counts.
+    world.rejects(UPDATE, &update, "InvalidInput", unsupported);
+    // It counts toward the limit.
     assert_eq!(world.post(CREATE, both).status, 200);
-    assert_eq!(world.refusal(&Call::post(CREATE, both)).1, "LimitExceeded");
+    assert_eq!(world.rejection(&Call::post(CREATE, both)).1, "LimitExceeded");
     assert_eq!(world.post(DELETE, &at(&id)).status, 200);
     assert_eq!(world.post(CREATE, both).status, 200);
 }
 
 #[test]
-fn users_come_change_their_names_and_go() {
+fn users_are_created_renamed_and_deleted() {
     let world = World::new();
     let renamed = world.post("UpdateUser", "UserName=ANIKA&NewUserName=Anne");
     assert_eq!(renamed.elements(), ["UpdateUserResponse", "ResponseMetadata", "RequestId"]);
     let listed = world.post(LIST, "UserName=anne&MaxItems=1");
     assert_eq!(listed.text("UserName"), "Anne");
     assert_eq!(listed.text("ServiceUserName"), "anika+1-at-123456789012");
-    assert_eq!(world.refusal(&Call::post("GetUser", "UserName=anika")).1, "NoSuchEntity");
-    // The same name in another spelling, and no other name at all.
+    assert_eq!(world.rejection(&Call::post("GetUser", "UserName=anika")).1, "NoSuchEntity");
+    // The same name in another spelling, and the very same name.
     assert_eq!(world.post("UpdateUser", "UserName=anne&NewUserName=ANNE").status, 200);
     assert_eq!(world.post("UpdateUser", "UserName=anne").status, 200);
     assert_eq!(world.post("GetUser", "UserName=anne").text("UserName"), "ANNE");
@@ -147,13 +146,13 @@ fn users_come_change_their_names_and_go() {
         (RESET, "UserName=Carl&ServiceSpecificCredentialId={active}"),
     ] {
         let message = "The user with name Carl cannot be found.".to_owned();
-        let refusal = world.refusal(&Call::post(action, parameters));
-        assert_eq!(refusal, (404, "NoSuchEntity".into(), message), "{action}");
+        let rejection = world.rejection(&Call::post(action, parameters));
+        assert_eq!(rejection, (404, "NoSuchEntity".into(), message), "{action}");
     }
 }
 
 #[test]
-fn a_store_that_fails_is_no_fault_of_the_client_and_says_nothing_of_itself() {
+fn a_failing_store_is_a_500_without_details() {
     let of_carl = "UserName=carl&ServiceName=codecommit.amazonaws.com";
     let of_active = "UserName=anika&ServiceSpecificCredentialId={active}";
     let update = format!("{of_active}&Status=Inactive");
@@ -184,7 +183,7 @@ fn a_store_that_fails_is_no_fault_of_the_client_and_says_nothing_of_itself() {
                 let world = World::new();
                 let before = world.dump();
                 *world.fault.lock().unwrap() = fault;
-                let reply = world.ask(&Call::post(action, parameters).dialect(dialect));
+                let reply = world.send(&Call::post(action, parameters).dialect(dialect));
                 assert_eq!(reply.status, 500, "{action} {fault:?}");
                 assert_eq!(reply.text("Code"), "ServiceFailure");
                 assert_eq!(reply.text("Type"), "Receiver");
@@ -196,7 +195,7 @@ fn a_store_that_fails_is_no_fault_of_the_client_and_says_nothing_of_itself() {
     }
 }
 
-/// A generator that is broken.
+/// A generator that always fails.
 #[derive(Debug)]
 struct Broken;
 
@@ -207,7 +206,7 @@ impl Entropy for Broken {
 }
 
 #[test]
-fn a_generator_that_fails_is_no_fault_of_the_client_either() {
+fn failing_entropy_is_a_500_without_details() {
     let world = World::new();
     let before = world.dump();
     let iam = CredentialManager::builder(world.iam.account(), world.iam.store().clone())
@@ -229,7 +228,7 @@ fn a_generator_that_fails_is_no_fault_of_the_client_either() {
 }
 
 #[test]
-fn a_service_that_the_policy_no_longer_names_is_told_as_it_is_kept() {
+fn errors_name_a_service_removed_from_the_policy_as_stored() {
     let without = Policy::builder().without_service(&name("codecommit.amazonaws.com"));
     let world = World::new();
     let iam = CredentialManager::builder(world.iam.account(), world.iam.store().clone())
@@ -260,37 +259,37 @@ fn request_ids_are_random_uuids() {
 }
 
 #[test]
-fn the_dialect_is_the_documented_one_unless_told_otherwise() {
+fn the_default_dialect_is_documented() {
     assert_eq!(Dialect::default(), Dialect::Documented);
 }
 
 #[test]
-fn a_secret_is_not_to_be_kept_on_the_way() {
+fn responses_with_secrets_must_not_be_cached() {
     let world = World::new();
     let both = "UserName=carl&ServiceName=codecommit.amazonaws.com";
     for call in [Call::post(CREATE, both), Call::post(LIST, ""), Call::get("")] {
-        assert_eq!(world.ask(&call).header("cache-control"), Some("no-store"));
+        assert_eq!(world.send(&call).header("cache-control"), Some("no-store"));
     }
 }
 
 #[test]
-fn a_refusal_of_ones_own_is_written_as_the_others() {
-    let refusal = ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "Throttling", "later");
-    assert_eq!((refusal.status().as_u16(), refusal.code()), (503, "Throttling"));
-    assert_eq!(refusal.message(), "later");
-    let body = String::from_utf8(refusal.response(request_id()).into_body().into()).unwrap();
+fn a_custom_error_has_the_form_of_other_errors() {
+    let rejection = ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, "Throttling", "later");
+    assert_eq!((rejection.status().as_u16(), rejection.code()), (503, "Throttling"));
+    assert_eq!(rejection.message(), "later");
+    let body = String::from_utf8(rejection.response(request_id()).into_body().into()).unwrap();
     assert_eq!(
         body,
         "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error>\
          <Type>Receiver</Type><Code>Throttling</Code><Message>later</Message></Error>\
          <RequestId>01020304-0506-0708-090a-0b0c0d0e0f10</RequestId></ErrorResponse>"
     );
-    // What the core refuses before there is a request.
+    // Errors of the core before there is a request.
     let invalid = "".parse::<UserName>().unwrap_err().into();
-    let refusal = ErrorResponse::from_error(&invalid, Dialect::Documented);
-    assert_eq!((refusal.status().as_u16(), refusal.code()), (400, "ValidationError"));
+    let rejection = ErrorResponse::from_error(&invalid, Dialect::Documented);
+    assert_eq!((rejection.status().as_u16(), rejection.code()), (400, "ValidationError"));
     assert_eq!(
-        refusal.message(),
+        rejection.message(),
         "1 validation error detected: Value at 'userName' failed to satisfy constraint: Member \
          must have length greater than or equal to 1"
     );

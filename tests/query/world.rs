@@ -1,4 +1,4 @@
-//! Users and credentials to ask about, and answers that are looked at whole.
+//! Users and credentials to query, and responses that are checked completely.
 
 use std::{
     fmt::{self, Debug},
@@ -19,7 +19,9 @@ use service_specific_credentials::{
 };
 use time::Duration;
 
-use crate::common::{ACCOUNT, Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, dawn, name};
+use crate::common::{
+    ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, dawn, name,
+};
 
 pub(crate) const CREATE: &str = "CreateServiceSpecificCredential";
 pub(crate) const LIST: &str = "ListServiceSpecificCredentials";
@@ -35,37 +37,38 @@ pub(crate) const fn request_id() -> RequestId {
     RequestId::from_bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16])
 }
 
-/// What goes wrong in the store.
+/// A fault of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// Somebody else comes first, again and again.
+    /// Another change is always applied first.
     Stale,
     Read,
     Write,
-    /// What was written stays written.
+    /// The change is applied before the failure.
     AfterWriting,
 }
 
 impl Fault {
-    fn does(self, asked: Asked<'_>) -> Does {
+    fn does(self, asked: StoreCall<'_>) -> HookAction {
         match (self, asked) {
-            (Self::Stale, Asked::Commit(_)) => Does::Nothing(CommitOutcome::Stale),
-            (Self::Read, Asked::Find | Asked::Scan) | (Self::Write, Asked::Commit(_)) => Does::Fail,
-            (Self::AfterWriting, Asked::Commit(_)) => Does::FailAfterwards,
-            _ => Does::What,
+            (Self::Stale, StoreCall::Commit(_)) => HookAction::Return(CommitOutcome::Stale),
+            (Self::Read, StoreCall::Find | StoreCall::Scan)
+            | (Self::Write, StoreCall::Commit(_)) => HookAction::Fail,
+            (Self::AfterWriting, StoreCall::Commit(_)) => HookAction::FailAfterwards,
+            _ => HookAction::Proceed,
         }
     }
 }
 
-type Hook = Box<dyn Fn(Asked<'_>) -> Does + Send + Sync>;
-type Shared = Arc<Told<Hook>>;
+type Hook = Box<dyn Fn(StoreCall<'_>) -> HookAction + Send + Sync>;
+type Shared = Arc<HookedStore<Hook>>;
 
-/// The same store, for the manager that waits: it does wait, once an operation.
+/// The same store with an async interface. It is pending once per operation.
 #[derive(Debug)]
-pub(crate) struct Waits(Shared);
+pub(crate) struct AsyncHooked(Shared);
 
-impl AsyncStore for Waits {
+impl AsyncStore for AsyncHooked {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
         tokio::task::yield_now().await;
         self.0.find(key)
@@ -83,16 +86,16 @@ impl AsyncStore for Waits {
 }
 
 /// `anika` has an active and an inactive credential at CodeCommit, an expired one at Cassandra and
-/// an API key; `bo` has a credential that expires, `carl` none.
+/// an API key. `bo` has a credential that expires, `carl` none.
 pub(crate) struct World {
     pub(crate) iam: CredentialManager<Shared>,
-    pub(crate) waiting: AsyncCredentialManager<Waits>,
+    pub(crate) waiting: AsyncCredentialManager<AsyncHooked>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) fault: Arc<Mutex<Fault>>,
     names: Vec<(&'static str, String)>,
 }
 
-/// A request that has not been sent yet, and who sends it.
+/// A request and its caller.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) method: Method,
@@ -159,7 +162,7 @@ impl Debug for Call {
     }
 }
 
-/// An action of the API's version, with parameters.
+/// A form with an action, the API's version, and parameters.
 pub(crate) fn form(action: &str, parameters: &str) -> String {
     format!("Action={action}&Version=2010-05-08&{parameters}")
 }
@@ -171,9 +174,9 @@ impl World {
 
     pub(crate) fn by(policy: Policy) -> Self {
         let fault = Arc::new(Mutex::new(Fault::None));
-        let told = Arc::clone(&fault);
-        let hook: Hook = Box::new(move |asked| told.lock().unwrap().does(asked));
-        let store = Arc::new(Told::new(hook));
+        let current = Arc::clone(&fault);
+        let hook: Hook = Box::new(move |asked| current.lock().unwrap().does(asked));
+        let store = Arc::new(HookedStore::new(hook));
         let clock = Arc::new(FixedClock::new(dawn()));
         let entropy = Arc::new(SeededEntropy::new(7));
         let iam = CredentialManager::builder(name(ACCOUNT), Arc::clone(&store))
@@ -181,7 +184,7 @@ impl World {
             .clock(Arc::clone(&clock))
             .entropy(Arc::clone(&entropy))
             .build();
-        let waiting = AsyncCredentialManager::builder(name(ACCOUNT), Waits(store))
+        let waiting = AsyncCredentialManager::builder(name(ACCOUNT), AsyncHooked(store))
             .policy(policy)
             .clock(Arc::clone(&clock))
             .entropy(entropy)
@@ -193,8 +196,8 @@ impl World {
         world
     }
 
-    /// Puts ids in for `{active}`, `{inactive}`, `{expired}`, `{key}` and `{bo}`, and `{marker}` of
-    /// a first page of `anika`.
+    /// Replaces `{active}`, `{inactive}`, `{expired}`, `{key}` and `{bo}` by ids, and `{marker}` by
+    /// the marker of a first page of `anika`.
     pub(crate) fn fill(&self, text: &str) -> String {
         let mut text = text.replace("{missing}", "ACCA12345ABCDEXAMPLE");
         for (name, value) in &self.names {
@@ -211,7 +214,7 @@ impl World {
         Call { query: self.fill(&call.query), body, ..call.clone() }
     }
 
-    pub(crate) fn ask(&self, call: &Call) -> Reply {
+    pub(crate) fn send(&self, call: &Call) -> Reply {
         let call = self.filled(call);
         let caller: Option<UserName> = call.caller.map(name);
         let response =
@@ -219,8 +222,8 @@ impl World {
         Reply::of(response.map(Vec::from), &call)
     }
 
-    /// Asks the manager that waits.
-    pub(crate) fn ask_waiting(&self, call: &Call) -> Reply {
+    /// Calls the async manager.
+    pub(crate) fn send_async(&self, call: &Call) -> Reply {
         let call = self.filled(call);
         let caller: Option<UserName> = call.caller.map(name);
         let (request, caller) = (call.request(), caller.as_ref());
@@ -231,27 +234,27 @@ impl World {
     }
 
     pub(crate) fn post(&self, action: &str, parameters: &str) -> Reply {
-        self.ask(&Call::post(action, parameters))
+        self.send(&Call::post(action, parameters))
     }
 
-    /// Asks what is refused, and sees that nothing has changed.
-    pub(crate) fn refusal(&self, call: &Call) -> (u16, String, String) {
+    /// Sends an invalid request, and checks that nothing has changed.
+    pub(crate) fn rejection(&self, call: &Call) -> (u16, String, String) {
         let before = self.dump();
-        let reply = self.ask(call);
+        let reply = self.send(call);
         assert_eq!(self.dump(), before, "{call:?} changed something");
         assert!(reply.status >= 400, "{call:?}: {}", reply.body);
         (reply.status, reply.text("Code"), reply.text("Message"))
     }
 
-    /// Asks what is refused with 400.
+    /// Sends an invalid request, and checks that the status is 400.
     #[track_caller]
-    pub(crate) fn refuses(&self, action: &str, parameters: &str, code: &str, message: &str) {
-        let refusal = self.refusal(&Call::post(action, parameters));
+    pub(crate) fn rejects(&self, action: &str, parameters: &str, code: &str, message: &str) {
+        let rejection = self.rejection(&Call::post(action, parameters));
         let message = self.fill(message);
-        assert_eq!(refusal, (400, code.into(), message), "{action} {parameters}");
+        assert_eq!(rejection, (400, code.into(), message), "{action} {parameters}");
     }
 
-    /// All that is in the store, digests included.
+    /// The contents of the store, including digests.
     pub(crate) fn dump(&self) -> Vec<Vec<u8>> {
         let fault = std::mem::replace(&mut *self.fault.lock().unwrap(), Fault::None);
         let limit = 1000.try_into().unwrap();
@@ -293,7 +296,7 @@ fn populate(iam: &CredentialManager<Shared>, clock: &FixedClock) -> Vec<(&'stati
     ]
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -302,7 +305,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Sees that the response has everything that each has.
+    /// Checks everything that all responses have in common.
     fn of(response: Response<Vec<u8>>, call: &Call) -> Self {
         let (parts, body) = response.into_parts();
         let body = String::from_utf8(body).unwrap();
@@ -340,7 +343,7 @@ impl Reply {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The text at the end of a path, each step of which there is once.
+    /// The text at the end of a path. Each of its elements must be unique.
     fn path(&self, path: &[&str]) -> String {
         let document = Document::parse(&self.body).unwrap();
         let mut at = document.root();
@@ -352,14 +355,14 @@ impl Reply {
         text(&at)
     }
 
-    /// The texts of all elements of this name, in order.
+    /// The texts of all elements with this name, in order.
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         let document = Document::parse(&self.body).unwrap();
         let elements = document.descendants().filter(|node| node.tag_name().name() == name);
         elements.map(|element| text(&element)).collect()
     }
 
-    /// The text of the only element of this name.
+    /// The text of the only element with this name.
     #[track_caller]
     pub(crate) fn text(&self, name: &str) -> String {
         let mut texts = self.texts(name);
@@ -375,7 +378,7 @@ impl Reply {
     }
 }
 
-/// All the text of an element that holds nothing else.
+/// The text of an element that contains only text.
 fn text(element: &Node<'_, '_>) -> String {
     element.children().filter_map(|child| child.text()).collect()
 }

@@ -1,4 +1,5 @@
-//! Two accounts of one store: nothing of one is seen, changed or authenticated by the other.
+//! Two accounts of one store: no operation of one reads, changes or authenticates users of the
+//! other.
 
 use service_specific_credentials::{
     AccountId, AuthenticationError, Authenticator, CredentialManager, DenialReason, Error,
@@ -11,14 +12,14 @@ use time::OffsetDateTime;
 
 type Iam = CredentialManager<MemoryStore>;
 
-/// The same user, holding a password and an API key, in each of two accounts.
+/// The same user, with a password and an API key, in each of two accounts.
 struct Accounts {
     first: Iam,
     second: Iam,
     anika: UserName,
     codecommit: ServiceName,
     bedrock: ServiceName,
-    /// Of the first account, then of the second.
+    /// The one of the first account, then the one of the second.
     passwords: [IssuedCredential; 2],
     keys: [IssuedCredential; 2],
 }
@@ -49,7 +50,7 @@ fn reason(result: Result<Identity, AuthenticationError>) -> DenialReason {
 }
 
 #[test]
-fn the_same_names_mean_different_users_and_credentials() {
+fn equal_names_in_two_accounts_are_different_users() {
     let Accounts { first, second, anika, passwords, keys, .. } = accounts();
     let [one, other] = [&first, &second].map(|iam| iam.user(&anika).unwrap());
     assert_ne!(one.id(), other.id());
@@ -61,7 +62,7 @@ fn the_same_names_mean_different_users_and_credentials() {
 }
 
 #[test]
-fn listings_show_one_account() {
+fn listings_contain_one_account_only() {
     let Accounts { first, second, anika, passwords, keys, .. } = accounts();
     for (iam, [password, key]) in
         [&first, &second].into_iter().zip([[&passwords[0], &keys[0]], [&passwords[1], &keys[1]]])
@@ -92,7 +93,7 @@ fn listings_show_one_account() {
 }
 
 #[test]
-fn an_id_of_another_account_is_no_id() {
+fn a_credential_id_of_another_account_is_unknown() {
     let Accounts { first, second, anika, codecommit, passwords: [foreign, own], .. } = accounts();
     let before = first.list(&anika).unwrap();
     let id = foreign.id();
@@ -114,15 +115,15 @@ fn an_id_of_another_account_is_no_id() {
 }
 
 #[test]
-fn secrets_open_their_own_account_alone() {
+fn secrets_authenticate_in_their_own_account_only() {
     let Accounts { first, second, codecommit, bedrock, passwords, keys, .. } = accounts();
     for (iam, other, own, foreign) in [
         (&first, &second, &passwords[0], &passwords[1]),
         (&second, &first, &passwords[1], &passwords[0]),
     ] {
         let (name, secret) = (own.service_user_name().as_str(), own.secret().expose());
-        let who = iam.authenticate(&codecommit, name, secret).unwrap();
-        assert_eq!((who.account(), who.credential().id()), (iam.account(), own.id()));
+        let identity = iam.authenticate(&codecommit, name, secret).unwrap();
+        assert_eq!((identity.account(), identity.credential().id()), (iam.account(), own.id()));
         let elsewhere = other.authenticate(&codecommit, name, secret);
         assert_eq!(reason(elsewhere), DenialReason::UnknownName);
         let crossed = iam.authenticate(&codecommit, name, foreign.secret().expose());
@@ -131,15 +132,15 @@ fn secrets_open_their_own_account_alone() {
         assert_eq!(reason(crossed), DenialReason::UnknownName);
     }
     for (iam, other, key) in [(&first, &second, &keys[0]), (&second, &first, &keys[1])] {
-        let who = iam.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
-        assert_eq!((who.account(), who.credential().id()), (iam.account(), key.id()));
+        let identity = iam.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
+        assert_eq!((identity.account(), identity.credential().id()), (iam.account(), key.id()));
         let elsewhere = other.authenticate_api_key(&bedrock, key.secret().expose());
         assert_eq!(reason(elsewhere), DenialReason::UnknownName);
     }
 }
 
 #[test]
-fn an_authenticator_takes_the_account_from_the_name() {
+fn an_authenticator_for_all_accounts_uses_the_account_of_the_name() {
     let Accounts { first, second, codecommit, bedrock, passwords, keys, .. } = accounts();
     let clock = FixedClock::new(OffsetDateTime::UNIX_EPOCH);
     let doors = [first.authenticator(), second.authenticator()];
@@ -158,9 +159,9 @@ fn an_authenticator_takes_the_account_from_the_name() {
             doors[1].authenticate_api_key(&bedrock, bearer),
             borrowed.authenticate_api_key(&bedrock, bearer),
         ];
-        for who in found {
-            let who = who.unwrap();
-            assert_eq!((who.account(), who.user_id()), (iam.account(), user_id));
+        for identity in found {
+            let identity = identity.unwrap();
+            assert_eq!((identity.account(), identity.user_id()), (iam.account(), user_id));
         }
     }
     let [one, other] = passwords.each_ref().map(|issued| issued.service_user_name().as_str());
@@ -177,7 +178,7 @@ fn an_authenticator_takes_the_account_from_the_name() {
 }
 
 #[test]
-fn changes_in_one_account_leave_the_other_as_it_is() {
+fn changes_in_one_account_do_not_affect_the_other() {
     let Accounts { first, second, anika, codecommit, passwords, .. } = accounts();
     let before = second.list(&anika).unwrap();
     let user = second.user(&anika).unwrap();
@@ -202,7 +203,7 @@ fn changes_in_one_account_leave_the_other_as_it_is() {
 }
 
 #[test]
-fn a_marker_of_one_account_is_none_in_another() {
+fn a_marker_of_another_account_is_rejected() {
     let Accounts { first, second, anika, .. } = accounts();
     let one = MaxItems::new(1).unwrap();
     for request in [ListRequest::all_users(), ListRequest::of(anika.clone())] {
@@ -238,7 +239,7 @@ fn every_key_begins_with_its_account() {
     let [one, other] = [first.account(), second.account()];
     assert_eq!(find(one, &passwords[0]), [Some(one); 5]);
     assert_eq!(find(other, &passwords[1]), [Some(other); 5]);
-    // The users of the other account have the name too, and none of the rest.
+    // The users of the other account have the name too, but none of the other keys.
     assert_eq!(find(other, &passwords[0])[3..], [None; 2]);
     assert_eq!(find(one, &passwords[1])[3..], [None; 2]);
     let nowhere = "999999999999".parse().unwrap();

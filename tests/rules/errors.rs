@@ -1,4 +1,4 @@
-//! What is refused, with which words, in which order, and that a refusal changes nothing.
+//! Errors: their messages, their order, and that a failed operation changes nothing.
 
 use std::sync::{
     Arc,
@@ -16,13 +16,14 @@ use service_specific_credentials::{
 use time::Duration;
 
 use crate::common::{
-    ACCOUNT, Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, dawn, manager, name,
+    ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, dawn, manager,
+    name,
 };
 
-/// A manager and everything it ever issued.
+/// A manager and everything it issued.
 ///
 /// `anika` has an active and an inactive credential at CodeCommit, an expired one at Cassandra and
-/// an API key; `bo` has one credential, `carl` none. `anika` of another account has one.
+/// an API key. `bo` has one credential, `carl` none. `anika` of another account has one.
 struct World<S> {
     iam: CredentialManager<S>,
     active: IssuedCredential,
@@ -65,7 +66,7 @@ impl<S: Store> World<S> {
         }
     }
 
-    /// All that can be seen of a store: users, credentials, and which secrets open.
+    /// The observable state of a store: users, credentials, and which secrets authenticate.
     fn dump(&self) -> String {
         let Self { active, inactive, expired, key, of_bo, of_another_account, .. } = self;
         let mut dump = Vec::new();
@@ -98,7 +99,7 @@ impl<S: Store> World<S> {
     }
 }
 
-/// Does something that is refused: checks how, and that it changed nothing.
+/// Checks the error of an operation, and that it changed nothing.
 macro_rules! refused {
     ($world:expr, $result:expr, $variant:pat, $status:literal $code:literal, $message:expr) => {{
         let before = $world.dump();
@@ -125,7 +126,7 @@ fn users() -> [UserName; 3] {
 }
 
 #[test]
-fn the_dump_notices_every_change() {
+fn the_dump_shows_every_change() {
     let world = World::new(MemoryStore::new());
     let [anika, bo, nobody] = users();
     let mut last = world.dump();
@@ -144,7 +145,7 @@ fn the_dump_notices_every_change() {
 }
 
 #[test]
-fn a_missing_user_is_refused_by_every_operation() {
+fn every_operation_rejects_a_missing_user() {
     let world = World::new(MemoryStore::new());
     let (iam, [_, bo, nobody]) = (&world.iam, users());
     let (id, missing) = (world.active.id(), &name(MISSING_ID));
@@ -164,7 +165,7 @@ fn a_missing_user_is_refused_by_every_operation() {
         iam.rename_user(&nobody, &name("somebody")).map(drop),
         iam.remove_user(&nobody),
         iam.remove_user_with_credentials(&nobody).map(drop),
-        // The user is reported before what else is wrong.
+        // The missing user is reported before any other error.
         iam.create(&nobody, &git()).map(drop),
         iam.list_for_service(&nobody, &git()).map(drop),
         iam.list_page(&request().service(git())).map(drop),
@@ -181,7 +182,7 @@ fn a_missing_user_is_refused_by_every_operation() {
 }
 
 #[test]
-fn an_unsupported_service_is_refused() {
+fn an_unsupported_service_is_rejected() {
     let world = World::new(MemoryStore::new());
     let (iam, [anika, ..]) = (&world.iam, users());
     let one = ListRequest::of(anika.clone()).service(git());
@@ -207,7 +208,7 @@ fn an_unsupported_service_is_refused() {
 }
 
 #[test]
-fn a_missing_credential_is_refused() {
+fn a_missing_credential_is_rejected() {
     let world = World::new(MemoryStore::new());
     let (iam, [anika, ..]) = (&world.iam, users());
     let lower = name(&world.active.id().as_str().to_ascii_lowercase());
@@ -217,7 +218,7 @@ fn a_missing_credential_is_refused() {
             iam.reset(&anika, id).map(drop),
             iam.set_status(&anika, id, Status::Active),
             iam.delete(&anika, id),
-            // The credential is reported before the status that is asked for.
+            // The credential is reported before the status.
             iam.set_status(&anika, id, Status::Expired),
         ] {
             refused!(world, result, Error::NoSuchCredential { .. }, 404 "NoSuchEntity",
@@ -227,7 +228,7 @@ fn a_missing_credential_is_refused() {
 }
 
 #[test]
-fn a_credential_of_another_user_is_refused() {
+fn a_credential_of_another_user_is_rejected() {
     let world = World::new(MemoryStore::new());
     let (iam, [_, bo, _]) = (&world.iam, users());
     for id in [world.active.id(), world.expired.id(), world.key.id()] {
@@ -244,7 +245,7 @@ fn a_credential_of_another_user_is_refused() {
 }
 
 #[test]
-fn a_third_credential_is_refused() {
+fn a_third_credential_exceeds_the_limit() {
     let world = World::new(MemoryStore::new());
     let (iam, [anika, ..]) = (&world.iam, users());
     for _ in 0..2 {
@@ -271,7 +272,7 @@ fn the_status_expired_cannot_be_set() {
 }
 
 #[test]
-fn an_expired_credential_is_neither_set_nor_reset() {
+fn an_expired_credential_can_neither_be_set_nor_reset() {
     let world = World::new(MemoryStore::new());
     let (iam, [anika, ..], id) = (&world.iam, users(), world.expired.id());
     for result in [
@@ -286,7 +287,7 @@ fn an_expired_credential_is_neither_set_nor_reset() {
 }
 
 #[test]
-fn a_marker_of_another_query_is_refused() {
+fn the_error_of_a_marker_of_another_query_is_invalid_marker() {
     let world = World::new(MemoryStore::new());
     let [anika, bo, _] = users();
     let one = MaxItems::new(1).unwrap();
@@ -331,7 +332,7 @@ fn a_marker_of_another_query_is_refused() {
 }
 
 #[test]
-fn a_user_who_has_credentials_is_not_removed() {
+fn a_user_with_credentials_cannot_be_removed() {
     let world = World::new(MemoryStore::new());
     let [anika, bo, _] = users();
     for user in [&anika, &bo] {
@@ -341,7 +342,7 @@ fn a_user_who_has_credentials_is_not_removed() {
 }
 
 #[test]
-fn a_name_that_is_taken_is_refused() {
+fn a_taken_name_is_rejected() {
     let world = World::new(MemoryStore::new());
     let [anika, bo, _] = users();
     for result in [
@@ -355,7 +356,7 @@ fn a_name_that_is_taken_is_refused() {
 }
 
 #[test]
-fn a_wrong_shape_is_a_validation_error_that_names_the_parameter() {
+fn an_invalid_value_is_a_validation_error_that_names_the_parameter() {
     fn error<T>(invalid: Result<T, impl Into<Error>>) -> Error {
         invalid.map(drop).map_err(Into::into).unwrap_err()
     }
@@ -417,7 +418,7 @@ fn a_wrong_shape_is_a_validation_error_that_names_the_parameter() {
 }
 
 #[test]
-fn authentication_is_refused_in_one_way_for_many_reasons() {
+fn all_denials_have_one_message_and_distinct_reasons() {
     let world = World::new(MemoryStore::new());
     let before = world.dump();
     let (iam, long) = (&world.iam, "a".repeat(513));
@@ -505,8 +506,7 @@ fn a_reason_is_one_word() {
     assert_eq!(words, expected);
 }
 
-/// An operation that changes something, and the credential that it names when the outcome is
-/// unknown.
+/// An operation that makes a change, and the credential that an unknown outcome names.
 type Operation<S> = (&'static str, fn(&World<S>) -> Result<(), Error>, Named);
 
 #[derive(Clone, Copy, PartialEq)]
@@ -539,30 +539,35 @@ fn changes<S: Store>() -> [Operation<S>; 10] {
     ]
 }
 
-/// What a store does next, to be changed in the middle of a test.
-struct Orders {
-    find: Does,
-    commit: Does,
-    scan: Does,
-    /// Commits before the orders stand again.
+/// Controls the behaviour of a store during a test.
+struct Behaviour {
+    find: HookAction,
+    commit: HookAction,
+    scan: HookAction,
+    /// The number of commits before `commit` applies.
     commits: usize,
 }
 
-const OBEY: Orders =
-    Orders { find: Does::What, commit: Does::What, scan: Does::What, commits: usize::MAX };
+const NORMAL: Behaviour = Behaviour {
+    find: HookAction::Proceed,
+    commit: HookAction::Proceed,
+    scan: HookAction::Proceed,
+    commits: usize::MAX,
+};
 
-/// A world in a store that obeys orders, and counts the commits it is asked for.
-fn ordered() -> (World<impl Store>, impl Fn(Orders) -> usize) {
-    let state = Arc::new(std::sync::Mutex::new((OBEY, 0_usize)));
+/// A world on a controlled store, and a function that controls the store and returns the number of
+/// commits since.
+fn controlled() -> (World<impl Store>, impl Fn(Behaviour) -> usize) {
+    let state = Arc::new(std::sync::Mutex::new((NORMAL, 0_usize)));
     let orders = Arc::clone(&state);
-    let store = Told::new(move |asked: Asked<'_>| {
+    let store = HookedStore::new(move |asked: StoreCall<'_>| {
         let (orders, asked_for) = &mut *orders.lock().unwrap();
         match asked {
-            Asked::Find => orders.find,
-            Asked::Scan => orders.scan,
-            Asked::Commit(_) => {
+            StoreCall::Find => orders.find,
+            StoreCall::Scan => orders.scan,
+            StoreCall::Commit(_) => {
                 *asked_for += 1;
-                if *asked_for > orders.commits { Does::What } else { orders.commit }
+                if *asked_for > orders.commits { HookAction::Proceed } else { orders.commit }
             }
         }
     });
@@ -571,19 +576,19 @@ fn ordered() -> (World<impl Store>, impl Fn(Orders) -> usize) {
 }
 
 #[test]
-fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
-    let (world, order) = ordered();
+fn a_failed_read_is_a_store_error_and_changes_nothing() {
+    let (world, order) = controlled();
     let before = world.dump();
     for (what, operation, _) in changes() {
-        order(Orders { find: Does::Fail, ..OBEY });
+        order(Behaviour { find: HookAction::Fail, ..NORMAL });
         let error = operation(&world).unwrap_err();
-        order(OBEY);
+        order(NORMAL);
         assert!(matches!(error, Error::Store(_)), "{what}: {error:?}");
         assert_eq!(world.dump(), before, "{what}");
     }
     let [anika, ..] = users();
     let all = ListRequest::all_users();
-    let broken = || order(Orders { find: Does::Fail, scan: Does::Fail, ..OBEY });
+    let broken = || order(Behaviour { find: HookAction::Fail, scan: HookAction::Fail, ..NORMAL });
     broken();
     for error in [
         world.iam.list(&anika).map(drop).unwrap_err(),
@@ -605,56 +610,57 @@ fn a_store_that_cannot_be_read_is_a_failure_and_changes_nothing() {
         assert_eq!(source.to_string(), "the disk is on fire");
         assert!(source.downcast_ref::<StoreError>().is_some());
     }
-    order(OBEY);
+    order(NORMAL);
     assert_eq!(world.dump(), before);
 }
 
 #[test]
-fn a_store_that_fails_is_no_refusal_to_authenticate() {
-    let (world, order) = ordered();
-    order(Orders { find: Does::Fail, ..OBEY });
-    let (known, door) = (world.active.service_user_name().as_str(), world.iam.authenticator());
+fn a_failing_store_is_unavailable_not_a_denial() {
+    let (world, order) = controlled();
+    order(Behaviour { find: HookAction::Fail, ..NORMAL });
+    let (known, authenticator) =
+        (world.active.service_user_name().as_str(), world.iam.authenticator());
     let right = world.active.secret().expose();
     for answer in [
         world.iam.authenticate(&codecommit(), known, right),
         world.iam.authenticate(&codecommit(), known, "wrong"),
         world.iam.authenticate(&codecommit(), "unknown-at-123456789012", "wrong"),
         world.iam.authenticate_api_key(&name(BEDROCK), world.key.secret().expose()),
-        door.authenticate(&codecommit(), known, right),
-        door.authenticate_api_key(&name(BEDROCK), world.key.secret().expose()),
+        authenticator.authenticate(&codecommit(), known, right),
+        authenticator.authenticate_api_key(&name(BEDROCK), world.key.secret().expose()),
     ] {
         let error = answer.map(drop).unwrap_err();
         assert!(matches!(error, AuthenticationError::Unavailable(_)), "{error:?}");
         assert_eq!(error.to_string(), "the store failed");
     }
-    // What cannot be the name of a credential is none, whatever the store holds.
+    // Text that cannot be a service user name is denied without the store.
     let refused = world.iam.authenticate(&codecommit(), "unknown", "wrong").unwrap_err();
     assert!(matches!(refused, AuthenticationError::Denied(_)), "{refused:?}");
 }
 
 #[test]
-fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
-    for does in [Does::Fail, Does::FailAfterwards] {
+fn a_failed_commit_is_an_unknown_outcome_that_names_the_credential() {
+    for does in [HookAction::Fail, HookAction::FailAfterwards] {
         for (what, operation, named) in changes() {
-            let (world, order) = ordered();
+            let (world, order) = controlled();
             let before = world.dump();
-            order(Orders { commit: does, ..OBEY });
+            order(Behaviour { commit: does, ..NORMAL });
             let error = operation(&world).unwrap_err();
-            assert_eq!(order(OBEY), 1, "{what}: not tried again");
+            assert_eq!(order(NORMAL), 1, "{what} must not be retried");
             assert_eq!(error.code().http_status(), 500);
             assert_eq!(error.to_string(), "the store failed, and the outcome is unknown");
             let source = std::error::Error::source(&error).unwrap().to_string();
             assert_eq!(source, "the disk is on fire");
             let Error::OutcomeUnknown { id, .. } = error else { unreachable!("{error:?}") };
-            assert_eq!(world.dump() == before, does == Does::Fail, "{what}");
+            assert_eq!(world.dump() == before, does == HookAction::Fail, "{what}");
             match named {
                 Named::Nothing => assert_eq!(id, None, "{what}"),
                 Named::Active => assert_eq!(id.as_ref(), Some(world.active.id()), "{what}"),
                 Named::New => {
-                    // Exactly that one can be deleted, if it is there.
+                    // Exactly that credential can be deleted, if it exists.
                     let deleted = world.iam.delete(&name("bo"), &id.unwrap());
                     match does {
-                        Does::Fail => {
+                        HookAction::Fail => {
                             assert!(matches!(deleted, Err(Error::NoSuchCredential { .. })));
                         }
                         _ => deleted.unwrap(),
@@ -667,46 +673,46 @@ fn a_commit_that_fails_leaves_an_unknown_outcome_that_names_the_credential() {
 }
 
 #[test]
-fn an_operation_gives_up_after_64_stale_answers_and_not_before() {
+fn an_operation_fails_after_64_conflicting_commits() {
     for answer in [CommitOutcome::Stale, CommitOutcome::KeyTaken] {
         for (what, operation, _) in changes() {
-            // A name that is taken is another's, whatever else happens.
+            // `KeyTaken` for a rename means that another user has the name, so it is not retried.
             if (what, answer) == ("rename", CommitOutcome::KeyTaken) {
                 continue;
             }
-            let (world, order) = ordered();
+            let (world, order) = controlled();
             let before = world.dump();
-            order(Orders { commit: Does::Nothing(answer), ..OBEY });
+            order(Behaviour { commit: HookAction::Return(answer), ..NORMAL });
             let error = operation(&world).unwrap_err();
-            assert_eq!(order(OBEY), 64, "{what}");
+            assert_eq!(order(NORMAL), 64, "{what}");
             assert!(matches!(error, Error::Contended), "{what}: {error:?}");
             assert_eq!(error.code().as_str(), "ConcurrentModification");
             assert_eq!(error.code().http_status(), 409);
             assert_eq!(world.dump(), before, "{what}");
 
-            order(Orders { commit: Does::Nothing(answer), commits: 63, ..OBEY });
+            order(Behaviour { commit: HookAction::Return(answer), commits: 63, ..NORMAL });
             operation(&world).unwrap();
-            assert_eq!(order(OBEY), 64, "{what}");
+            assert_eq!(order(NORMAL), 64, "{what}");
             assert_ne!(world.dump(), before, "{what}");
         }
     }
 }
 
 #[test]
-fn a_new_name_that_is_taken_at_the_last_moment_is_refused() {
-    let (world, order) = ordered();
-    order(Orders { commit: Does::Nothing(CommitOutcome::KeyTaken), ..OBEY });
+fn a_rename_to_a_name_taken_during_the_call_is_rejected() {
+    let (world, order) = controlled();
+    order(Behaviour { commit: HookAction::Return(CommitOutcome::KeyTaken), ..NORMAL });
     let renamed = world.iam.rename_user(&name("bo"), &name("bob"));
-    assert_eq!(order(OBEY), 1);
+    assert_eq!(order(NORMAL), 1);
     refused!(world, renamed, Error::UserExists { .. }, 409 "EntityAlreadyExists",
         "User with name bob already exists.");
 }
 
-/// Fails at one of its fills, counted down from what it is set to.
+/// Entropy that fails at one fill, counted down from the given number.
 #[derive(Debug)]
-struct Draining(SeededEntropy, AtomicUsize);
+struct FailsAtFill(SeededEntropy, AtomicUsize);
 
-impl Entropy for Draining {
+impl Entropy for FailsAtFill {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         match self.1.fetch_sub(1, SeqCst) {
             1 => Err(EntropyError::new("drained")),
@@ -716,9 +722,9 @@ impl Entropy for Draining {
 }
 
 #[test]
-fn entropy_that_fails_at_any_fill_is_a_failure_and_changes_nothing() {
+fn failing_entropy_is_an_error_and_changes_nothing() {
     let clock = Arc::new(FixedClock::new(dawn()));
-    let entropy = Arc::new(Draining(SeededEntropy::new(7), AtomicUsize::new(usize::MAX)));
+    let entropy = Arc::new(FailsAtFill(SeededEntropy::new(7), AtomicUsize::new(usize::MAX)));
     let iam = CredentialManager::builder(name(ACCOUNT), MemoryStore::new())
         .clock(Arc::clone(&clock))
         .entropy(Arc::clone(&entropy))
@@ -740,6 +746,6 @@ fn entropy_that_fails_at_any_fill_is_a_failure_and_changes_nothing() {
         }
         entropy.1.store(fills + 1, SeqCst);
         operation(&world).unwrap();
-        assert_eq!(entropy.1.load(SeqCst), 1, "{what} draws no more");
+        assert_eq!(entropy.1.load(SeqCst), 1, "{what} draws more");
     }
 }

@@ -1,4 +1,4 @@
-//! The life of credentials and users when nothing goes wrong, rule by rule.
+//! The life cycle of credentials and users without errors, rule by rule.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ type Manager = CredentialManager<MemoryStore>;
 
 const MILLISECOND: Duration = Duration::milliseconds(1);
 
-/// A manager by `policy`, its clock, and a user.
+/// A manager with `policy`, its clock, and a user.
 fn anika(policy: Policy) -> (Manager, Arc<FixedClock>, UserName) {
     let (iam, clock) = manager(MemoryStore::new(), policy);
     let anika = name("anika");
@@ -38,13 +38,13 @@ fn create(iam: &Manager, user: &str) -> IssuedCredential {
     iam.create(&name(user), &codecommit()).unwrap()
 }
 
-/// The name of the user's next credential, without what every name ends in.
+/// The part of the user's next service user name before `-at-`.
 fn next_name(iam: &Manager, user: &str) -> String {
     let issued = create(iam, user);
     issued.service_user_name().as_str().strip_suffix("-at-123456789012").unwrap().to_owned()
 }
 
-/// The id of the credential that opens, or why none does.
+/// The id of the credential that the secret authenticates, or the reason of the denial.
 fn open(iam: &Manager, issued: &IssuedCredential) -> Result<CredentialId, DenialReason> {
     let (service, secret) = (issued.credential().service(), issued.secret().expose());
     let answer = match issued.kind() {
@@ -53,7 +53,7 @@ fn open(iam: &Manager, issued: &IssuedCredential) -> Result<CredentialId, Denial
         }
         CredentialKind::ApiKey => iam.authenticate_api_key(service, secret),
     };
-    answer.map(|who| who.credential().id().clone()).map_err(refusal)
+    answer.map(|identity| identity.credential().id().clone()).map_err(refusal)
 }
 
 fn refusal(error: AuthenticationError) -> DenialReason {
@@ -76,7 +76,7 @@ fn ids(credentials: &[Credential]) -> Vec<&CredentialId> {
 }
 
 #[test]
-fn the_sample_of_the_documentation_comes_out() {
+fn the_documented_sample_is_reproduced() {
     let (iam, _, _) = anika(Policy::default());
     let issued = iam.create(&name("Anika"), &name("CodeCommit.amazonaws.com")).unwrap();
     let credential = issued.credential();
@@ -92,11 +92,11 @@ fn the_sample_of_the_documentation_comes_out() {
     assert_eq!(STANDARD.decode(password).unwrap().len(), 32);
     assert!(credential.id().as_str().len() == 21 && credential.id().as_str().starts_with("ACCA"));
 
-    let who = iam.authenticate(&codecommit(), "anika+1-at-123456789012", password).unwrap();
-    assert_eq!(who.credential(), *credential);
-    assert_eq!(who.account().to_string(), ACCOUNT);
-    assert_eq!(who.user_name().as_str(), "anika");
-    assert_eq!(who.user_id(), iam.user(&name("anika")).unwrap().id());
+    let identity = iam.authenticate(&codecommit(), "anika+1-at-123456789012", password).unwrap();
+    assert_eq!(identity.credential(), *credential);
+    assert_eq!(identity.account().to_string(), ACCOUNT);
+    assert_eq!(identity.user_name().as_str(), "anika");
+    assert_eq!(identity.user_id(), iam.user(&name("anika")).unwrap().id());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn recorded_passwords_have_60_characters() {
 }
 
 #[test]
-fn a_service_user_name_is_presented_in_any_case_and_a_password_in_its_own() {
+fn service_user_names_are_case_insensitive_and_passwords_case_sensitive() {
     let (iam, _, _) = anika(Policy::default());
     let issued = create(&iam, "anika");
     let password = issued.secret().expose();
@@ -163,7 +163,7 @@ fn names_are_numbered_anew_for_each_service() {
 }
 
 #[test]
-fn a_password_opens_one_service_only() {
+fn a_password_authenticates_at_one_service_only() {
     let (iam, _, anika) = anika(Policy::default());
     let issued = create(&iam, "anika");
     let other = iam.create(&anika, &name(CASSANDRA)).unwrap();
@@ -177,7 +177,7 @@ fn a_password_opens_one_service_only() {
 }
 
 #[test]
-fn a_renamed_user_keeps_the_names_and_the_next_holder_gets_the_next() {
+fn a_renamed_user_keeps_its_service_user_names_and_a_new_user_gets_the_next() {
     for (policy, [old, next, own]) in
         [(Policy::default(), ["a+1", "a+2", "b+1"]), (Policy::recorded(), ["a", "a+1", "b"])]
     {
@@ -201,12 +201,12 @@ fn a_renamed_user_keeps_the_names_and_the_next_holder_gets_the_next() {
         assert_ne!(other.id(), a.id());
         assert_eq!(next_name(&iam, "a"), next);
         assert_eq!(next_name(&iam, "b"), own);
-        let who = iam.authenticate(
+        let identity = iam.authenticate(
             &codecommit(),
             issued.service_user_name().as_str(),
             issued.secret().expose(),
         );
-        assert_eq!(who.unwrap().user_id(), a.id());
+        assert_eq!(identity.unwrap().user_id(), a.id());
 
         iam.delete(&name("b"), issued.id()).unwrap();
         assert_eq!(next_name(&iam, "a"), old, "free again");
@@ -214,12 +214,12 @@ fn a_renamed_user_keeps_the_names_and_the_next_holder_gets_the_next() {
 }
 
 #[test]
-fn names_are_free_or_not_whoever_holds_them_and_however_they_are_spelled() {
+fn a_taken_name_is_skipped_regardless_of_its_user_and_spelling() {
     let (iam, _) = manager(MemoryStore::new(), Policy::recorded());
     for user in ["a", "a+1", "Anika"] {
         iam.register_user(&name(user)).unwrap();
     }
-    // `a+1`'s first name and `a`'s second are the same text.
+    // `a+1`'s first name and `a`'s second name are the same text.
     let names = ["a", "a", "a+1"].map(|user| next_name(&iam, user));
     assert_eq!(names, ["a", "a+1", "a+1+1"]);
 
@@ -231,7 +231,7 @@ fn names_are_free_or_not_whoever_holds_them_and_however_they_are_spelled() {
 }
 
 #[test]
-fn the_second_comer_gets_the_next_number() {
+fn the_second_user_with_the_same_text_gets_the_next_number() {
     let (iam, _) = manager(MemoryStore::new(), Policy::recorded());
     for user in ["a", "a+1"] {
         iam.register_user(&name(user)).unwrap();
@@ -241,7 +241,7 @@ fn the_second_comer_gets_the_next_number() {
 }
 
 #[test]
-fn several_names_of_others_are_passed_over() {
+fn several_names_of_other_users_are_skipped() {
     let (iam, _) = manager(MemoryStore::new(), Policy::default());
     for former in 0..3 {
         iam.register_user(&name("a")).unwrap();
@@ -252,7 +252,7 @@ fn several_names_of_others_are_passed_over() {
 }
 
 #[test]
-fn a_user_may_respell_the_name() {
+fn a_user_can_be_respelled() {
     let (iam, _, anika) = anika(Policy::default());
     let issued = create(&iam, "anika");
     let before = iam.user(&anika).unwrap();
@@ -271,7 +271,7 @@ fn a_user_may_respell_the_name() {
 }
 
 #[test]
-fn a_credential_expires_at_the_very_millisecond() {
+fn a_credential_expires_at_the_exact_millisecond() {
     for age in [1, 90, 36_600] {
         let (iam, clock, anika) = anika(Policy::default());
         let password = iam
@@ -289,7 +289,7 @@ fn a_credential_expires_at_the_very_millisecond() {
         clock.set(instant - MILLISECOND);
         assert_eq!(read(), [Status::Active; 2]);
         assert!(opens(&iam, &password) && opens(&iam, &key));
-        let who = iam.authenticate_api_key(&bedrock(), key.secret().expose()).unwrap();
+        let identity = iam.authenticate_api_key(&bedrock(), key.secret().expose()).unwrap();
         for later in [Duration::ZERO, MILLISECOND, Duration::days(100)] {
             clock.set(instant + later);
             assert_eq!(read(), [Status::Expired; 2]);
@@ -297,7 +297,11 @@ fn a_credential_expires_at_the_very_millisecond() {
                 assert_eq!(open(&iam, issued), Err(DenialReason::Expired));
             }
         }
-        assert_eq!(who.credential().status(), Status::Active, "it was when it was presented");
+        assert_eq!(
+            identity.credential().status(),
+            Status::Active,
+            "an identity keeps the status from its authentication"
+        );
     }
 }
 
@@ -353,7 +357,7 @@ fn an_inactive_credential_that_expires_reads_expired() {
 }
 
 #[test]
-fn a_clock_that_steps_back_breaks_nothing() {
+fn a_clock_that_steps_back_is_tolerated() {
     let (iam, clock, anika) = anika(Policy::default());
     let issued = iam
         .create_with_options(&anika, &codecommit(), &CreateOptions::new().lifetime(days(1)))
@@ -361,7 +365,7 @@ fn a_clock_that_steps_back_breaks_nothing() {
     clock.advance(Duration::DAY);
     assert_eq!(open(&iam, &issued), Err(DenialReason::Expired));
     clock.advance(-Duration::days(2));
-    assert!(opens(&iam, &issued), "expiry follows the clock of the call");
+    assert!(opens(&iam, &issued), "expiry depends on the clock at the call");
     let earlier = create(&iam, "anika");
     assert_eq!(ids(&iam.list(&anika).unwrap()), [earlier.id(), issued.id()]);
     let renewed = iam.reset(&anika, issued.id()).unwrap();
@@ -440,7 +444,7 @@ fn a_reset_changes_the_secret_and_nothing_else() {
 }
 
 #[test]
-fn an_inactive_credential_does_not_open_until_it_is_active() {
+fn an_inactive_credential_does_not_authenticate() {
     let (iam, _, anika) = anika(Policy::default());
     for issued in [create(&iam, "anika"), iam.create(&anika, &bedrock()).unwrap()] {
         let other = iam.create(&anika, issued.credential().service()).unwrap();
@@ -459,7 +463,7 @@ fn an_inactive_credential_does_not_open_until_it_is_active() {
 }
 
 #[test]
-fn a_deleted_credential_is_gone() {
+fn a_deleted_credential_no_longer_exists() {
     let (iam, _, anika) = anika(Policy::default());
     let [gone, other] = [(); 2].map(|()| create(&iam, "anika"));
     iam.delete(&anika, gone.id()).unwrap();
@@ -487,13 +491,13 @@ fn an_api_key_is_a_prefix_and_the_encoded_alias_and_password() {
         let (alias, password) = inner.split_once(':').unwrap();
         assert_eq!((alias, password.len()), ("anika+1-at-123456789012", 44));
         assert_eq!(alias, key.service_user_name().as_str());
-        let who = iam.authenticate_api_key(&name(service), key.secret().expose()).unwrap();
-        assert_eq!(who.credential(), *key.credential());
+        let identity = iam.authenticate_api_key(&name(service), key.secret().expose()).unwrap();
+        assert_eq!(identity.credential(), *key.credential());
     }
 }
 
 #[test]
-fn an_api_key_authenticates_alone_and_whole() {
+fn an_api_key_authenticates_by_its_whole_secret_only() {
     let (iam, _, anika) = anika(Policy::default());
     let key = iam.create(&anika, &bedrock()).unwrap();
     let secret = key.secret().expose();
@@ -531,7 +535,7 @@ fn an_api_key_authenticates_alone_and_whole() {
 }
 
 #[test]
-fn a_password_wrapped_as_an_api_key_opens_nothing() {
+fn a_password_wrapped_as_an_api_key_is_denied() {
     let (iam, _, _) = anika(Policy::default());
     let issued = create(&iam, "anika");
     let inner =
@@ -577,7 +581,7 @@ fn a_user_is_registered_once_and_keeps_the_spelling() {
 }
 
 #[test]
-fn ensuring_a_user_registers_who_is_not_there_and_changes_nobody_who_is() {
+fn ensure_user_registers_a_missing_user_and_changes_no_existing_one() {
     let (iam, clock) = manager(MemoryStore::new(), Policy::default());
     let anika = iam.ensure_user(&name("Anika")).unwrap();
     let issued = create(&iam, "anika");
@@ -588,7 +592,7 @@ fn ensuring_a_user_registers_who_is_not_there_and_changes_nobody_who_is() {
 }
 
 #[test]
-fn a_user_who_has_credentials_is_not_removed_without_them() {
+fn remove_user_rejects_a_user_with_credentials() {
     let (iam, clock, anika) = anika(Policy::default());
     let issued = iam
         .create_with_options(&anika, &codecommit(), &CreateOptions::new().lifetime(days(1)))
@@ -606,7 +610,7 @@ fn a_user_who_has_credentials_is_not_removed_without_them() {
 }
 
 #[test]
-fn a_user_who_leaves_is_removed_with_all_credentials() {
+fn remove_user_with_credentials_removes_both() {
     let (iam, _, anika) = anika(Policy::default());
     let other = iam.register_user(&name("bo")).unwrap();
     let [password, inactive, kept] = ["anika", "anika", "bo"].map(|user| create(&iam, user));
@@ -632,14 +636,14 @@ fn a_user_who_leaves_is_removed_with_all_credentials() {
         password.service_user_name(),
         "names are used again"
     );
-    assert_eq!(open(&iam, &password), Err(DenialReason::WrongSecret), "passwords are not");
+    assert_eq!(open(&iam, &password), Err(DenialReason::WrongSecret), "passwords are never reused");
     assert_eq!(iam.remove_user_with_credentials(&name("bo")).unwrap().len(), 1);
     iam.register_user(&name("bo")).unwrap();
     assert_eq!(iam.remove_user_with_credentials(&name("bo")).unwrap(), []);
 }
 
 #[test]
-fn an_authenticator_answers_for_all_accounts() {
+fn an_authenticator_authenticates_all_accounts() {
     let store = Arc::new(MemoryStore::new());
     let (one, clock) = manager(Arc::clone(&store), Policy::default());
     let two = one.for_account(name("000000000001"));
@@ -651,18 +655,18 @@ fn an_authenticator_answers_for_all_accounts() {
         let password = iam.create(&anika, &codecommit()).unwrap();
         let key = iam.create(&anika, &bedrock()).unwrap();
         assert_eq!(password.service_user_name().as_str(), format!("anika+1-at-{}", iam.account()));
-        for door in &doors {
+        for authenticator in &doors {
             let [by_password, by_key] = [
-                door.authenticate(
+                authenticator.authenticate(
                     &codecommit(),
                     password.service_user_name().as_str(),
                     password.secret().expose(),
                 ),
-                door.authenticate_api_key(&bedrock(), key.secret().expose()),
+                authenticator.authenticate_api_key(&bedrock(), key.secret().expose()),
             ]
             .map(Result::unwrap);
-            for who in [&by_password, &by_key] {
-                assert_eq!((who.account(), who.user_id()), (iam.account(), user.id()));
+            for identity in [&by_password, &by_key] {
+                assert_eq!((identity.account(), identity.user_id()), (iam.account(), user.id()));
             }
             assert_eq!(by_password.credential(), *password.credential());
             assert_eq!(by_key.credential(), *key.credential());
@@ -670,8 +674,9 @@ fn an_authenticator_answers_for_all_accounts() {
     }
     let issued = one.reset(&anika, one.list(&anika).unwrap().first().unwrap().id()).unwrap();
     for presented in ["anika+1-at-000000000001", "anika+1-at-999999999999", "anika+1", "", "-"] {
-        for door in &doors {
-            let refused = door.authenticate(&codecommit(), presented, issued.secret().expose());
+        for authenticator in &doors {
+            let refused =
+                authenticator.authenticate(&codecommit(), presented, issued.secret().expose());
             let reason = refusal(refused.unwrap_err());
             let known = presented == "anika+1-at-000000000001";
             let expected =
@@ -712,15 +717,16 @@ fn a_recheck_fails_once_the_credential_no_longer_authenticates() {
     let (iam, clock, anika) = anika(Policy::default());
     let cassandra = name(CASSANDRA);
     let authenticator = iam.authenticator();
-    // By every front that can recheck, and twice over, since a recheck returns an identity, too.
+    // With every front end that can recheck, twice in a row, because a recheck also returns an
+    // identity.
     let recheck = |earlier: &Identity| {
         let once = iam.recheck(earlier);
         let rechecked =
             [once.and_then(|again| iam.recheck(&again)), authenticator.recheck(earlier)];
         let [first, second] = rechecked.map(|result| result.map_err(refusal));
-        let of = |who: &Identity| (who.user_id(), who.credential_id().clone());
+        let of = |identity: &Identity| (identity.user_id(), identity.credential_id().clone());
         assert_eq!(first.as_ref().map(of), second.as_ref().map(of));
-        first.map(|who| who.user_name().to_string())
+        first.map(|identity| identity.user_name().to_string())
     };
     let log_in = |issued: &IssuedCredential| {
         let (service, secret) = (issued.credential().service(), issued.secret().expose());
@@ -773,7 +779,7 @@ fn a_recheck_fails_once_the_credential_no_longer_authenticates() {
 }
 
 #[test]
-fn a_recheck_keeps_to_the_account_and_the_policy_of_its_manager() {
+fn a_recheck_respects_the_account_and_the_policy_of_its_manager() {
     let store = Arc::new(MemoryStore::new());
     let (iam, _) = manager(Arc::clone(&store), Policy::default());
     let anika = name("anika");

@@ -1,4 +1,4 @@
-//! Listings in pages: every item once, in order, and markers good for their own query alone.
+//! Paged listings: every item once, in order, and markers that are valid for their own query only.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -29,8 +29,9 @@ fn empty() -> (Iam, Arc<FixedClock>) {
     (iam, clock)
 }
 
-/// Eight users, out of order, who hold no, one, two or three credentials: 12 in all, 8 of them at
-/// CodeCommit. Some were made at one moment, some by a clock that had been set back.
+/// Eight users, out of order, with none, one, two or three credentials: 12 in all, 8 of them at
+/// CodeCommit. Some have the same creation date, and some were created after the clock was set
+/// back.
 fn populated() -> (Iam, Arc<FixedClock>) {
     let (iam, clock) = empty();
     let population: [(&str, &[&str]); 8] = [
@@ -81,16 +82,16 @@ fn days(days: u32) -> Lifetime {
     Lifetime::days(days).unwrap()
 }
 
-/// All pages of the listing, of these sizes in turn.
+/// All pages of the listing, with these sizes in turn.
 fn pages(iam: &Iam, request: &ListRequest, sizes: &[usize]) -> Vec<Vec<Credential>> {
     let mut pages = Vec::new();
     let mut request = request.clone();
     for &size in sizes.iter().cycle() {
         let page = iam.list_page(&request.clone().max_items(max(size))).unwrap();
-        assert!(page.items.len() == size || page.next.is_none(), "a page is full but for the last");
-        assert!(!page.items.is_empty() || pages.is_empty(), "a page is empty only if all are");
+        assert!(page.items.len() == size || page.next.is_none(), "only the last page may be short");
+        assert!(!page.items.is_empty() || pages.is_empty(), "only a single page may be empty");
         pages.push(page.items);
-        assert!(pages.len() < 100, "the listing ends");
+        assert!(pages.len() < 100, "the listing does not end");
         let Some(next) = page.next else { break };
         assert!((1..=320).contains(&next.as_str().chars().count()));
         request = request.marker(next);
@@ -103,7 +104,7 @@ fn is_mismatch<T>(result: &Result<T, Error>) -> bool {
 }
 
 #[test]
-fn pages_of_every_size_hold_the_whole_listing_in_order() {
+fn pages_of_every_size_contain_the_whole_listing_in_order() {
     let (iam, _) = populated();
     let position = |held: &Credential| {
         (held.user_name().as_str().to_ascii_lowercase(), held.created(), held.id().clone())
@@ -141,7 +142,7 @@ fn the_page_size_may_change_between_pages() {
 }
 
 #[test]
-fn users_come_in_pages_of_every_size_in_order_of_their_folded_names() {
+fn pages_of_users_of_every_size_are_in_order_of_folded_names() {
     let (iam, _) = populated();
     let sorted = ["0", "_", "A", "a+1", "b", "B-", "nobody", "Z"].map(user);
     assert!(sorted.is_sorted());
@@ -171,7 +172,7 @@ fn users_come_in_pages_of_every_size_in_order_of_their_folded_names() {
 }
 
 #[test]
-fn a_marker_belongs_to_its_query() {
+fn a_marker_of_another_query_is_rejected() {
     let (iam, _) = populated();
     let elsewhere = iam.for_account("123456789013".parse().unwrap());
     for name in ["a", "b"] {
@@ -213,7 +214,7 @@ fn a_marker_belongs_to_its_query() {
 }
 
 #[test]
-fn another_spelling_is_the_same_query() {
+fn a_marker_is_valid_for_another_spelling_of_its_query() {
     let (iam, _) = populated();
     let asked = of("a").service(service(CODECOMMIT)).max_items(max(1));
     let first = iam.list_page(&asked).unwrap();
@@ -230,7 +231,7 @@ fn another_spelling_is_the_same_query() {
 }
 
 #[test]
-fn a_damaged_marker_is_refused() {
+fn a_damaged_marker_is_rejected() {
     let (iam, _) = populated();
     let whole = iam.list_page(&all().max_items(max(1))).unwrap().next.unwrap();
     let of_users =
@@ -296,7 +297,7 @@ fn markers_of_the_longest_names_have_at_most_320_characters() {
 }
 
 #[test]
-fn the_age_is_reached_at_the_exact_millisecond() {
+fn a_minimum_age_is_reached_at_the_exact_millisecond() {
     let (iam, clock) = empty();
     let (anika, old) = (user("anika"), all().older_than(days(90)));
     iam.register_user(&anika).unwrap();
@@ -317,12 +318,12 @@ fn the_age_is_reached_at_the_exact_millisecond() {
 }
 
 #[test]
-fn users_with_nothing_to_list_leave_no_gap() {
+fn users_without_listed_credentials_leave_no_gap() {
     let (iam, clock) = empty();
     for number in 0..40 {
         let name = user(&format!("u{number:02}"));
         iam.register_user(&name).unwrap();
-        // Every tenth user holds the one old credential, amid young ones.
+        // Every tenth user has the one old credential, among new ones.
         if number % 10 == 7 {
             clock.advance(-10 * DAY);
         }
@@ -341,7 +342,7 @@ fn users_with_nothing_to_list_leave_no_gap() {
 }
 
 #[test]
-fn what_is_asked_for_is_checked_in_order() {
+fn the_parameters_of_a_listing_are_checked_in_order() {
     let (iam, _) = populated();
     let stray = marker("stray");
     let (known, unknown) = (of("a"), of("x"));
@@ -356,15 +357,15 @@ fn what_is_asked_for_is_checked_in_order() {
     assert!(is_mismatch(&iam.list_page(&known.marker(stray))));
 }
 
-/// What happens between two pages.
+/// A change between two pages.
 #[derive(Clone, Debug)]
 enum Between {
     Create(usize),
-    /// Deletes a credential by its place in the whole listing.
+    /// Deletes a credential by its index in the whole listing.
     Delete(usize),
-    /// Deletes the credential that the last page ended with.
+    /// Deletes the last credential of the last page.
     DeleteLast,
-    /// Removes the user whose credential the last page ended with.
+    /// Removes the user of the last credential of the last page.
     RemoveLast,
     Register(usize),
     StepBack,
@@ -393,7 +394,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn pages_neither_repeat_nor_skip_what_stood_all_along(
+    fn pages_neither_repeat_nor_skip_items_that_exist_throughout(
         one_user: bool,
         filtered: bool,
         turns in prop::collection::vec((1..4_usize, prop::collection::vec(between(), 0..4)), 30),
@@ -423,7 +424,7 @@ proptest! {
             let Some(marker) = page.next else { break };
             next = request.clone().marker(marker);
             let last = page.items.last().unwrap();
-            // Once all turns are over, nothing changes any more, and the listing ends.
+            // After all turns nothing changes any more, so the listing ends.
             let changes = if listed.len() > 60 { &[][..] } else { changes };
             for change in changes {
                 clock.advance(Duration::MILLISECOND);
@@ -453,7 +454,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_is_taken_for_a_marker(text in "[\\u{20}-\\u{ff}]{1,320}|[A-Za-z0-9_-]{1,320}") {
+    fn random_text_is_not_a_valid_marker(text in "[\\u{20}-\\u{ff}]{1,320}|[A-Za-z0-9_-]{1,320}") {
         let (iam, _) = empty();
         iam.register_user(&user("a")).unwrap();
         for request in [all(), of("a")] {

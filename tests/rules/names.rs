@@ -1,6 +1,6 @@
-//! Names and numbers: what is accepted, what is refused, and with which words.
+//! Names and numbers: accepted values, rejected values, and their errors.
 //!
-//! The values are in `tests/vectors`, one file a type.
+//! The values are in `tests/rules/vectors`, one file per type.
 
 use std::{
     error::Error,
@@ -25,15 +25,15 @@ trait Format: Display + Debug + Serialize {}
 
 impl<T: Display + Debug + Serialize> Format for T {}
 
-/// A type of names, and what is documented of it.
+/// A type of names, and its documented properties.
 trait Name: FromStr<Err: Copy + Into<InvalidParameter> + Error> + Format + DeserializeOwned {
     const PARAMETER: &str;
-    /// Its pattern, its fewest and its most characters.
+    /// Its pattern, minimum length and maximum length.
     const SHAPE: Option<(&str, usize, usize)>;
 
     fn constraint(error: Self::Err) -> Constraint;
 
-    /// A text as it is kept.
+    /// The stored form of a text.
     fn keep(text: &str) -> String {
         text.to_owned()
     }
@@ -79,7 +79,7 @@ struct Vectors<'a> {
     shortest: &'a str,
     longest: &'a str,
     accepted: Vec<String>,
-    /// The constraint violated, in words, and the text.
+    /// The violated constraint, in words, and the text.
     refused: Vec<(String, String)>,
 }
 
@@ -115,7 +115,7 @@ impl<'a> Vectors<'a> {
     }
 }
 
-/// Strings as JSON writes them, joined. A number repeats the string after it.
+/// Concatenated JSON strings. A number repeats the string after it.
 fn value(text: &str) -> String {
     let mut times = 1;
     let mut value = String::new();
@@ -244,13 +244,13 @@ fn statuses() {
 }
 
 #[test]
-fn a_name_turns_into_the_text_it_keeps() {
+fn a_name_converts_into_its_stored_text() {
     assert_eq!(String::from("Anika".parse::<UserName>().unwrap()), "Anika");
     assert_eq!(String::from("GIT.Example".parse::<ServiceName>().unwrap()), "git.example");
 }
 
 #[test]
-fn a_name_pads_as_text_does() {
+fn a_name_is_padded_like_text() {
     let anika: UserName = "anika".parse().unwrap();
     assert_eq!(format!("{anika:>7}|{anika:<6}|{anika:.2}"), "  anika|anika |an");
     assert_eq!(format!("{:10}|", Status::Active), "Active    |");
@@ -277,7 +277,8 @@ fn check_folding<T: FromStr<Err: Debug> + Ord + Hash + Debug + AsRef<str>>(texts
     }
 }
 
-/// `_` stands between capitals and small letters: it tells folding down from folding up.
+/// `_` sorts between upper-case and lower-case letters, so it distinguishes folding to lower case
+/// from folding to upper case.
 const SPELLINGS: [&str; 12] =
     ["anika", "Anika", "ANIKA", "anik", "anikaa", "a_", "aB", "A_", "ab", "@", "a+1", "A+1"];
 
@@ -295,7 +296,7 @@ fn service_user_names_are_equal_hashed_and_ordered_without_case() {
 }
 
 #[test]
-fn service_names_are_one_name_in_every_spelling() {
+fn service_names_are_equal_in_every_spelling() {
     let lower: ServiceName = "git.example.com".parse().unwrap();
     let upper: ServiceName = "GIT.example.COM".parse().unwrap();
     assert_eq!((&lower, hash(&lower), lower.as_str()), (&upper, hash(&upper), upper.as_str()));
@@ -309,7 +310,7 @@ fn credential_ids_compare_byte_for_byte() {
 }
 
 #[test]
-fn a_credential_lives_1_to_36600_days() {
+fn a_lifetime_has_1_to_36600_days() {
     let too_few = Constraint::MinValue(1);
     let too_many = Constraint::MaxValue(36_600);
     for (days, expected) in [
@@ -344,7 +345,7 @@ fn a_page_holds_1_to_1000_items_and_100_by_default() {
     assert_eq!(InvalidParameter::from(MaxItems::new(0).unwrap_err()).name(), "maxItems");
 }
 
-/// The grammars once more, by hand.
+/// The grammars again, written by hand.
 fn word(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }
@@ -387,7 +388,7 @@ fn agree(text: &str) {
 }
 
 #[test]
-fn every_character_is_judged_as_by_hand() {
+fn every_character_agrees_with_the_hand_written_grammar() {
     for letter in '\0'..='\u{2ff}' {
         agree(&letter.to_string());
         agree(&format!("aaaaaaaaaa{letter}aaaaaaaaaa"));
@@ -396,7 +397,7 @@ fn every_character_is_judged_as_by_hand() {
 }
 
 #[test]
-fn every_text_is_judged_as_by_hand() {
+fn every_text_agrees_with_the_hand_written_grammar() {
     let one_of = |letters: &str| proptest::sample::select(letters.chars().collect::<Vec<_>>());
     let letter = prop_oneof![
         4000 => one_of("abcxyz"),

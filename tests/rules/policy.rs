@@ -1,5 +1,5 @@
-//! What a policy says, which policies there can be, and what becomes of credentials whose policy
-//! has changed.
+//! Policies: their contents, their validation, and existing credentials after a change of the
+//! policy.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ fn reason(result: Result<Identity, AuthenticationError>) -> Option<DenialReason>
 }
 
 #[test]
-fn the_presets_differ_in_numbering_and_password_bytes_alone() {
+fn the_presets_differ_only_in_numbering_and_password_bytes() {
     for (policy, numbering, bytes) in [
         (Policy::default(), Numbering::FromOne, 32),
         (Policy::recorded(), Numbering::BareFirst, 44),
@@ -59,7 +59,7 @@ fn the_presets_differ_in_numbering_and_password_bytes_alone() {
 }
 
 #[test]
-fn a_policy_is_within_its_bounds() {
+fn a_policy_outside_its_bounds_is_rejected() {
     let build = Policy::builder;
     let prefix = |prefix: &str| build().api_key_service(name("keys.example.com"), prefix);
     let services = |count: usize| {
@@ -103,7 +103,7 @@ fn a_policy_is_within_its_bounds() {
 }
 
 #[test]
-fn services_of_ones_own_work_end_to_end() {
+fn custom_services_work_end_to_end() {
     let (git, keys) = (name("git.example.com"), name("keys.example.com"));
     let policy = Policy::builder()
         .without_services()
@@ -119,16 +119,16 @@ fn services_of_ones_own_work_end_to_end() {
     let password = iam.create(&anika, &git).unwrap();
     assert_eq!(password.kind(), CredentialKind::Password);
     assert_eq!(password.credential().service().as_str(), "git.example.com");
-    let who =
+    let identity =
         iam.authenticate(&git, password.service_user_name().as_str(), password.secret().expose());
-    assert_eq!(who.unwrap().credential(), *password.credential());
+    assert_eq!(identity.unwrap().credential(), *password.credential());
 
     let keys = name("KEYS.example.com");
     let key = iam.create(&anika, &keys).unwrap();
     assert_eq!(key.kind(), CredentialKind::ApiKey);
     assert!(key.secret().expose().starts_with("BLDK"));
-    let who = iam.authenticate_api_key(&keys, key.secret().expose());
-    assert_eq!(who.unwrap().credential(), *key.credential());
+    let identity = iam.authenticate_api_key(&keys, key.secret().expose());
+    assert_eq!(identity.unwrap().credential(), *key.credential());
 
     let old = key.secret().expose();
     let renewed = iam.reset(&anika, key.id()).unwrap();
@@ -143,7 +143,7 @@ fn services_of_ones_own_work_end_to_end() {
 }
 
 #[test]
-fn a_password_of_the_url_safe_alphabet_stands_in_a_url_as_it_is() {
+fn a_url_safe_password_needs_no_escaping_in_a_url() {
     let policy = Policy::builder().alphabet(Alphabet::UrlSafe).build().unwrap();
     let (iam, _) = manager(MemoryStore::new(), policy);
     let anika = name("anika");
@@ -170,7 +170,7 @@ fn a_password_of_the_url_safe_alphabet_stands_in_a_url_as_it_is() {
     iam.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
 }
 
-/// Managers of one store, by each of the policies, and a user.
+/// Managers of one store, one for each policy, and a user.
 fn under<const N: usize>(policies: [PolicyBuilder; N]) -> ([Shared; N], UserName) {
     let store = Arc::new(MemoryStore::new());
     let managers = policies.map(|policy| {
@@ -187,7 +187,7 @@ fn unsupported<T>(result: Result<T, Error>, expected: &ServiceName) -> bool {
 }
 
 #[test]
-fn credentials_of_a_service_taken_out_can_be_listed_set_and_deleted_alone() {
+fn credentials_of_a_removed_service_can_only_be_listed_set_and_deleted() {
     let (codecommit, bedrock) = (name(CODECOMMIT), name(BEDROCK));
     let ([before, after], anika) = under([Policy::builder(), Policy::builder().without_services()]);
     let password = before.create(&anika, &codecommit).unwrap();
@@ -209,7 +209,7 @@ fn credentials_of_a_service_taken_out_can_be_listed_set_and_deleted_alone() {
         let filtered = ListRequest::of(anika.clone()).service(service.clone());
         assert!(unsupported(after.list_page(&filtered), service));
     }
-    assert_eq!(before.list(&anika).unwrap(), listed, "nothing has changed");
+    assert_eq!(before.list(&anika).unwrap(), listed, "a failed operation changed something");
     before.authenticate(&codecommit, alias, secret).unwrap();
     before.authenticate_api_key(&bedrock, key.secret().expose()).unwrap();
 
@@ -226,7 +226,7 @@ fn credentials_of_a_service_taken_out_can_be_listed_set_and_deleted_alone() {
 }
 
 #[test]
-fn credentials_of_the_other_kind_neither_authenticate_nor_are_reset() {
+fn credentials_of_the_other_kind_can_neither_authenticate_nor_be_reset() {
     let service: ServiceName = name("x.example.com");
     let passwords = Policy::builder().password_service(service.clone());
     let keys = Policy::builder().api_key_service(service.clone(), "XKEY");
@@ -263,7 +263,10 @@ fn credentials_of_the_other_kind_neither_authenticate_nor_are_reset() {
     let kinds: Vec<_> = keys.list(&anika).unwrap().iter().map(Credential::kind).collect();
     assert!(kinds.contains(&CredentialKind::Password) && kinds.contains(&CredentialKind::ApiKey));
     let third = keys.create(&anika, &service);
-    assert!(matches!(third, Err(Error::LimitExceeded { limit: 2, .. })), "both kinds count");
+    assert!(
+        matches!(third, Err(Error::LimitExceeded { limit: 2, .. })),
+        "credentials of both kinds count toward the limit"
+    );
     passwords
         .authenticate(&service, password.service_user_name().as_str(), password.secret().expose())
         .unwrap();
@@ -274,7 +277,7 @@ fn credentials_of_the_other_kind_neither_authenticate_nor_are_reset() {
 }
 
 #[test]
-fn another_prefix_ends_the_keys_of_the_old_one_until_they_are_reset() {
+fn a_changed_prefix_invalidates_api_keys_until_they_are_reset() {
     let bedrock = name(BEDROCK);
     let other = Policy::builder().api_key_service(name(BEDROCK), "OTHER");
     let ([before, after], anika) = under([Policy::builder(), other]);
@@ -329,7 +332,7 @@ fn a_policy_survives_json() {
 }
 
 #[test]
-fn a_policy_is_written_as_a_configuration_file_would() {
+fn a_policy_is_serialized_like_a_configuration_file() {
     let written = json!({
         "services": {
             "git.example.com": { "kind": "password" },
@@ -354,7 +357,7 @@ fn a_policy_is_written_as_a_configuration_file_would() {
 }
 
 #[test]
-fn a_policy_that_could_not_be_built_is_not_read() {
+fn a_policy_that_cannot_be_built_is_not_deserialized() {
     for (written, complaint) in [
         (json!({ "credentials_per_service": 0 }), "between 1 and 10"),
         (json!({ "credentials_per_service": 11 }), "between 1 and 10"),
@@ -378,13 +381,13 @@ fn a_policy_that_could_not_be_built_is_not_read() {
 }
 
 #[test]
-fn a_service_with_an_unknown_setting_is_not_read() {
+fn a_service_with_an_unknown_setting_is_not_deserialized() {
     for service in [
         json!({ "kind": "password", "prefix": "ABSK" }),
         json!({ "kind": "api-key", "prefix": "ABSK", "prefxi": "ABSK" }),
     ] {
         let written = json!({ "services": { "x.example.com": service } });
         let read = serde_json::from_value::<Policy>(written.clone());
-        assert!(read.is_err(), "{written} is read as {read:?}");
+        assert!(read.is_err(), "{written} is deserialized as {read:?}");
     }
 }

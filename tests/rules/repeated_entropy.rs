@@ -1,5 +1,5 @@
-//! Generators of random bytes that repeat themselves: no record is damaged, no user is overwritten,
-//! and the error says why.
+//! Entropy that repeats itself: no record is damaged, no user is overwritten, and the error states
+//! the cause.
 
 use std::{
     collections::BTreeMap,
@@ -28,12 +28,12 @@ fn manager(store: &Arc<dyn Store>, entropy: impl Entropy + 'static) -> Iam {
         .build()
 }
 
-/// What repeats itself.
+/// The unit of repetition.
 #[derive(Clone, Copy, Debug)]
 enum Unit {
-    /// The generator yields the same few bytes again and again.
+    /// The generator repeats a short sequence of bytes.
     Bytes,
-    /// Each draw yields what an earlier one has yielded.
+    /// Each draw returns the result of an earlier one.
     Draws,
 }
 
@@ -58,10 +58,10 @@ impl Entropy for Repeating {
     }
 }
 
-/// Users and their credentials, as they are listed.
+/// Users and their credentials, as listed.
 type State = BTreeMap<UserName, (User, Vec<Credential>)>;
 
-/// All that can be seen. That it can be seen is a part of what is tested.
+/// The observable state. Reading it is a part of the test.
 fn state(iam: &Iam) -> State {
     let page =
         iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
@@ -82,10 +82,10 @@ fn opens(iam: &Iam, issued: &IssuedCredential) -> bool {
         }
         CredentialKind::ApiKey => iam.authenticate_api_key(service, secret),
     };
-    opened.is_ok_and(|who| who.credential_id() == issued.id())
+    opened.is_ok_and(|identity| identity.credential_id() == issued.id())
 }
 
-/// What a history has seen so far.
+/// The history of a test so far.
 struct Story {
     iam: Iam,
     /// The last secret of each credential.
@@ -95,8 +95,8 @@ struct Story {
 }
 
 impl Story {
-    /// Does something to `user`. If it fails, it says that the generator repeats itself, and
-    /// nothing has changed. Otherwise nobody else has.
+    /// Runs an operation on `user`. If it fails, the error names the repeating generator, and
+    /// nothing has changed. Otherwise no other user has changed.
     fn does<T>(
         &mut self,
         user: &UserName,
@@ -158,7 +158,7 @@ impl Story {
     }
 }
 
-/// Every operation, with a generator that repeats itself.
+/// Runs every operation with a generator that repeats itself.
 fn tell(store: &Arc<dyn Store>, unit: Unit, period: usize) {
     let iam = manager(store, Repeating { unit, period, place: AtomicUsize::new(0) });
     let mut history = Story { iam, issued: Vec::new(), made: 0, failed: 0 };
@@ -168,7 +168,7 @@ fn tell(store: &Arc<dyn Store>, unit: Unit, period: usize) {
         history.registers(user);
     }
     assert!(history.made >= 1 && history.failed >= 1, "{} {}", history.made, history.failed);
-    // Those who could not be registered come from another generator.
+    // Users who could not be registered are registered with another generator.
     let sound = manager(store, SeededEntropy::new(7));
     for user in &users {
         sound.ensure_user(user).unwrap();
@@ -187,7 +187,7 @@ fn tell(store: &Arc<dyn Store>, unit: Unit, period: usize) {
     }
     assert_ne!((history.made, history.failed), before);
 
-    // What draws nothing goes on as ever.
+    // Operations that draw nothing still succeed.
     let failed = history.failed;
     let first = history.issued.remove(0);
     let (user, id) = (first.credential().user_name().clone(), first.id().clone());
@@ -218,14 +218,14 @@ fn generators() -> impl Iterator<Item = (Unit, usize)> {
 }
 
 #[test]
-fn a_generator_that_repeats_itself_damages_nothing_in_memory() {
+fn repeated_entropy_damages_nothing_in_memory() {
     for (unit, period) in generators() {
         tell(&(Arc::new(MemoryStore::new()) as Arc<dyn Store>), unit, period);
     }
 }
 
 #[test]
-fn a_generator_that_repeats_itself_damages_nothing_in_a_file() {
+fn repeated_entropy_damages_nothing_in_a_file() {
     for (unit, period) in generators() {
         let folder = Folder::new("entropy");
         let path = folder.file("store.redb");
@@ -236,7 +236,7 @@ fn a_generator_that_repeats_itself_damages_nothing_in_a_file() {
 
 #[cfg(unix)]
 #[test]
-fn a_generator_that_repeats_itself_damages_nothing_in_a_database() {
+fn repeated_entropy_damages_nothing_in_a_database() {
     use crate::database::{Blocking, shared, wait};
     use service_specific_credentials::store::PostgresOptions;
 
@@ -249,22 +249,22 @@ fn a_generator_that_repeats_itself_damages_nothing_in_a_database() {
     }
 }
 
-/// Draws from a sound generator, and now and then repeats an earlier draw when it is told to.
+/// Draws from a sound generator, and repeats earlier draws on request.
 #[derive(Debug)]
-struct Stuttering {
+struct RepeatsDraws {
     sound: SeededEntropy,
     drawn: Mutex<Vec<Vec<u8>>>,
-    /// Which of the draws so far to repeat next, and how often.
+    /// The index of the draw to repeat next, and how often.
     repeat: Mutex<(usize, usize)>,
 }
 
-impl Stuttering {
+impl RepeatsDraws {
     fn new() -> Arc<Self> {
         let sound = SeededEntropy::new(7);
         Arc::new(Self { sound, drawn: Mutex::default(), repeat: Mutex::default() })
     }
 
-    /// Has the next draws of the same length be this earlier one.
+    /// Makes the next draws of the same length repeat this earlier draw.
     fn repeat(&self, draw: usize, times: usize) {
         *self.repeat.lock().unwrap() = (draw, times);
     }
@@ -274,7 +274,7 @@ impl Stuttering {
     }
 }
 
-impl Entropy for Stuttering {
+impl Entropy for RepeatsDraws {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         let mut drawn = self.drawn.lock().unwrap();
         let mut repeat = self.repeat.lock().unwrap();
@@ -290,10 +290,10 @@ impl Entropy for Stuttering {
     }
 }
 
-/// Each draw that an operation makes is of something that is in use already, some times in a row.
+/// Each draw of an operation returns a value that is already in use, several times in a row.
 #[test]
-fn what_is_in_use_is_drawn_again_a_few_times() {
-    let entropy = Stuttering::new();
+fn values_in_use_are_drawn_again_a_few_times() {
+    let entropy = RepeatsDraws::new();
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let iam = manager(&store, Arc::clone(&entropy));
     let (anika, bo, codecommit) = (name("anika"), name("bo"), name(CODECOMMIT));
@@ -344,7 +344,7 @@ fn what_is_in_use_is_drawn_again_a_few_times() {
     assert_eq!(entropy.draws() - drawn, 9);
     assert_eq!(state(&iam), before);
 
-    // A user's id that is held is drawn again. One that is drawn twice is never accepted.
+    // A user id that is held is drawn again. The same id drawn twice in a row is never accepted.
     let (carl, dora) = (name("carl"), name("dora"));
     entropy.repeat(user_id, 1);
     iam.register_user(&carl).unwrap();

@@ -20,7 +20,7 @@ use service_specific_credentials::{
     testing::FixedClock,
 };
 
-use crate::common::{ACCOUNT, Asked, CODECOMMIT, Does, Told, name};
+use crate::common::{ACCOUNT, CODECOMMIT, HookAction, HookedStore, StoreCall, name};
 
 /// The target of every event.
 const TARGET: &str = "service_specific_credentials";
@@ -30,7 +30,7 @@ fn codecommit() -> ServiceName {
 }
 
 thread_local! {
-    /// What this thread has logged.
+    /// The output of this thread's logs.
     static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -46,8 +46,8 @@ impl io::Write for Log {
     }
 }
 
-/// One subscriber for all threads, there before the first event: an event that is met for the first
-/// time while another thread comes with a subscriber of its own may be missed for good.
+/// One subscriber for all threads, installed before the first event: an event that is first reached
+/// while another thread installs a subscriber may stay disabled.
 static SUBSCRIBER: LazyLock<()> = LazyLock::new(|| {
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -63,7 +63,7 @@ fn manager<S: Store>(store: S) -> (CredentialManager<S>, Arc<FixedClock>) {
     crate::common::manager(store, Policy::default())
 }
 
-/// What `operation` returns, and the lines that it logs, at every level.
+/// Returns the result of `operation`, and the lines that it logs, at every level.
 fn logged<T>(operation: impl FnOnce() -> T) -> (T, Vec<String>) {
     LOG.take();
     let result = operation();
@@ -71,11 +71,11 @@ fn logged<T>(operation: impl FnOnce() -> T) -> (T, Vec<String>) {
     (result, text.lines().map(|line| line.trim().to_owned()).collect())
 }
 
-/// A manager of a store that does as is ordered, `anika`, and the order.
-fn ordered() -> (CredentialManager<impl Store>, UserName, impl Fn(Does)) {
-    let does = Arc::new(Mutex::new(Does::What));
+/// A manager of a controlled store, the user `anika`, and a function that controls the store.
+fn controlled() -> (CredentialManager<impl Store>, UserName, impl Fn(HookAction)) {
+    let does = Arc::new(Mutex::new(HookAction::Proceed));
     let next = Arc::clone(&does);
-    let (iam, _) = manager(Told::new(move |_: Asked<'_>| *next.lock().unwrap()));
+    let (iam, _) = manager(HookedStore::new(move |_: StoreCall<'_>| *next.lock().unwrap()));
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
     (iam, anika, move |order| *does.lock().unwrap() = order)
@@ -87,8 +87,8 @@ fn assert_logs<T>(line: &str, operation: impl FnOnce() -> T) {
 }
 
 #[test]
-fn an_operation_logs_one_event_of_what_it_was_about() {
-    let (iam, anika, _) = ordered();
+fn an_operation_logs_one_event_with_its_user_service_and_credential() {
+    let (iam, anika, _) = controlled();
     let [bo, nobody] = ["bo", "nobody"].map(name::<UserName>);
     let event = |operation: &str, rest: &str, outcome: &str| {
         let here = "account=123456789012";
@@ -139,8 +139,8 @@ fn an_operation_logs_one_event_of_what_it_was_about() {
 }
 
 #[test]
-fn an_authentication_logs_one_event_without_what_was_presented() {
-    let (iam, anika, order) = ordered();
+fn an_authentication_logs_one_event_without_untrusted_input() {
+    let (iam, anika, order) = controlled();
     let issued = iam.create(&anika, &codecommit()).unwrap();
     let (alias, password) = (issued.service_user_name().as_str(), issued.secret().expose());
     let event = |account: &str, whose: &str, outcome: &str| {
@@ -151,7 +151,7 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     };
     let here = " account=123456789012";
     let known = format!(" user=anika SERVICE id={}", issued.id());
-    let refused = |reason: &str| format!(" outcome=\"denied\" reason=\"{reason}\"");
+    let denied = |reason: &str| format!(" outcome=\"denied\" reason=\"{reason}\"");
     let authenticate = |name: &str, password: &str| iam.authenticate(&codecommit(), name, password);
     let door = iam.authenticator();
     let anywhere = |name: &str| door.authenticate(&codecommit(), name, password);
@@ -159,24 +159,24 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     let accepted = event(here, &known, " outcome=\"ok\"");
     assert_logs(&accepted, || authenticate(alias, password).unwrap());
     assert_logs(&accepted, || anywhere(alias).unwrap());
-    let wrong = event(here, &known, &refused("wrong-secret"));
+    let wrong = event(here, &known, &denied("wrong-secret"));
     assert_logs(&wrong, || authenticate(alias, "guess").unwrap_err());
     assert_logs(&wrong, || door.authenticate(&codecommit(), alias, "guess").unwrap_err());
     let connected = authenticate(alias, password).unwrap();
     let rechecked = |event: &str| event.replace("authenticate", "recheck");
     assert_logs(&rechecked(&accepted), || iam.recheck(&connected).unwrap());
     iam.set_status(&anika, issued.id(), Status::Inactive).unwrap();
-    let inactive = event(here, &known, &refused("inactive"));
+    let inactive = event(here, &known, &denied("inactive"));
     assert_logs(&inactive, || authenticate(alias, password).unwrap_err());
     assert_logs(&rechecked(&inactive), || iam.recheck(&connected).unwrap_err());
-    let unknown = |account, reason: &str| event(account, " SERVICE", &refused(reason));
+    let unknown = |account, reason: &str| event(account, " SERVICE", &denied(reason));
     assert_logs(&unknown(here, "unknown-name"), || authenticate(password, password).unwrap_err());
     assert_logs(&unknown("", "unknown-name"), || anywhere(password).unwrap_err());
     assert_logs(&unknown(here, "too-long"), || authenticate(&"a".repeat(513), "").unwrap_err());
     assert_logs(&unknown(here, "unsupported-service"), || {
         iam.authenticate_api_key(&codecommit(), password).unwrap_err()
     });
-    // An invalid header is an event too; a missing one is no attempt.
+    // An invalid header emits an event too. A missing header does not.
     let authorization = |value: String| {
         http::HeaderMap::from_iter([(http::header::AUTHORIZATION, value.parse().unwrap())])
     };
@@ -192,7 +192,7 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     assert!(lines.is_empty(), "{lines:?}");
     let guess = authorization(format!("Basic {}", STANDARD.encode(format!("{alias}:guess"))));
     assert_logs(&wrong, || http.authenticate(&guess).unwrap_err());
-    order(Does::Fail);
+    order(HookAction::Fail);
     let outcome = " outcome=\"unavailable\" cause=the disk is on fire";
     let unavailable = event(here, " SERVICE", outcome);
     assert_logs(&unavailable, || authenticate(alias, password).unwrap_err());
@@ -200,33 +200,33 @@ fn an_authentication_logs_one_event_without_what_was_presented() {
     assert_logs(&unavailable, || anywhere(alias).unwrap_err());
 }
 
-/// Yields nothing.
+/// Entropy that always fails.
 #[derive(Debug)]
-struct Drained;
+struct FailingEntropy;
 
-impl Entropy for Drained {
+impl Entropy for FailingEntropy {
     fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
         Err(EntropyError::new("drained"))
     }
 }
 
 #[test]
-fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_own() {
+fn failed_reads_unknown_outcomes_and_failed_entropy_have_distinct_outcomes() {
     for (on, does, outcome) in [
-        ("find", Does::Fail, "unavailable"),
-        ("scan", Does::Fail, "unavailable"),
-        ("commit", Does::Fail, "unknown"),
-        ("commit", Does::FailAfterwards, "unknown"),
+        ("find", HookAction::Fail, "unavailable"),
+        ("scan", HookAction::Fail, "unavailable"),
+        ("commit", HookAction::Fail, "unknown"),
+        ("commit", HookAction::FailAfterwards, "unknown"),
     ] {
         let failing = Arc::new(Mutex::new(false));
         let fails = Arc::clone(&failing);
-        let store = Told::new(move |asked: Asked<'_>| {
+        let store = HookedStore::new(move |asked: StoreCall<'_>| {
             let asked = match asked {
-                Asked::Find => "find",
-                Asked::Scan => "scan",
-                Asked::Commit(_) => "commit",
+                StoreCall::Find => "find",
+                StoreCall::Scan => "scan",
+                StoreCall::Commit(_) => "commit",
             };
-            if asked == on && *fails.lock().unwrap() { does } else { Does::What }
+            if asked == on && *fails.lock().unwrap() { does } else { HookAction::Proceed }
         });
         let (iam, _) = manager(store);
         let (anika, bo) = (name("anika"), name("bo"));
@@ -255,7 +255,7 @@ fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_ow
         let set = || iam.set_status(&anika, id, Status::Inactive).unwrap_err();
         assert_logs(&expect("set_status", &of), set);
         assert_logs(&expect("register_user", " user=bo"), || iam.register_user(&bo).unwrap_err());
-        // A new credential is named if it may be there.
+        // The id of a new credential that may exist is logged.
         let (error, lines) = logged(|| iam.create(&anika, &codecommit()).unwrap_err());
         let at = " user=anika service=codecommit.amazonaws.com";
         let named = match error {
@@ -266,8 +266,9 @@ fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_ow
         assert_eq!(lines, [expect("create", &format!("{at}{named}"))]);
     }
 
-    let (iam, anika, _) = ordered();
-    let iam = CredentialManager::builder(iam.account(), iam.store()).entropy(Drained).build();
+    let (iam, anika, _) = controlled();
+    let iam =
+        CredentialManager::builder(iam.account(), iam.store()).entropy(FailingEntropy).build();
     let at = " user=anika service=codecommit.amazonaws.com";
     let drained = format!(
         "WARN {TARGET}: operation=\"create\" account={ACCOUNT}{at} outcome=\"entropy\" \
@@ -276,7 +277,7 @@ fn a_failed_read_an_unknown_outcome_and_failed_entropy_have_outcomes_of_their_ow
     assert_logs(&drained, || iam.create(&anika, &codecommit()).unwrap_err());
 }
 
-/// A disk that is full from some moment on.
+/// A disk that can become full.
 #[derive(Clone, Debug)]
 struct Disk {
     memory: Arc<InMemoryBackend>,
@@ -310,7 +311,7 @@ impl StorageBackend for Disk {
 }
 
 #[test]
-fn a_full_disk_is_told_in_the_event_and_in_the_error_once() {
+fn a_full_disk_is_reported_once_in_the_event_and_in_the_error() {
     let disk = Disk { memory: Arc::default(), is_full: Arc::default() };
     let store = RedbOptions::new()
         .create_with_backend({
@@ -328,7 +329,7 @@ fn a_full_disk_is_told_in_the_event_and_in_the_error_once() {
     let Error::OutcomeUnknown { source, .. } = &error else { panic!("{error:?}") };
     assert!(source.to_string().contains(&full), "{source}");
     assert!(lines.iter().any(|line| line.contains(&full)), "{lines:?}");
-    // Whoever walks the chain of causes reads it once.
+    // A walk through the chain of sources reads it once.
     let mut chain = vec![error.to_string()];
     let mut next = std::error::Error::source(&error);
     while let Some(cause) = next {
@@ -339,7 +340,7 @@ fn a_full_disk_is_told_in_the_event_and_in_the_error_once() {
     assert_eq!(chain.matches(&full).count(), 1, "{chain}");
 }
 
-/// The first column of each table of a document, less its head, without marks of code.
+/// The first column of each table of a document, without its header and without code marks.
 fn tables(document: &str) -> Vec<BTreeSet<String>> {
     let mut tables = vec![BTreeSet::new()];
     for line in document.lines() {
@@ -355,20 +356,23 @@ fn tables(document: &str) -> Vec<BTreeSet<String>> {
 
 #[test]
 fn every_operation_field_and_outcome_is_documented() {
-    let (iam, anika, order) = ordered();
-    let drained = CredentialManager::builder(iam.account(), iam.store()).entropy(Drained).build();
+    let (iam, anika, order) = controlled();
+    let drained =
+        CredentialManager::builder(iam.account(), iam.store()).entropy(FailingEntropy).build();
     let bo: UserName = name("bo");
     let refuses = Arc::new(Mutex::new(false));
     let refusing = Arc::clone(&refuses);
-    let (stuck, _) = manager(Told::new(move |asked: Asked<'_>| match asked {
-        Asked::Commit(_) if *refusing.lock().unwrap() => Does::Nothing(CommitOutcome::Stale),
-        _ => Does::What,
+    let (stuck, _) = manager(HookedStore::new(move |asked: StoreCall<'_>| match asked {
+        StoreCall::Commit(_) if *refusing.lock().unwrap() => {
+            HookAction::Return(CommitOutcome::Stale)
+        }
+        _ => HookAction::Proceed,
     }));
     stuck.register_user(&anika).unwrap();
     *refuses.lock().unwrap() = true;
-    let unsure = Told::new(|asked: Asked<'_>| match asked {
-        Asked::Commit(_) => Does::FailAfterwards,
-        Asked::Find | Asked::Scan => Does::What,
+    let unsure = HookedStore::new(|asked: StoreCall<'_>| match asked {
+        StoreCall::Commit(_) => HookAction::FailAfterwards,
+        StoreCall::Find | StoreCall::Scan => HookAction::Proceed,
     });
     let (unsure, _) = manager(unsure);
     let ((), lines) = logged(|| {
@@ -397,12 +401,12 @@ fn every_operation_field_and_outcome_is_documented() {
         stuck.create(&anika, &codecommit()).unwrap_err();
         unsure.register_user(&anika).unwrap_err();
         drained.register_user(&anika).unwrap_err();
-        order(Does::Fail);
+        order(HookAction::Fail);
         iam.user(&bo).unwrap_err();
     });
     let [mut fields, mut outcomes, mut operations] = [(); 3].map(|()| BTreeSet::new());
     for line in &lines {
-        // The cause is last, and may hold anything.
+        // The cause is last, and may contain anything.
         let (line, cause) = line.split_once(" cause=").unwrap_or((line, ""));
         fields.extend((!cause.is_empty()).then(|| "cause".to_owned()));
         for field in line.split(' ').filter_map(|word| word.split_once('=')) {
@@ -426,7 +430,7 @@ fn every_operation_field_and_outcome_is_documented() {
         ErrorCode::ValidationError,
     ];
     for code in codes {
-        assert!(outcomes.remove(code.as_str()), "{code} was not provoked");
+        assert!(outcomes.remove(code.as_str()), "no test case fails with {code}");
     }
     outcomes.insert("an [ErrorCode](crate::ErrorCode)".to_owned());
 

@@ -1,4 +1,4 @@
-//! No secret in any output, log or event.
+//! No secret appears in any output, log or event.
 
 #![allow(
     clippy::unwrap_used,

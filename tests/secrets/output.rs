@@ -1,4 +1,4 @@
-//! No secret is ever printed or serialized: neither whole nor in part.
+//! No secret, and no part of one, is printed or serialized.
 
 use std::{
     error::Error as StdError,
@@ -21,18 +21,18 @@ use time::Duration;
 
 use crate::hunt::Hunt;
 
-use crate::common::{Asked, BEDROCK, CASSANDRA, CODECOMMIT, Does, Told, name};
+use crate::common::{BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, name};
 
-/// Everything there is to read about a value.
-fn debugged(transcript: &mut String, value: &impl Debug) {
+/// Appends every `Debug` form of a value.
+fn append_debug(transcript: &mut String, value: &impl Debug) {
     writeln!(transcript, "{value:?}\n{value:#?}").unwrap();
 }
 
-fn told(transcript: &mut String, error: &(dyn StdError + 'static)) {
+fn append_error(transcript: &mut String, error: &(dyn StdError + 'static)) {
     let mut next = Some(error);
     while let Some(error) = next {
         writeln!(transcript, "{error}\n{error:?}\n{error:#?}").unwrap();
-        // It prints its causes, and so names no source.
+        // It prints its causes, and therefore has no source.
         next = match error.downcast_ref::<StoreError>() {
             Some(error) => Some(error.get_ref()),
             None => error.source(),
@@ -53,7 +53,7 @@ fn bedrock() -> ServiceName {
 }
 
 #[test]
-fn the_hunt_finds_what_it_is_for() {
+fn the_search_finds_secrets_in_every_form() {
     let (iam, _) = manager(MemoryStore::new());
     iam.register_user(&name("anika")).unwrap();
     let issued = iam.create(&name("anika"), &codecommit()).unwrap();
@@ -76,12 +76,12 @@ fn the_hunt_finds_what_it_is_for() {
     assert!(!hunt.found_in(&format!("{issued:?}")));
 }
 
-/// The headers of a request with one `Authorization`.
+/// The headers of a request with one `Authorization` header.
 fn authorization(value: &str) -> HeaderMap {
     HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())])
 }
 
-/// A name and a password, and then a token, of a request; right, wrong and unreadable.
+/// Requests with a name and a password, and with a token: valid, wrong and malformed.
 fn requests(name: &str, secret: &str) -> Vec<HeaderMap> {
     let basic = |pair: String| authorization(&format!("Basic {}", STANDARD.encode(pair)));
     let mut twice = basic(format!("{name}:{secret}"));
@@ -103,74 +103,77 @@ fn requests(name: &str, secret: &str) -> Vec<HeaderMap> {
     ]
 }
 
-/// A manager whose store notes every change that it is asked for, and what it noted.
-fn noting() -> (CredentialManager<impl Store>, Arc<Mutex<String>>) {
+/// A manager whose store records every change, and the record.
+fn recording_manager() -> (CredentialManager<impl Store>, Arc<Mutex<String>>) {
     let notes = Arc::new(Mutex::new(String::new()));
     let written = Arc::clone(&notes);
-    let store = Told::new(move |asked: Asked<'_>| {
-        if let Asked::Commit(change) = asked {
+    let store = HookedStore::new(move |asked: StoreCall<'_>| {
+        if let StoreCall::Commit(change) = asked {
             let mut notes = written.lock().unwrap();
-            debugged(&mut notes, change);
-            debugged(&mut notes, &change.previous());
-            debugged(&mut notes, &change.record());
+            append_debug(&mut notes, change);
+            append_debug(&mut notes, &change.previous());
+            append_debug(&mut notes, &change.record());
             for key in change.claimed().chain(change.released()) {
-                debugged(&mut notes, &key);
+                append_debug(&mut notes, &key);
             }
         }
-        Does::What
+        HookAction::Proceed
     });
     (manager(store).0, notes)
 }
 
 #[test]
 fn no_type_prints_a_secret() {
-    let (iam, notes) = noting();
+    let (iam, notes) = recording_manager();
     let anika: UserName = name("anika");
     let mut read = String::new();
-    debugged(&mut read, &iam.register_user(&anika).unwrap());
+    append_debug(&mut read, &iam.register_user(&anika).unwrap());
     let password = iam.create(&anika, &codecommit()).unwrap();
     let key = iam.create(&anika, &bedrock()).unwrap();
     let renewed = iam.reset(&anika, password.id()).unwrap();
     let mut hunt = Hunt::default();
     for issued in [&password, &key, &renewed] {
         hunt.add(issued.secret());
-        debugged(&mut read, issued);
-        debugged(&mut read, issued.secret());
-        debugged(&mut read, issued.credential());
+        append_debug(&mut read, issued);
+        append_debug(&mut read, issued.secret());
+        append_debug(&mut read, issued.credential());
     }
     let door = iam.authenticator();
     let (alias, secret) = (password.service_user_name().as_str(), renewed.secret().expose());
-    debugged(&mut read, &iam.authenticate(&codecommit(), alias, secret).unwrap());
-    debugged(&mut read, &iam.authenticate_api_key(&bedrock(), key.secret().expose()).unwrap());
-    debugged(&mut read, &iam.authenticate(&codecommit(), alias, password.secret().expose()));
-    debugged(&mut read, &iam.authenticate(&codecommit(), secret, secret));
-    debugged(&mut read, &door.authenticate(&codecommit(), alias, secret));
-    debugged(&mut read, &door);
-    debugged(&mut read, &Authenticator::new(MemoryStore::new(), Policy::default(), SystemClock));
-    debugged(&mut read, &iam);
-    debugged(&mut read, iam.store());
-    debugged(&mut read, &MemoryStore::new());
-    debugged(&mut read, iam.policy());
-    debugged(&mut read, &iam.list(&anika));
-    debugged(&mut read, &iam.list_page(&ListRequest::all_users()));
-    debugged(
+    append_debug(&mut read, &iam.authenticate(&codecommit(), alias, secret).unwrap());
+    append_debug(&mut read, &iam.authenticate_api_key(&bedrock(), key.secret().expose()).unwrap());
+    append_debug(&mut read, &iam.authenticate(&codecommit(), alias, password.secret().expose()));
+    append_debug(&mut read, &iam.authenticate(&codecommit(), secret, secret));
+    append_debug(&mut read, &door.authenticate(&codecommit(), alias, secret));
+    append_debug(&mut read, &door);
+    append_debug(
+        &mut read,
+        &Authenticator::new(MemoryStore::new(), Policy::default(), SystemClock),
+    );
+    append_debug(&mut read, &iam);
+    append_debug(&mut read, iam.store());
+    append_debug(&mut read, &MemoryStore::new());
+    append_debug(&mut read, iam.policy());
+    append_debug(&mut read, &iam.list(&anika));
+    append_debug(&mut read, &iam.list_page(&ListRequest::all_users()));
+    append_debug(
         &mut read,
         &iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())),
     );
-    debugged(&mut read, &CredentialManager::builder(iam.account(), MemoryStore::new()));
+    append_debug(&mut read, &CredentialManager::builder(iam.account(), MemoryStore::new()));
     for (service, issued) in [(codecommit(), &renewed), (bedrock(), &key)] {
         let http = HttpAuthenticator::new(&iam, service).unwrap();
-        debugged(&mut read, &http);
+        append_debug(&mut read, &http);
         for headers in requests(alias, issued.secret().expose()) {
             let mut buffer = DecodeBuffer::new();
-            debugged(&mut read, &Credentials::parse(&headers, &mut buffer));
-            debugged(&mut read, &buffer);
-            debugged(&mut read, &http.authenticate(&headers));
+            append_debug(&mut read, &Credentials::parse(&headers, &mut buffer));
+            append_debug(&mut read, &buffer);
+            append_debug(&mut read, &http.authenticate(&headers));
         }
     }
     let (credential, secret) = renewed.into_parts();
-    debugged(&mut read, &(credential, secret));
-    debugged(&mut read, &iam.remove_user_with_credentials(&anika).unwrap());
+    append_debug(&mut read, &(credential, secret));
+    append_debug(&mut read, &iam.remove_user_with_credentials(&anika).unwrap());
     let notes = notes.lock().unwrap();
     assert!(notes.contains("UserRecord") && notes.contains('[') && notes.contains("Sha256(..)"));
     assert!(read.contains("[REDACTED]") && read.contains("ACCA"));
@@ -178,18 +181,18 @@ fn no_type_prints_a_secret() {
 }
 
 #[test]
-fn no_generator_prints_what_it_yields() {
+fn no_generator_prints_its_output() {
     assert_eq!(format!("{SystemEntropy:?}"), "SystemEntropy");
     assert_eq!(format!("{:?}", SeededEntropy::new(7)), "SeededEntropy(RngEntropy(..))");
     let rng = RngEntropy::new(ChaCha20Rng::seed_from_u64(7));
     assert_eq!(format!("{rng:?} {rng:#?}"), "RngEntropy(..) RngEntropy(..)");
 }
 
-/// Yields nothing.
+/// Entropy that always fails.
 #[derive(Debug)]
-struct Drained;
+struct FailingEntropy;
 
-impl Entropy for Drained {
+impl Entropy for FailingEntropy {
     fn fill(&self, _: &mut [u8]) -> Result<(), EntropyError> {
         Err(EntropyError::new("drained"))
     }
@@ -197,13 +200,16 @@ impl Entropy for Drained {
 
 #[expect(clippy::too_many_lines, reason = "one error of each kind")]
 #[test]
-fn no_error_holds_a_secret() {
-    let does = Arc::new(Mutex::new(Does::What));
+fn no_error_contains_a_secret() {
+    let does = Arc::new(Mutex::new(HookAction::Proceed));
     let next = Arc::clone(&does);
-    let store = Told::new(move |asked: Asked<'_>| match (asked, *next.lock().unwrap()) {
-        (Asked::Find | Asked::Scan, does) if does != Does::Fail => Does::What,
-        (_, does) => does,
-    });
+    let store =
+        HookedStore::new(move |asked: StoreCall<'_>| match (asked, *next.lock().unwrap()) {
+            (StoreCall::Find | StoreCall::Scan, does) if does != HookAction::Fail => {
+                HookAction::Proceed
+            }
+            (_, does) => does,
+        });
     let (iam, clock) = manager(&store);
     let order = |order| *does.lock().unwrap() = order;
     let [anika, bo] = ["anika", "bo"].map(name::<UserName>);
@@ -225,7 +231,7 @@ fn no_error_holds_a_secret() {
     }
 
     let git: ServiceName = name("git.example.com");
-    let drained = CredentialManager::builder(iam.account(), &store).entropy(Drained).build();
+    let drained = CredentialManager::builder(iam.account(), &store).entropy(FailingEntropy).build();
     let mut errors: Vec<Error> = vec![
         iam.create(&anika, &codecommit()).map(drop).unwrap_err(),
         iam.create(&anika, &git).map(drop).unwrap_err(),
@@ -239,13 +245,15 @@ fn no_error_holds_a_secret() {
         iam.list_page(&ListRequest::of(name("nobody"))).map(drop).unwrap_err(),
         drained.create(&bo, &codecommit()).map(drop).unwrap_err(),
     ];
-    for does in [Does::Fail, Does::FailAfterwards, Does::Nothing(CommitOutcome::Stale)] {
+    for does in
+        [HookAction::Fail, HookAction::FailAfterwards, HookAction::Return(CommitOutcome::Stale)]
+    {
         order(does);
         errors.push(iam.reset(&anika, key.id()).map(drop).unwrap_err());
         errors.push(iam.create(&bo, &codecommit()).map(drop).unwrap_err());
     }
-    order(Does::What);
-    // A secret in the wrong place.
+    order(HookAction::Proceed);
+    // A secret in the wrong field.
     for issued in issued {
         let secret = issued.secret().expose();
         errors.extend([
@@ -256,13 +264,13 @@ fn no_error_holds_a_secret() {
     }
     let mut read = String::new();
     for error in &errors {
-        told(&mut read, error);
+        append_error(&mut read, error);
     }
-    let mut refusals: Vec<AuthenticationError> = Vec::new();
+    let mut errors: Vec<AuthenticationError> = Vec::new();
     for issued in issued {
         let (alias, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
         for service in [&codecommit(), &bedrock(), &name(CASSANDRA), &git] {
-            refusals.extend([
+            errors.extend([
                 iam.authenticate(service, secret, secret).unwrap_err(),
                 iam.authenticate(service, alias, &format!("{secret}x")).unwrap_err(),
                 iam.authenticate(service, alias, &secret.repeat(20)).unwrap_err(),
@@ -271,7 +279,7 @@ fn no_error_holds_a_secret() {
             ]);
         }
     }
-    refusals.extend([
+    errors.extend([
         iam.authenticate(
             &codecommit(),
             inactive.service_user_name().as_str(),
@@ -286,7 +294,7 @@ fn no_error_holds_a_secret() {
         .unwrap_err(),
     ]);
     let mut responses = Vec::new();
-    for does in [Does::What, Does::Fail] {
+    for does in [HookAction::Proceed, HookAction::Fail] {
         order(does);
         for issued in issued {
             for service in [codecommit(), bedrock(), name(CASSANDRA)] {
@@ -295,17 +303,17 @@ fn no_error_holds_a_secret() {
                     requests(issued.service_user_name().as_str(), issued.secret().expose())
                 {
                     let Err(rejection) = http.authenticate(&headers) else { continue };
-                    told(&mut read, &rejection);
-                    told(&mut read, rejection.reason());
+                    append_error(&mut read, &rejection);
+                    append_error(&mut read, rejection.reason());
                     responses.push(Response::<String>::from(rejection));
                 }
             }
         }
     }
-    debugged(&mut read, &responses);
+    append_debug(&mut read, &responses);
     assert!(responses.iter().all(|response| !response.body().contains("fire")));
-    order(Does::Fail);
-    refusals.push(
+    order(HookAction::Fail);
+    errors.push(
         iam.authenticate(
             &codecommit(),
             password.service_user_name().as_str(),
@@ -313,15 +321,15 @@ fn no_error_holds_a_secret() {
         )
         .unwrap_err(),
     );
-    for refusal in &refusals {
-        told(&mut read, refusal);
+    for error in &errors {
+        append_error(&mut read, error);
     }
     assert!(read.contains("drained") && read.contains("the disk is on fire"));
     assert!(!hunt.found_in(&read));
 }
 
 #[test]
-fn nothing_that_is_serialized_holds_a_secret() {
+fn no_serialized_value_contains_a_secret() {
     let (iam, _) = manager(MemoryStore::new());
     let anika: UserName = name("anika");
     iam.register_user(&anika).unwrap();
@@ -351,7 +359,7 @@ fn nothing_that_is_serialized_holds_a_secret() {
 }
 
 #[test]
-fn a_credential_is_serialized_as_it_is_documented() {
+fn a_credential_is_serialized_as_documented() {
     let (iam, _) = manager(MemoryStore::new());
     let anika: UserName = name("anika");
     iam.register_user(&anika).unwrap();

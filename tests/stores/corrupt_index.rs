@@ -1,10 +1,10 @@
-//! A store whose index leads to the wrong record, by damage or by design: no operation returns or
-//! changes what is another user's, and the error says what is wrong.
+//! A store whose index refers to the wrong record, through damage or manipulation: no operation
+//! returns or changes the data of another user, and the error states the cause.
 //!
-//! Each kind of key is altered in the tables of a file and of a database, and a memory store lies
-//! about each. Every operation is then tried.
+//! The tests alter each kind of key in the tables of a file and of a database. A fake store returns
+//! wrong records for each kind. Every operation is then tried.
 
-#[cfg(unix)]
-mod lies;
 mod tables;
 mod world;
+#[cfg(unix)]
+mod wrong_results;

@@ -1,4 +1,4 @@
-//! Keys as bytes, and keys in hash tables: equal for equal keys alone.
+//! Keys as bytes and in hash tables: equal bytes and hashes only for equal keys.
 
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ use service_specific_credentials::{
 
 use crate::common::name;
 
-/// A key that owns what it is made of.
+/// A key with owned parts.
 #[derive(Clone, Debug)]
 enum Owned {
     User(AccountId, UserName),
@@ -45,7 +45,7 @@ impl Owned {
         }
     }
 
-    /// What the key means, as text that can be compared.
+    /// The parts that determine equality.
     fn meaning(&self) -> (AccountId, [String; 3]) {
         let folded = |name: &str| name.to_ascii_lowercase();
         let (account, kind, service, name) = match self {
@@ -55,7 +55,7 @@ impl Owned {
                 (account, "service user", Some(service), folded(name))
             }
             Self::Member(account, service, user) => {
-                (account, "member", service.as_ref(), folded(user.as_str()))
+                (account, "holder", service.as_ref(), folded(user.as_str()))
             }
         };
         (*account, [kind.to_owned(), format!("{service:?}"), name])
@@ -67,7 +67,7 @@ fn accounts() -> impl Strategy<Value = AccountId> {
         .prop_map(name)
 }
 
-/// One service may begin with another, and what sorts before a letter comes in between.
+/// Services with common prefixes, and with characters that sort before letters.
 fn services() -> impl Strategy<Value = ServiceName> {
     select(vec!["a", "ab", "aB", "b", "a-", "a.b", "-"]).prop_map(name)
 }
@@ -85,7 +85,7 @@ fn ids() -> impl Strategy<Value = CredentialId> {
     "[aA]{3}".prop_map(|end| name(&("ACCA_0123456789abc".to_owned() + &end)))
 }
 
-/// What a stranger presents.
+/// Untrusted service user names.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => select(vec![
@@ -129,7 +129,7 @@ fn hash(key: &Key<'_>) -> u64 {
 }
 
 #[test]
-fn keys_are_equal_encoded_and_hashed_as_what_they_mean() {
+fn equal_keys_have_equal_encodings_and_hashes() {
     run(&vec(keys(), 50), |keys| {
         for left in &keys {
             for right in &keys {
@@ -144,7 +144,7 @@ fn keys_are_equal_encoded_and_hashed_as_what_they_mean() {
 }
 
 #[test]
-fn service_and_name_are_not_run_together() {
+fn service_and_name_are_separated_in_the_encoding() {
     let [a, ab] = ["a", "ab"].map(name::<ServiceName>);
     let account = name("123456789012");
     let key = |service, name| Key::ServiceUser { account, service, name };
@@ -160,7 +160,7 @@ fn service_and_name_are_not_run_together() {
 }
 
 #[test]
-fn a_key_has_the_form_that_is_described() {
+fn the_encoding_of_a_key_is_as_documented() {
     let account = name("123456789012");
     let (user, service): (UserName, ServiceName) = (name("Anika"), name("Git.example.com"));
     let id = name("ACCA12345ABCDEXAMPLE");
@@ -183,7 +183,7 @@ fn a_key_has_the_form_that_is_described() {
 }
 
 #[test]
-fn accounts_do_not_interleave() {
+fn keys_of_accounts_do_not_interleave() {
     run(&vec(keys(), 50), |keys| {
         let mut keys: Vec<_> = keys.iter().map(Owned::key).collect();
         keys.sort_by_cached_key(Key::encode);
@@ -196,7 +196,7 @@ fn accounts_do_not_interleave() {
 }
 
 #[test]
-fn a_listing_is_one_run_of_keys_in_order_of_names() {
+fn a_listing_is_one_range_of_keys_in_order_of_names() {
     let listings = prop_oneof![
         1 => Just(None),
         3 => proptest::option::of(services()).prop_map(Some),
@@ -228,7 +228,7 @@ fn a_listing_is_one_run_of_keys_in_order_of_names() {
 }
 
 #[test]
-fn members_are_in_order_of_services() {
+fn holders_are_in_order_of_services() {
     run(
         &(accounts(), vec((proptest::option::of(services()), users()), 30)),
         |(account, mut of)| {
@@ -242,7 +242,7 @@ fn members_are_in_order_of_services() {
 }
 
 #[test]
-fn no_key_is_longer_than_stated() {
+fn no_key_is_longer_than_documented() {
     let account = name("123456789012");
     let user: UserName = name(&"u".repeat(64));
     let service = &name(&"s".repeat(128));
@@ -258,7 +258,7 @@ fn no_key_is_longer_than_stated() {
     }
 }
 
-/// The records of users who come by names of each other, in two accounts.
+/// Records of users with names of each other's credentials, in two accounts.
 fn records() -> Vec<Arc<UserRecord>> {
     let policy = Policy::builder().without_services().password_service(name("a"));
     let policy = policy.password_service(name("ab")).build().unwrap();
@@ -291,7 +291,7 @@ fn records() -> Vec<Arc<UserRecord>> {
 }
 
 #[test]
-fn a_record_holds_its_keys_each_once_and_no_other() {
+fn a_record_holds_exactly_its_own_keys_once_each() {
     let records = records();
     assert_eq!(records.len(), 5);
     let own: Vec<HashSet<_>> = records.iter().map(|record| record.keys().collect()).collect();

@@ -1,5 +1,5 @@
-//! The stores: the contract and its suite, the codec of records, keys, and each store of this crate
-//! but PostgreSQL.
+//! The stores: the contract and its suite, the encoding of records and keys, and each store except
+//! PostgreSQL and DynamoDB.
 
 #![allow(
     clippy::unwrap_used,

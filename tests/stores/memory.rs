@@ -1,4 +1,4 @@
-//! The memory store against the contract of stores, by changes and ranges as managers make them.
+//! The memory store and the contract of stores, with the changes and ranges that managers send.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -33,7 +33,7 @@ fn service(name: &str) -> ServiceName {
     name.parse().unwrap()
 }
 
-/// A memory store that keeps every change it is given.
+/// A memory store that records every change.
 #[derive(Debug, Default)]
 struct Recorder {
     store: MemoryStore,
@@ -57,7 +57,7 @@ impl Store for Recorder {
 
 type Iam<'a> = CredentialManager<&'a Recorder>;
 
-/// A store in which these changes have been made.
+/// A store in which these changes were applied.
 fn after(changes: &[&Change]) -> MemoryStore {
     let store = MemoryStore::new();
     for change in changes {
@@ -66,7 +66,7 @@ fn after(changes: &[&Change]) -> MemoryStore {
     store
 }
 
-/// The changes that a manager makes after these. Each fork has a seed of its own.
+/// The changes of a manager after `changes`. Each call has a seed of its own.
 fn fork(seed: u64, changes: &[&Change], act: impl FnOnce(&Iam<'_>)) -> Vec<Change> {
     let recorder = Recorder { store: after(changes), changes: Mutex::default() };
     act(&CredentialManager::builder(account(), &recorder)
@@ -101,7 +101,7 @@ fn removed(seed: u64, changes: &[&Change], name: &str) -> Change {
     }))
 }
 
-/// What there is to see by every key of these changes, and by listings.
+/// The observable state under every key of these changes, and in the listings.
 fn visible(store: &MemoryStore, changes: &[&Change]) -> (Vec<Option<Revision>>, String) {
     let records = |change| {
         let change: &Change = change;
@@ -116,7 +116,7 @@ fn visible(store: &MemoryStore, changes: &[&Change]) -> (Vec<Option<Revision>>, 
     (revisions.collect(), format!("{users:?} {all:?}"))
 }
 
-/// A life: what becomes of one user, change by change.
+/// The life of one user, change by change.
 fn life() -> Vec<Change> {
     fork(1, &[], |iam| {
         let (anika, codecommit) = (user("anika"), service(CODECOMMIT));
@@ -141,7 +141,7 @@ fn life() -> Vec<Change> {
 }
 
 #[test]
-fn a_change_is_made_once() {
+fn a_repeated_change_is_stale() {
     let life = life();
     assert_eq!(life.len(), 9);
     let store = MemoryStore::new();
@@ -154,7 +154,7 @@ fn a_change_is_made_once() {
 }
 
 #[test]
-fn a_change_is_made_from_the_revision_before_it_alone() {
+fn a_change_of_any_other_revision_is_stale() {
     let life = life();
     for made in 0..life.len() {
         let store = after(&life[..made].iter().collect::<Vec<_>>());
@@ -165,7 +165,7 @@ fn a_change_is_made_from_the_revision_before_it_alone() {
 }
 
 #[test]
-fn a_change_releases_and_claims_what_one_record_holds_and_the_other_does_not() {
+fn a_change_releases_and_claims_the_difference_of_two_records() {
     for change in life() {
         let keys = |record: Option<&UserRecord>| {
             record.map_or(0, |record| {
@@ -183,7 +183,7 @@ fn a_change_releases_and_claims_what_one_record_holds_and_the_other_does_not() {
 }
 
 #[test]
-fn a_taken_name_cannot_be_registered_or_renamed_to() {
+fn registering_or_renaming_to_a_taken_name_returns_key_taken() {
     let (a, b) = (registered(1, "a"), registered(2, "b"));
     let store = after(&[&a, &b]);
     for (seed, name) in [(3, "a"), (4, "A"), (5, "b")] {
@@ -194,7 +194,7 @@ fn a_taken_name_cannot_be_registered_or_renamed_to() {
 }
 
 #[test]
-fn stale_wins_over_a_taken_key() {
+fn a_stale_change_that_claims_a_taken_key_returns_stale() {
     let (a, b) = (registered(1, "a"), registered(2, "b"));
     let b_to_a = renamed(3, &[&b], "b", "a");
     let respelled = renamed(4, &[&b], "b", "B");
@@ -225,7 +225,7 @@ fn released_keys_can_be_claimed_again() {
     };
     assert_eq!(name(&first), name(&second));
 
-    // The user's name is released, and the name of the credential is not.
+    // The user's name is released, but not the name of the credential.
     let store = after(&[&a, &first, &away, &again]);
     assert_eq!(store.commit(&second).unwrap(), KeyTaken);
     let removed_later = removed(7, &[&a, &first, &away], "b");
@@ -238,7 +238,7 @@ fn released_keys_can_be_claimed_again() {
 }
 
 #[test]
-fn a_refused_change_leaves_nothing_behind() {
+fn a_rejected_change_has_no_effect() {
     let (a, b) = (registered(1, "a"), registered(2, "b"));
     let first = created(3, &[&a], "a");
     let away = renamed(4, &[&a, &first], "a", "x");
@@ -247,10 +247,10 @@ fn a_refused_change_leaves_nothing_behind() {
     let third = created(7, &[&b], "b");
     let third_to_x = renamed(8, &[&b, &third], "b", "x");
 
-    for (made, refused, answer) in [
-        // The name of the credential is taken, its id and the membership are not.
+    for (made, rejected, answer) in [
+        // The name of the credential is taken. Its id and the holder key are free.
         (&[&a, &first, &away, &b, &b_to_a][..], &second, KeyTaken),
-        // The name of the user is taken, its memberships are not.
+        // The name of the user is taken. The holder keys are free.
         (&[&a, &first, &away, &b, &third], &third_to_x, KeyTaken),
         (&[&a, &b, &third], &b_to_a, Stale),
         (&[&a, &first, &b], &second, Stale),
@@ -258,15 +258,15 @@ fn a_refused_change_leaves_nothing_behind() {
         (&[&a, &first], &registered(9, "A"), KeyTaken),
     ] {
         let store = after(made);
-        let keys = [made, &[refused]].concat();
+        let keys = [made, &[rejected]].concat();
         let before = visible(&store, &keys);
-        assert_eq!(store.commit(refused).unwrap(), answer);
+        assert_eq!(store.commit(rejected).unwrap(), answer);
         assert_eq!(visible(&store, &keys), before);
     }
 }
 
 #[test]
-fn a_record_is_found_by_each_of_its_keys_while_it_holds_them() {
+fn a_record_is_found_by_exactly_the_keys_that_it_holds() {
     let life = life();
     let store = MemoryStore::new();
     let mut seen = HashSet::new();
@@ -285,7 +285,7 @@ fn a_record_is_found_by_each_of_its_keys_while_it_holds_them() {
 }
 
 #[test]
-fn names_are_found_in_any_case_and_ids_in_their_own() {
+fn names_are_found_in_any_case_and_ids_in_their_exact_case() {
     let store = MemoryStore::new();
     let iam = CredentialManager::new(account(), &store);
     iam.register_user(&user("Anika")).unwrap();
@@ -308,14 +308,14 @@ fn names_are_found_in_any_case_and_ids_in_their_own() {
         service: cassandra,
         name: issued.service_user_name().as_str()
     }));
-    for stranger in ["", "anika", "é", "anika+2-at-123456789012", &"x".repeat(512)] {
-        assert!(!held(Key::ServiceUser { account, service: at, name: stranger }));
+    for unknown in ["", "anika", "é", "anika+2-at-123456789012", &"x".repeat(512)] {
+        assert!(!held(Key::ServiceUser { account, service: at, name: unknown }));
     }
     iam.delete(&user("anika"), issued.id()).unwrap();
     assert!(!held(Key::Holder { account, service: None, user: &user("anika") }));
 }
 
-/// A store that checks each scan against what the records say, and notes what was asked for.
+/// A store that verifies each scan against the records, and records the kinds of requests.
 #[derive(Debug, Default)]
 struct Checked {
     store: MemoryStore,
@@ -349,8 +349,8 @@ impl Store for Checked {
         assert!(found.iter().all(|record| record.account() == range.account()));
         let listing = match range.listing() {
             Listing::Users => "users",
-            Listing::Holders { service: None } => "members",
-            Listing::Holders { service: Some(_) } => "members at a service",
+            Listing::Holders { service: None } => "holders",
+            Listing::Holders { service: Some(_) } => "holders at a service",
         };
         let start = match range.start() {
             Bound::Included(_) => "included",
@@ -382,7 +382,7 @@ fn scans_return_the_records_of_a_range_in_order() {
             drop(iam.create(&name, &service(at)).unwrap());
         }
     }
-    // Only one of them has been there for long, so that scans go on to the end of the listing.
+    // Only one credential is old enough, so scans continue to the end of the listing.
     clock.advance(Duration::days(-10));
     drop(iam.create(&user("y"), &service(CODECOMMIT)).unwrap());
     clock.advance(Duration::days(10));
@@ -403,7 +403,7 @@ fn scans_return_the_records_of_a_range_in_order() {
             let mut next = Some(request.clone().max_items(size));
             for turned in 0.. {
                 let Some(asked) = next else { break };
-                assert!(turned < 100, "the listing ends");
+                assert!(turned < 100, "the listing does not end");
                 let page = iam.list_page(&asked).unwrap();
                 next = page.next.map(|marker| asked.marker(marker));
             }
@@ -416,10 +416,10 @@ fn scans_return_the_records_of_a_range_in_order() {
                 .next;
         }
     }
-    let members = ["members", "members at a service"];
+    let holders = ["holders", "holders at a service"];
     let starts = ["included", "excluded", "unbounded"];
     let mut expected = BTreeSet::from([("users", "unbounded"), ("users", "excluded")]);
-    expected.extend(members.into_iter().flat_map(|listing| starts.map(|start| (listing, start))));
+    expected.extend(holders.into_iter().flat_map(|listing| starts.map(|start| (listing, start))));
     assert_eq!(*store.asked.lock().unwrap(), expected);
 }
 
@@ -447,17 +447,21 @@ fn pointers_to_stores_are_stores() {
     works(&shared);
     works(&*shared);
     let iam = CredentialManager::new(account(), shared);
-    assert_eq!(iam.user(&user("anika")).unwrap().name(), &user("anika"), "they share one store");
+    assert_eq!(
+        iam.user(&user("anika")).unwrap().name(),
+        &user("anika"),
+        "both managers share the store"
+    );
 }
 
-/// Its imports are few, so that the list reads as the crate's own.
+/// A module with few imports, so that the list shows the paths of the crate.
 mod types {
     use std::{fmt::Debug, sync::Arc};
 
     use service_specific_credentials::{self as credentials, store, testing};
 
     #[test]
-    fn public_types_can_go_to_other_threads() {
+    fn public_types_are_debug_send_and_sync() {
         const fn shared<T: Debug + Send + Sync + 'static>() {}
         macro_rules! shared {
             ($($Type:ty),+ $(,)?) => { $(const { shared::<$Type>() };)+ };

@@ -1,8 +1,9 @@
-//! Records as bytes: what was ever written is read for ever, and nothing else is read.
+//! The encoding of records: every format that was ever written can be decoded, and invalid bytes
+//! are rejected.
 //!
-//! The samples are in `tests/records`, one directory a format. Each says what the record holds,
-//! with the secrets that were issued, and then its bytes. A sample is never changed. A new one is
-//! added to [`SAMPLES`], which writes it.
+//! The samples are in `tests/stores/records`, with one directory per format. A sample describes the
+//! record, with its secrets, followed by the encoded bytes. Never change a sample. To add one, add
+//! it to [`SAMPLES`], and the test writes it.
 
 use std::{
     cell::RefCell,
@@ -37,7 +38,7 @@ use crate::common::{ACCOUNT, CASSANDRA, CODECOMMIT, dawn, name};
 
 const BUILDS: &str = "builds.example.com";
 
-/// Its file, what it is, and how it was made.
+/// The file, the description, and the construction of a sample.
 type Recipe = (&'static str, &'static str, fn(&Maker));
 
 const SAMPLES: [Recipe; 7] = [
@@ -101,7 +102,7 @@ fn longest_service() -> String {
     "longest.".repeat(16)
 }
 
-/// A hundred services.
+/// A policy with a hundred services.
 fn policy() -> Policy {
     let named = [CODECOMMIT, CASSANDRA, &longest_service()].map(name::<ServiceName>);
     let numbered = (4..100).map(|number| name(&format!("s{number}")));
@@ -118,7 +119,7 @@ fn policy() -> Policy {
         .unwrap()
 }
 
-/// Makes a sample, and keeps the secrets.
+/// Builds a sample, and collects the secrets.
 struct Maker {
     iam: CredentialManager<MemoryStore>,
     clock: Arc<FixedClock>,
@@ -218,7 +219,7 @@ fn path(file: &str) -> PathBuf {
     directory().join(file).with_extension("hex")
 }
 
-/// What a sample says.
+/// A parsed sample.
 struct Sample {
     account: u64,
     user: [u8; 16],
@@ -265,7 +266,7 @@ impl Sample {
         SAMPLES.iter().map(|(file, ..)| Self::read(file))
     }
 
-    /// Those that every bit of can be tried.
+    /// The samples that are small enough to try every bit.
     fn small() -> impl Iterator<Item = Self> {
         Self::all().filter(|sample| sample.bytes.len() < 512)
     }
@@ -274,7 +275,7 @@ impl Sample {
         UserRecord::decode(&self.bytes).unwrap()
     }
 
-    /// What the sample says, as the description of the format has it.
+    /// The values of the sample, in the order of the format's description.
     fn parts(&self) -> Parts {
         let mut parts = vec![
             ("format", vec![1]),
@@ -335,12 +336,12 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(|pair| u8::try_from(pair[0] << 4 | pair[1]).unwrap()).collect()
 }
 
-/// The values of a record, each under the name that errors give it.
+/// The values of a record, with the names that errors use.
 #[derive(Clone)]
 struct Parts(Vec<(&'static str, Vec<u8>)>);
 
 impl Parts {
-    /// With `bytes` in place of the `nth` value of this name.
+    /// Replaces the `nth` value of this name by `bytes`.
     fn with(mut self, what: &str, nth: usize, bytes: &[u8]) -> Self {
         let mut named = self.0.iter_mut().filter(|(name, _)| *name == what);
         named.nth(nth).unwrap().1 = bytes.to_vec();
@@ -356,7 +357,7 @@ impl Parts {
     }
 
     fn decode(&self) -> Result<UserRecord, DecodeError> {
-        judge(&sealed(&self.body()))
+        decode_untrusted(&sealed(&self.body()))
     }
 }
 
@@ -393,9 +394,9 @@ const VALUES: [&str; 13] = [
     "digest",
 ];
 
-/// Decodes what may be anything: what is read is written in the same way, and an error says what is
-/// wrong in words of its own.
-fn judge(bytes: &[u8]) -> Result<UserRecord, DecodeError> {
+/// Decodes arbitrary bytes. A decoded record is encoded to the same bytes, and an error contains
+/// nothing of the input.
+fn decode_untrusted(bytes: &[u8]) -> Result<UserRecord, DecodeError> {
     let result = UserRecord::decode(bytes);
     match &result {
         Ok(record) => assert_eq!(record.encode(), bytes),
@@ -408,7 +409,7 @@ fn judge(bytes: &[u8]) -> Result<UserRecord, DecodeError> {
     result
 }
 
-/// Holds one record, for good.
+/// A store of one record that cannot be changed.
 #[derive(Debug)]
 struct ReadOnly(Arc<UserRecord>);
 
@@ -427,16 +428,16 @@ impl Store for ReadOnly {
 }
 
 #[test]
-fn the_samples_are_still_written_as_they_were() {
+fn samples_are_encoded_to_the_recorded_bytes() {
     for (seed, (file, what, make)) in (1..).zip(SAMPLES) {
         let maker = Maker::new(seed);
         make(&maker);
         let text = maker.write(what);
         if let Ok(mut new) = File::create_new(path(file)) {
             new.write_all(text.as_bytes()).unwrap();
-            unreachable!("a new sample was written, to be looked at and kept: {file}");
+            unreachable!("a new sample was written: review and commit {file}");
         }
-        assert!(fs::read_to_string(path(file)).unwrap() == text, "{file} is written otherwise");
+        assert!(fs::read_to_string(path(file)).unwrap() == text, "{file} is encoded differently");
     }
 }
 
@@ -447,14 +448,14 @@ fn every_sample_is_listed() {
 }
 
 #[test]
-fn a_sample_has_the_form_that_is_described() {
+fn samples_have_the_documented_format() {
     for sample in Sample::all() {
         assert_eq!(sealed(&sample.parts().body()), sample.bytes, "{}", sample.name);
     }
 }
 
 #[test]
-fn a_sample_is_read_as_what_it_says_and_written_as_it_was() {
+fn samples_decode_to_their_description_and_encode_to_the_same_bytes() {
     for sample in Sample::all() {
         let record = sample.record();
         assert_eq!(record.encode(), sample.bytes);
@@ -479,7 +480,7 @@ fn a_sample_is_read_as_what_it_says_and_written_as_it_was() {
 }
 
 #[test]
-fn a_sample_is_listed_as_what_it_says() {
+fn samples_are_listed_as_described() {
     for sample in Sample::all() {
         let store = ReadOnly(sample.record().into());
         let iam = CredentialManager::builder(store.0.account(), store)
@@ -502,62 +503,62 @@ fn a_sample_is_listed_as_what_it_says() {
 }
 
 #[test]
-fn the_secrets_of_a_sample_open_what_they_did() {
+fn the_secrets_of_samples_still_authenticate() {
     for sample in Sample::all() {
         let record = Arc::new(sample.record());
         let clock = Arc::new(FixedClock::new(dawn()));
         let store = ReadOnly(Arc::clone(&record));
-        let door = Authenticator::new(store, policy(), Arc::clone(&clock));
+        let authenticator = Authenticator::new(store, policy(), Arc::clone(&clock));
         for Stated { kind, id, service, name, status, created, expires, secret } in
             &sample.credentials
         {
-            let opens = |secret: &str| {
+            let authenticate = |secret: &str| {
                 let answer = match kind {
-                    CredentialKind::Password => door.authenticate(service, name, secret),
-                    CredentialKind::ApiKey => door.authenticate_api_key(service, secret),
+                    CredentialKind::Password => authenticator.authenticate(service, name, secret),
+                    CredentialKind::ApiKey => authenticator.authenticate_api_key(service, secret),
                 };
-                let who = answer.map_err(|error| match error {
+                let identity = answer.map_err(|error| match error {
                     AuthenticationError::Denied(refusal) => refusal.reason(),
                     AuthenticationError::Unavailable(error) => unreachable!("{error}"),
                 })?;
-                assert_eq!((who.user_id(), who.credential().id()), (record.id(), id));
+                assert_eq!((identity.user_id(), identity.credential().id()), (record.id(), id));
                 Ok(())
             };
-            let opened = match status {
+            let expected = match status {
                 Status::Active => Ok(()),
                 _ => Err(DenialReason::Inactive),
             };
             clock.set(date(*created));
-            assert_eq!(opens(secret), opened);
-            opens(&format!("{secret}x")).unwrap_err();
+            assert_eq!(authenticate(secret), expected);
+            authenticate(&format!("{secret}x")).unwrap_err();
             if let Some(expires) = expires {
                 clock.set(date(expires - 1));
-                assert_eq!(opens(secret), opened);
+                assert_eq!(authenticate(secret), expected);
                 clock.set(date(*expires));
-                assert_eq!(opens(secret), Err(DenialReason::Expired));
+                assert_eq!(authenticate(secret), Err(DenialReason::Expired));
             }
         }
     }
 }
 
 #[test]
-fn damage_is_noticed() {
-    assert_eq!(judge(&[]).unwrap_err(), Empty);
+fn damage_is_detected() {
+    assert_eq!(decode_untrusted(&[]).unwrap_err(), Empty);
     for Sample { bytes, .. } in Sample::small() {
         for length in 1..bytes.len() {
-            assert_eq!(judge(&bytes[..length]).unwrap_err(), Checksum, "{length}");
+            assert_eq!(decode_untrusted(&bytes[..length]).unwrap_err(), Checksum, "{length}");
         }
         for more in [&[0][..], &[1], &[0xff], &bytes] {
-            assert_eq!(judge(&[&bytes, more].concat()).unwrap_err(), Checksum);
+            assert_eq!(decode_untrusted(&[&bytes, more].concat()).unwrap_err(), Checksum);
         }
         for flipped in flips(&bytes) {
             let expected = if flipped[0] == 1 { Checksum } else { UnknownFormat(flipped[0]) };
-            assert_eq!(judge(&flipped).unwrap_err(), expected);
+            assert_eq!(decode_untrusted(&flipped).unwrap_err(), expected);
         }
     }
 }
 
-/// The bytes with each of their bits flipped, one at a time.
+/// Copies of the bytes, each with one bit flipped.
 fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..bytes.len() * 8).map(|bit| {
         let mut flipped = bytes.to_vec();
@@ -567,7 +568,7 @@ fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 }
 
 #[test]
-fn no_other_format_is_read() {
+fn other_formats_are_rejected() {
     for sample in Sample::small() {
         for format in (0..=255).filter(|format| *format != 1) {
             let other = sample.parts().with("format", 0, &[format]);
@@ -582,12 +583,12 @@ fn two() -> Parts {
 }
 
 #[test]
-fn a_missing_value_is_named() {
+fn the_error_names_a_missing_value() {
     for parts in Sample::small().map(|sample| sample.parts()) {
         let body = parts.body();
         let whose = parts.0.iter().flat_map(|(what, bytes)| vec![*what; bytes.len()]);
         for (length, what) in whose.enumerate().skip(1) {
-            let cut = judge(&sealed(&body[..length])).unwrap_err();
+            let cut = decode_untrusted(&sealed(&body[..length])).unwrap_err();
             assert_eq!(cut, Value(what), "{length}");
         }
     }
@@ -597,8 +598,8 @@ fn a_missing_value_is_named() {
 const LAST: u64 = 253_402_300_799_999;
 
 #[test]
-fn a_value_that_is_not_valid_is_named() {
-    // More than 64 bits, without an end, and with groups that add nothing.
+fn the_error_names_an_invalid_value() {
+    // More than 64 bits, without a last byte, and not canonical.
     let numbers = [
         [&[0xff; 9][..], &[0x02]].concat(),
         [0x80; 11].to_vec(),
@@ -658,7 +659,7 @@ fn a_value_that_is_not_valid_is_named() {
 }
 
 #[test]
-fn every_value_within_its_bounds_is_read() {
+fn values_at_their_bounds_are_decoded() {
     let long = |length: usize| text(&"a".repeat(length));
     let created = milliseconds(dawn()) + 86_400_001;
     for (what, nth, good) in [
@@ -681,11 +682,11 @@ fn every_value_within_its_bounds_is_read() {
     }
 }
 
-/// The name of a value, which of that name, and the bytes that take its place.
+/// The name of a value, its index among those of the name, and the replacing bytes.
 type Replacement<'a> = (&'a str, usize, &'a [u8]);
 
 #[test]
-fn credentials_are_distinct_in_order_and_as_many_as_announced() {
+fn repeated_unordered_and_surplus_credentials_are_rejected() {
     let parts = two();
     let both = |what: &str| [0, 1].map(|nth| parts.get(what, nth).to_vec());
     let [id, later_id] = both("credential id");
@@ -735,7 +736,7 @@ fn credentials_are_distinct_in_order_and_as_many_as_announced() {
 }
 
 #[test]
-fn a_repetition_is_noticed_however_far_apart() {
+fn repeated_names_are_detected_at_any_distance() {
     for sample in ["renamed", "many_services"].map(Sample::read) {
         let parts = sample.parts();
         let last = sample.credentials.len() - 1;
@@ -751,11 +752,11 @@ fn a_repetition_is_noticed_however_far_apart() {
 }
 
 #[test]
-fn a_huge_number_of_credentials_is_not_believed() {
+fn a_false_number_of_credentials_allocates_nothing() {
     for announced in [3, 1 << 32, u64::MAX] {
         let body = two().with("number of credentials", 0, &number(announced)).body();
         let bytes = sealed(&body);
-        // Patterns are compiled once.
+        // Regular expressions are compiled once, before allocations are counted.
         two().decode().unwrap();
         let allocated = allocation_counter::measure(|| {
             assert_eq!(UserRecord::decode(&bytes).unwrap_err(), Value("credential id"));
@@ -765,7 +766,7 @@ fn a_huge_number_of_credentials_is_not_believed() {
 }
 
 #[test]
-fn an_error_says_what_is_wrong() {
+fn decode_errors_have_precise_messages() {
     for (error, message) in [
         (Empty, "a record is never empty"),
         (UnknownFormat(9), "record format 9 is not known, only format 1"),
@@ -780,17 +781,17 @@ fn an_error_says_what_is_wrong() {
 }
 
 #[test]
-fn nothing_prints_a_digest() {
+fn debug_output_contains_no_digest() {
     let record = Sample::read("two_passwords").record();
     assert!(format!("{record:?}").contains("digest: Sha256(..)"), "{record:?}");
 }
 
 #[test]
-fn a_record_has_one_form() {
+fn the_encoding_is_canonical() {
     let mut read = 0;
     for sample in Sample::small() {
         for flipped in flips(&sample.parts().body()) {
-            read += usize::from(judge(&sealed(&flipped)).is_ok());
+            read += usize::from(decode_untrusted(&sealed(&flipped)).is_ok());
         }
     }
     assert!(read > 1_000, "{read}");
@@ -827,7 +828,7 @@ fn edited(mut bytes: Vec<u8>, edits: &[Edit]) -> Vec<u8> {
 }
 
 #[test]
-fn whatever_is_read_is_written_the_same() {
+fn decoded_bytes_are_encoded_to_the_same_bytes() {
     let interesting = prop_oneof![Just(0_u8), Just(1), Just(0x7f), Just(0x80), any::<u8>()];
     let edit = prop_oneof![
         4 => (any::<Index>(), interesting.clone()).prop_map(|(at, byte)| Edit::Set(at, byte)),
@@ -842,8 +843,8 @@ fn whatever_is_read_is_written_the_same() {
     let random =
         proptest::collection::vec(interesting, 0..200).prop_map(|bytes| [vec![1], bytes].concat());
     run(&prop_oneof![3 => mutated, 1 => random], |body| {
-        let _ = judge(&body);
-        let _ = judge(&sealed(&body));
+        let _ = decode_untrusted(&body);
+        let _ = decode_untrusted(&sealed(&body));
     });
 }
 

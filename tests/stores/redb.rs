@@ -1,4 +1,4 @@
-//! A store in a file: what it keeps, which files it opens, and how it recovers.
+//! The store in a file: what it keeps, which files it opens, and how it recovers.
 
 use std::{fs, path::Path, process::Command};
 
@@ -32,7 +32,7 @@ fn open(path: &Path) -> CredentialManager<RedbStore> {
     CredentialManager::new(name(ACCOUNT), RedbStore::open(path).unwrap())
 }
 
-fn asynchronous(store: &RedbStore) -> AsyncCredentialManager<AsyncRedbStore> {
+fn async_manager(store: &RedbStore) -> AsyncCredentialManager<AsyncRedbStore> {
     AsyncCredentialManager::new(name(ACCOUNT), store.clone().into_async())
 }
 
@@ -40,8 +40,8 @@ fn executor() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().build().unwrap()
 }
 
-/// Changes a file behind the store's back.
-fn meddle(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+/// Changes a file without the store.
+fn edit_tables(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
     let database = Database::create(path).unwrap();
     let transaction = database.begin_write().unwrap();
     change(&transaction);
@@ -63,10 +63,10 @@ fn a_reopened_file_holds_what_was_acknowledged() {
         iam.create(&anika, &codecommit).unwrap()
     };
     let iam = open(&path);
-    let who = iam
+    let identity = iam
         .authenticate(&codecommit, issued.service_user_name().as_str(), issued.secret().expose())
         .unwrap();
-    assert_eq!(who.credential_id(), issued.id());
+    assert_eq!(identity.credential_id(), issued.id());
     drop(iam);
     assert!(RedbStore::check_integrity(&path).unwrap());
     assert_eq!(open(&path).list(&anika).unwrap(), [issued.credential().clone()]);
@@ -97,7 +97,7 @@ fn a_reopened_file_denies_old_passwords() {
 
 /// A source of ids that repeats must not overwrite the record of another user.
 #[test]
-fn a_registration_never_replaces_a_user_whose_id_it_drew() {
+fn a_registration_with_a_repeated_id_replaces_no_user() {
     let folder = Folder::new("user-id");
     let path = folder.file("store.redb");
     let store = RedbStore::create(&path).unwrap();
@@ -117,7 +117,7 @@ fn a_registration_never_replaces_a_user_whose_id_it_drew() {
 }
 
 #[test]
-fn the_example_finds_on_a_second_run_what_the_first_left() {
+fn the_example_finds_the_data_of_its_first_run_on_the_second() {
     let folder = Folder::new("example");
     let path = folder.file("store.redb");
     let run = || {
@@ -127,7 +127,7 @@ fn the_example_finds_on_a_second_run_what_the_first_left() {
         String::from_utf8(run.stdout).unwrap()
     };
     let first = run();
-    assert!(first.contains("made "), "{first}");
+    assert!(first.starts_with("created "), "{first}");
     assert!(first.contains("credentials  0 of anika"), "{first}");
     assert!(first.contains("created      anika+1-at-123456789012"), "{first}");
     let noted = fs::read_to_string(folder.file("store.password")).unwrap();
@@ -143,7 +143,7 @@ fn the_example_finds_on_a_second_run_what_the_first_left() {
 }
 
 #[test]
-fn it_passes_the_suite_of_stores_blocking_and_asynchronously() {
+fn blocking_and_async_stores_pass_the_suite() {
     let create = |test: &str| {
         let folder = Folder::new(test);
         (RedbStore::create(folder.file("store.redb")).unwrap(), folder)

@@ -1,4 +1,4 @@
-//! The suite for stores: what passes it, and what it catches.
+//! The suite for stores: correct stores pass, and each fault is detected.
 
 use std::{
     cmp::Reverse,
@@ -28,20 +28,20 @@ use service_specific_credentials::{
     },
 };
 
-/// How a [`Naive`] store is broken.
+/// The fault of a [`Naive`] store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
-    AnswersAppliedWhenStale,
-    AnswersAppliedWhenTaken,
-    AnswersStaleWhenTaken,
-    AnswersStaleToRegistrations,
-    AnswersKeyTakenFirst,
-    AnswersStaleToHeldIds,
+    ReturnsAppliedWhenStale,
+    ReturnsAppliedWhenTaken,
+    ReturnsStaleWhenTaken,
+    ReturnsStaleForRegistrations,
+    ReturnsKeyTakenFirst,
+    ReturnsStaleForHeldIds,
     AppliesTwice,
     CachesPerThread,
     CapsScans,
-    CaresForCaseOfNames,
+    IsCaseSensitiveForNames,
     ChecksKeysBeforehand,
     ChecksThenActs,
     ChecksUserNamesOnly,
@@ -53,17 +53,17 @@ enum Fault {
     FoldsUnicode,
     ForgetsToRelease,
     ForgetsToReleaseOnRemoval,
-    HasNoMembers,
+    OmitsHolderKeys,
     IgnoresCaseOfIds,
     IgnoresLimits,
     IgnoresSpelling,
     IncludesExcludedStarts,
     ExcludesIncludedStarts,
     LimitsBeforeItStarts,
-    ListsMembersAnywhere,
-    ListsRefusedRegistrations,
+    ListsHoldersAtAnyService,
+    ListsRejectedRegistrations,
     LosesSecondClaim,
-    KeepsClaimsOfRefusals,
+    KeepsRejectedClaims,
     KeepsRecordsOfClaims,
     MixesAccounts,
     MixesAccountsInScans,
@@ -83,7 +83,7 @@ enum Fault {
 
 use Fault as F;
 
-/// The contract written down as simply as can be, and ways to break it.
+/// The simplest implementation of the contract, with optional faults.
 #[derive(Debug)]
 struct Naive {
     fault: Fault,
@@ -94,10 +94,10 @@ struct Naive {
 struct State {
     records: BTreeMap<UserId, Arc<UserRecord>>,
     index: BTreeMap<Vec<u8>, UserId>,
-    // What only a broken store keeps.
+    // Used by faults only.
     cache: HashMap<(ThreadId, Vec<u8>), Option<Arc<UserRecord>>>,
     claimed: BTreeMap<Vec<u8>, Arc<UserRecord>>,
-    refused: Vec<Arc<UserRecord>>,
+    rejected: Vec<Arc<UserRecord>>,
 }
 
 impl Naive {
@@ -134,7 +134,7 @@ impl Naive {
         };
         match self.fault {
             F::MixesAccounts => drop(bytes.drain(..8)),
-            F::CaresForCaseOfNames => rename(&mut bytes, name),
+            F::IsCaseSensitiveForNames => rename(&mut bytes, name),
             F::FoldsUnicode if !is_id => rename(&mut bytes, &name.to_lowercase()),
             F::IgnoresCaseOfIds if is_id => rename(&mut bytes, &name.to_lowercase()),
             _ => {}
@@ -152,7 +152,7 @@ impl Naive {
             _ => state.records.get(&before.id()),
         };
         !held.is_some_and(|held| match self.fault {
-            F::AnswersAppliedWhenStale => true,
+            F::ReturnsAppliedWhenStale => true,
             F::AppliesTwice => {
                 let made = change.record().is_some_and(|after| Arc::ptr_eq(held, after));
                 made || held.revision() == before.revision()
@@ -167,7 +167,7 @@ impl Naive {
         let own = change.previous().map(UserRecord::id);
         change.claimed().any(|key| {
             let checked = match self.fault {
-                F::AnswersAppliedWhenTaken => false,
+                F::ReturnsAppliedWhenTaken => false,
                 F::ChecksUserNamesOnly => matches!(key, Key::User { .. }),
                 _ => true,
             };
@@ -176,7 +176,7 @@ impl Naive {
         })
     }
 
-    /// Whether a registration is of an id that is held.
+    /// Whether the id of a registration is held.
     fn is_doubled(&self, state: &State, change: &Change) -> bool {
         let (None, Some(after)) = (change.previous(), change.record()) else { return false };
         state.records.get(&after.id()).is_some_and(|held| match self.fault {
@@ -193,19 +193,21 @@ impl Naive {
             && change.claimed().any(|key| state.index.get(&self.bytes(&key)).copied() == own)
     }
 
-    fn answer(&self, state: &State, change: &Change) -> CommitOutcome {
+    fn outcome(&self, state: &State, change: &Change) -> CommitOutcome {
         if self.is(F::CountsItsOwnKeysAsTaken) && self.is_own(state, change) {
             return KeyTaken;
         }
         let is_doubled = self.is_doubled(state, change);
-        if is_doubled && self.is(F::AnswersStaleToHeldIds) {
+        if is_doubled && self.is(F::ReturnsStaleForHeldIds) {
             return Stale;
         }
         match (self.is_stale(state, change), is_doubled || self.is_taken(state, change)) {
-            (true, true) if self.is(F::AnswersKeyTakenFirst) => KeyTaken,
+            (true, true) if self.is(F::ReturnsKeyTakenFirst) => KeyTaken,
             (true, _) => Stale,
-            (_, true) if self.is(F::AnswersStaleWhenTaken) => Stale,
-            (_, true) if self.is(F::AnswersStaleToRegistrations) && change.previous().is_none() => {
+            (_, true) if self.is(F::ReturnsStaleWhenTaken) => Stale,
+            (_, true)
+                if self.is(F::ReturnsStaleForRegistrations) && change.previous().is_none() =>
+            {
                 Stale
             }
             (_, true) => KeyTaken,
@@ -220,7 +222,7 @@ impl Naive {
                 F::LosesSecondClaim => place == 1,
                 F::TruncatesClaims => place >= 1000,
                 F::ReplacesRecordsOnly => change.previous().is_some(),
-                F::HasNoMembers => matches!(key, Key::Holder { .. }),
+                F::OmitsHolderKeys => matches!(key, Key::Holder { .. }),
                 _ => false,
             };
             if !skipped {
@@ -251,54 +253,54 @@ impl Naive {
         };
         for key in change.released().filter(|_| !forgets) {
             let key = self.bytes(&key);
-            // Somebody else may have it by now if it is done late.
+            // If the release is late, another user may hold the key by now.
             if state.index.get(&key).copied() == change.previous().map(UserRecord::id) {
                 state.index.remove(&key);
             }
         }
     }
 
-    /// All of a change but what it releases late.
+    /// Applies a change, without what is released late.
     fn begin(&self, change: &Change) -> CommitOutcome {
         let mut state = self.state();
-        let mut answer = self.answer(&state, change);
+        let mut outcome = self.outcome(&state, change);
         if self.is(F::ChecksThenActs) || self.is(F::ChecksKeysBeforehand) {
             drop(state);
             pause();
             state = self.state();
         }
         if self.is(F::ChecksKeysBeforehand) && self.is_stale(&state, change) {
-            answer = Stale;
+            outcome = Stale;
         }
-        if answer == Applied {
+        if outcome == Applied {
             self.replace(&mut state, change);
             self.claim(&mut state, change);
             if !self.is_late() {
                 self.release(&mut state, change);
             }
         }
-        if answer == KeyTaken && self.is(F::KeepsClaimsOfRefusals) {
+        if outcome == KeyTaken && self.is(F::KeepsRejectedClaims) {
             for (key, before) in change.claimed().zip(change.previous().into_iter().cycle()) {
                 state.index.entry(self.bytes(&key)).or_insert(before.id());
             }
         }
-        if answer == KeyTaken
-            && self.is(F::ListsRefusedRegistrations)
+        if outcome == KeyTaken
+            && self.is(F::ListsRejectedRegistrations)
             && change.previous().is_none()
         {
-            state.refused.extend(change.record().cloned());
+            state.rejected.extend(change.record().cloned());
         }
         state.cache.retain(|(reader, _), _| *reader != thread::current().id());
-        answer
+        outcome
     }
 
     fn is_late(&self) -> bool {
         self.is(F::ReleasesLate)
     }
 
-    /// The rest, if that is done late.
-    fn end(&self, change: &Change, answer: CommitOutcome) {
-        if answer == Applied && self.is_late() {
+    /// Applies the late part of a change.
+    fn end(&self, change: &Change, outcome: CommitOutcome) {
+        if outcome == Applied && self.is_late() {
             self.release(&mut self.state(), change);
         }
     }
@@ -321,7 +323,7 @@ impl Naive {
     }
 }
 
-/// Long enough for others to come in between.
+/// Yields long enough for other threads to run.
 fn pause() {
     for _ in 0..20 {
         thread::yield_now();
@@ -343,18 +345,18 @@ impl Store for Naive {
     }
 
     fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        let answer = self.begin(change);
+        let outcome = self.begin(change);
         if self.is_late() {
             pause();
         }
-        self.end(change, answer);
-        Ok(answer)
+        self.end(change, outcome);
+        Ok(outcome)
     }
 
     fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
         let anybody = "x".parse().unwrap();
         let key = match range.listing() {
-            Listing::Holders { .. } if self.is(F::ListsMembersAnywhere) => {
+            Listing::Holders { .. } if self.is(F::ListsHoldersAtAnyService) => {
                 Key::Holder { account: range.account(), service: None, user: &anybody }
             }
             _ => range.key(&anybody),
@@ -376,7 +378,7 @@ impl Store for Naive {
             .filter_map(|(_, id)| state.records.get(id).cloned())
             .collect();
         if range.listing() == Listing::Users {
-            found.extend(state.refused.iter().cloned());
+            found.extend(state.rejected.iter().cloned());
         }
         match self.fault {
             F::ScansByBytes => found.sort_by(|a, b| a.name().as_str().cmp(b.name().as_str())),
@@ -414,7 +416,7 @@ impl Store for Naive {
     }
 }
 
-/// One that waits within a commit, and leaves half of it behind when it is dropped there.
+/// A store that waits within a commit, and leaves a half-applied change if it is dropped there.
 #[derive(Debug)]
 struct Waiting(Naive);
 
@@ -426,10 +428,10 @@ impl AsyncStore for Waiting {
 
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         once().await;
-        let answer = self.0.begin(change);
+        let outcome = self.0.begin(change);
         once().await;
-        self.0.end(change, answer);
-        Ok(answer)
+        self.0.end(change, outcome);
+        Ok(outcome)
     }
 
     async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
@@ -438,7 +440,7 @@ impl AsyncStore for Waiting {
     }
 }
 
-/// Waits until it is woken, by another thread, once.
+/// Pends until another thread wakes it, once.
 async fn once() {
     let mut waited = false;
     poll_fn(|context| {
@@ -452,7 +454,7 @@ async fn once() {
     .await;
 }
 
-/// What the suite finds first.
+/// The first violation that the suite detects.
 fn first<S: AsyncStore>(build: impl Fn() -> S) -> Option<Violation> {
     let suite = Suite::new();
     let mut checks =
@@ -479,34 +481,34 @@ catches! {
     loses_second_claim: F::LosesSecondClaim => ClaimedKeysFind;
     moves_keys_only: F::MovesKeysOnly => ClaimedKeysFind;
     replaces_records_only: F::ReplacesRecordsOnly => ClaimedKeysFind;
-    has_no_members: F::HasNoMembers => ClaimedKeysFind;
+    omits_holder_keys: F::OmitsHolderKeys => ClaimedKeysFind;
     keeps_records_of_claims: F::KeepsRecordsOfClaims => KeptKeysFollow;
     forgets_to_release: F::ForgetsToRelease => ReleasedKeysFindNothing;
     forgets_to_release_on_removal: F::ForgetsToReleaseOnRemoval => ReleasedKeysAreFree;
-    lists_members_anywhere: F::ListsMembersAnywhere => ListingsFollow;
+    lists_holders_at_any_service: F::ListsHoldersAtAnyService => ListingsFollow;
     folds_unicode: F::FoldsUnicode => UnknownKeysFindNothing;
-    cares_for_case_of_names: F::CaresForCaseOfNames => NamesIgnoreCase;
+    is_case_sensitive_for_names: F::IsCaseSensitiveForNames => NamesIgnoreCase;
     ignores_case_of_ids: F::IgnoresCaseOfIds => IdsKeepCase;
     ignores_spelling: F::IgnoresSpelling => SpellingIsKept;
     mixes_accounts: F::MixesAccounts => AccountsAreIsolated;
     mixes_accounts_in_scans: F::MixesAccountsInScans => AccountsAreIsolated;
     mixes_services: F::MixesServices => ServicesAreIsolated;
-    answers_applied_when_stale: F::AnswersAppliedWhenStale => StaleIsRejected;
+    returns_applied_when_stale: F::ReturnsAppliedWhenStale => StaleIsRejected;
     compares_user_id_only: F::ComparesUserIdOnly => StaleIsRejected;
     compares_count_only: F::ComparesCountOnly => RevisionsAreUnique;
-    answers_applied_when_taken: F::AnswersAppliedWhenTaken => TakenKeysAreRejected;
-    answers_stale_when_taken: F::AnswersStaleWhenTaken => TakenKeysAreRejected;
+    returns_applied_when_taken: F::ReturnsAppliedWhenTaken => TakenKeysAreRejected;
+    returns_stale_when_taken: F::ReturnsStaleWhenTaken => TakenKeysAreRejected;
     checks_user_names_only: F::ChecksUserNamesOnly => TakenKeysAreRejected;
-    answers_stale_to_registrations: F::AnswersStaleToRegistrations => TakenNamesAreRejected;
+    returns_stale_for_registrations: F::ReturnsStaleForRegistrations => TakenNamesAreRejected;
     overwrites_held_ids: F::OverwritesHeldIds => HeldIdsAreRejected;
     checks_ids_of_its_account_only: F::ChecksIdsOfItsAccountOnly => HeldIdsAreRejected;
     checks_ids_of_unchanged_users_only: F::ChecksIdsOfUnchangedUsersOnly => HeldIdsAreRejected;
-    answers_stale_to_held_ids: F::AnswersStaleToHeldIds => TakenNamesAreRejected;
-    answers_key_taken_first: F::AnswersKeyTakenFirst => StaleTakesPrecedence;
+    returns_stale_for_held_ids: F::ReturnsStaleForHeldIds => TakenNamesAreRejected;
+    returns_key_taken_first: F::ReturnsKeyTakenFirst => StaleTakesPrecedence;
     applies_twice: F::AppliesTwice => AppliedOnce;
     counts_its_own_keys_as_taken: F::CountsItsOwnKeysAsTaken => StaleTakesPrecedence;
-    keeps_claims_of_refusals: F::KeepsClaimsOfRefusals => RejectedChangesHaveNoEffect;
-    lists_refused_registrations: F::ListsRefusedRegistrations => RejectedChangesHaveNoEffect;
+    keeps_rejected_claims: F::KeepsRejectedClaims => RejectedChangesHaveNoEffect;
+    lists_rejected_registrations: F::ListsRejectedRegistrations => RejectedChangesHaveNoEffect;
     scans_by_hash: F::ScansByHash => ScansAreOrdered;
     scans_by_id: F::ScansById => ScansAreOrdered;
     scans_by_bytes: F::ScansByBytes => ScansAreOrdered;
@@ -526,7 +528,7 @@ catches! {
 }
 
 #[test]
-fn a_commit_that_is_dropped_half_way_is_caught() {
+fn a_dropped_commit_that_is_half_applied_is_detected() {
     let build = async || (Waiting(Naive::new(F::ReleasesLate)), ());
     let violation = Suite::new().check(DroppedCommitsAreAtomic, build).unwrap_err();
     assert_eq!(violation.obligation(), DroppedCommitsAreAtomic);
@@ -551,7 +553,7 @@ fn a_memory_store_passes() {
 }
 
 #[test]
-fn a_memory_store_passes_behind_pointers() {
+fn a_memory_store_passes_in_arcs_boxes_and_type_erased() {
     let store = || SyncAdapter::new(MemoryStore::new());
     Suite::test_all(async || (DynAsyncStore::new(store()), ()));
     Suite::test_all(async || (Arc::new(store()), ()));
@@ -561,8 +563,8 @@ fn a_memory_store_passes_behind_pointers() {
 }
 
 #[test]
-fn a_violation_says_what_was_expected_and_seen() {
-    let build = async || (SyncAdapter::new(Naive::new(F::AnswersKeyTakenFirst)), ());
+fn a_violation_states_the_expected_and_the_actual_outcome() {
+    let build = async || (SyncAdapter::new(Naive::new(F::ReturnsKeyTakenFirst)), ());
     let violation = Suite::new().check(StaleTakesPrecedence, build).unwrap_err();
     assert_eq!(violation.obligation().name(), "stale takes precedence over key taken");
     let expected = "must have the outcome Stale and had KeyTaken";
@@ -575,7 +577,7 @@ fn a_violation_says_what_was_expected_and_seen() {
 }
 
 #[test]
-fn a_store_that_fails_is_caught() {
+fn a_failing_store_violates_every_obligation() {
     #[derive(Debug)]
     struct Failing;
     impl Store for Failing {
@@ -599,17 +601,20 @@ fn a_store_that_fails_is_caught() {
 }
 
 #[test]
-fn a_guard_outlives_its_store_and_every_thread_is_within_the_context() {
+fn guards_outlive_their_stores_and_every_thread_enters_the_context() {
     #[derive(Debug)]
-    struct Tenant(Arc<AtomicUsize>);
-    impl Drop for Tenant {
+    struct CountedDrop(Arc<AtomicUsize>);
+    impl Drop for CountedDrop {
         fn drop(&mut self) {
             assert_eq!(self.0.load(SeqCst), 1);
         }
     }
     #[derive(Debug)]
-    struct House(SyncAdapter<MemoryStore>, #[expect(dead_code, reason = "dropped")] Tenant);
-    impl AsyncStore for House {
+    struct OwningStore(
+        SyncAdapter<MemoryStore>,
+        #[expect(dead_code, reason = "dropped")] CountedDrop,
+    );
+    impl AsyncStore for OwningStore {
         async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
             assert!(INSIDE.get());
             self.0.find(key).await
@@ -643,12 +648,12 @@ fn a_guard_outlives_its_store_and_every_thread_is_within_the_context() {
             assert!(INSIDE.get());
             let standing = Arc::new(AtomicUsize::new(1));
             let store = SyncAdapter::new(MemoryStore::new());
-            (House(store, Tenant(Arc::clone(&standing))), Guard(standing))
+            (OwningStore(store, CountedDrop(Arc::clone(&standing))), Guard(standing))
         });
 }
 
 #[test]
-fn obligations_have_names_of_their_own() {
+fn obligations_have_unique_names() {
     let names: std::collections::BTreeSet<_> =
         Obligation::ALL.iter().map(|one| one.name()).collect();
     assert_eq!(names.len(), Obligation::ALL.len());

@@ -1,4 +1,4 @@
-//! What operations allocate, counted on the thread that calls them.
+//! The allocations of operations, counted on the calling thread.
 
 use std::thread;
 

@@ -1,5 +1,4 @@
-//! Reading and answering takes time and memory linear in what a stranger sends, however it is
-//! shaped.
+//! Parsing and answering untrusted input of any shape takes time and memory linear in its length.
 
 use std::{
     fmt::Write as _,
@@ -16,7 +15,7 @@ use service_specific_credentials::{
 
 use crate::common::{ACCOUNT, name};
 
-/// As many of them, numbered, as have room.
+/// As many of them, numbered, as fit into `length`.
 fn many(length: usize, mut one: impl FnMut(&mut String, usize)) -> String {
     let mut form = String::with_capacity(length + 64);
     for number in 0.. {
@@ -38,7 +37,7 @@ fn of_list(parameter: &str, value: &str, length: usize) -> String {
     start + &value.repeat(times)
 }
 
-/// Shapes that a reader may stumble over, of about this many bytes.
+/// Shapes that may be expensive to parse, of about this many bytes.
 fn forms(length: usize) -> Vec<(&'static str, String)> {
     let named = |parameter: &'static str, value: &'static str| of_list(parameter, value, length);
     let echoed = |value: &str| format!("Action={}", value.repeat((length - 7) / value.len()));
@@ -87,7 +86,7 @@ fn answer(form: &str) {
     drop(query::handle(&iam, &request, None, Dialect::Documented, id));
 }
 
-/// Bytes allocated, in all and at most at once, and allocations, on a thread of its own.
+/// Bytes allocated, in total and at peak, and the number of allocations, on a separate thread.
 fn heap(work: impl Fn() + Sync) -> [u64; 3] {
     let heap = thread::scope(|scope| scope.spawn(|| measure(&work)).join().unwrap());
     [heap.bytes_total, heap.bytes_max, heap.count_total]
@@ -95,7 +94,7 @@ fn heap(work: impl Fn() + Sync) -> [u64; 3] {
 
 #[test]
 fn memory_is_linear_in_the_form() {
-    // What is prepared once and for all does not count.
+    // One-time initialization is not counted.
     for (_, form) in forms(1 << 10) {
         answer(&form);
     }
@@ -112,7 +111,7 @@ fn memory_is_linear_in_the_form() {
 }
 
 #[test]
-fn what_is_too_long_is_not_read() {
+fn input_that_is_too_long_is_not_parsed() {
     let form = "%41=&".repeat(MAX_BYTES);
     let [total, ..] = heap(|| answer(&form));
     assert!(total < 32_768, "{total}");
@@ -135,7 +134,7 @@ fn memory_is_linear_in_a_marker_and_in_a_record() {
     }
 }
 
-/// The shortest of some runs: what else the machine does only ever adds.
+/// The shortest of several runs: other load on the machine only adds time.
 fn shortest(form: &str) -> Duration {
     let time = || {
         let start = Instant::now();
@@ -145,8 +144,8 @@ fn shortest(form: &str) -> Duration {
     (0..3).map(|_| time()).min().unwrap()
 }
 
-/// Sixteen times the bytes would take 256 times as long if any step were quadratic. The bound lies
-/// far from either, and a run that is over it is run again: this fails only if it always is.
+/// If any step were quadratic, 16 times the bytes would take 256 times as long. The bound is far
+/// from both 16 and 256, and a run above it is repeated: the test fails only if all runs are.
 #[test]
 fn time_is_linear_in_the_form() {
     const FEW: usize = 1 << 12;

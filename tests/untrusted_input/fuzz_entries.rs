@@ -1,5 +1,5 @@
-//! Any bytes give a value or a refusal, never a panic: what the fuzz targets run, on seeds, on
-//! mutations of them and on arbitrary bytes.
+//! Arbitrary bytes return a value or an error, and never panic. Runs the entries of the fuzz
+//! targets on seeds, on mutations of them, and on arbitrary bytes.
 
 use std::{fs, path::Path};
 
@@ -31,7 +31,7 @@ fn seeds(entry: &str) -> Vec<Vec<u8>> {
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
 
-/// One thing that is done to bytes.
+/// A mutation of bytes.
 #[derive(Clone, Debug)]
 enum Edit {
     Set(Index, u8),
@@ -98,7 +98,7 @@ fn run(entry: fn(&[u8]), seeds: Vec<Vec<u8>>, tokens: &'static [&'static str]) {
 }
 
 #[test]
-fn any_form_is_answered() {
+fn any_form_returns_a_response() {
     let tokens = &[
         "&",
         "=",
@@ -137,19 +137,19 @@ fn any_authorization_header_is_rejected() {
 }
 
 #[test]
-fn any_marker_is_one_of_the_query_or_refused() {
+fn any_marker_belongs_to_the_query_or_is_rejected() {
     run(entries::marker, seeds("marker"), &["A", "=", "-", "_", "AQ", "\u{e9}", " ", "\n"]);
 }
 
 #[test]
-fn any_record_is_read_whole_or_not_at_all() {
+fn any_record_is_decoded_or_rejected() {
     let tokens = &["\0", "\u{1}", "\u{7f}", "anika", "\u{18}codecommit.amazonaws.com", "\u{ff}"];
     run(entries::record, seeds("record"), tokens);
 }
 
-/// Those among the seeds that are some listing's, as the manager of the entries makes them.
+/// The seeds include valid markers of some listing of the entries' manager.
 #[test]
-fn the_seeds_have_a_marker_of_each_kind_of_listing() {
+fn the_seeds_contain_a_marker_of_each_kind_of_listing() {
     let iam = entries::manager();
     let one = MaxItems::new(1).unwrap();
     let page = |request: ListRequest| iam.list_page(&request.max_items(one)).unwrap().next;

@@ -8,8 +8,9 @@ pub enum AuthenticationError {
     /// The name and the secret do not authenticate for the service. HTTP 401.
     #[error(transparent)]
     Denied(#[from] Denial),
-    /// The store failed, or its index is [corrupt](crate::store::CorruptIndex): the answer is
-    /// unknown. HTTP 503, never 401: Git, for example, erases a stored password on 401.
+    /// The store failed, or its index is [corrupt](crate::store::CorruptIndex): whether the
+    /// credential is valid is unknown. HTTP 503, never 401: Git, for example, erases a stored
+    /// password on 401.
     #[error("the store failed")]
     Unavailable(#[from] StoreError),
 }
@@ -42,9 +43,9 @@ pub enum DenialReason {
     TooLong,
     /// The policy does not support the service, or not for credentials of this kind.
     UnsupportedService,
-    /// No credential of the service has this name, or the API key contains none.
+    /// No credential of the service has this name, or the API key contains no name.
     UnknownName,
-    /// The credential has another secret, or is of the other kind.
+    /// The credential has another secret or is of the other kind.
     WrongSecret,
     /// The secret is correct, but the credential is inactive.
     Inactive,

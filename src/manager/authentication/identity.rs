@@ -13,7 +13,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Identity {
     record: Arc<UserRecord>,
-    /// The position of the credential in the record.
+    /// The index of the credential in the record.
     position: usize,
 }
 

@@ -1,4 +1,4 @@
-//! How a change becomes one request, and what its response means.
+//! Builds one request from a change, and interprets its response.
 
 use aws_sdk_dynamodb::{
     error::SdkError,
@@ -21,7 +21,7 @@ use crate::{
     user::UserId,
 };
 
-/// How many items a transaction writes at most.
+/// The maximum number of items that a transaction writes.
 pub(super) const MAX_ITEMS: usize = 100;
 
 /// What DynamoDB did with a change.
@@ -30,7 +30,7 @@ enum Verdict {
     Applied,
     /// The condition on the record failed.
     RecordDiffers,
-    /// Conditions on keys failed: of one that is claimed, or only of those that are released.
+    /// Conditions on keys failed: on a claimed key, or only on released keys.
     KeysDiffer {
         claimed: bool,
     },
@@ -55,8 +55,8 @@ impl Requests {
         }
     }
 
-    /// A change that neither releases nor claims a key: one conditional put, at half the cost of a
-    /// transaction.
+    /// Commits a change that neither releases nor claims a key: one conditional put, at half the
+    /// cost of a transaction.
     async fn replace(
         &self,
         before: &UserRecord,
@@ -88,20 +88,21 @@ impl Requests {
             (Ok(_), Some(doubt)) => doubt,
             (Err(failure), doubt) => return Err(unsure(failure, doubt)),
         };
-        // The record that the last attempt met may be the one that an earlier attempt wrote.
+        // The record that the last attempt found may be the one that an earlier attempt wrote.
         let (from, to) = (before.revision().count(), after.revision().count());
         match self.state(after.id()).await {
             Ok(Some(state)) if state.change == id => Ok(CommitOutcome::Applied),
-            // Another change was applied to the revision, and no two can be.
+            // Another change was applied to the revision, and only one change of a revision can be.
             Ok(Some(state)) if from < state.revision && state.revision <= to => {
                 Ok(CommitOutcome::Stale)
             }
-            // Whichever it was, others followed; or the record cannot be read.
+            // Either change may have been applied, as others followed; or the record cannot be
+            // read.
             _ => Err(DynamoDbError::Unknown(Box::new(doubt))),
         }
     }
 
-    /// A change of several items.
+    /// Commits a change of several items.
     async fn transact(
         &self,
         change: &Change,
@@ -125,8 +126,8 @@ impl Requests {
             .client
             .transact_write_items()
             .set_transact_items(Some(items))
-            // A repetition of a transaction that was carried out is answered as it was, and does
-            // nothing.
+            // A repeated request with the token of an executed transaction gets the same response
+            // and does nothing.
             .client_request_token(id.token());
         let written = self.attempt(|| async {
             match request.clone().send().await {
@@ -146,8 +147,8 @@ impl Requests {
             (Err(failure), _) => Err(unsure(failure, doubt)),
             (Ok(Verdict::RecordDiffers), Some(_)) => Ok(CommitOutcome::Stale),
             (Ok(_), None) => settle(Ok(CommitOutcome::KeyTaken), doubt),
-            // Which conditions were tried once one had failed is not documented. So whether the
-            // record was at its revision is asked for: no revision ever comes back.
+            // It is not documented whether DynamoDB evaluates the other conditions after one has
+            // failed. So read whether the record had its revision; a revision never recurs.
             (Ok(Verdict::KeysDiffer { claimed }), Some(before)) => match self.state(user).await {
                 Ok(Some(state)) if state.revision == before.revision().count() => {
                     let taken = Ok(CommitOutcome::KeyTaken);
@@ -170,7 +171,7 @@ fn moves_no_key(change: &Change) -> bool {
 }
 
 /// The outcome of a change that found the record at its revision, and was not applied. An earlier
-/// attempt that is still under way may yet be.
+/// attempt may still be in flight and be applied later.
 fn settle(
     outcome: Result<CommitOutcome, DynamoDbError>,
     doubt: Option<DynamoDbError>,
@@ -178,7 +179,7 @@ fn settle(
     doubt.map_or(outcome, |doubt| Err(DynamoDbError::Unknown(Box::new(doubt))))
 }
 
-/// Why a change failed: because its outcome is not known, if that is so.
+/// The error of a failed change: an unknown outcome if an earlier attempt is in doubt.
 fn unsure(last: Failure, doubt: Option<DynamoDbError>) -> DynamoDbError {
     match doubt {
         _ if last.perhaps_done => DynamoDbError::Unknown(Box::new(last.error)),
@@ -187,7 +188,7 @@ fn unsure(last: Failure, doubt: Option<DynamoDbError>) -> DynamoDbError {
     }
 }
 
-/// What the reasons of a cancelled transaction mean: one for each of its items, in their order.
+/// Interprets the reasons of a cancelled transaction: one per item, in the order of the items.
 fn verdict(reasons: &[CancellationReason], releases_from: usize) -> Result<Verdict, Failure> {
     let is = |reason: &CancellationReason, code: &str| reason.code() == Some(code);
     let (record, keys) = reasons.split_first().ok_or_else(|| Failure::of_cancellation(reasons))?;

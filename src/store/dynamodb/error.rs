@@ -8,11 +8,11 @@ use aws_sdk_dynamodb::{
 
 use crate::record::codec::DecodeError;
 
-/// Why a [`DynamoDbStore`](super::DynamoDbStore) failed.
+/// The error of a [`DynamoDbStore`](super::DynamoDbStore).
 ///
-/// A [`StoreError`](crate::store::StoreError) of the store holds one of these: see
-/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. It never contains a secret;
-/// it may name the table, the endpoint, and the identity that AWS reports.
+/// A [`StoreError`](crate::store::StoreError) of the store contains it: use
+/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. It never contains a secret.
+/// It may contain the table, the endpoint, and the identity that AWS reports.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DynamoDbError {
@@ -46,7 +46,7 @@ pub enum DynamoDbError {
     /// Each attempt conflicted with a transaction on the same items. Try again.
     #[error("each attempt conflicted with another transaction")]
     Contended,
-    /// The credentials are missing, have expired, or are not known to AWS.
+    /// The credentials are missing, have expired, or are unknown to AWS.
     #[error("AWS rejects the credentials: {code}")]
     #[non_exhaustive]
     Credentials {
@@ -67,10 +67,10 @@ pub enum DynamoDbError {
     /// [`create_table`](super::DynamoDbStore::create_table).
     #[error("the table has not been set up: its format is missing")]
     FormatMissing,
-    /// A later release set the table up.
+    /// The table was set up by a later release.
     #[error("the table has format {0}, which this release does not know")]
     LaterFormat(u64),
-    /// The table cannot hold what the store keeps.
+    /// The table does not fit the store's [layout](super::DynamoDbStore#layout-of-the-table).
     #[error("the table cannot be used: {0}")]
     WrongTable(&'static str),
     /// The table is not active: it is being created, deleted or restored. Try again.
@@ -88,16 +88,17 @@ pub enum DynamoDbError {
     )]
     #[non_exhaustive]
     TooManyItems {
-        /// How many items the change writes: its record, and each key that it releases or claims.
+        /// The number of items that the change writes: its record, and each key that it releases or
+        /// claims.
         items: usize,
     },
     /// A record in the table cannot be decoded.
     #[error("a record in the table cannot be decoded")]
     Record(#[source] DecodeError),
-    /// An item of the table lacks an attribute, or has another type of it.
+    /// An item of the table lacks an attribute, or the attribute has another type.
     #[error("the attribute {0} of an item is missing or not valid")]
     Item(&'static str),
-    /// A key of the record is missing from the table, or is another record's.
+    /// A key of the record is missing from the table, or belongs to another record.
     #[error("the table lacks a key of the record")]
     Index,
     /// It is not known whether the change was applied. Read before trying again.
@@ -149,13 +150,13 @@ impl DynamoDbError {
     }
 }
 
-/// A request failed: what may be done about it.
+/// The failure of a request, and how to proceed after it.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: DynamoDbError,
     /// Whether the next attempt may succeed.
     pub(super) transient: bool,
-    /// Whether the request may have been carried out, or still may be.
+    /// Whether the request may have been executed, or may be executed later.
     pub(super) perhaps_done: bool,
 }
 
@@ -186,7 +187,7 @@ impl Failure {
             SdkError::DispatchFailure(failure) if failure.is_timeout() => {
                 Self::lost(DynamoDbError::TimedOut)
             }
-            // The SDK takes some lost connections for other errors that may pass.
+            // The SDK classifies some lost connections as other transient errors.
             SdkError::DispatchFailure(failure)
                 if failure.is_io() || failure.as_other().is_some() =>
             {
@@ -196,7 +197,7 @@ impl Failure {
                     Self::lost(DynamoDbError::ConnectionLost(error.into()))
                 }
             }
-            // The response was cut off, or is none of DynamoDB's.
+            // The response was truncated, or did not come from DynamoDB.
             SdkError::ResponseError(_) => Self::lost(DynamoDbError::ConnectionLost(error.into())),
             SdkError::DispatchFailure(failure) => {
                 let perhaps_done = !failure.is_user();
@@ -217,7 +218,7 @@ impl Failure {
             "TransactionConflictException" | "ReplicatedWriteConflictException" => {
                 Self::postponed(DynamoDbError::Contended)
             }
-            // An earlier attempt with the same token is still under way.
+            // An earlier attempt with the same token is still in flight.
             "TransactionInProgressException" => Self::lost(DynamoDbError::Contended),
             // Every error of DynamoDB has a code. Without one, the response is another server's, or
             // was cut off.
@@ -250,7 +251,7 @@ impl Failure {
         });
         let throttled =
             |code: &str| matches!(code, "ProvisionedThroughputExceeded" | "ThrottlingError");
-        // What may pass is tried again, whatever else is wrong.
+        // A transient reason takes precedence, so the request is retried.
         let found =
             failed.clone().find(|(code, _)| *code == "TransactionConflict" || throttled(code));
         match found.or_else(|| failed.next()) {

@@ -1,7 +1,7 @@
-//! The layout of the table: which items there are, and what they hold.
+//! The layout of the table: its items and their contents.
 //!
-//! The first byte of a partition key says of which kind the item is, so that no two kinds ever
-//! meet.
+//! The first byte of a partition key is the kind of the item, so the keys of two kinds are never
+//! equal.
 //!
 //! | item | partition key `pk` | sort key `sk` | holds |
 //! |---|---|---|---|
@@ -32,8 +32,8 @@ use crate::{
 /// The layout that this release writes.
 pub(super) const FORMAT: u64 = 1;
 
-/// Among how many partitions a listing of an account is divided. A part of the layout: another
-/// number is another format.
+/// The number of partitions of a listing of an account. It is a part of the layout: another number
+/// is another format.
 pub(super) const SHARDS: u8 = 8;
 
 pub(super) const PARTITION: &str = "pk";
@@ -47,16 +47,16 @@ const ACCOUNT: &str = "account";
 const USER_NAME: &str = "user_name";
 const CREDENTIALS: &str = "credentials";
 
-/// That the item is not there.
+/// The condition that the item does not exist.
 pub(super) const ABSENT: &str = "attribute_not_exists(pk)";
-/// That the record has the revision `:revision`.
+/// The condition that the record has the revision `:revision`.
 pub(super) const AT_REVISION: &str = "revision = :revision";
-/// That the key is the user's.
+/// The condition that the user holds the key.
 pub(super) const OF_USER: &str = "user_id = :user_id";
 
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// The sort key of items that are alone in their partition. It cannot be empty.
+/// The sort key of items that are alone in their partition. DynamoDB does not permit an empty one.
 const ALONE: &[u8] = &[0];
 
 /// The primary key of an item.
@@ -90,7 +90,7 @@ impl PrimaryKey {
         Self { partition, sort: name.to_vec() }
     }
 
-    /// The attributes of the primary key: an item that holds nothing else.
+    /// The attributes of the primary key, as an item without other attributes.
     pub(super) fn into_item(self) -> Item {
         Item::from([
             (PARTITION.to_owned(), binary(self.partition)),
@@ -113,19 +113,19 @@ pub(super) fn listing_partition(account: AccountId, listing: Listing<'_>, shard:
     partition
 }
 
-/// The shard of a name in lower case. By a hash, so that names that are close in order, as those of
-/// users who are registered one after the other often are, are written to different partitions.
+/// The shard of a name in lower case. It is a hash, so that names close in order, such as those of
+/// users registered in sequence, are written to different partitions.
 fn shard(name: &[u8]) -> u8 {
     Sha256::digest(name).first().map_or(0, |first| first % SHARDS)
 }
 
-/// Where a range starts within each shard.
+/// The start of a range within each shard.
 pub(super) fn start(range: &ScanRange<'_>) -> Bound<Vec<u8>> {
     range.start().map(|name| PrimaryKey::key(&range.key(name)).sort)
 }
 
-/// Names one attempt to change a record: as the client request token of its transaction, and as an
-/// attribute of the record that it leaves.
+/// Identifies one attempt to change a record: as the client request token of its transaction, and
+/// as an attribute of the record that it writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ChangeId(Uuid);
 
@@ -137,13 +137,13 @@ impl ChangeId {
         Ok(Self(uuid::Builder::from_random_bytes(bytes).into_uuid()))
     }
 
-    /// 36 characters, as many as a client request token may have.
+    /// The id in 36 characters, the maximum length of a client request token.
     pub(super) fn token(self) -> String {
         self.0.hyphenated().to_string()
     }
 }
 
-/// What tells the states of a record apart.
+/// Identifies a state of a record.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct State {
     pub(super) revision: u64,
@@ -176,7 +176,7 @@ pub(super) fn record_item(record: &UserRecord, change: ChangeId) -> Item {
             (RECORD, binary(record.encode())),
             (REVISION, revision(record)),
             (CHANGE_ID, binary(change.0.as_bytes().to_vec())),
-            // For people who look at the table.
+            // For operators who look at the table.
             (ACCOUNT, text(&record.account().to_string())),
             (USER_NAME, text(record.name().as_str())),
             (CREDENTIALS, number(record.credential_count() as u64)),
@@ -197,13 +197,13 @@ pub(super) fn record(item: &Item) -> Result<Arc<UserRecord>, DynamoDbError> {
     UserRecord::decode(bytes(item, RECORD)?).map(Arc::new).map_err(DynamoDbError::Record)
 }
 
-/// The user who holds the key that the item is of.
+/// The user who holds the key of this item.
 pub(super) fn holder(item: &Item) -> Result<UserId, DynamoDbError> {
     let id = bytes(item, USER_ID)?.try_into().map_err(|_| DynamoDbError::Item(USER_ID))?;
     Ok(UserId::from_bytes(id))
 }
 
-/// The name, in lower case, that the item of a listing is of.
+/// The name, in lower case, in an item of a listing.
 pub(super) fn listed_name(item: &Item) -> Result<Vec<u8>, DynamoDbError> {
     bytes(item, SORT).map(<[u8]>::to_vec)
 }

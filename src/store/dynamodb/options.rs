@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// How a [`DynamoDbStore`](super::DynamoDbStore) sends its requests.
+/// Options of a [`DynamoDbStore`](super::DynamoDbStore).
 #[derive(Clone, Debug)]
 pub struct DynamoDbOptions {
     pub(super) attempts: u32,
@@ -14,26 +14,26 @@ impl Default for DynamoDbOptions {
 }
 
 impl DynamoDbOptions {
-    /// The defaults.
+    /// The default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How often a request is sent at most, instead of 10 times; at least once.
+    /// Sets the maximum number of attempts of a request: at least 1. Default: 10.
     ///
-    /// It is sent again after a conflict with another transaction, a limit of the rate, a status of
-    /// 500 or higher, a lost connection, or no response in time. The pause before the second
-    /// attempt is a random time of up to 20 ms. The limit doubles with each attempt, up to one
-    /// second: at most 4.3 seconds before the tenth, half of that on average.
+    /// A request is retried after a conflict with another transaction, a rate limit, a status of
+    /// 500 or higher, a lost connection, or a timeout. The pause before the second attempt is a
+    /// random time of up to 20 ms. The maximum doubles with each attempt, up to one second. The
+    /// pauses before the tenth attempt add up to at most 4.3 seconds, half of that on average.
     #[must_use]
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = if attempts == 0 { 1 } else { attempts };
         self
     }
 
-    /// How long to wait for the response to one attempt, instead of 5 seconds. A timeout that the
-    /// client of [`from_client_with`](super::DynamoDbStore::from_client_with) sets for an attempt
+    /// Sets how long to wait for the response to one attempt. Default: 5 seconds. An attempt
+    /// timeout of the client passed to [`from_client_with`](super::DynamoDbStore::from_client_with)
     /// takes precedence.
     #[must_use]
     pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {

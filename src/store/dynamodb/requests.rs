@@ -1,4 +1,4 @@
-//! The requests, and how often they are sent.
+//! The requests and their retries.
 
 use std::{ops::Bound, sync::Arc, time::Duration};
 
@@ -17,12 +17,12 @@ use super::{
     items::{Item, PrimaryKey, SORT, USER_ID, binary},
 };
 
-/// For how long a request is sent again. DynamoDB knows the token of a transaction for 10 minutes.
+/// How long a request is retried. DynamoDB remembers the token of a transaction for 10 minutes.
 const WINDOW: Duration = Duration::from_secs(300);
-/// How many items one `BatchGetItem` reads at most.
+/// The maximum number of items that one `BatchGetItem` reads.
 pub(super) const BATCH: usize = 100;
 
-/// A client, and the table that its requests are about.
+/// A client, and the table of its requests.
 #[derive(Clone)]
 pub(super) struct Requests {
     pub(super) client: Client,
@@ -30,24 +30,24 @@ pub(super) struct Requests {
     attempts: u32,
 }
 
-/// What became of a request that was sent as often as it took.
+/// The outcome of a request and its retries.
 pub(super) struct Attempted<T> {
     /// The result of the last attempt.
     pub(super) result: Result<T, Failure>,
-    /// Why it is not known whether an earlier attempt was carried out, if it is not.
+    /// The reason why an earlier attempt may have been executed, if there is one.
     pub(super) doubt: Option<DynamoDbError>,
 }
 
 /// A page of one shard of a listing.
 pub(super) struct Page {
     pub(super) items: Vec<Item>,
-    /// Where the next page starts, if there may be one.
+    /// The start of the next page, if there may be one.
     pub(super) next: Option<Item>,
 }
 
 impl Requests {
-    /// Uses the client with its HTTP connections and its credentials, and without its own retries:
-    /// a write has to know whether an earlier attempt may have been carried out.
+    /// Uses the client's HTTP connections and credentials, but not its retries: a write must know
+    /// whether an earlier attempt may have been executed.
     pub(super) fn new(options: &DynamoDbOptions, client: &Client, table: &str) -> Self {
         let config = client.config();
         let mut timeouts =
@@ -68,7 +68,7 @@ impl Requests {
         self.table.as_ref().to_owned()
     }
 
-    /// Sends a request until it succeeds, fails for good, or has been sent as often as it may.
+    /// Sends a request until it succeeds, fails permanently, or has used up its attempts.
     pub(super) async fn attempt<T, F>(&self, mut send: impl FnMut() -> F) -> Attempted<T>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -92,7 +92,7 @@ impl Requests {
         }
     }
 
-    /// As [`attempt`](Self::attempt), for a request that may be carried out any number of times.
+    /// As [`attempt`](Self::attempt), for an idempotent request.
     pub(super) async fn repeat<T, F>(&self, send: impl FnMut() -> F) -> Result<T, DynamoDbError>
     where
         F: Future<Output = Result<T, Failure>>,
@@ -100,7 +100,7 @@ impl Requests {
         self.attempt(send).await.result.map_err(|failure| failure.error)
     }
 
-    /// Reads an item as it is once each change that was reported as applied has been.
+    /// Reads an item, with every change that was reported as applied.
     pub(super) async fn get(&self, key: PrimaryKey) -> Result<Option<Item>, DynamoDbError> {
         let request = self
             .client
@@ -114,8 +114,8 @@ impl Requests {
 
     /// Reads an item while no transaction is changing it.
     ///
-    /// `GetItem` shows the items of one transaction as it changes them, some earlier than others.
-    /// `TransactGetItems` conflicts with it instead, and is sent again. So an item that is read
+    /// `GetItem` shows the items of one transaction as they change, some earlier than others.
+    /// `TransactGetItems` conflicts with the transaction instead, and is retried. So an item read
     /// like this is never older than another item of its transaction that was read before.
     pub(super) async fn get_settled(&self, key: PrimaryKey) -> Result<Option<Item>, DynamoDbError> {
         let get = Get::builder().table_name(self.table()).set_key(Some(key.into_item())).build();
@@ -141,7 +141,7 @@ impl Requests {
             .filter(|item| !item.is_empty()))
     }
 
-    /// Reads a page of a partition, in order of its sort keys.
+    /// Reads a page of a partition, in the order of its sort keys.
     pub(super) async fn query(
         &self,
         partition: &[u8],
@@ -172,8 +172,7 @@ impl Requests {
         Ok(Page { items: read.items.unwrap_or_default(), next: read.last_evaluated_key })
     }
 
-    /// Reads up to [`BATCH`] items, each of them once, in any order. Those that are not there are
-    /// left out.
+    /// Reads up to [`BATCH`] items, each of them once, in any order. Missing items are omitted.
     pub(super) async fn batch_get(
         &self,
         keys: impl IntoIterator<Item = PrimaryKey>,
@@ -190,7 +189,8 @@ impl Requests {
             let found = read.responses.into_iter().flatten().flat_map(|(_, items)| items);
             let before = items.len();
             items.extend(found);
-            // What exceeds the throughput, or 16 MB, is left to be asked for again.
+            // Items beyond the throughput limit, or beyond 16 MB, are returned as unprocessed.
+            // Request them again.
             let unprocessed = read.unprocessed_keys.into_iter().flatten();
             left = unprocessed.flat_map(|(_, keys)| keys.keys).collect();
             if items.len() > before {
@@ -207,12 +207,13 @@ impl Requests {
     }
 }
 
-/// The SDK does not build a request. It says so of one that lacks what it needs.
+/// An error of building a request: the SDK reports a missing part.
 pub(super) fn invalid(error: impl std::error::Error) -> DynamoDbError {
     DynamoDbError::Client(error.to_string())
 }
 
-/// Waits before the next attempt: a random time, so that callers who met once do not meet again.
+/// Pauses before the next attempt for a random time, so that callers that conflicted once do not
+/// conflict again.
 pub(super) async fn pause(attempt: u32) {
     let longest = 20_u32.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(1000);
     let random = getrandom::u32().map_or(longest / 2, |random| random % (longest + 1));

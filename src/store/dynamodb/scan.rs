@@ -1,4 +1,4 @@
-//! How a listing is read: its shards side by side, merged by name.
+//! Reads a listing: its shards concurrently, merged by name.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,21 +15,21 @@ use super::{
 };
 use crate::{record::UserRecord, store::scan_range::ScanRange, user::UserId};
 
-/// How many batches of records are read at once.
+/// The number of batches of records that are read at once.
 const BATCHES: usize = 4;
 
 /// A key of the listing.
 struct Entry {
-    /// In lower case.
+    /// The name in lower case.
     name: Vec<u8>,
     holder: UserId,
 }
 
-/// What has been read of one shard, and not been taken yet.
+/// The keys of one shard that were read and not yet taken.
 struct Shard {
     partition: Vec<u8>,
     entries: VecDeque<Entry>,
-    /// How the next page is read, if there may be one.
+    /// The start of the next page, if there may be one.
     rest: Option<Rest>,
 }
 
@@ -43,7 +43,7 @@ impl Shard {
         self.entries.is_empty() && self.rest.is_some()
     }
 
-    /// The lowest name that has been read.
+    /// The lowest name that was read.
     fn first(&self) -> Option<&[u8]> {
         self.entries.front().map(|entry| &*entry.name)
     }
@@ -61,7 +61,7 @@ impl Shard {
 struct Merge<'a> {
     requests: &'a Requests,
     start: Bound<Vec<u8>>,
-    /// How many keys of a shard to read at a time.
+    /// The number of keys of a shard to read at a time.
     page: usize,
     shards: Vec<Shard>,
 }
@@ -73,8 +73,8 @@ impl<'a> Merge<'a> {
             entries: VecDeque::new(),
             rest: Some(Rest::All),
         };
-        // The names of a page are divided at random. With so much beyond its share, one of 5,000
-        // pages of 100 reads a shard a second time.
+        // The names of a page are distributed over the shards at random. With this margin, one of
+        // 5,000 pages of 100 reads a shard a second time.
         let average = range.limit() / usize::from(SHARDS);
         let page = average + average / 8 + 16;
         Self {
@@ -85,7 +85,7 @@ impl<'a> Merge<'a> {
         }
     }
 
-    /// The next keys in order of names: at most so many, and none only at the end.
+    /// Returns the next keys in the order of names: at most `most`, and none only at the end.
     async fn next(&mut self, most: usize) -> Result<Vec<Entry>, DynamoDbError> {
         let mut entries = Vec::new();
         while entries.len() < most {
@@ -100,8 +100,8 @@ impl<'a> Merge<'a> {
         Ok(entries)
     }
 
-    /// Reads the next page of each shard of which nothing is left, so that the lowest name of all
-    /// is among those that have been read.
+    /// Reads the next page of each shard whose keys are used up, so that the lowest name of all
+    /// shards has been read.
     async fn read(&mut self) -> Result<(), DynamoDbError> {
         while self.shards.iter().any(Shard::is_unread) {
             let Self { requests, start, page, shards } = self;
@@ -134,7 +134,7 @@ impl Requests {
                 return Ok(found);
             }
             let records = self.records(&entries).await?;
-            // One that lost its key since is left out.
+            // A record that has released its key since is omitted.
             found.extend(entries.iter().filter_map(|entry| {
                 let record = records.get(&entry.holder)?;
                 let key = range.key(record.name());
@@ -144,8 +144,8 @@ impl Requests {
         }
     }
 
-    /// The records of the users who hold the keys. One user may hold two, after a change of name
-    /// between two shards.
+    /// Reads the records of the users who hold the keys. One user may hold two after a change of
+    /// name between reads of two shards.
     async fn records(
         &self,
         entries: &[Entry],

@@ -12,8 +12,8 @@ use super::{
     requests::{Requests, invalid, pause},
 };
 
-/// How often the state of a table is read that is being created. With the pauses between, for at
-/// least two minutes on average.
+/// The maximum number of reads of the state of a table that is being created. With the pauses, they
+/// take at least two minutes on average.
 const READS: u32 = 256;
 
 const KEYS: [(&str, KeyType); 2] = [(PARTITION, KeyType::Hash), (SORT, KeyType::Range)];
@@ -23,7 +23,7 @@ impl Requests {
         self.create().await?;
         let mut read = 1;
         while let Err(error) = self.describe().await {
-            // The table that was just created is not there at once.
+            // A table may be missing for a moment after its creation.
             let waits = matches!(error, DynamoDbError::NotActive(_) | DynamoDbError::TableMissing);
             if !waits || read >= READS {
                 return Err(error);
@@ -97,7 +97,7 @@ impl Requests {
             match request.clone().send().await {
                 Ok(_) => Ok(()),
                 Err(error) => match error.as_service_error() {
-                    // Another process was first.
+                    // Another process wrote it first.
                     Some(known) if known.is_conditional_check_failed_exception() => Ok(()),
                     _ => Err(Failure::of(error)),
                 },

@@ -61,7 +61,7 @@ impl Listings {
     }
 }
 
-/// The listing that `key` is an entry of, if it is one.
+/// The listing that contains `key`, if the key is an entry of one.
 const fn listed<'a>(key: &Key<'a>) -> Option<(AccountId, Listing<'a>, &'a UserName)> {
     match *key {
         Key::User { account, name } => Some((account, Listing::Users, name)),

@@ -1,4 +1,4 @@
-//! The pool, and how statements are sent over its connections.
+//! The pool, and sending statements over its connections.
 
 use std::{
     sync::{
@@ -23,12 +23,12 @@ use super::{
 };
 use crate::store::change::CommitOutcome;
 
-/// How many times a statement is sent that conflicts with other transactions.
+/// The maximum number of attempts of a statement that conflicts with other transactions.
 const ATTEMPTS: u32 = 64;
-/// How many times a statement is sent that only reads, and whose connection is lost.
+/// The maximum number of attempts of a read whose connection is lost.
 const CONNECTIONS: u32 = 2;
 
-/// What a statement does.
+/// The purpose of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Read,
@@ -37,28 +37,28 @@ pub(super) enum Purpose {
 
 /// A pool of connections, and the statements for one schema.
 ///
-/// Nothing is set on a session, which a connection pooler may give to several clients in turns: a
+/// The store sets nothing on a session, because a connection pooler may share one among clients: a
 /// change is sent in a transaction with its settings, and a read needs none.
 #[derive(Clone)]
 pub(super) struct Connections {
     pub(super) pool: Pool,
     pub(super) statements: Arc<Statements>,
     schema: Option<Schema>,
-    /// How long to wait for the answer to a statement.
+    /// How long to wait for the response to a statement.
     answer_timeout: Duration,
-    /// Begins the transaction of a change, with the settings of the options. Without settings, the
-    /// statement is a transaction by itself.
+    /// Begins the transaction of a change, with the settings of the options. `None` without
+    /// settings: then the statement is a transaction by itself.
     begin: Option<Arc<str>>,
-    /// Whether a statement was not answered, and no read has succeeded since. Then reads are sent
-    /// with the settings of changes: while a table is locked, reads that are given up would
-    /// occupy one process of the server after the other.
+    /// Whether a response timed out and no read has succeeded since. If so, reads are sent with the
+    /// settings of changes. Otherwise, while a table is locked, each abandoned read would occupy
+    /// another process of the server.
     unanswered: Arc<AtomicBool>,
-    /// What each new connection is expected to have been set up with.
+    /// The settings that each new connection must have.
     pub(super) startup: Arc<StartupSettings>,
 }
 
 impl Connections {
-    /// With the timeout for answers and the settings of changes that the options say.
+    /// Uses the timeouts and the settings of `options`.
     pub(super) fn new(pool: Pool, schema: Option<Schema>, options: &PostgresOptions) -> Self {
         Self {
             pool,
@@ -102,8 +102,8 @@ impl Connections {
         }
     }
 
-    /// Sends a statement that makes a change. Retries after a conflict. A statement that returns no
-    /// row has changed nothing, and the result is `otherwise`.
+    /// Sends a statement that makes a change. Retries after a conflict. If the statement returns no
+    /// row, it has changed nothing, and the result is `otherwise`.
     pub(super) async fn write(
         &self,
         statement: &str,
@@ -120,7 +120,7 @@ impl Connections {
             attempt += 1;
             match failure.kind {
                 // Only the index has a unique constraint that no statement checks beforehand. The
-                // statement got as far as the index, so the revision was the expected one.
+                // statement reached the index, so the record had the expected revision.
                 Kind::Taken => return Ok(CommitOutcome::KeyTaken),
                 Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
                 _ if failure.perhaps_done => {
@@ -161,8 +161,8 @@ impl Connections {
             Err(_) => Err(Failure::unanswered(query.sent.into_inner())),
         };
         if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
-            // What broke this connection may have broken the idle ones, which is not noticed before
-            // they are used. The next attempt gets a new one.
+            // The cause may have broken the idle connections too, which is noticed only when they
+            // are used. The next attempt gets a new one.
             self.pool.retain(|_, _| false);
         } else {
             in_use.give_back();
@@ -196,7 +196,7 @@ struct Query<'a> {
     connection: &'a ClientWrapper,
     statement: &'a str,
     parameters: &'a [&'a (dyn ToSql + Sync)],
-    /// Whether it was sent, rather than only prepared.
+    /// Whether the statement was sent, rather than only prepared.
     sent: AtomicBool,
 }
 
@@ -212,30 +212,31 @@ impl Query<'_> {
         rows.map_err(|error| Failure::of_statement(&error, true))
     }
 
-    /// As a transaction by itself.
+    /// Sends the statement as a transaction by itself.
     async fn send(&self) -> Result<Vec<Row>, Failure> {
         let prepared = self.prepare().await?;
         self.execute(&prepared).await
     }
 
-    /// In a transaction that `begin` begins. Preparing is part of it, since it waits for locks,
-    /// too.
+    /// Sends the statement in a transaction that `begin` begins. It is prepared inside of the
+    /// transaction, because preparing waits for locks too.
     ///
-    /// Messages are sent in the order in which their futures are polled first. If the statement was
-    /// prepared before, all are sent before the first answer arrives: that is one round trip.
+    /// Messages are sent in the order in which their futures are polled first. If the statement is
+    /// already prepared, all messages are sent before the first response arrives: one round trip.
     async fn send_in_transaction(&self, begin: &str) -> Result<Vec<Row>, Failure> {
         let execution = async {
             let commit = self.connection.batch_execute("COMMIT");
             match self.prepare().await {
                 Ok(prepared) => tokio::join!(biased; self.execute(&prepared), commit),
-                // This ends the transaction, which is aborted.
+                // The commit ends the transaction, which is aborted.
                 Err(failure) => (Err(failure), commit.await),
             }
         };
         let start = self.connection.batch_execute(begin);
         let (transaction, (rows, committed)) = tokio::join!(biased; start, execution);
         if let Err(error) = transaction {
-            // Without a transaction, the statement is one by itself, and may have been carried out.
+            // Without a transaction, the statement is its own transaction and may have been
+            // executed.
             let perhaps_done = rows.err().is_none_or(|failure| failure.perhaps_done);
             return Err(Failure { perhaps_done, ..Failure::of_statement(&error, true) });
         }
@@ -245,15 +246,15 @@ impl Query<'_> {
     }
 }
 
-/// A connection while a statement is sent over it. Unless it is given back it is closed: if the
-/// future is dropped before the answer arrives, the server is still at work on the statement.
+/// A connection while a statement is sent over it. It is closed on drop unless it was given back:
+/// if the future is dropped before the response arrives, the server still executes the statement.
 struct InUse<'a> {
     connection: Option<Object>,
     unanswered: &'a AtomicBool,
 }
 
 impl InUse<'_> {
-    /// Returns the connection to the pool. All answers have arrived.
+    /// Returns the connection to the pool. All responses must have arrived.
     fn give_back(mut self) {
         drop(self.connection.take());
     }
@@ -268,11 +269,12 @@ impl Drop for InUse<'_> {
     }
 }
 
-/// Waits before another attempt: not before the second, and for a random time before each that
-/// follows, up to 1, 3, 7 … 63 milliseconds.
+/// Pauses before an attempt: not before the second one, and for a random time before each later
+/// one, up to 1, 3, 7 … 63 milliseconds.
 pub(super) async fn pause(attempt: u32) {
     let longest = 1_u32 << attempt.saturating_sub(1).min(6);
-    // Without a random number, all callers wait for the same time, which is no worse than no wait.
+    // Without a random number, all callers pause for the same time, which is no worse than no
+    // pause.
     let random = getrandom::u32().unwrap_or(longest / 2) % longest;
     sleep(Duration::from_millis(random.into())).await;
 }

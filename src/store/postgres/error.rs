@@ -6,11 +6,11 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use super::DecodeError;
 use crate::causes::Causes;
 
-/// Why a [`PostgresStore`](super::PostgresStore) failed.
+/// The error of a [`PostgresStore`](super::PostgresStore).
 ///
-/// It is also what the store puts into a [`StoreError`](crate::store::StoreError), to be had by
-/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. No password
-/// is ever in it; the names of the host, the user and the database may be.
+/// A [`StoreError`](crate::store::StoreError) of the store contains it: use
+/// [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`. It never contains a password.
+/// It may contain the names of the host, the user and the database.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PostgresError {
@@ -18,66 +18,67 @@ pub enum PostgresError {
     #[error("the connection URL is not valid: {problem}")]
     #[non_exhaustive]
     Url {
-        /// The part that is not understood. It repeats nothing that may be a part of the password.
+        /// Describes the invalid part, without any text that may belong to the password.
         problem: String,
     },
-    /// The name of a [schema](super::PostgresOptions::schema) is empty, longer than 63 bytes, or
-    /// has a character NUL in it.
+    /// The name of a [schema](super::PostgresOptions::schema) is empty, is longer than 63 bytes, or
+    /// contains a NUL character.
     #[error("the name of the schema is not valid")]
     SchemaName,
-    /// A new connection does not have a setting that the `options` of the URL make. A connection
-    /// pooler dropped it.
+    /// A new connection lacks a setting that the `options` of the URL make. A connection pooler
+    /// dropped it.
     #[error("the connection lacks the setting `{name}` of the URL: a pooler dropped it")]
     #[non_exhaustive]
     SettingLost {
         /// The setting.
         name: String,
     },
-    /// No server answered. Try again.
+    /// The server cannot be reached. Try again.
     #[error("the server cannot be reached")]
     Unreachable(#[source] io::Error),
-    /// Every connection of the pool was in use for as long as one may wait. Try again.
+    /// No connection of the pool became free within the [limit](super::PostgresOptions::pool_wait).
+    /// Try again.
     #[error("no connection of the pool became free in time")]
     PoolFull,
-    /// The server takes no more connections. Try again.
-    #[error("the server takes no more connections")]
+    /// The server accepts no more connections. Try again.
+    #[error("the server accepts no more connections")]
     ServerFull,
-    /// The server does not know the user, or the password is another, or the user may not come from
-    /// here.
-    #[error("the server refused the user or the password")]
+    /// The server denied the login: the user does not exist, the password is wrong, or the user may
+    /// not connect from this host.
+    #[error("the server denied the login")]
     WrongCredentials,
     /// The server has no database of that name.
     #[error("there is no such database")]
     NoDatabase,
-    /// The connection cannot be encrypted as it should be: the server cannot do so, or its
-    /// certificate is not trusted, or is another host's.
-    #[error("the connection cannot be encrypted as it should be")]
+    /// The connection cannot be encrypted as required: the server does not support encryption, or
+    /// its certificate is not trusted or belongs to another host.
+    #[error("the connection cannot be encrypted as required")]
     Tls(#[source] Box<dyn StdError + Send + Sync>),
     /// The connection broke. Try again.
     #[error("the connection was lost")]
     ConnectionLost,
-    /// The connection lost the statements that were prepared on it, and was closed; nothing was
-    /// changed. Try again. If it happens often, a connection pooler is not set up as the store
-    /// [needs](super::PostgresStore#connection-poolers).
+    /// The connection lost its prepared statements and was closed. Nothing was changed. Try again.
+    /// If it happens often, check that the connection pooler is [set
+    /// up](super::PostgresStore#connection-poolers) as the store needs it.
     #[error("the connection lost its prepared statements")]
     StatementsLost,
-    /// The server gave the statement up, as it was told to after some time, and did nothing. Try
-    /// again.
-    #[error("the statement took too long, and the server gave it up")]
+    /// The server cancelled the statement after the
+    /// [timeout](super::PostgresOptions::statement_timeout). Nothing was changed. Try again.
+    #[error("the server cancelled the statement after its timeout")]
     TimedOut,
-    /// The server did not answer within the time that it is given. Try again.
-    #[error("the server did not answer in time")]
+    /// No response arrived within the [timeout](super::PostgresOptions::answer_timeout). Try again.
+    #[error("no response arrived in time")]
     Unanswered,
-    /// The tables are not there: see [`migrate`](super::PostgresStore::migrate).
-    #[error("the schema is missing, and has to be made by a migration")]
+    /// The tables are missing: see [`migrate`](super::PostgresStore::migrate).
+    #[error("the tables are missing: run a migration")]
     SchemaMissing,
-    /// The database has no schema of the name that is [set](super::PostgresOptions::schema), or
-    /// none in the `search_path`. A migration does not create it.
+    /// The database does not have the [configured schema](super::PostgresOptions::schema), or no
+    /// schema of the `search_path`. A migration does not create it.
     #[error("there is no such schema in the database")]
     NoSchema,
     /// Another role owns a table. A [migration](super::PostgresStore::migrate) uses only tables of
-    /// the role that it runs as, since the owner of a table can read and change it, and attach
-    /// triggers to it.
+    /// its own role, because the owner of a table can read it, change it, and attach triggers to
+    /// it.
     #[error("the table `{table}` belongs to the role `{owner}`")]
     #[non_exhaustive]
     ForeignTable {
@@ -86,51 +87,51 @@ pub enum PostgresError {
         /// The role that owns it.
         owner: String,
     },
-    /// A later release made the tables.
-    #[error("the schema has version {0}, which a later release made")]
+    /// A later release created the tables.
+    #[error("the tables have version {0}, which a later release created")]
     LaterSchema(u64),
-    /// Several processes migrated at once, and got in each other's way again and again. Try again.
-    #[error("other migrations got in the way")]
+    /// Concurrent migrations conflicted too many times. Try again.
+    #[error("each attempt conflicted with another migration")]
     MigrationContended,
-    /// The server takes no changes: it is a standby, for one. A connection to such a server is
-    /// refused; one that there was before may lead to one later. Where there are several, it is
-    /// the last that says so. Try again, once there is a primary.
+    /// The server accepts no changes, for example because it is a standby. The store does not keep
+    /// a connection to such a server, but a server can become read-only while it is connected. If
+    /// the URL names several servers, all were tried, and the last one is read-only. Try again once
+    /// there is a primary.
     #[error("the server is read-only")]
     ReadOnly,
     /// The user lacks a privilege.
-    #[error("the user of the database lacks a privilege")]
+    #[error("the database user lacks a privilege")]
     Denied,
-    /// Other transactions came first again and again. Nothing was changed. Try again.
-    #[error("other transactions came first again and again")]
+    /// Every attempt conflicted with other transactions. Nothing was changed. Try again.
+    #[error("each attempt conflicted with another transaction")]
     Contended,
-    /// A record in the database cannot be read.
-    #[error("a record in the database cannot be read")]
+    /// A record in the database cannot be decoded.
+    #[error("a record in the database cannot be decoded")]
     Record(#[source] DecodeError),
-    /// The index names a record that is not there.
-    #[error("the index names a record that is not there")]
+    /// The index refers to a record that does not exist.
+    #[error("the index refers to a record that does not exist")]
     Index,
-    /// The change was made, wholly, or it was not, and nobody can say which. Look before trying
-    /// again.
-    #[error("it is not known whether the change was made")]
+    /// It is not known whether the change was applied. Read before trying again.
+    #[error("it is not known whether the change was applied")]
     Unknown(#[source] Box<Self>),
-    /// The server reports something else.
+    /// The server reported another error.
     #[error("the server reports {code}: {message}")]
     #[non_exhaustive]
     Server {
         /// The five characters of its SQLSTATE.
         code: String,
-        /// What it says.
+        /// The message.
         message: String,
     },
-    /// The pool, or the client of the database, cannot go on.
-    #[error("the client of the database failed: {0}")]
+    /// The pool or the database client failed.
+    #[error("the database client failed: {0}")]
     Client(String),
 }
 
 impl PostgresError {
-    /// Whether the very same call may succeed later, though nobody changes anything about the
-    /// program, the database or its users. Not so where it is [not known](Self::Unknown) what
-    /// became of a change: what was made once is not to be made again.
+    /// Whether the same call may succeed later without any change to the program, the database or
+    /// its users. `false` if the outcome is [not known](Self::Unknown): a change that was applied
+    /// must not be made again.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -164,45 +165,45 @@ impl PostgresError {
     }
 }
 
-/// A statement failed: what is to be done about it.
+/// The failure of a statement, and how to proceed after it.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) error: PostgresError,
     pub(super) kind: Kind,
-    /// Whether what was sent may have been done all the same.
+    /// Whether the statement may have been executed despite the failure.
     pub(super) perhaps_done: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Another transaction came first. Starting over may help.
+    /// The statement conflicted with another transaction. A retry may succeed.
     Conflict,
-    /// A unique constraint.
+    /// The statement violated a unique constraint.
     Taken,
-    /// The connection is of no use any more.
+    /// The connection is unusable.
     Broken,
-    /// Two definitions of the same thing met.
+    /// Two sessions defined the same object at once.
     Defined,
     Other,
 }
 
 impl Failure {
-    /// Before anything was sent that could be done.
+    /// Failed before anything was sent that could take effect.
     pub(super) fn harmless(error: PostgresError) -> Self {
         Self { error, kind: Kind::Other, perhaps_done: false }
     }
 
-    /// The connection is not to be used, and nothing was sent over it.
+    /// The connection is unusable, and nothing was sent over it.
     pub(super) const fn unusable(error: PostgresError) -> Self {
         Self { error, kind: Kind::Broken, perhaps_done: false }
     }
 
-    /// The server said nothing for too long.
+    /// The response timed out.
     pub(super) const fn unanswered(sent: bool) -> Self {
         Self { error: PostgresError::Unanswered, kind: Kind::Broken, perhaps_done: sent }
     }
 
-    /// What a statement failed of that was `sent`, or was being prepared.
+    /// Failed while a statement was executed (`sent`) or prepared.
     pub(super) fn of_statement(error: &tokio_postgres::Error, sent: bool) -> Self {
         let Some(reported) = error.as_db_error() else {
             return if error.is_closed() || cause::<io::Error>(error).is_some() {
@@ -218,12 +219,13 @@ impl Failure {
         };
         let code = reported.code();
         let kind = match *code {
-            // Whatever the code is: what the connection ends with says nothing about what was done.
+            // Independent of the code: the error that ends a connection does not tell what was
+            // executed.
             _ if is_final(reported) || is_unprepared(reported) => Kind::Broken,
             SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Kind::Conflict,
             SqlState::UNIQUE_VIOLATION => Kind::Taken,
             SqlState::DUPLICATE_TABLE | SqlState::DUPLICATE_OBJECT => Kind::Defined,
-            // One that was opened on a primary, which is none any more.
+            // The connection was opened to a primary that has become read-only.
             SqlState::READ_ONLY_SQL_TRANSACTION => Kind::Broken,
             _ => Kind::Other,
         };
@@ -235,20 +237,19 @@ impl Failure {
     }
 }
 
-/// Whether the connection ends with this.
+/// Whether this error ends the connection.
 fn is_final(reported: &DbError) -> bool {
     matches!(reported.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
         || reported.severity() == "FATAL"
 }
 
-/// Whether what was prepared on the connection is not there any more, or not as it was. The
-/// statement did nothing, and would do nothing on this connection ever again.
+/// Whether the prepared statement is missing on the connection, or no longer valid. The statement
+/// did nothing, and cannot succeed on this connection again.
 fn is_unprepared(reported: &DbError) -> bool {
     match *reported.code() {
-        // Another client's statement has the name, or none has it.
+        // Another client's statement has the name, or no statement has it.
         SqlState::INVALID_SQL_STATEMENT_NAME | SqlState::DUPLICATE_PSTATEMENT => true,
-        // PostgreSQL's message is in its language, and so the place that it comes from is looked
-        // at.
+        // PostgreSQL translates its messages, so the routine that reported the error is compared.
         SqlState::FEATURE_NOT_SUPPORTED => {
             reported.routine() == Some("RevalidateCachedQuery")
                 || reported.message() == "cached plan must not change result type"
@@ -257,9 +258,9 @@ fn is_unprepared(reported: &DbError) -> bool {
     }
 }
 
-/// Whether a statement that is answered so was certainly not carried out. An error in the middle of
-/// a transaction undoes it; but a server that goes down reports so by an error too, and may have
-/// committed before.
+/// Whether a statement with this error was certainly not executed. An error inside a transaction
+/// rolls it back. But a server that shuts down also reports an error, and may have committed
+/// before.
 fn is_undone(reported: &DbError) -> bool {
     let class = reported.code().code().get(..2).unwrap_or_default();
     !is_final(reported)
@@ -269,7 +270,7 @@ fn is_undone(reported: &DbError) -> bool {
 }
 
 impl PostgresError {
-    /// What the server reports.
+    /// Converts an error that the server reports.
     fn reported(reported: &DbError) -> Self {
         let code = reported.code();
         if is_unprepared(reported) {
@@ -300,7 +301,7 @@ impl PostgresError {
         }
     }
 
-    /// A connection could not be had.
+    /// Converts an error of obtaining a connection.
     pub(super) fn of_pool(error: PoolError) -> Self {
         match error {
             PoolError::Timeout(TimeoutType::Wait) => Self::PoolFull,
@@ -327,7 +328,8 @@ impl PostgresError {
             return Self::Tls(Causes(error).to_string().into());
         }
         if let Some(error) = cause::<io::Error>(error) {
-            // The client of the database says so itself, after it asked. No system does.
+            // The database client reports this itself, after it asked the server. It is no error of
+            // the operating system.
             if error.to_string() == "database does not allow writes" {
                 return Self::ReadOnly;
             }
@@ -337,7 +339,8 @@ impl PostgresError {
             return Self::Unreachable(io::ErrorKind::ConnectionAborted.into());
         }
         let text = Causes(error).to_string();
-        // A password is asked for and there is none, or the server is none that knows it.
+        // The server asks for a password and there is none, or the authentication method is not
+        // supported.
         if message.starts_with("authentication") || text.contains("password") {
             return Self::WrongCredentials;
         }
@@ -347,7 +350,7 @@ impl PostgresError {
         Self::Client(text)
     }
 
-    /// A column of an answer could not be read.
+    /// Converts an error of reading a column.
     pub(super) fn of_column(error: &tokio_postgres::Error) -> Self {
         Self::Client(Causes(error).to_string())
     }

@@ -14,11 +14,11 @@ use super::{
     statements::{Statements, TABLES},
 };
 
-/// The definitions that lead from each version of the tables to the next.
+/// The definitions that upgrade the tables from each version to the next.
 const MIGRATIONS: &[fn(&Statements) -> [&str; 2]] =
     &[|statements| [&statements.create_users, &statements.create_keys]];
 
-/// How many times a statement is sent that conflicts with another migration.
+/// The maximum number of attempts of a statement that conflicts with another migration.
 const ATTEMPTS: u32 = 32;
 
 /// The version that this release creates.
@@ -26,7 +26,7 @@ const fn latest() -> u64 {
     MIGRATIONS.len() as u64
 }
 
-/// Fails if a later release created the tables. Missing tables are no error.
+/// Fails if a later release created the tables. Missing tables are not an error.
 pub(super) async fn check(connections: &Connections) -> Result<(), PostgresError> {
     version(connections).await.map(drop)
 }
@@ -84,9 +84,9 @@ async fn define(connections: &Connections, definition: &str) -> Result<(), Postg
     settle(connections, definition, &[]).await
 }
 
-/// Sends a statement until this or a concurrent migration has carried it out. `IF NOT EXISTS`
-/// does not prevent two sessions from creating the same table; the second one then fails in one
-/// of several ways.
+/// Sends a statement until this or a concurrent migration has executed it. `IF NOT EXISTS` does not
+/// prevent two sessions from creating the same table; the second one then fails in one of several
+/// ways.
 async fn settle(
     connections: &Connections,
     statement: &str,

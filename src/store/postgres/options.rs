@@ -7,7 +7,7 @@ use super::{PostgresError, connections::Connections, statements::Schema, tls, ur
 
 const NAME: &str = "service-specific-credentials";
 
-/// How a [`PostgresStore`](super::PostgresStore) uses its database.
+/// Options of a [`PostgresStore`](super::PostgresStore).
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
     max_connections: usize,
@@ -36,77 +36,79 @@ impl Default for PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// The defaults.
+    /// The default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The maximum number of open connections, instead of 16. It is at least one.
+    /// Sets the maximum number of open connections: at least 1. Default: 16.
     #[must_use]
     pub const fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = if connections == 0 { 1 } else { connections };
         self
     }
 
-    /// How long to wait for a connection of the pool, instead of 5 seconds. After that:
-    /// [`PostgresError::PoolFull`].
+    /// Sets how long to wait for a connection of the pool. Default: 5 seconds. After
+    /// that time, the call fails with [`PostgresError::PoolFull`].
     #[must_use]
     pub const fn pool_wait(mut self, wait: Duration) -> Self {
         self.pool_wait = wait;
         self
     }
 
-    /// How long to wait until a host accepts a connection, instead of 5 seconds. A
-    /// `connect_timeout` in the URL takes precedence. After that the next host of the URL is
-    /// tried.
+    /// Sets how long to wait until a host accepts a connection. Default: 5 seconds. A
+    /// `connect_timeout` in the URL takes precedence. After that time, the next host of the URL
+    /// is tried.
     ///
-    /// To open a connection, including authentication, may take this long for each host of the
-    /// URL, and once more. After that: [`PostgresError::Unreachable`]. A host that accepts the
-    /// connection and then sends nothing may use up all of it, and so may the addresses of one
-    /// name: then the next host is not tried.
+    /// Opening a connection, including authentication, may take this long for each host of the URL,
+    /// plus once more. After that it fails with [`PostgresError::Unreachable`]. A host that accepts
+    /// the connection and then sends nothing may use up all of that time, and so may the addresses
+    /// of one name: then the next host is not tried.
     #[must_use]
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long the server may work on a change, instead of 10 seconds, in whole milliseconds, of
-    /// which it is at least one. After that the server undoes what it did:
-    /// [`PostgresError::TimedOut`]. What it waits for in order to make a change durable, such as a
-    /// standby, is not counted.
+    /// Sets how long the server may work on a change. Default: 10 seconds. After that time, the
+    /// server rolls the change back, and the call fails with [`PostgresError::TimedOut`]. Waiting
+    /// until a change is durable, such as for a standby, is not counted. The time is rounded down
+    /// to whole milliseconds, and is at least one.
     ///
     /// It is a setting of the change's transaction. A read is a single statement without settings,
-    /// which costs the server less; but after a statement that was not
-    /// [answered](Self::answer_timeout), reads are limited as changes are until one succeeds.
+    /// which costs the server less. But after a statement whose response [timed
+    /// out](Self::answer_timeout), reads are limited as changes are until one succeeds.
     ///
     /// `None` sets no limit: the `statement_timeout` of the role, the database or the server
-    /// applies. Without an [isolation](Self::isolation), a change is a single statement, too.
+    /// applies. If no [isolation](Self::isolation) is set either, a change is a single statement
+    /// too.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.statement_timeout = timeout.into();
         self
     }
 
-    /// How long to wait for the answer to a statement, instead of 15 seconds: longer than the
-    /// [server](Self::statement_timeout) may take. After that the connection is closed:
-    /// [`PostgresError::Unanswered`]. Whether a change was made is not known then.
+    /// Sets how long to wait for the response to a statement. Default: 15 seconds. After that time,
+    /// the connection is closed, and a read fails with [`PostgresError::Unanswered`]; the outcome
+    /// of a change is [unknown](PostgresError::Unknown). The time should exceed the [server's
+    /// timeout](Self::statement_timeout).
     #[must_use]
     pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;
         self
     }
 
-    /// The isolation level of the transactions that make changes, instead of the default of the
-    /// role, the database or the server. The store keeps its promises at each level. A read is a
-    /// single statement, and reads the same at each level.
+    /// Sets the isolation level of the transactions that make changes. Default: that of the role,
+    /// the database or the server. The store's guarantees hold at every level. A read is a single
+    /// statement, and is the same at every level.
     #[must_use]
     pub const fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = Some(isolation);
         self
     }
 
-    /// The certificate authorities that may issue the server's certificate, in PEM, instead of
+    /// Sets the certificate authorities that may issue the server's certificate, in PEM. Default:
     /// those that the system trusts.
     #[must_use]
     pub fn authorities(mut self, pem: impl Into<Vec<u8>>) -> Self {
@@ -114,19 +116,19 @@ impl PostgresOptions {
         self
     }
 
-    /// The schema of the tables, instead of the one that the server finds in its `search_path`. The
-    /// name is taken as it is, upper and lower case included.
+    /// Sets the schema of the tables. Default: the schema that the server finds by its
+    /// `search_path`. The name is case-sensitive and is not unquoted.
     ///
-    /// The statements name it, so that neither a setting of the session nor a connection pooler
-    /// can lead to other tables. A `search_path` in the URL's `options` does the same, and must
-    /// not name another schema.
+    /// Every statement names the schema, so neither a setting of the session nor a connection
+    /// pooler can direct it to other tables. A `search_path` in the URL's `options` has the same
+    /// effect, and must not name another schema.
     #[must_use]
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schema = Some(schema.into());
         self
     }
 
-    /// A pool for the database that a URL names.
+    /// Builds a pool for the database that a URL names.
     pub(super) fn connect(&self, url: &str) -> Result<Connections, PostgresError> {
         let mut url = ConnectionUrl::parse(url)?;
         let is_encrypted = url.is_encrypted();
@@ -142,7 +144,7 @@ impl PostgresOptions {
         }
         let one = config.get_connect_timeout().copied().unwrap_or(self.connect_timeout);
         config.connect_timeout(one);
-        // The pool waits for all hosts, one after the other, and for what the last one asks.
+        // The pool's timeout covers all hosts in turn, and the queries on the last one.
         let hosts = u32::try_from(url.hosts).unwrap_or(u32::MAX);
         let all = one.saturating_mul(hosts.saturating_add(1));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -172,10 +174,10 @@ impl PostgresOptions {
         self.schema.as_deref().map(Schema::new).transpose()
     }
 
-    /// What begins a transaction with the settings, if there are any.
+    /// The statements that begin a transaction with the settings, if there are any.
     pub(super) fn begin(&self) -> Option<String> {
         let level = self.isolation.map(Isolation::level);
-        // Zero would be no limit.
+        // Zero would disable the limit.
         let timeout = self.statement_timeout.map(|timeout| timeout.as_millis().max(1));
         if level.is_none() && timeout.is_none() {
             return None;
@@ -194,8 +196,8 @@ impl PostgresOptions {
 
 /// The isolation level of transactions.
 ///
-/// The store behaves alike under all of them, since a change is one statement. *Read committed*
-/// costs the least; under the others the server aborts one of two transactions that conflict, and
+/// The store behaves the same at all levels, because a change is one statement. *Read committed*
+/// costs the least. At the other levels the server aborts one of two conflicting transactions, and
 /// the store sends the statement again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

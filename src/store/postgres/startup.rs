@@ -3,18 +3,18 @@
 //! A connection pooler may drop them. So `search_path`, on which the tables depend, is not sent:
 //! the statements name its schema. The other settings are verified on each new connection.
 
-/// Settings that each connection is to start with.
+/// Settings that each connection must start with.
 #[derive(Debug, Default)]
 pub(super) struct StartupSettings {
-    /// The options as they are sent.
+    /// The options as they are sent to the server.
     options: String,
-    /// The names of the settings in them.
+    /// The names of the settings in `options`.
     names: Vec<String>,
 }
 
 impl StartupSettings {
-    /// Takes `search_path` out of the options, and returns the schema that it names. Fails if it
-    /// does not name one schema.
+    /// Removes `search_path` from the options, and returns the schema that it names. Fails if it
+    /// does not name exactly one schema.
     pub(super) fn parse(options: &str) -> Result<(Self, Option<String>), ()> {
         let (mut kept, mut names, mut schema) = (Vec::new(), Vec::new(), None);
         let mut arguments = split(options).into_iter();
@@ -40,12 +40,12 @@ impl StartupSettings {
         Ok((Self { options: kept.join(" "), names }, schema))
     }
 
-    /// What to send, if there is anything.
+    /// The options to send, if there are any.
     pub(super) fn options(&self) -> Option<&str> {
         (!self.options.is_empty()).then_some(&self.options)
     }
 
-    /// The names of the settings that are sent.
+    /// The names of the sent settings.
     pub(super) fn names(&self) -> &[String] {
         &self.names
     }
@@ -53,13 +53,13 @@ impl StartupSettings {
 
 /// An argument of the options.
 struct Argument {
-    /// As it is written.
+    /// The argument as written.
     raw: String,
-    /// What it says.
+    /// The argument without escapes.
     text: String,
 }
 
-/// Splits options as the server does: at spaces; a backslash takes the next character as it is.
+/// Splits options as the server does: at spaces. A backslash escapes the next character.
 fn split(options: &str) -> Vec<Argument> {
     let mut arguments = Vec::new();
     let mut rest = options.chars().peekable();
@@ -83,7 +83,7 @@ fn split(options: &str) -> Vec<Argument> {
     }
 }
 
-/// The schema that a `search_path` names, if it is one: an identifier, quoted or not.
+/// The schema that a `search_path` names, if it names exactly one, as an identifier, quoted or not.
 fn single_schema(search_path: &str) -> Option<String> {
     let path = search_path.trim();
     if let Some(quoted) = path.strip_prefix('"').and_then(|path| path.strip_suffix('"')) {

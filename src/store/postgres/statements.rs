@@ -1,14 +1,14 @@
 //! The text of every statement that the store sends, apart from `BEGIN`, `SET LOCAL` and `COMMIT`.
 //!
-//! The statements use the part of SQL that is common to databases which speak the protocol of
-//! PostgreSQL: no sequence, trigger, foreign key or explicit lock, each definition by itself, and
-//! no statement that changes a table twice, except one that no manager needs.
+//! The statements use the subset of SQL that databases with PostgreSQL's protocol share: no
+//! sequence, trigger, foreign key or explicit lock, one definition per statement, and no statement
+//! that changes a table twice, except one that no manager needs.
 
 use std::sync::Arc;
 
 use super::PostgresError;
 
-/// Declares a field for each statement, which is in the file of the same name.
+/// Declares a field for each statement. Its text is in the file of the same name.
 macro_rules! statements {
     ($($name:ident),+ $(,)?) => {
         /// The statements, for the tables of one schema.
@@ -18,7 +18,7 @@ macro_rules! statements {
         }
 
         impl Statements {
-            /// Without a schema, the server looks the tables up in its `search_path`.
+            /// Without a schema, the server finds the tables by its `search_path`.
             pub(super) fn new(schema: Option<&Schema>) -> Self {
                 Self {
                     $($name: qualify(
@@ -50,7 +50,7 @@ statements! {
     finish_migration,
 }
 
-/// The tables, by the names that the files use.
+/// The names of the tables, as the files use them.
 pub(super) const TABLES: [&str; 3] = ["credential_keys", "credential_schema", "credential_users"];
 
 /// The name of a schema.
@@ -59,13 +59,13 @@ pub(super) struct Schema(Arc<str>);
 
 impl Schema {
     pub(super) fn new(name: &str) -> Result<Self, PostgresError> {
-        // The server cuts a longer name off, which may then be that of another schema.
+        // The server truncates a longer name, which may then name another schema.
         let is_valid = (1..=63).contains(&name.len()) && !name.contains('\0');
         if is_valid { Ok(Self(name.into())) } else { Err(PostgresError::SchemaName) }
     }
 }
 
-/// Puts the schema before the name of each table in `text`: a statement, or the name of a table.
+/// Prefixes the name of each table in `text` (a statement, or the name of a table) with the schema.
 pub(super) fn qualify(text: &str, schema: Option<&Schema>) -> String {
     let Some(Schema(schema)) = schema else { return text.to_owned() };
     let prefix = format!("\"{}\".", schema.replace('"', "\"\""));

@@ -11,8 +11,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::PostgresError;
 
-/// A connector that accepts a certificate for the name of the host, issued by one of
-/// `authorities` (in PEM), or, without them, by one that the system trusts.
+/// A connector that accepts a certificate for the host's name, issued by one of `authorities` (in
+/// PEM), or, if it is `None`, by an authority that the system trusts.
 pub(super) fn connector(authorities: Option<&[u8]>) -> Result<MakeRustlsConnect, PostgresError> {
     let failed = |error: rustls::Error| PostgresError::Tls(Box::new(error));
     let roots = match authorities {
@@ -39,7 +39,7 @@ fn chosen(pem: &[u8]) -> Result<RootCertStore, PostgresError> {
     Ok(roots)
 }
 
-/// Those that can be read. If there are none, every certificate is rejected.
+/// The system's certificates that can be read. If there are none, every certificate is rejected.
 fn trusted_by_the_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -1,7 +1,7 @@
 //! The connection URL: `postgres://user:password@host:port/database?name=value&…`.
 //!
-//! The client of the database parses it. This module takes out what the store does itself
-//! (`search_path`, the names of `sslmode`), and names the part that the client rejects.
+//! The database client parses it. This module handles the parts that the store implements itself
+//! (`search_path`, the values of `sslmode`), and identifies the part that the client rejects.
 
 use tokio_postgres::{
     Config,
@@ -12,12 +12,12 @@ use super::{PostgresError, startup::StartupSettings};
 
 const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
-/// What a URL says.
+/// The contents of a URL.
 #[derive(Debug)]
 pub(super) struct ConnectionUrl {
     pub(super) config: Config,
     pub(super) hosts: usize,
-    /// What `options` sets up, apart from `search_path`.
+    /// The settings in `options`, apart from `search_path`.
     pub(super) startup: StartupSettings,
     /// The schema that `search_path` in `options` names.
     pub(super) schema: Option<String>,
@@ -56,16 +56,16 @@ impl ConnectionUrl {
             }
         }
         let address = format!("{address}?{}", kept.join("&"));
-        // Without a user, there is no `@` in the URL.
+        // Without a user, the URL has no `@`.
         let config = match user {
             Some(user) => part(user, &address),
             None => parse(&address),
         };
-        // Each part was parsed before.
+        // Each part was parsed before, so the combination is at fault.
         let mut config = config.map_err(|()| invalid("its parts do not fit together"))?;
         let hosts = count_hosts(&config)?;
-        // A standby shows an earlier state, and a read has to see the current one. One host may be
-        // several servers: a name has several addresses, or an address moves to another server.
+        // A standby shows an earlier state, and a read must observe the current one. One host may
+        // be several servers: a name has several addresses, or an address moves to another server.
         if config.get_target_session_attrs() == TargetSessionAttrs::ReadOnly {
             return Err(invalid("`target_session_attrs=read-only`, but the store makes changes"));
         }
@@ -83,18 +83,19 @@ impl ConnectionUrl {
     }
 }
 
-/// Parses what follows the scheme. What the client says about an error is dropped: it may repeat a
+/// Parses what follows the scheme. The client's error message is dropped, because it may repeat a
 /// part of the password.
 fn parse(text: &str) -> Result<Config, ()> {
     format!("postgres://{text}").parse().map_err(drop)
 }
 
-/// Parses a part of a URL in place of all that follows the user, which ends at the first `@`.
+/// Parses one part of a URL: `text` replaces everything after the user, which ends at the first
+/// `@`.
 fn part(user: &str, text: &str) -> Result<Config, ()> {
     parse(&format!("{user}@{text}"))
 }
 
-/// Parses what precedes the parameters.
+/// Parses the part before the parameters.
 fn check_address(user: Option<&str>, address: &str) -> Result<(), PostgresError> {
     let (hosts, database) = match address.split_once('/') {
         Some((hosts, database)) => (hosts, Some(database)),
@@ -114,8 +115,8 @@ fn check_address(user: Option<&str>, address: &str) -> Result<(), PostgresError>
     Ok(())
 }
 
-/// Names a parameter by its place, and by its name if that cannot be a part of the password. A
-/// password that is not percent-encoded may contain `?`, `&` and `=`.
+/// Describes a parameter by its position, and by its name if the name cannot be a part of the
+/// password. A password that is not percent-encoded may contain `?`, `&` and `=`.
 fn unknown(parameter: &str, index: usize, query: &str) -> PostgresError {
     let (name, _) = parameter.split_once('=').unwrap_or((parameter, ""));
     if name == "sslmode" {

@@ -1,4 +1,4 @@
-//! The open database, and how it is opened again after a failure.
+//! The open database, and reopening it after a failure.
 
 use std::{
     fmt,
@@ -14,18 +14,18 @@ use super::{
     tables::Snapshot,
 };
 
-/// Opens the database. It must not be open when this is called.
+/// Opens the database. The database must be closed when this is called.
 pub(super) type Connect = Box<dyn Fn() -> Result<Guarded<Database>, OpenError> + Send + Sync>;
 
-/// The open database, or how to open it again.
+/// The database and its state, open or closed.
 pub(super) struct Connection {
     connect: Connect,
     database: Option<Guarded<Database>>,
-    /// How often the database was opened again.
+    /// How many times the database was reopened.
     generation: u64,
     reopening: Limit,
     writing: Limit,
-    /// Why the last write failed, if none has succeeded since.
+    /// The cause of the last failed write, if none has succeeded since.
     failed_write: Option<Arc<RedbError>>,
 }
 
@@ -42,19 +42,19 @@ impl Connection {
         }
     }
 
-    /// Why the last write failed, if none has succeeded since.
+    /// The cause of the last failed write, if none has succeeded since.
     pub(super) const fn failed_write(&self) -> Option<&Arc<RedbError>> {
         self.failed_write.as_ref()
     }
 
-    /// What is committed.
+    /// Takes a snapshot of the committed state.
     pub(super) fn snapshot(&self) -> Result<Snapshot, RedbError> {
         let database = self.database.as_ref().ok_or(RedbError::Panicked)?;
         database.call(|database| Snapshot::take(database, self.generation))
     }
 
-    /// Closes the database, opens it again, and returns what is committed. Returns `None` if it is
-    /// too early to try again.
+    /// Closes the database, reopens it, and returns a snapshot of the committed state. Returns
+    /// `None` if it is too early for another attempt.
     pub(super) fn reopen(&mut self) -> Option<Result<Snapshot, RedbError>> {
         self.database = None;
         if !self.reopening.permits() {
@@ -71,8 +71,8 @@ impl Connection {
         Some(reopened)
     }
 
-    /// Lets `write` change the database. It returns whether it committed a change; if so, what is
-    /// committed then is returned too.
+    /// Runs `write`, which may change the database and returns whether it committed a change. If it
+    /// did, a snapshot of the new committed state is returned too.
     ///
     /// After [`Unwritten::Failed`] the database must not be used before it is reopened.
     pub(super) fn write<T>(
@@ -108,13 +108,13 @@ impl Connection {
         })
     }
 
-    /// Closes the database. After a failed write that changes nothing in the storage.
+    /// Closes the database. After a failed write this changes nothing in the storage.
     pub(super) fn close(&mut self) {
         self.database = None;
     }
 }
 
-/// Why nothing is known to be written.
+/// The reason why a write is not known to be durable.
 #[derive(Debug)]
 pub(super) enum Unwritten {
     /// Writing failed, and the outcome is unknown.
@@ -129,14 +129,14 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Limits how often something is tried that may fail each time. The first two attempts are free:
-/// when the cause of a failure is gone, nothing waits. From then on, an interval passes between two
+/// Limits the rate of attempts that may fail repeatedly. The first two attempts are free, so that
+/// nothing waits once the cause of a failure is gone. From then on, an interval passes between two
 /// attempts, until one has succeeded.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     interval: Duration,
     counted: bool,
-    /// When it was last tried, unless the next attempt is free.
+    /// The time of the last attempt, unless the next attempt is free.
     last: Option<Instant>,
 }
 

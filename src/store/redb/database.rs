@@ -1,4 +1,4 @@
-//! Opens and creates databases in any storage.
+//! Opens and creates databases in any kind of storage.
 
 use std::{io, ops::Bound};
 
@@ -19,13 +19,13 @@ pub(super) fn open(
     guard::call(|| Ok(Guarded::new(open_unguarded(builder, storage)?)))
 }
 
-/// Opens the store in `storage`, which is left alone if it is empty or holds something else. A
-/// panic of redb is the caller's to catch.
+/// Opens the store in `storage`. Leaves the storage unchanged if it is empty or contains something
+/// else. The caller must catch a panic of redb.
 pub(super) fn open_unguarded(
     builder: &Builder,
     storage: impl StorageBackend,
 ) -> Result<Database, OpenError> {
-    // redb opens a backend in one way, which creates a database if the backend is empty.
+    // redb has one way to open a backend, and it creates a database if the backend is empty.
     if is_empty_or_unfinished(&storage)? {
         return Err(OpenError::NotAStore);
     }

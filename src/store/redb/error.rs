@@ -13,28 +13,28 @@ use crate::record::codec::DecodeError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Another process, or another store of this one, has the file open.
+    /// Another process, or another store of this process, has the file open.
     #[error("the file is open elsewhere")]
     Held,
     /// The file is no redb database.
     #[error("the file is no database")]
     NotADatabase,
-    /// The file is a redb database, and damaged: a part of it is missing, for one.
+    /// The file is a redb database, but damaged: for example, a part of it is missing.
     #[error("the file is damaged")]
     Damaged(#[source] RedbError),
-    /// The file is empty, or a redb database of something else.
+    /// The file is empty, or a redb database of another kind.
     #[error("the file is not a credential store")]
     NotAStore,
-    /// A later release made the file.
-    #[error("the file has format {0}, which a later release made")]
+    /// The file was created by a later release.
+    #[error("the file has format {0}, which a later release created")]
     LaterFormat(u64),
-    /// An earlier release of redb made the file.
+    /// The file was created by an earlier release of redb.
     #[error("the file has the format of redb {0}, and needs to be upgraded")]
     EarlierRedb(u8),
-    /// The path is that of a folder.
+    /// The path is the path of a folder.
     #[error("`{}` is a folder", .0.display())]
     Directory(PathBuf),
-    /// There is no such folder for the file to be in.
+    /// The folder that should contain the file does not exist.
     #[error("there is no folder for `{}`", .0.display())]
     NoFolder(PathBuf),
     /// The file cannot be written.
@@ -95,7 +95,7 @@ impl From<io::Error> for OpenError {
 }
 
 impl OpenError {
-    /// Why the system did not open or create the file at `path`.
+    /// Explains why the system did not open or create the file at `path`.
     pub(super) fn of_file(error: io::Error, path: &Path) -> Self {
         let path = path.to_owned();
         match error.kind() {
@@ -114,8 +114,9 @@ impl OpenError {
     }
 }
 
-/// What a [`RedbStore`](super::RedbStore) puts into a [`StoreError`](crate::store::StoreError), to
-/// be had by [`get_ref`](crate::store::StoreError::get_ref) and `downcast_ref`.
+/// The error of a [`RedbStore`](super::RedbStore) inside a
+/// [`StoreError`](crate::store::StoreError): use [`get_ref`](crate::store::StoreError::get_ref) and
+/// `downcast_ref`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedbError {
@@ -123,18 +124,19 @@ pub enum RedbError {
     #[error("the database failed")]
     Database(#[from] redb::Error),
     /// A record in the file cannot be decoded: the file is damaged.
-    #[error("a record in the file cannot be read")]
+    #[error("a record in the file cannot be decoded")]
     Record(#[source] DecodeError),
     /// The index names a record that is not in the file: the file is damaged.
-    #[error("the index names a record that is not there")]
+    #[error("the index refers to a record that does not exist")]
     Index,
-    /// The change, or another of its batch, could not be written. Whether it was applied is not
+    /// Writing the change, or another change of its batch, failed. Whether it was applied is not
     /// known. Once the store has been reopened, which the next call does, the change has been
     /// applied or never will be.
-    #[error("writing failed, and it is not known whether the change was made")]
+    #[error("writing failed, and it is not known whether the change was applied")]
     Unknown(#[source] Arc<Self>),
-    /// The database failed earlier, and could not be reopened yet. The call read and changed
-    /// nothing. [`RedbStore`](super::RedbStore#failures) describes when the store works again.
+    /// The database failed earlier, and could not be reopened yet. The call read nothing and
+    /// changed nothing. [`RedbStore`](super::RedbStore#failures) describes when the store works
+    /// again.
     #[error("the database failed, and could not be reopened yet")]
     Stopped(#[source] Arc<Self>),
     /// The database could not be reopened after a failure.
@@ -152,7 +154,7 @@ impl From<Panicked> for RedbError {
 }
 
 impl RedbError {
-    /// The file does not hold what was written to it.
+    /// Whether the file does not contain what was written to it.
     fn is_damage(&self) -> bool {
         match self {
             Self::Database(redb::Error::Corrupted(_))
@@ -164,7 +166,7 @@ impl RedbError {
         }
     }
 
-    /// After this error of a read, the open database serves no other read.
+    /// Whether the open database must be closed after this error of a read.
     pub(super) const fn ends_database(&self) -> bool {
         match self {
             Self::Database(error) => !matches!(error, redb::Error::Corrupted(_)),

@@ -1,4 +1,4 @@
-//! Files of stores: exclusive creation, and what an existing file must be.
+//! Files of stores: exclusive creation, and checks of existing files.
 
 use std::{fs::File, io, path::Path};
 
@@ -11,7 +11,7 @@ pub(super) fn open(path: &Path) -> Result<File, OpenError> {
     let failed = |error| OpenError::of_file(error, path);
     let file = File::options().read(true).write(true).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    // The superuser may write to a read-only file; that is no reason to do so.
+    // The superuser may write to a read-only file. The store respects the file's mode regardless.
     if metadata.permissions().readonly() {
         return Err(OpenError::ReadOnly(path.to_owned()));
     }
@@ -25,7 +25,7 @@ pub(super) fn open_for_reading(path: &Path) -> Result<File, OpenError> {
     if metadata.is_dir() {
         return Err(OpenError::Directory(path.to_owned()));
     }
-    // To open a pipe would wait for its other end.
+    // Opening a pipe would block until its other end is opened.
     if !metadata.is_file() {
         return Err(OpenError::NotADatabase);
     }
@@ -36,7 +36,7 @@ pub(super) fn backend(file: &File) -> Result<FileBackend, OpenError> {
     Ok(FileBackend::new(file.try_clone()?)?)
 }
 
-/// Creates a file at `path`, where there is none, with a store that `fill` has written to.
+/// Creates a file at `path`, which must not exist, with a store that `fill` has written to.
 ///
 /// The file is created exclusively, under a random name in the same folder, and gets its own name
 /// once it is complete and flushed. On Unix its mode is 0600 before the first byte is written. A

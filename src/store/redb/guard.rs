@@ -1,4 +1,4 @@
-//! Every call into redb passes through here, so that a panic in redb becomes an error.
+//! Guards every call into redb: a panic in redb becomes an error.
 //!
 //! redb trusts a file that was closed cleanly, and some damage makes it panic. A destructor of redb
 //! can panic too, so values that have one are dropped here.
@@ -17,7 +17,7 @@ pub(super) struct Panicked;
 
 /// Runs `work`, and returns an error if it panics.
 ///
-/// Whatever `work` was changing has to be dropped after a panic, unless it was only read.
+/// After a panic, the caller must drop whatever `work` was changing. What was only read is usable.
 pub(super) fn call<T, E: From<Panicked>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Panicked.into()))
 }

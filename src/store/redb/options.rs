@@ -4,7 +4,7 @@ use redb::{Builder, Database, StorageBackend};
 
 use super::{RedbStore, connection::Connect, database, error::OpenError, file, guard};
 
-/// Creates and opens [`RedbStore`]s with other settings than the default ones.
+/// Options of a [`RedbStore`], and constructors that apply them.
 ///
 /// ```no_run
 /// use service_specific_credentials::store::RedbOptions;
@@ -32,25 +32,26 @@ impl RedbOptions {
         Self::default()
     }
 
-    /// How many bytes of the file to keep in memory, instead of redb's default, 1 GiB.
+    /// Sets how many bytes of the file are cached in memory. Default: redb's, which is 1 GiB.
     #[must_use]
     pub const fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = Some(bytes);
         self
     }
 
-    /// Checks the file as [`RedbStore::check_integrity`] does before it is used. Off by default.
+    /// Checks the file on opening, as [`RedbStore::check_integrity`] does. Default: `false`.
     ///
-    /// Without it, damage is noticed when a damaged part of the file is read, and some damage is
-    /// not noticed at all: a password can be denied because its digest is damaged.
+    /// Without the check, damage is noticed when a damaged part of the file is read, and some
+    /// damage is not noticed at all: a correct password can be denied because its digest is
+    /// damaged.
     #[must_use]
     pub const fn check_on_open(mut self, check: bool) -> Self {
         self.check_on_open = check;
         self
     }
 
-    /// How long the store waits between attempts to recover when they fail repeatedly: one second
-    /// by default; zero for no limit. The first attempts [do not wait](RedbStore#failures).
+    /// Sets how long the store waits between attempts to recover that fail repeatedly. Default: one
+    /// second. Zero is no wait. The first attempts [do not wait](RedbStore#failures).
     #[must_use]
     pub const fn retry_interval(mut self, interval: Duration) -> Self {
         self.retry_interval = interval;
@@ -86,11 +87,11 @@ impl RedbOptions {
         RedbStore::start(self, connect()?, connect)
     }
 
-    /// Opens the store in storage of your own, and creates it if the storage is empty. For storage
-    /// that encrypts, for one, and for tests of what happens when storage fails.
+    /// Opens the store in custom storage, and creates it if the storage is empty. Use it for
+    /// storage that encrypts, or for tests of storage failures.
     ///
     /// `connect` returns a backend that accesses the storage. It is called again to
-    /// [reopen](RedbStore#failures) the store after a failure, when the backend before has been
+    /// [reopen](RedbStore#failures) the store after a failure, once the previous backend has been
     /// closed and dropped.
     ///
     /// Storage in which an earlier creation was interrupted counts as empty.
@@ -106,8 +107,8 @@ impl RedbOptions {
         RedbStore::start(self, database, self.connect_backend(connect))
     }
 
-    /// Opens the store in storage of your own, as
-    /// [`create_with_backend`](Self::create_with_backend) does, if there is one.
+    /// Opens an existing store in custom storage, as
+    /// [`create_with_backend`](Self::create_with_backend) does.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Storage whose changes stay in memory.
+//! Storage that keeps its changes in memory.
 
 use std::{
     collections::BTreeMap,
@@ -12,9 +12,9 @@ use redb::{BackendError, StorageBackend};
 /// Size of the blocks in which changes are kept.
 const BLOCK: usize = 4096;
 
-/// Reads from `base`, and keeps in memory what is written. The base is never changed.
+/// Reads from `base`, and keeps written bytes in memory. The base is never changed.
 ///
-/// A lock of the overlay is a shared lock of the base: other readers may use it, a writer may not.
+/// A lock of the overlay is a shared lock of the base: it permits other readers, but no writer.
 /// Clones share everything.
 #[derive(Debug)]
 pub(super) struct Overlay<B>(Arc<Inner<B>>);
@@ -28,7 +28,7 @@ struct Inner<B> {
 #[derive(Debug)]
 struct Changes {
     len: usize,
-    /// How much of the base is still visible: it only becomes less.
+    /// How much of the base is still visible. It only decreases.
     base_len: usize,
     /// By number of the block.
     blocks: BTreeMap<usize, Box<[u8; BLOCK]>>,
@@ -61,7 +61,7 @@ impl Changes {
         if inside.is_empty() { Ok(()) } else { base.read(at as u64, inside) }
     }
 
-    /// Where an access begins, if it ends within the storage.
+    /// The offset as an index, if the access ends within the storage.
     fn check_range(&self, offset: u64, len: usize) -> io::Result<usize> {
         let at = position(offset)?;
         match at.checked_add(len) {
@@ -163,7 +163,7 @@ mod tests {
 
     use super::*;
 
-    /// An overlay does to its copy what plain storage does, and its base stays the same.
+    /// An overlay behaves like plain storage, and its base does not change.
     #[test]
     fn it_reads_as_storage_that_was_changed() {
         use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};

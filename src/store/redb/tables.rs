@@ -1,4 +1,4 @@
-//! The tables of the file, and how records are read and changes applied.
+//! The tables of the file: reading records and applying changes.
 //!
 //! `records` maps the 16 bytes of a user's id to the encoded record, `index` maps each encoded key
 //! of a record to the user's id, and `meta` holds the format of the file.
@@ -59,8 +59,8 @@ pub(super) fn check_format(database: &Database) -> Result<(), OpenError> {
 
 /// Begins a durable transaction.
 ///
-/// It commits in two phases: after a crash, a commit of one phase is told from a torn one by its
-/// checksums alone.
+/// It commits in two phases. With one phase, only checksums tell a commit from a torn write after a
+/// crash.
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_two_phase_commit(true);
@@ -79,8 +79,8 @@ impl<'t> Tables<'t> {
         Ok(Self { records, index })
     }
 
-    /// Applies one change unless it conflicts. The outer error says that the database failed. After
-    /// an inner error nothing was changed: the record that the change replaces cannot be decoded.
+    /// Applies one change unless it conflicts. An outer error means that the database failed. An
+    /// inner error means that the previous record cannot be decoded and nothing was changed.
     pub(super) fn apply(
         &mut self,
         change: &Change,
@@ -119,9 +119,9 @@ impl<'t> Tables<'t> {
         Ok(Ok(CommitOutcome::Applied))
     }
 
-    /// Enters the keys that `change` claims, or none if one of them is taken. Keys are entered
-    /// first and restored on a conflict, since conflicts are rare and a look-up costs as much as an
-    /// entry.
+    /// Inserts the keys that `change` claims, or none if one of them is taken. Keys are inserted
+    /// first and restored on a conflict, because conflicts are rare and a look-up costs as much as
+    /// an insertion.
     fn claim(&mut self, change: &Change, user: UserId) -> Result<bool, redb::Error> {
         let keys: Vec<_> = change.claimed().map(|key| key.encode()).collect();
         for (entered, key) in keys.iter().enumerate() {
@@ -138,7 +138,7 @@ impl<'t> Tables<'t> {
     }
 }
 
-/// The database as of one commit. Reading it waits for no writer.
+/// The database as of one commit. Reads do not wait for writers.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     tables: Guarded<ReadTables>,
@@ -151,7 +151,7 @@ struct ReadTables {
 }
 
 impl Snapshot {
-    /// Reads the last commit of a database that was opened as the generation says.
+    /// Reads the last commit of a database that was opened as generation `generation`.
     pub(super) fn take(database: &Database, generation: u64) -> Result<Self, RedbError> {
         let reading = database.begin_read().map_err(redb::Error::from)?;
         let records = reading.open_table(RECORDS).map_err(redb::Error::from)?;
@@ -218,7 +218,7 @@ impl ReadTables {
                 keys += 1;
             }
         }
-        // The entries of all keys were found, so the index holds another one only if it holds more.
+        // The entries of all keys were found, so the index has other entries only if it has more.
         let mut entries = 0_u64;
         for row in self.index.range::<&[u8]>(..).map_err(redb::Error::from)? {
             row.map_err(redb::Error::from)?;

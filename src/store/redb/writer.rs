@@ -1,13 +1,13 @@
 //! Group commit: the changes of many callers share a transaction and its flushes.
 //!
-//! All changes that wait while no batch is being written become the next batch: one transaction.
-//! Each change is checked against the database as the batch has changed it so far. Every caller
-//! gets its result after the flush, including *stale* and *key taken*, since these may rest on a
-//! change of the same batch.
+//! All changes that arrive while a batch is being written form the next batch: one transaction.
+//! Each change is checked against the database with the earlier changes of the batch. Every caller
+//! gets its result after the flush, including *stale* and *key taken*, because these may depend on
+//! a change of the same batch.
 //!
-//! A caller that blocks writes the batch on its own thread if no batch is being written, which
-//! saves two context switches. All other batches are written by a thread of the store. So no caller
-//! writes more than one batch, and a caller that goes away leaves nothing undone.
+//! A blocking caller writes the batch on its own thread if no batch is being written, which saves
+//! two context switches. A thread of the store writes all other batches. So no caller writes more
+//! than one batch, and no change depends on a caller that was dropped.
 //!
 //! After a failure the database is closed. The next batch reopens it first. A reader that finds the
 //! database closed waits in the queue for that, so that all callers share one attempt.
@@ -42,7 +42,7 @@ struct Shared {
     /// Used by the thread that writes a batch.
     connection: Mutex<Connection>,
     queue: Mutex<Queue>,
-    /// Wakes the store's thread: a batch waits for it, or there will be no more.
+    /// Wakes the store's thread: a batch is waiting, or the store is being dropped.
     changed: Condvar,
     view: RwLock<View>,
 }
@@ -58,7 +58,7 @@ struct Queue {
 #[derive(Debug, Default)]
 struct Batch {
     changes: Vec<(Change, Reply<CommitOutcome>)>,
-    /// Callers that wait for the database to be open.
+    /// Callers that wait until the database is open.
     readers: Vec<Reply<()>>,
 }
 
@@ -72,12 +72,12 @@ impl Batch {
 #[derive(Clone, Debug)]
 enum View {
     Open {
-        /// What is committed.
+        /// The committed state.
         snapshot: Arc<Snapshot>,
-        /// Why the last write failed, if none has succeeded since.
+        /// The cause of the last failed write, if none has succeeded since.
         failed_write: Option<Arc<RedbError>>,
     },
-    /// The database failed, and has to be reopened.
+    /// The database failed and must be reopened.
     Closed(Arc<RedbError>),
 }
 
@@ -100,21 +100,21 @@ impl Writer {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Applies `change` unless it conflicts, and blocks until that is durable.
+    /// Applies `change` unless it conflicts, and blocks until the change is durable.
     pub(super) fn commit(&self, change: &Change) -> Result<CommitOutcome, RedbError> {
         let (reply, result) = Reply::to_thread();
         self.write_or_wait(|waiting| waiting.changes.push((change.clone(), reply)), &result)
     }
 
-    /// The same, without blocking. Once it was polled, the change is written even if the future is
-    /// dropped.
+    /// As [`commit`](Self::commit), without blocking. Once the future was polled, the change is
+    /// written even if the future is dropped.
     pub(super) async fn commit_async(&self, change: &Change) -> Result<CommitOutcome, RedbError> {
         let (reply, result) = Reply::to_task();
         self.submit(|waiting| waiting.changes.push((change.clone(), reply)));
         result.await.unwrap_or(Err(RedbError::Panicked))
     }
 
-    /// Reads what is committed, after reopening the database if it is closed.
+    /// Reads the committed state. Reopens the database first if it is closed.
     pub(super) fn read<T>(
         &self,
         read: impl Fn(&Arc<Snapshot>) -> Result<T, RedbError>,
@@ -127,7 +127,7 @@ impl Writer {
         self.shared.read(&read).unwrap_or_else(|closed| Err(RedbError::Stopped(closed)))
     }
 
-    /// The same, without blocking on anything but the file.
+    /// As [`read`](Self::read), without blocking on anything but the file.
     pub(super) async fn read_async<T>(
         &self,
         read: impl Fn(&Arc<Snapshot>) -> Result<T, RedbError>,
@@ -149,7 +149,7 @@ impl Writer {
         }
     }
 
-    /// Leaves something to the store's thread.
+    /// Adds to the next batch, which the store's thread will write.
     fn submit(&self, add: impl FnOnce(&mut Batch)) {
         let mut queue = lock(&self.shared.queue);
         add(&mut queue.waiting);
@@ -160,7 +160,8 @@ impl Writer {
         }
     }
 
-    /// Writes the batch that `add` adds to if no batch is being written, and waits for the result.
+    /// Writes the batch that `add` adds to, unless a batch is being written, and waits for the
+    /// result.
     fn write_or_wait<T>(
         &self,
         add: impl FnOnce(&mut Batch),
@@ -177,17 +178,17 @@ impl Writer {
     }
 }
 
-/// Writes what was handed over, and closes the file.
+/// Writes the submitted changes and closes the file.
 impl Drop for Writer {
     fn drop(&mut self) {
         lock(&self.shared.queue).closed = true;
         self.shared.changed.notify_one();
-        // A waker may drop the last handle, on the store's own thread. That thread ends, and closes
+        // A waker may drop the last handle on the store's own thread. That thread ends, and closes
         // the file, once it has nothing more to write.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
         {
-            // It does not panic.
+            // The thread does not panic.
             let _ = thread.join();
         }
     }
@@ -201,11 +202,11 @@ impl Shared {
     fn show(&self, view: View) {
         let before =
             mem::replace(&mut *self.view.write().unwrap_or_else(PoisonError::into_inner), view);
-        // Not while the lock is held: it may be the last user of a snapshot.
+        // After the lock is released: this may be the last reference to a snapshot.
         drop(before);
     }
 
-    /// Reads what is committed. The outer error says why the database is closed.
+    /// Reads the committed state. The outer error is the reason why the database is closed.
     fn read<T>(
         &self,
         read: impl Fn(&Arc<Snapshot>) -> Result<T, RedbError>,
@@ -253,8 +254,8 @@ impl Shared {
         }
     }
 
-    /// Writes a batch and replies to its callers. Until the callers that block have their results,
-    /// the next batch has not begun, so their next changes can still be part of it.
+    /// Writes a batch and replies to its callers. The next batch begins after the blocking callers
+    /// have their results, so that it can include their next changes.
     fn write(&self, batch: Batch) {
         let (changes, replies): (Vec<_>, Vec<_>) = batch.changes.into_iter().unzip();
         let mut connection = lock(&self.connection);
@@ -276,7 +277,7 @@ impl Shared {
         if waits {
             self.changed.notify_one();
         }
-        // Wakers are code of others, which may use this store.
+        // Wakers are code of the caller, which may use this store.
         wakeups.0.into_iter().for_each(wake);
         wakeups.1.into_iter().for_each(wake);
     }
@@ -321,7 +322,7 @@ impl Shared {
 }
 
 impl Queue {
-    /// What waits, for the caller to write, unless a batch is being written.
+    /// Takes the waiting batch, for the caller to write, unless a batch is being written.
     fn next_batch(&mut self) -> Option<Batch> {
         (!self.writing && !self.waiting.is_empty()).then(|| {
             self.writing = true;
@@ -336,8 +337,8 @@ fn stopped(cause: &Arc<RedbError>, count: usize) -> Results {
     std::iter::repeat_with(|| Err(RedbError::Stopped(Arc::clone(cause)))).take(count).collect()
 }
 
-/// Applies changes in one transaction, and returns whether it was committed: if no change could be
-/// applied, there is nothing to flush, and nothing new to read.
+/// Applies changes in one transaction, and returns whether it was committed. If no change was
+/// applied, there is nothing to flush and no new state to read.
 fn commit(database: &Database, changes: &[Change]) -> Result<(Results, bool), RedbError> {
     let transaction = tables::begin(database)?;
     let mut tables = Tables::open(&transaction)?;
@@ -353,7 +354,7 @@ fn commit(database: &Database, changes: &[Change]) -> Result<(Results, bool), Re
     Ok((results, applied))
 }
 
-/// Where a result is sent.
+/// The receiver of a result.
 #[derive(Debug)]
 enum Reply<T> {
     Thread(mpsc::SyncSender<Result<T, RedbError>>),
@@ -372,15 +373,15 @@ impl<T> Reply<T> {
     }
 }
 
-/// A result for a task that has to be woken.
+/// A result for a task that must be woken.
 type Wakeup<T> = (oneshot::Sender<Result<T, RedbError>>, Result<T, RedbError>);
 
-/// Sends results to threads, and returns those for tasks.
+/// Sends results to threads. Returns the results for tasks.
 fn send<T>(results: impl IntoIterator<Item = (Reply<T>, Result<T, RedbError>)>) -> Vec<Wakeup<T>> {
     let mut wakeups = Vec::new();
     for (reply, result) in results {
         match reply {
-            // A thread that waits for its result is there to get it.
+            // A thread that waits for its result still has the receiver.
             Reply::Thread(sender) => drop(sender.send(result)),
             Reply::Task(sender) => wakeups.push((sender, result)),
         }
@@ -389,7 +390,7 @@ fn send<T>(results: impl IntoIterator<Item = (Reply<T>, Result<T, RedbError>)>) 
 }
 
 fn wake<T>((sender, result): Wakeup<T>) {
-    // The task may be gone. A waker that panics must not keep others from being woken.
+    // The task may be gone. A waker that panics must not prevent other tasks from being woken.
     let _ = panic::catch_unwind(AssertUnwindSafe(|| drop(sender.send(result))));
 }
 

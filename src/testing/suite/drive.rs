@@ -1,4 +1,4 @@
-//! Waiting for futures without a runtime.
+//! Waits for futures without a runtime.
 
 use std::{
     pin::pin,
@@ -9,13 +9,13 @@ use std::{
 
 use super::subject::{Checked, Fault};
 
-/// Calls the work that it is given, in whatever surroundings the store needs.
+/// Calls its argument in the context that the store needs, such as a runtime's.
 pub(super) type Context<'a> = dyn Fn(&mut dyn FnMut()) + Send + Sync + 'a;
 
-/// How long a future may stay pending without being woken.
+/// The maximum time that a future may stay pending without being woken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What `work` yields within `context`.
+/// Returns the result of `work` within `context`.
 pub(super) fn inside<T>(context: Option<&Context<'_>>, work: impl FnOnce() -> T) -> T {
     let Some(context) = context else { return work() };
     let (mut work, mut output) = (Some(work), None);
@@ -23,7 +23,7 @@ pub(super) fn inside<T>(context: Option<&Context<'_>>, work: impl FnOnce() -> T)
     output.expect("the context does the work once")
 }
 
-/// What `future` yields, the thread being parked until it is woken.
+/// Blocks on `future`. The thread is parked until the future is woken.
 pub(super) fn wait<T>(future: impl Future<Output = T>) -> Checked<T> {
     let bell = Arc::new(Bell::default());
     let waker = Waker::from(Arc::clone(&bell));
@@ -36,7 +36,7 @@ pub(super) fn wait<T>(future: impl Future<Output = T>) -> Checked<T> {
     }
 }
 
-/// Rung by a waker.
+/// A flag that a waker sets.
 #[derive(Default)]
 struct Bell {
     rung: Mutex<bool>,

@@ -1,4 +1,4 @@
-//! What is found by which key.
+//! Look-ups by key.
 
 use std::sync::Arc;
 
@@ -47,19 +47,19 @@ pub(super) fn released_keys_find_nothing<S: AsyncStore>(subject: &Subject<'_, S>
 
 pub(super) fn released_keys_are_free<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
-    // Renamed: the user's name is free, that of the credential is not.
+    // Renamed: the user's name is free, but not the name of the credential.
     let first = world.register("anika");
     let created = world.create(after(&first), GIT);
     let away = rename(after(&created), "bela");
     let second = world.register("Anika");
     subject.applies([&first, &created, &away, &second])?;
-    // Deleted: now it is.
+    // Deleted: now the name of the credential is free.
     let deleted = delete(after(&away));
     let same = world.create_as(after(&second), GIT, "ANIKA");
     subject.applies([&deleted, &same])?;
     subject.keeps(after(&same))?;
     subject.keeps(after(&deleted))?;
-    // Removed: all is, under the same id even.
+    // Removed: all names are free, and so is the id.
     let gone = remove(after(&same));
     let third = world.register("anika");
     let held = after(&same).credentials().first().expect("it was created").id();
@@ -84,7 +84,7 @@ pub(super) fn unknown_keys_find_nothing<S: AsyncStore>(subject: &Subject<'_, S>)
     let held = "kiss_1+1-at-123456789012";
     subject.finds(&Key::ServiceUser { account, service: at, name: held }, after(&created))?;
     let like = [held.replace('_', "%"), held.replace("kiss", "____"), "%".to_owned()];
-    // Unicode's Kelvin sign and long s are lower- and upper-cased into letters of ASCII.
+    // Unicode's Kelvin sign and long s have ASCII letters as their lower or upper case.
     let unicode = [held.replace('k', "\u{212a}"), held.replace("ss", "\u{17f}\u{17f}")];
     let others = ["", " ", "kiss_1", "\0", "\n", "'", "\"", "\\", "' or 1=1 --", "é", "日本", "😀"];
     let around = [format!("{held} "), format!(" {held}"), format!("{held}\0"), "x".repeat(512)];
@@ -152,7 +152,7 @@ pub(super) fn spelling_is_kept<S: AsyncStore>(subject: &Subject<'_, S>) -> Check
     ensure(spelling == Some("AniKa"), || {
         format!("the name was spelled `AniKa` last, and is spelled {spelling:?}")
     })?;
-    // And all of it is released as well.
+    // All keys with that spelling are released as well.
     let renamed = rename(record, "bela");
     subject.applies([&renamed])?;
     renamed.released().try_for_each(|key| subject.finds_nothing(&key))
@@ -162,7 +162,7 @@ pub(super) fn accounts_are_isolated<S: AsyncStore>(subject: &Subject<'_, S>) -> 
     let (here, there) = (World::new(), World::elsewhere());
     for (ours, theirs) in here.life().iter().zip(&there.life()) {
         subject.applies([ours])?;
-        // Until the same is done there, the old state stands.
+        // The state is unchanged until the same change is made in the other account.
         if let Some(record) = theirs.previous() {
             subject.keeps(record)?;
         }
@@ -213,7 +213,8 @@ pub(super) fn services_are_isolated<S: AsyncStore>(subject: &Subject<'_, S>) -> 
     lists(GIT_COM, &[after(&second)])
 }
 
-/// Not all of the keys are looked up: a store that keeps bytes reads the whole record for each.
+/// Looks up only a sample of the keys: a store of encoded records decodes the whole record for
+/// each.
 pub(super) fn largest_record<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     const SAMPLE: usize = 211;
     const EACH: usize = 10;
@@ -221,8 +222,8 @@ pub(super) fn largest_record<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked
         (0..100).map(|place| service(&format!("{place:03}{}", ".example".repeat(15)))).collect();
     let name = "x".repeat(64);
     let world = World::with(services.iter().cloned());
-    // The keys of a user and of a member, and for each service those of its credentials and its
-    // own.
+    // The keys of the user and of the holder at any service, and for each service the keys of its
+    // credentials and of the holder there.
     let at_once = subject
         .keys_per_change()
         .map_or(services.len(), |keys| (keys.get().saturating_sub(2) / (2 * EACH + 1)).max(1));
@@ -251,7 +252,7 @@ pub(super) fn largest_record<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked
     }
 
     let mut left = Arc::clone(after(&deleted));
-    // The last of them go with the user.
+    // The remaining ones are deleted with the user.
     for services in services.chunks(at_once).rev().skip(1) {
         let emptied = empty(&left, services);
         subject.applies([&emptied])?;

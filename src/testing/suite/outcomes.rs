@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Changes from `record` that claim nothing anybody has.
+/// Changes from `record` that claim no taken key.
 fn harmless(world: &World, record: &Arc<UserRecord>, name: &str) -> Vec<Change> {
     let mut changes = vec![
         rename(record, name),
@@ -39,7 +39,7 @@ pub(super) fn stale_is_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
         let changes = harmless(&world, record, "unknown");
         changes.iter().try_for_each(|change| subject.expect_outcome(change, Stale))
     };
-    // No user is registered.
+    // No user is registered yet.
     records.iter().copied().try_for_each(stale)?;
     for (place, change) in life.iter().enumerate() {
         subject.expect_outcome(change, Applied)?;
@@ -87,13 +87,13 @@ pub(super) fn taken_keys_are_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -
     for change in [
         rename(b, "a"),
         rename(b, "d"),
-        // The name alone is taken, then the id alone.
+        // Only the name is taken, then only the id.
         world.create_as(b, GIT, "a"),
         world.create_id(b, GIT_COM, id),
     ] {
         subject.expect_outcome(&change, KeyTaken)?;
     }
-    // The name of the credential stays taken when its user has another.
+    // The name of the credential stays taken after its user is renamed.
     let renamed = rename(after(&created), "e");
     subject.applies([&renamed])?;
     subject.expect_outcome(&world.create_as(b, GIT, "a"), KeyTaken)
@@ -120,7 +120,7 @@ pub(super) fn held_ids_are_rejected<S: AsyncStore>(subject: &Subject<'_, S>) -> 
     let life = here.life();
     let other = here.register("other");
     subject.applies([&other])?;
-    // Until the holder is removed.
+    // The id is held until its holder is removed.
     let records = life.iter().map_while(Change::record);
     for (change, held) in life.iter().zip(records) {
         subject.applies([change])?;
@@ -151,7 +151,7 @@ pub(super) fn stale_takes_precedence<S: AsyncStore>(subject: &Subject<'_, S>) ->
     let answered =
         |expected| taking.iter().try_for_each(|claim| subject.expect_outcome(claim, expected));
     subject.applies([&a, &created])?;
-    // There is no such user.
+    // The user does not exist.
     answered(Stale)?;
     subject.applies([&b])?;
     answered(KeyTaken)?;
@@ -163,7 +163,7 @@ pub(super) fn stale_takes_precedence<S: AsyncStore>(subject: &Subject<'_, S>) ->
     answered(Stale)?;
     subject.applies([&remove(after(&renamed))])?;
     answered(Stale)?;
-    // Another user has the name and, with it, as many changes.
+    // Another user has the same name and the same number of changes.
     subject.applies([&world.register("b")])?;
     answered(Stale)
 }
@@ -173,7 +173,7 @@ pub(super) fn applied_once<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let mut made: Vec<&Change> = Vec::new();
     for change in &life {
         subject.applies([change])?;
-        // A registration is another matter: it starts from nothing.
+        // A registration is excluded: it has no previous record.
         made.extend(change.previous().map(|_| change));
         made.iter().try_for_each(|change| subject.expect_outcome(change, Stale))?;
     }

@@ -1,4 +1,4 @@
-//! What holds while many threads, or many futures, use one store.
+//! Obligations under concurrency: many threads, or many futures, use one store.
 
 use std::{
     num::NonZeroUsize,
@@ -32,7 +32,7 @@ use crate::{
 const THREADS: usize = 8;
 const ROUNDS: usize = 40;
 
-/// Polls `future` some times, whether it was woken or not.
+/// Polls `future` a number of times, regardless of wake-ups.
 fn poll<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Option<T> {
     let mut context = Context::from_waker(Waker::noop());
     (0..times).find_map(|_| match future.as_mut().poll(&mut context) {
@@ -52,7 +52,7 @@ pub(super) fn dropped_commits_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>
         let dropped = rename(after(&created), &name("d"));
         let others = world.create(after(&b), GIT);
 
-        // Another commit is under way on the same thread meanwhile.
+        // Another commit is in flight on the same thread.
         let mut other = pin!(subject.store().commit(&others));
         let begun = poll(other.as_mut(), 1);
         drop(poll(pin!(subject.store().commit(&dropped)), polls));
@@ -63,7 +63,8 @@ pub(super) fn dropped_commits_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>
         })?;
         subject.keeps(after(&others))?;
 
-        // The outcome is unknown. If the change is not applied by now, it never will be.
+        // The outcome is unknown. After the next change of the record, it has been applied or never
+        // will be.
         let next = rename(after(&created), &name("c"));
         let now = match subject.commit(&next)? {
             Applied => after(&next),
@@ -81,7 +82,7 @@ pub(super) fn dropped_commits_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>
     Ok(())
 }
 
-/// How far the threads are of which one writes and the others read.
+/// The progress of one writing thread and several reading threads.
 #[derive(Default)]
 struct Progress {
     made: AtomicU64,
@@ -89,7 +90,7 @@ struct Progress {
     done: AtomicBool,
 }
 
-/// Whichever thread ends, by a fault or a panic too, has the others end.
+/// Ends all threads when one of them ends, also by a fault or a panic.
 struct EndsAll<'a>(&'a AtomicBool);
 
 impl Drop for EndsAll<'_> {
@@ -99,7 +100,7 @@ impl Drop for EndsAll<'_> {
 }
 
 impl Progress {
-    /// Has one thread write, step by step, and the others read, until there was enough of both.
+    /// Runs a writing thread, step by step, and reading threads, until there were enough of both.
     fn while_writing<S: AsyncStore>(
         &self,
         subject: &Subject<'_, S>,
@@ -168,7 +169,7 @@ pub(super) fn reads_see_changes<S: AsyncStore>(subject: &Subject<'_, S>) -> Chec
     progress.while_writing(subject, write, read)
 }
 
-/// What the writing thread has made.
+/// The last record that the writing thread committed.
 struct Now(Mutex<Arc<UserRecord>>);
 
 impl Now {
@@ -176,7 +177,7 @@ impl Now {
         Self(Mutex::new(Arc::clone(record)))
     }
 
-    /// The next change.
+    /// Makes the next change.
     fn step(&self, change: impl FnOnce(&Arc<UserRecord>) -> Change) -> Change {
         let mut now = self.0.lock().unwrap();
         let change = change(&now);
@@ -185,8 +186,8 @@ impl Now {
     }
 }
 
-/// Has each of the changes committed by a thread of its own. Demands that one is applied, which is
-/// returned, and that the others have the expected outcome.
+/// Commits each change on a thread of its own. Requires that exactly one is applied, and returns
+/// it. The others must have the expected outcome.
 fn one_wins<'c, S: AsyncStore>(
     subject: &Subject<'_, S>,
     changes: &'c [Change],
@@ -218,7 +219,7 @@ pub(super) fn one_change_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checke
         now = delete(after(winner));
         subject.applies([&now])?;
     }
-    // Now each by its own pace.
+    // Now each thread retries at its own pace.
     let account = world.account;
     let first = world.create(after(&now), GIT);
     subject.applies([&first])?;
@@ -249,7 +250,7 @@ pub(super) fn one_claim_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked
     subject.applies(&users)?;
     let mut now: Vec<_> = users.iter().map(|change| Arc::clone(after(change))).collect();
     for round in 0..ROUNDS {
-        // One service user name.
+        // A service user name.
         let changes: Vec<_> =
             now.iter().map(|record| world.create_as(record, GIT, "contested")).collect();
         let winner = after(one_wins(subject, &changes, KeyTaken)?);
@@ -263,7 +264,7 @@ pub(super) fn one_claim_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked
                 *record = Arc::clone(after(&deleted));
             }
         }
-        // One name of a user, in two spellings.
+        // The name of a user, in two spellings.
         let spelled = ["new", "NEW"].map(|name| format!("{name}{round}"));
         let spelled = spelled.iter().cycle().take(THREADS);
         let changes: Vec<_> = spelled.map(|name| world.register(name)).collect();
@@ -277,8 +278,8 @@ pub(super) fn one_claim_wins<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked
     Ok(())
 }
 
-/// One user is renamed to and fro and gains and loses credentials. Another, between the two names,
-/// is always there.
+/// One user is renamed back and forth, and gains and loses credentials. Another user, whose name is
+/// between the two names, exists throughout.
 pub(super) fn changes_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     let bystander = world.register("b");
@@ -306,7 +307,7 @@ pub(super) fn changes_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>) -> Che
             let found = subject.find(&Key::Credential { account, id: &id })?;
             found.ok_or_else(|| Fault("a key that is always held found nothing".to_owned()))
         };
-        // What is read between two looks at one revision must be of that revision.
+        // What is read between two reads of one revision must belong to that revision.
         let consistent = |key: &Key<'_>| {
             let earlier = anchor()?;
             let seen = subject.find(key)?;
@@ -346,8 +347,8 @@ fn in_order(earlier: &UserRecord, later: &UserRecord) -> Checked {
     })
 }
 
-/// A listing in order, with a user who exists all the time, and with `steady`, if that user
-/// did not change meanwhile, once.
+/// Requires that a listing is in order, contains a user who exists throughout, and contains
+/// `steady` once if that user did not change during the scan.
 fn listing_is_whole(
     listed: &[Arc<UserRecord>],
     bystander: &UserRecord,

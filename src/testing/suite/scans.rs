@@ -57,9 +57,9 @@ const ORDERED: [&str; 25] = [
     "a0", "A_", "aa", "AB", "aBc", "b", "Z", "zz",
 ];
 
-/// Users of those names, registered in another order, all members of `git.example`.
+/// Registers users of those names in another order, each with a credential at `git.example`.
 fn people<S: AsyncStore>(subject: &Subject<'_, S>, world: &World) -> Checked {
-    // 7 and the number of names have no divisor in common.
+    // The step 7 is coprime to the number of names.
     for name in ORDERED.iter().cycle().step_by(7).take(ORDERED.len()) {
         let first = world.register(name);
         subject.applies([&first, &world.create(after(&first), GIT)])?;
@@ -67,7 +67,7 @@ fn people<S: AsyncStore>(subject: &Subject<'_, S>, world: &World) -> Checked {
     Ok(())
 }
 
-/// Each kind of listing that holds those users.
+/// Each kind of listing that contains those users.
 const fn listings(at: &ServiceName) -> [Listing<'_>; 3] {
     [Listing::Users, Listing::Holders { service: None }, Listing::Holders { service: Some(at) }]
 }
@@ -130,7 +130,7 @@ pub(super) fn scans_start<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
 pub(super) fn scans_are_limited<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     let world = World::new();
     people(subject, &world)?;
-    // Others in between, who are in one listing and not in the other.
+    // Other users in between, who are in one listing but not in the other.
     for name in ["a1", "a2", "a3"] {
         let first = world.register(name);
         subject.applies([&first, &world.create(after(&first), GIT_COM)])?;
@@ -160,7 +160,7 @@ pub(super) fn many_users<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
     const THREADS: usize = 16;
     let world = World::new();
     let names: Vec<String> = (0..USERS).map(|place| format!("user{place:04}")).collect();
-    // By many threads, for the sake of stores that make the changes of many in one go.
+    // On many threads, for stores that commit the changes of several callers in one batch.
     let shares: Vec<Vec<Change>> = (0..THREADS)
         .map(|place| names.iter().skip(place).step_by(THREADS))
         .map(|names| names.map(|name| world.register(name)).collect())

@@ -1,4 +1,4 @@
-//! A store under test, and what can be demanded of it.
+//! A store under test, and assertions about it.
 
 use std::{
     collections::BTreeSet,
@@ -24,18 +24,18 @@ use crate::{
     store_error::StoreError,
 };
 
-/// What was expected and what was seen.
+/// The expected and the observed behaviour.
 #[derive(Debug)]
 pub(super) struct Fault(pub(super) String);
 
 pub(super) type Checked<T = ()> = Result<T, Fault>;
 
-/// Demands that `condition` holds.
+/// Fails unless `condition` holds.
 pub(super) fn ensure(condition: bool, what: impl FnOnce() -> String) -> Checked {
     if condition { Ok(()) } else { Err(Fault(what())) }
 }
 
-/// More than there ever are.
+/// A limit greater than any number of records in the suite.
 pub(super) const ALL: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// The store under test. Every call blocks until its future is ready.
@@ -54,7 +54,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         Self { store, context, keys_per_change }
     }
 
-    /// How many keys a change may release and claim, if there is a limit.
+    /// The maximum number of keys that a change may release and claim, if there is one.
     pub(super) const fn keys_per_change(&self) -> Option<NonZeroUsize> {
         self.keys_per_change
     }
@@ -101,7 +101,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
             .try_for_each(|change| self.expect_outcome(change, CommitOutcome::Applied))
     }
 
-    /// Demands that `key` finds `record`, and all of it.
+    /// Requires that `key` finds exactly `record`.
     pub(super) fn finds(&self, key: &Key<'_>, record: &UserRecord) -> Checked {
         let found = self.find(key)?;
         ensure(found.as_ref().is_some_and(|found| is_same(found, record)), || {
@@ -110,7 +110,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         })
     }
 
-    /// Demands that every key of `record` finds it.
+    /// Requires that every key of `record` finds it.
     pub(super) fn keeps(&self, record: &UserRecord) -> Checked {
         record.keys().try_for_each(|key| self.finds(&key, record))
     }
@@ -122,7 +122,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         })
     }
 
-    /// Demands that a listing holds these records, in any order.
+    /// Requires that a listing contains these records, in any order.
     pub(super) fn lists(
         &self,
         account: AccountId,
@@ -142,8 +142,8 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         })
     }
 
-    /// What there is to see by these keys, and in the listings of `account`: users, members, and
-    /// members at the services of the keys.
+    /// The observable state under these keys and in the listings of `account`: users, holders, and
+    /// holders at the services of the keys.
     pub(super) fn view(
         &self,
         account: AccountId,
@@ -166,7 +166,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         Ok(view)
     }
 
-    /// What `act` yields on each of some threads that begin at once.
+    /// Runs `act` on a number of threads that start at once, and returns the results.
     pub(super) fn race<T: Send>(
         &self,
         threads: usize,

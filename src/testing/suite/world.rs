@@ -1,4 +1,4 @@
-//! The users of the suite, and what becomes of them.
+//! The users of the suite and their changes.
 
 use std::{
     iter,
@@ -23,18 +23,18 @@ use crate::{
 };
 
 pub(super) const GIT: &str = "git.example";
-/// Begins as the other does.
+/// Another service name with [`GIT`] as its prefix.
 pub(super) const GIT_COM: &str = "git.example.com";
 pub(super) const MAIL: &str = "mail.example.com";
 pub(super) const SERVICES: [&str; 3] = [GIT, GIT_COM, MAIL];
 
-/// A moment at which everything happens that has no other.
+/// The time of every event whose time does not matter.
 const NOW: i64 = 1_478_022_442_382;
 
-/// What is done to a user.
+/// A change of a user.
 type Step<'a> = dyn Fn(&Arc<UserRecord>) -> Change + 'a;
 
-/// One account, and what is drawn for its users: the same in every run, and never the same twice.
+/// One account, and the generated data of its users: the same in every run, without repetition.
 pub(super) struct World {
     pub(super) account: AccountId,
     users: AtomicU64,
@@ -48,12 +48,12 @@ impl World {
         Self::of("123456789012", 1, SERVICES.map(service))
     }
 
-    /// Another account, whose users have other ids, and whose credentials the same.
+    /// Another account, with other user ids and the same credential ids.
     pub(super) fn elsewhere() -> Self {
         Self::of("123456789013", 1_000_000, SERVICES.map(service))
     }
 
-    /// One with these services.
+    /// An account with these services.
     pub(super) fn with(services: impl IntoIterator<Item = ServiceName>) -> Self {
         Self::of("123456789012", 1, services)
     }
@@ -72,30 +72,30 @@ impl World {
 
     pub(super) fn register(&self, name: &str) -> Change {
         let place = u128::from(self.users.fetch_add(1, Relaxed));
-        // Spread, so that the order of ids says nothing.
+        // Spread, so that the order of ids is unrelated to the order of registration.
         let id = place.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         self.register_id(UserId::from_bytes(id.to_be_bytes()), name)
     }
 
-    /// Registers a user under this id.
+    /// Registers a user under a given id.
     pub(super) fn register_id(&self, id: UserId, name: &str) -> Change {
         Change::Register {
             record: Arc::new(UserRecord::register(self.account, id, user(name), now())),
         }
     }
 
-    /// Adds a credential under the first name that is free for the user's own.
+    /// Adds a credential under the first free name that is generated for the user.
     pub(super) fn create(&self, before: &Arc<UserRecord>, at: &str) -> Change {
         let (_, name) = before.free_name(&service(at), 0, Numbering::FromOne);
         self.issue(before, at, name, &self.id())
     }
 
-    /// Adds a credential under a name that is made for a user called `owner`.
+    /// Adds a credential under a name that is generated for a user called `owner`.
     pub(super) fn create_as(&self, before: &Arc<UserRecord>, at: &str, owner: &str) -> Change {
         self.issue(before, at, self.name(owner), &self.id())
     }
 
-    /// Adds a credential of this id.
+    /// Adds a credential with a given id.
     pub(super) fn create_id(&self, before: &Arc<UserRecord>, at: &str, id: &str) -> Change {
         let (_, name) = before.free_name(&service(at), 0, Numbering::FromOne);
         self.issue(before, at, name, id)
@@ -118,8 +118,8 @@ impl World {
         before.create(&new, name, &self.policy).unwrap().0
     }
 
-    /// Adds, in one change, as many credentials at each of the services. Their names are those of
-    /// users that the user was called before.
+    /// Adds, in one change, a number of credentials at each of the services. Their names are
+    /// generated from earlier names of the user.
     pub(super) fn fill(
         &self,
         before: &Arc<UserRecord>,
@@ -135,7 +135,7 @@ impl World {
         replace(before, places.fold(UserRecord::clone(before), add))
     }
 
-    /// Gives the user's first credential another secret.
+    /// Replaces the secret of the user's first credential.
     pub(super) fn reset(&self, before: &Arc<UserRecord>) -> Change {
         let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
         let id = before.credentials().first().unwrap().id();
@@ -151,8 +151,8 @@ impl World {
         format!("ACCA{:017}", self.credentials.fetch_add(1, Relaxed))
     }
 
-    /// What becomes of one user: every kind of change, with every kind of key released, kept and
-    /// claimed, from registration to removal.
+    /// The life of one user, from registration to removal: every kind of change, with every kind of
+    /// key released, kept and claimed.
     pub(super) fn life(&self) -> Vec<Change> {
         let steps: [&Step<'_>; 9] = [
             &|now| self.create(now, GIT),
@@ -193,7 +193,7 @@ pub(super) fn delete_last(before: &Arc<UserRecord>) -> Change {
     replace(before, before.delete(id).unwrap())
 }
 
-/// Deletes, in one change, the user's credentials at some services.
+/// Deletes, in one change, the user's credentials at some of the services.
 pub(super) fn empty(before: &Arc<UserRecord>, services: &[ServiceName]) -> Change {
     let held = before.credentials().iter().filter(|held| services.contains(held.service()));
     let delete = |record: UserRecord, id| record.delete(id).unwrap();
@@ -208,7 +208,7 @@ fn replace(before: &Arc<UserRecord>, after: UserRecord) -> Change {
     Change::Replace { previous: Arc::clone(before), record: Arc::new(after) }
 }
 
-/// The record that a change leaves.
+/// The record after a change.
 pub(super) fn after(change: &Change) -> &Arc<UserRecord> {
     change.record().expect("it is no removal")
 }

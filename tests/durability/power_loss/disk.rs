@@ -1,4 +1,4 @@
-//! A disk that loses what was not flushed, and fails when it is told to.
+//! A simulated disk that loses unflushed writes, and fails on request.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ const SECTOR: usize = 512;
 
 type Sector = Arc<[u8; SECTOR]>;
 
-/// A disk. Clones are the same disk: one for the test, one for the database.
+/// A disk. Clones share it: one for the test, one for the database.
 #[derive(Clone)]
 pub(crate) struct Disk(Arc<Inner>);
 
@@ -24,12 +24,12 @@ struct Inner {
     moved: Condvar,
 }
 
-/// How it fails.
+/// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// From some operation on, everything fails.
+    /// From some operation on, every operation fails.
     Power,
-    /// From some operation on, everything that changes the disk fails.
+    /// From some operation on, every operation that changes the disk fails.
     Full,
     /// One operation fails.
     Once,
@@ -37,21 +37,21 @@ pub(crate) enum Fault {
 
 #[derive(Default)]
 struct State {
-    /// Those that were ever written, as of the last flush. All others are zeros.
+    /// The written sectors as of the last flush. All others are zeros.
     durable: BTreeMap<u64, Sector>,
     durable_len: u64,
-    /// What was written to each sector since.
+    /// The contents written to each sector since the last flush.
     written: BTreeMap<u64, Vec<Sector>>,
     lens: Vec<u64>,
     lies: bool,
-    /// The fault, and how many operations are left before it.
+    /// The fault, and the number of operations before it.
     fault: Option<(Fault, u64)>,
 }
 
-/// Where flushes wait while they are held.
+/// Where flushes wait while they are blocked.
 #[derive(Default)]
 struct Gate {
-    /// How many may pass before the next is held.
+    /// The number of flushes that pass before the next is blocked.
     pass: Option<u64>,
     waiting: u64,
     passed: u64,
@@ -63,18 +63,18 @@ impl Disk {
         Self(Arc::new(Inner { state, gate, moved: Condvar::new() }))
     }
 
-    /// Does nothing on a flush from now on, but says that it did.
-    pub(crate) fn lie(&self) {
+    /// Ignores flushes from now on, but reports success.
+    pub(crate) fn ignore_flushes(&self) {
         self.state().lies = true;
     }
 
-    /// Fails after so many operations more that change something.
+    /// Fails after `after` more operations that change the disk.
     pub(crate) fn fail(&self, fault: Fault, after: u64) {
         self.state().fault = Some((fault, after));
     }
 
-    /// Works again, and holds what it seemed to hold.
-    pub(crate) fn mend(&self) {
+    /// Repairs the disk, with the contents that it reported.
+    pub(crate) fn repair(&self) {
         self.state().fault = None;
     }
 
@@ -83,11 +83,11 @@ impl Disk {
         matches!(self.state().fault, Some((_, 0)))
     }
 
-    /// Loses power, if it has not yet, and gets it back.
+    /// Loses power, if it has not yet, and restores it.
     pub(crate) fn lose(&self, rng: &mut ChaCha20Rng) {
         let mut state = self.state();
         state.fault = None;
-        // Some caches are written in time as a rule, some never.
+        // Some caches are usually written in time, some never.
         let kept = [0.0, 0.1, 0.5, 0.9, 1.0][rng.random_range(0..5)];
         for (number, versions) in std::mem::take(&mut state.written) {
             if rng.random_bool(kept) {
@@ -103,13 +103,13 @@ impl Disk {
         drop(state.durable.split_off(&end));
     }
 
-    /// Holds back every flush after so many more.
+    /// Blocks every flush after `after` more.
     pub(crate) fn hold(&self, after: u64) {
         self.gate().pass = Some(after);
         self.0.moved.notify_all();
     }
 
-    /// Waits until a flush is held back.
+    /// Waits until a flush is blocked.
     pub(crate) fn held(&self) {
         drop(self.until(self.gate(), |gate| gate.waiting > 0 && gate.pass == Some(0)));
     }
@@ -119,7 +119,7 @@ impl Disk {
         self.0.moved.notify_all();
     }
 
-    /// How often it was flushed.
+    /// The number of flushes.
     pub(crate) fn flushes(&self) -> u64 {
         self.gate().passed
     }
@@ -132,7 +132,7 @@ impl Disk {
         self.0.gate.lock().unwrap()
     }
 
-    /// Fails, rather than hang, if it takes far too long.
+    /// Fails instead of hanging if it takes too long.
     fn until<'a>(
         &self,
         gate: MutexGuard<'a, Gate>,
@@ -155,7 +155,7 @@ impl State {
         self.written.get(&number).and_then(|versions| versions.last()).or(self.durable.get(&number))
     }
 
-    /// One more operation. An error if it fails.
+    /// Counts one more operation. Returns an error if it fails.
     fn operate(&mut self) -> io::Result<()> {
         match &mut self.fault {
             Some((Fault::Once, 0)) | None => Ok(()),
@@ -167,7 +167,7 @@ impl State {
         }
     }
 
-    /// The power is off.
+    /// Returns an error if the power is off.
     fn check_power(&self) -> io::Result<()> {
         if let Some((Fault::Power, 0)) = self.fault { Err(failure()) } else { Ok(()) }
     }
@@ -259,7 +259,7 @@ impl StorageBackend for Disk {
         Ok(())
     }
 
-    /// A write that fails may have written a part.
+    /// A failed write may have written a part.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut state = self.state();
         state.check_power()?;

@@ -1,4 +1,4 @@
-//! A marker, and the listings that go on from it.
+//! A marker, and the listings that continue from it.
 
 #![no_main]
 #![allow(dead_code, reason = "each target has one of the entries")]

@@ -1,4 +1,4 @@
-//! A record, as a store keeps it.
+//! An encoded record.
 
 #![no_main]
 #![allow(dead_code, reason = "each target has one of the entries")]

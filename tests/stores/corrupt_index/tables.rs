@@ -16,16 +16,16 @@ use crate::{
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
 
-/// One thing that is wrong with the tables.
+/// One alteration of the tables.
 enum Alteration {
-    /// A key leads to this user.
+    /// A key refers to this user.
     Key { what: &'static str, key: Vec<u8>, user: Vec<u8> },
-    /// The row of a user holds this record, which is another user's.
+    /// The row of a user contains the record of another user.
     Record { user: Vec<u8>, record: Vec<u8> },
 }
 
-/// Every key of every user leads to another user, or to so many of them; so do keys that nobody
-/// holds, and each row holds the record of another user.
+/// Every key of every user refers to another user, or to each of `others` users. So does each free
+/// key, and each row contains the record of another user.
 fn alterations(people: &People, store: &impl Store, others: usize) -> Vec<Alteration> {
     let records = people.records(store);
     let id = |place: usize| records[place].id().as_bytes().to_vec();
@@ -46,7 +46,7 @@ fn alterations(people: &People, store: &impl Store, others: usize) -> Vec<Altera
     let [codecommit, cassandra] = [CODECOMMIT, CASSANDRA].map(name::<ServiceName>);
     let unused: CredentialId = name("ACCA12345ABCDEXAMPLE");
     for account in [ACCOUNT, OTHER_ACCOUNT].map(name::<AccountId>) {
-        // The names that new credentials are going to have.
+        // The names of the next credentials.
         let logins = ["anika", "cleo"].map(|user| format!("{user}+1-at-{account}"));
         let service_user = |name| Key::ServiceUser { account, service: &cassandra, name };
         let planted = [
@@ -74,11 +74,11 @@ fn kind(key: &Key<'_>) -> &'static str {
         Key::User { .. } => "user",
         Key::Credential { .. } => "credential",
         Key::ServiceUser { .. } => "service user",
-        Key::Holder { .. } => "member",
+        Key::Holder { .. } => "holder",
     }
 }
 
-/// Each kind of alteration, and how often an operation has found one out.
+/// The number of operations that detected each kind of alteration.
 #[derive(Default)]
 struct Tally(std::collections::BTreeMap<&'static str, BTreeSet<String>>);
 
@@ -92,13 +92,13 @@ impl Tally {
         self.0.entry(what).or_default().extend(found);
     }
 
-    /// Every kind was found out, by these operations among others.
+    /// Every kind was detected, at least by these operations.
     fn check(&self) {
         for (what, operations) in [
             ("user", &["user", "users", "create", "reset", "copy_users from"][..]),
             ("credential", &["reset", "set_status", "delete"]),
             ("service user", &["authenticate", "authenticate_api_key for all accounts", "create"]),
-            ("member", &["list_page of all", "list_page at a service"]),
+            ("holder", &["list_page of all", "list_page at a service"]),
             ("record", &["user", "authenticate", "list_page of all", "remove_user"]),
         ] {
             for operation in operations {
@@ -120,7 +120,7 @@ fn alter_file(path: &Path, alteration: &Alteration) {
 }
 
 #[test]
-fn an_altered_file_is_found_out_and_nothing_of_another_user_is_returned_or_changed() {
+fn an_altered_file_is_detected_and_exposes_no_other_user() {
     let folder = Folder::new("corrupt-index");
     let [whole, altered] = ["whole", "altered"].map(|name| folder.file(name));
     let store = RedbStore::create(&whole).unwrap();
@@ -139,7 +139,7 @@ fn an_altered_file_is_found_out_and_nothing_of_another_user_is_returned_or_chang
 
 #[cfg(unix)]
 #[test]
-fn an_altered_database_is_found_out_and_nothing_of_another_user_is_returned_or_changed() {
+fn an_altered_database_is_detected_and_exposes_no_other_user() {
     use crate::database::{Blocking, shared, wait};
     use service_specific_credentials::store::PostgresOptions;
     use uuid::Uuid;
@@ -156,7 +156,7 @@ fn an_altered_database_is_found_out_and_nothing_of_another_user_is_returned_or_c
     );
     let uuid = |bytes: &[u8]| Uuid::from_slice(bytes).unwrap();
     let mut tally = Tally::default();
-    // One other user alone, since each operation takes a round trip or two.
+    // Only one other user, because each operation takes a round trip or two.
     for alteration in &alterations(&people, &store, 1) {
         execute(
             "DELETE FROM credential_users; INSERT INTO credential_users SELECT * FROM whole_users;

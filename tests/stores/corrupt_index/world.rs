@@ -1,4 +1,5 @@
-//! Four users of two accounts, every operation on them, and what each may return and change.
+//! Four users of two accounts, every operation on them, and what each operation may return and
+//! change.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +33,7 @@ const USERS: [(&str, &str, &[&str]); 4] = [
     (OTHER_ACCOUNT, "cleo", &[CODECOMMIT, BEDROCK]),
 ];
 
-/// A store, and the changes that it has made.
+/// A store, and the changes committed to it.
 pub(crate) struct Watched<S> {
     store: S,
     made: Mutex<Vec<Change>>,
@@ -69,7 +70,7 @@ fn manager<S: Store>(account: &str, store: S, seed: u64) -> CredentialManager<S>
         .build()
 }
 
-/// What is known of the users before anything goes wrong.
+/// The users before any alteration.
 pub(crate) struct People {
     users: BTreeMap<UserId, User>,
     issued: Vec<(AccountId, IssuedCredential)>,
@@ -108,7 +109,7 @@ impl People {
     }
 }
 
-/// Something that an operation returned.
+/// The result of an operation.
 enum Seen {
     Nothing,
     User(User),
@@ -117,15 +118,15 @@ enum Seen {
     Identity(Identity),
 }
 
-/// The call of an operation.
+/// A call of an operation.
 type Call<'a, S> = Box<dyn Fn(&CredentialManager<&Watched<S>>) -> Result<Seen, Failure> + 'a>;
 
-/// An operation on one user, or on all of an account.
+/// An operation on one user, or on all users of an account.
 struct Operation<'a, S> {
     what: String,
     account: AccountId,
     user: Option<UserName>,
-    /// The credential that it is about.
+    /// The credential that it names.
     id: Option<CredentialId>,
     run: Call<'a, S>,
 }
@@ -157,17 +158,17 @@ impl Failure {
     }
 }
 
-/// How often the index was found to be corrupt, by operation.
+/// How often each operation detected a corrupt index.
 pub(crate) type Found = BTreeMap<String, usize>;
 
-/// Tries every operation on a store that was altered after the people were registered: first those
-/// that read. Returns how often each has found it out.
+/// Tries every operation on a store that was altered after the users were registered: reads first.
+/// Returns how often each operation detected the corruption.
 pub(crate) fn try_everything<S: Store>(people: &People, store: S) -> Found {
     let store = Watched { store, made: Mutex::default() };
     let mut found = Found::new();
     for operation in reading(people).into_iter().chain(writing(people)) {
         let account = operation.account.to_string();
-        // Each draws the same, and so each new credential has the id of the one before.
+        // Each manager draws the same bytes, so a new credential has the id of the previous one.
         let iam = manager(&account, &store, 99);
         store.made.lock().unwrap().clear();
         let result = (operation.run)(&iam);
@@ -179,14 +180,14 @@ pub(crate) fn try_everything<S: Store>(people: &People, store: S) -> Found {
             Err(failure) => {
                 let error = failure.store_error().map(StoreError::get_ref);
                 let corrupt = matches!(error, Some(error) if error.is::<CorruptIndex>());
-                // A store finds out by itself that there is no record any more.
-                let told = error.map(ToString::to_string);
+                // The store itself detects a missing record.
+                let message = error.map(ToString::to_string);
                 assert!(
                     corrupt
-                        || told.as_deref().is_none_or(|told| {
-                            told == "the index names a record that is not there"
+                        || message.as_deref().is_none_or(|message| {
+                            message == "the index refers to a record that does not exist"
                         }),
-                    "{}: {told:?}",
+                    "{}: {message:?}",
                     operation.what
                 );
                 *found.entry(operation.what).or_default() += usize::from(corrupt);
@@ -196,7 +197,7 @@ pub(crate) fn try_everything<S: Store>(people: &People, store: S) -> Found {
     found
 }
 
-/// Only the user that an operation names is changed.
+/// An operation changes only the user that it names.
 fn check_change<S>(operation: &Operation<'_, S>, change: &Change) {
     let record = change.previous().or(change.record().map(|after| &**after)).unwrap();
     let (account, user) = (record.account(), Some(record.name()));
@@ -297,7 +298,7 @@ fn reading<'a, S: Store>(people: &'a People) -> Vec<Operation<'a, S>> {
             };
             "copy_users from" => move |iam| copied(copy(iam.store(), &MemoryStore::new(), account));
             "copy_users to" => move |iam| {
-                // The same users: there is nothing left to copy, if they are found there.
+                // The same users: if they are found there, nothing is left to copy.
                 let from = MemoryStore::new();
                 People::register(&from);
                 copied(copy(&from, iam.store(), account))
@@ -340,13 +341,13 @@ fn reading<'a, S: Store>(people: &'a People) -> Vec<Operation<'a, S>> {
     all
 }
 
-/// Operations that change a user, in an order in which each of them could succeed.
+/// Operations that change a user, in an order in which each can succeed.
 fn writing<'a, S: Store>(people: &'a People) -> Vec<Operation<'a, S>> {
     let mut all: Vec<Operation<'a, S>> = Vec::new();
     let ids = || people.issued.iter().map(|(_, issued)| issued.id());
     for user in people.users.values() {
         let (account, asked) = (user.account(), user.name());
-        // Of others, too: what is not the user's must stay as it is.
+        // Credentials of other users too: an operation must not change those.
         for id in ids() {
             operations! { all, account, Some(asked.clone()), Some(id.clone());
                 "reset" => move |iam| {
@@ -370,7 +371,7 @@ fn writing<'a, S: Store>(people: &'a People) -> Vec<Operation<'a, S>> {
                 Ok(Seen::Nothing)
             };
             "rename_user" => move |iam| {
-                // There and back, so that the next operations find it.
+                // Renames back, so that the next operations find the user.
                 iam.rename_user(asked, &name(&asked.as_str().to_uppercase()))?;
                 Ok(Seen::User(iam.rename_user(asked, asked)?))
             };
@@ -395,7 +396,7 @@ fn writing<'a, S: Store>(people: &'a People) -> Vec<Operation<'a, S>> {
     all
 }
 
-/// Copies between stores that never wait.
+/// Copies between stores whose futures are always ready.
 pub(crate) fn copy(
     from: &impl Store,
     to: &impl Store,
@@ -405,7 +406,7 @@ pub(crate) fn copy(
     let copying = pin!(store::copy_users(&from, &to, account));
     match copying.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(copied) => copied,
-        Poll::Pending => panic!("a store that never waits has waited"),
+        Poll::Pending => panic!("the future of a sync store is always ready"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Stores in storage backends of the caller.
+//! Stores in custom storage backends.
 
 use std::{
     fs::{self, File},
@@ -15,7 +15,7 @@ use service_specific_credentials::{
 
 use super::{ACCOUNT, Folder, create, name, open};
 
-/// Clones are the same memory.
+/// Storage in memory. Clones share it.
 #[derive(Clone, Debug, Default)]
 struct Memory(Arc<InMemoryBackend>);
 
@@ -42,7 +42,7 @@ impl StorageBackend for Memory {
 }
 
 #[test]
-fn only_creation_writes_to_empty_storage() {
+fn opening_empty_storage_writes_nothing() {
     let memory = Memory::default();
     let connect = {
         let memory = memory.clone();
@@ -76,7 +76,7 @@ fn a_connection_that_fails_or_panics_is_an_error() {
     assert!(matches!(options.create_with_backend(panics), Err(OpenError::Damaged(_))));
 }
 
-/// The file of a store is a backend like others, and locked like others.
+/// The file of a store can be used as a backend, and is locked.
 #[test]
 fn a_file_is_a_backend() {
     let folder = Folder::new("backend");

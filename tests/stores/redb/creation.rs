@@ -1,4 +1,4 @@
-//! How new files are created: exclusively, complete, and for their owner alone.
+//! Creation of files: exclusive, complete, and accessible by the owner only.
 
 use std::{collections::HashSet, fs, thread};
 
@@ -16,7 +16,7 @@ fn names(folder: &Folder) -> HashSet<String> {
 }
 
 #[test]
-fn creation_leaves_no_other_file_and_touches_none() {
+fn creation_leaves_no_temporary_file_and_changes_no_other() {
     let folder = Folder::new("alone");
     let (path, other) = (folder.file("store.redb"), folder.file("store.redb.new"));
     fs::write(&other, "of someone else").unwrap();
@@ -29,7 +29,7 @@ fn creation_leaves_no_other_file_and_touches_none() {
 }
 
 #[test]
-fn a_file_that_exists_is_opened() {
+fn create_opens_an_existing_file() {
     let folder = Folder::new("exists");
     let path = folder.file("store.redb");
     create(&path).register_user(&name("anika")).unwrap();
@@ -37,16 +37,16 @@ fn a_file_that_exists_is_opened() {
 }
 
 #[test]
-fn of_many_that_create_the_same_file_at_once_one_has_it() {
+fn of_concurrent_creations_of_a_file_exactly_one_succeeds() {
     let folder = Folder::new("making");
     for round in 0..20 {
         let path = folder.file(&format!("{round}.redb"));
-        let opened: Vec<_> = thread::scope(|scope| {
+        let results: Vec<_> = thread::scope(|scope| {
             let create = || scope.spawn(|| RedbStore::create(&path));
             let threads: Vec<_> = std::iter::repeat_with(create).take(8).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let (mine, others): (Vec<_>, Vec<_>) = opened.into_iter().partition(Result::is_ok);
+        let (mine, others): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
         assert_eq!(mine.len(), 1);
         assert!(others.iter().all(|other| matches!(other, Err(OpenError::Held))), "{others:?}");
         for store in mine {
@@ -73,7 +73,7 @@ mod unix {
     }
 
     #[test]
-    fn a_new_file_and_a_backup_are_for_their_owner_alone() {
+    fn new_files_and_backups_have_mode_0600() {
         let folder = Folder::new("mode");
         let (path, copy) = (folder.file("store.redb"), folder.file("copy.redb"));
         RedbStore::create(&path).unwrap().backup(&copy).unwrap();
@@ -82,9 +82,9 @@ mod unix {
         }
     }
 
-    /// An attacker who can write to the folder prepares the name that is used next.
+    /// An attacker who can write to the folder plants a file under the next random name.
     #[test]
-    fn a_planted_link_or_file_is_neither_written_to_nor_used() {
+    fn planted_links_and_files_are_neither_written_nor_used() {
         let folder = Folder::new("planted");
         let (path, copy, target) =
             (folder.file("store.redb"), folder.file("copy.redb"), folder.file("precious"));
@@ -98,10 +98,9 @@ mod unix {
         assert_eq!([mode(&path), mode(&copy)], [0o600; 2]);
     }
 
-    /// Looks at the folder while backups are written to it, and collects the names that are there
-    /// for a while only.
+    /// Lists the folder while backups are written to it, and collects the temporary names.
     #[test]
-    fn until_it_is_complete_a_file_has_a_random_name_and_is_for_its_owner_alone() {
+    fn an_incomplete_file_has_a_random_name_and_mode_0600() {
         let folder = Folder::new("unfinished");
         let iam = create(&folder.file("store.redb"));
         for number in 0..100 {
@@ -151,8 +150,8 @@ mod unix {
         let folder = Folder::new("dangling");
         let (link, target) = (folder.file("link.redb"), folder.file("target.redb"));
         symlink(&target, &link).unwrap();
-        for opened in [RedbStore::create(&link), RedbStore::open(&link)] {
-            let error = opened.unwrap_err();
+        for result in [RedbStore::create(&link), RedbStore::open(&link)] {
+            let error = result.unwrap_err();
             assert!(matches!(&error, OpenError::DanglingLink(named) if *named == link));
             let message = "is a symbolic link to a file that does not exist";
             assert_eq!(error.to_string(), format!("`{}` {message}", link.display()));

@@ -15,7 +15,7 @@ use service_specific_credentials::{
     store::{OpenError, RedbStore},
 };
 
-use super::{CODECOMMIT, Folder, INDEX, RECORDS, create, meddle, name, open};
+use super::{CODECOMMIT, Folder, INDEX, RECORDS, create, edit_tables, name, open};
 
 #[test]
 fn a_backup_replaces_nothing() {
@@ -34,7 +34,7 @@ fn a_backup_replaces_nothing() {
 }
 
 #[test]
-fn a_backup_made_during_writes_holds_one_moment() {
+fn a_backup_during_writes_is_a_consistent_snapshot() {
     let folder = Folder::new("backup");
     let iam = create(&folder.file("store.redb"));
     let codecommit: ServiceName = name(CODECOMMIT);
@@ -66,7 +66,7 @@ fn a_backup_made_during_writes_holds_one_moment() {
                 let (name, password) =
                     (issued.service_user_name().as_str(), issued.secret().expose());
                 copy.authenticate(&codecommit, name, password).unwrap();
-                // Each writer's users are there without a gap: it is one moment.
+                // The users of each writer have no gap: the backup shows one moment.
                 let user: UserName = super::name(&format!("u{writer}-{number:06}"));
                 assert_eq!(copy.list(&user).unwrap(), [issued.credential().clone()]);
             }
@@ -78,7 +78,7 @@ fn a_backup_made_during_writes_holds_one_moment() {
 }
 
 #[test]
-fn a_record_and_an_index_that_disagree_are_found() {
+fn the_check_detects_an_inconsistent_index() {
     let folder = Folder::new("integrity");
     let path = folder.file("store.redb");
     let harm = |harm: fn(&redb::WriteTransaction)| {
@@ -90,7 +90,7 @@ fn a_record_and_an_index_that_disagree_are_found() {
         }
         drop(iam);
         assert!(RedbStore::check_integrity(&path).unwrap());
-        meddle(&path, harm);
+        edit_tables(&path, harm);
         assert!(!RedbStore::check_integrity(&path).unwrap());
     };
     harm(|transaction| {
@@ -111,7 +111,7 @@ fn a_record_and_an_index_that_disagree_are_found() {
         records.pop_first().unwrap();
     });
     harm(|transaction| {
-        // Two records change places.
+        // Swap two records.
         let mut records = transaction.open_table(RECORDS).unwrap();
         let first = records
             .pop_first()
@@ -129,7 +129,7 @@ fn a_record_and_an_index_that_disagree_are_found() {
 }
 
 #[test]
-fn compacting_gives_back_what_deletions_left() {
+fn compacting_frees_the_space_of_deleted_users() {
     let folder = Folder::new("compact");
     let path = folder.file("store.redb");
     let iam = create(&path);
@@ -148,7 +148,7 @@ fn compacting_gives_back_what_deletions_left() {
         },
         &users,
     );
-    // All of them are there at once before any goes.
+    // All users exist before any is removed.
     each(&|user| drop(iam.remove_user_with_credentials(user).unwrap()), &users[16..]);
     let left =
         iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default())).unwrap();
@@ -164,16 +164,16 @@ fn compacting_gives_back_what_deletions_left() {
     assert_eq!(kept.items, left.items);
 }
 
-/// A check reads and changes nothing: not the length of the file, and not a byte of it.
+/// A check is read-only: it changes neither the length nor a byte of the file.
 #[test]
-fn a_check_leaves_the_file_as_it_is() {
+fn a_check_does_not_change_the_file() {
     let folder = Folder::new("unchanged");
     let (path, crashed) = (folder.file("store.redb"), folder.file("crashed.redb"));
     let iam = create(&path);
     for number in 0..300 {
         iam.register_user(&name(&format!("user{number}"))).unwrap();
         if number % 50 == 0 {
-            // As a crash leaves it.
+            // The file as a crash leaves it.
             fs::copy(&path, &crashed).unwrap();
             let before = fs::read(&crashed).unwrap();
             assert!(RedbStore::check_integrity(&crashed).unwrap());
@@ -188,7 +188,7 @@ fn a_check_leaves_the_file_as_it_is() {
 }
 
 #[test]
-fn a_store_that_is_checked_on_opening_does_not_open_if_index_and_records_disagree() {
+fn check_on_open_rejects_an_inconsistent_index() {
     use service_specific_credentials::store::RedbOptions;
 
     let folder = Folder::new("checked");
@@ -196,7 +196,7 @@ fn a_store_that_is_checked_on_opening_does_not_open_if_index_and_records_disagre
     create(&path).register_user(&name("anika")).unwrap();
     let options = RedbOptions::new().check_on_open(true);
     drop(options.open(&path).unwrap());
-    meddle(&path, |transaction| {
+    edit_tables(&path, |transaction| {
         transaction.open_table(INDEX).unwrap().pop_first().unwrap();
     });
     drop(open(&path));
@@ -205,7 +205,7 @@ fn a_store_that_is_checked_on_opening_does_not_open_if_index_and_records_disagre
     assert!(matches!(options.create(&path), Err(OpenError::Damaged(_))));
 }
 
-/// Neither does a backup change the file that it copies.
+/// A backup does not change its source either.
 #[test]
 fn compacting_never_makes_a_file_larger() {
     let folder = Folder::new("compact-small");

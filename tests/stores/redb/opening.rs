@@ -1,4 +1,4 @@
-//! Which files open as a store, and what is reported of the others.
+//! Which files open as a store, and the errors for other files.
 
 use std::{
     error::Error as _,
@@ -11,9 +11,9 @@ use std::{
 use redb::TableDefinition;
 use service_specific_credentials::store::{OpenError, RedbOptions, RedbStore};
 
-use super::{Folder, META, create, meddle, name};
+use super::{Folder, META, create, edit_tables, name};
 
-/// Why the file cannot be used. Every way to use it reports the same, and leaves it as it is.
+/// The error of opening the file. Every operation returns the same, and leaves the file unchanged.
 fn rejected(path: &Path) -> OpenError {
     let before = fs::read(path).ok();
     let error = RedbStore::open(path).unwrap_err();
@@ -29,10 +29,9 @@ fn rejected(path: &Path) -> OpenError {
     error
 }
 
-/// What the child of the next test runs: it opens a file, says so, and keeps it open until its
-/// input ends.
+/// The child of the next test: opens a file, reports it, and keeps it open until its input ends.
 #[test]
-fn child_that_holds_a_file() {
+fn child_that_keeps_a_file_open() {
     let Some(path) = std::env::var_os("SSC_HOLD") else { return };
     let _store = RedbStore::create(path).unwrap();
     io::stdout().write_all(b"\nheld\n").unwrap();
@@ -44,7 +43,7 @@ fn a_file_that_another_process_has_open_is_rejected() {
     let folder = Folder::new("held");
     let path = folder.file("store.redb");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "redb::opening::child_that_holds_a_file", "--nocapture"])
+        .args(["--exact", "redb::opening::child_that_keeps_a_file_open", "--nocapture"])
         .env("SSC_HOLD", &path)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -107,7 +106,7 @@ fn a_file_that_is_not_a_database_is_rejected() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_not_a_regular_file_is_rejected() {
+fn a_path_that_is_not_a_regular_file_is_rejected() {
     let folder = Folder::new("pipe");
     let path = folder.file("pipe");
     assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
@@ -132,7 +131,7 @@ fn a_truncated_file_is_rejected_as_damaged() {
         assert_eq!(error.to_string(), "the file is damaged");
         assert!(error.source().is_some());
     }
-    // Where so little is left, it may no longer be recognized.
+    // So short a file may not be recognized as a database.
     for length in 1..500 {
         fs::write(&path, &whole[..length]).unwrap();
         let error = rejected(&path);
@@ -141,20 +140,20 @@ fn a_truncated_file_is_rejected_as_damaged() {
 }
 
 #[test]
-fn a_database_of_something_else_is_rejected() {
+fn another_redb_database_is_rejected() {
     let folder = Folder::new("foreign");
     let [none, other, numbers, same] =
         ["none", "other", "numbers", "same"].map(|name| folder.file(name));
-    meddle(&none, |_| ());
-    meddle(&other, |transaction| {
+    edit_tables(&none, |_| ());
+    edit_tables(&other, |transaction| {
         transaction.open_table(TableDefinition::<&str, &str>::new("orders")).unwrap();
     });
-    // Other things under the name of ours.
-    meddle(&numbers, |transaction| {
+    // Other types under the names of our tables.
+    edit_tables(&numbers, |transaction| {
         let mut meta = transaction.open_table(META).unwrap();
         meta.insert("version", 1).unwrap();
     });
-    meddle(&same, |transaction| {
+    edit_tables(&same, |transaction| {
         transaction.open_table(TableDefinition::<u32, &str>::new("meta")).unwrap();
     });
     for path in [none, other, numbers, same] {
@@ -172,12 +171,12 @@ fn a_file_of_a_later_format_is_rejected() {
     let folder = Folder::new("later");
     let path = folder.file("store.redb");
     drop(create(&path));
-    meddle(&path, |transaction| {
+    edit_tables(&path, |transaction| {
         transaction.open_table(META).unwrap().insert("format", 2).unwrap();
     });
     let error = RedbStore::open(&path).unwrap_err();
     assert!(matches!(error, OpenError::LaterFormat(2)), "{error:?}");
-    assert_eq!(error.to_string(), "the file has format 2, which a later release made");
+    assert_eq!(error.to_string(), "the file has format 2, which a later release created");
     assert!(matches!(RedbStore::check_integrity(&path), Err(OpenError::LaterFormat(2))));
 }
 
@@ -202,9 +201,9 @@ fn a_missing_folder_is_not_created() {
     assert!(matches!(store.backup(&path), Err(OpenError::NoFolder(_))));
 }
 
-/// Even the superuser, who may write to it.
+/// Also for the superuser, who may write to the file.
 #[test]
-fn a_read_only_file_is_checked_and_not_opened() {
+fn a_read_only_file_can_be_checked_but_not_opened() {
     let folder = Folder::new("read-only");
     let path = folder.file("store.redb");
     let iam = create(&path);
@@ -214,8 +213,8 @@ fn a_read_only_file_is_checked_and_not_opened() {
     let mut permissions = writable.clone();
     permissions.set_readonly(true);
     fs::set_permissions(&path, permissions).unwrap();
-    for opened in [RedbStore::open(&path), RedbStore::create(&path)] {
-        let error = opened.unwrap_err();
+    for result in [RedbStore::open(&path), RedbStore::create(&path)] {
+        let error = result.unwrap_err();
         assert!(matches!(&error, OpenError::ReadOnly(named) if *named == path), "{error:?}");
         assert_eq!(error.to_string(), format!("`{}` is read-only", path.display()));
     }

@@ -1,4 +1,4 @@
-//! Failures of storage, and how the store recovers from them.
+//! Storage failures, and how the store recovers from them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,11 +20,13 @@ use service_specific_credentials::{
     store::{AsyncRedbStore, RedbError, RedbHealth, RedbOptions, RedbStore, StoreError},
 };
 
-use super::{ACCOUNT, CODECOMMIT, Folder, asynchronous, create, executor, name, open, tasks::Gate};
+use super::{
+    ACCOUNT, CODECOMMIT, Folder, async_manager, create, executor, name, open, tasks::Gate,
+};
 
 type Iam = CredentialManager<RedbStore>;
 
-/// Storage that can be full, or fail to be read. Clones are the same storage.
+/// Storage that can be full, or fail to read. Clones share it.
 #[derive(Clone, Debug, Default)]
 struct Limited(Arc<Inner>);
 
@@ -38,11 +40,11 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The blocks that were ever written: they have space.
+    /// The blocks that were ever written: their space is allocated.
     blocks: BTreeSet<u64>,
-    /// How many more blocks there is space for.
+    /// The number of free blocks.
     space: Option<usize>,
-    /// How many more operations that change something succeed.
+    /// The number of writing operations that still succeed.
     operations: Option<usize>,
 }
 
@@ -56,7 +58,7 @@ impl Limited {
         options.create_with_backend(connect).unwrap()
     }
 
-    /// How often a store was connected to it.
+    /// The number of times a store has connected to it.
     fn connections(&self) -> usize {
         self.0.connections.load(Ordering::Relaxed)
     }
@@ -144,13 +146,13 @@ fn cause(error: &StoreError) -> &RedbError {
     error.get_ref().downcast_ref().unwrap()
 }
 
-/// One thread's users, and the service user name and password of those that have a credential.
+/// The users of one thread, and the credentials of those that have one.
 #[derive(Default)]
 struct Caller {
     number: usize,
     next: usize,
     users: BTreeMap<UserName, Option<IssuedCredential>>,
-    /// The change that failed.
+    /// The failed change.
     failed: Option<(Change, Error)>,
 }
 
@@ -161,7 +163,7 @@ enum Change {
 }
 
 impl Caller {
-    /// Changes something. Returns whether storage still works.
+    /// Makes a change. Returns whether storage still works.
     fn act(&mut self, iam: &Iam) -> bool {
         let without = self.users.iter().find(|(_, issued)| issued.is_none());
         let (change, result) = if let Some((user, _)) = without {
@@ -185,8 +187,8 @@ impl Caller {
         self.failed.is_none()
     }
 
-    /// Finds out what became of the change that failed. One that found the store stopped was not
-    /// applied.
+    /// Determines whether the failed change was applied. A change that failed with `Stopped` was
+    /// not applied.
     fn resolve(&mut self, iam: &Iam) {
         let Some((change, error)) = self.failed.take() else { return };
         let unknown = match source(&error) {
@@ -216,7 +218,7 @@ impl Caller {
         }
     }
 
-    /// Everything that was acknowledged is there.
+    /// Every acknowledged change is there.
     fn check(&self, iam: &Iam) {
         for (user, issued) in &self.users {
             let listed = iam.list(user).unwrap();
@@ -226,8 +228,8 @@ impl Caller {
             if let Some(issued) = issued {
                 let (login, password) =
                     (issued.service_user_name().as_str(), issued.secret().expose());
-                let who = iam.authenticate(&name(CODECOMMIT), login, password).unwrap();
-                assert_eq!(who.user_name(), user);
+                let identity = iam.authenticate(&name(CODECOMMIT), login, password).unwrap();
+                assert_eq!(identity.user_name(), user);
             }
         }
     }
@@ -248,7 +250,7 @@ fn check_all(iam: &Iam, callers: &[Caller]) {
     );
 }
 
-/// Rounds of filling the storage, failing, freeing space and continuing, with the same store.
+/// Fills the storage, fails, frees space and continues, several times, with the same store.
 fn fill_and_free(rounds: usize, options: &RedbOptions, callers: usize) {
     let storage = Limited::default();
     let store = storage.open(options);
@@ -259,7 +261,7 @@ fn fill_and_free(rounds: usize, options: &RedbOptions, callers: usize) {
     for round in 0..rounds {
         assert!(matches!(store.health(), RedbHealth::Ready));
         let connections = storage.connections();
-        // Sooner or later an operation fails, if space does not run out before.
+        // An operation fails at some point, unless space runs out before.
         storage.fill_up(Some(rng.random_range(0..10)), Some(rng.random_range(0..200)));
         thread::scope(|scope| {
             for caller in &mut callers {
@@ -272,7 +274,7 @@ fn fill_and_free(rounds: usize, options: &RedbOptions, callers: usize) {
         }));
         assert!(!matches!(store.health(), RedbHealth::Ready));
         if callers.len() > 1 {
-            // It can be read while it is full, unless it cannot be reopened.
+            // The full store can be read, unless it cannot be reopened.
             for user in callers.iter().flat_map(|caller| caller.users.keys()) {
                 match iam.list(user) {
                     Ok(listed) => assert!(listed.len() <= 1),
@@ -281,8 +283,8 @@ fn fill_and_free(rounds: usize, options: &RedbOptions, callers: usize) {
             }
         }
         storage.free();
-        // The next call works, whatever it is.
-        let tasks = asynchronous(&store);
+        // The next call of any kind succeeds.
+        let tasks = async_manager(&store);
         match round % 4 {
             0 => drop(
                 iam.list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
@@ -318,7 +320,7 @@ fn fill_and_free(rounds: usize, options: &RedbOptions, callers: usize) {
 }
 
 #[test]
-fn in_1000_rounds_of_a_full_disk_nothing_acknowledged_is_lost() {
+fn no_acknowledged_change_is_lost_in_1000_rounds_of_a_full_disk() {
     fill_and_free(1000, &RedbOptions::new(), 1);
 }
 
@@ -328,7 +330,7 @@ fn many_callers_continue_after_a_full_disk() {
 }
 
 #[test]
-fn a_panic_while_a_batch_is_written_reaches_no_caller() {
+fn a_panic_during_a_batch_becomes_an_error() {
     let gate = Gate::default();
     let store = gate.open_store();
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
@@ -338,7 +340,7 @@ fn a_panic_while_a_batch_is_written_reaches_no_caller() {
         drop(gate.close());
         let ben = name("ben");
         let error = if asynchronously {
-            executor().block_on(asynchronous(&store).register_user(&ben)).unwrap_err()
+            executor().block_on(async_manager(&store).register_user(&ben)).unwrap_err()
         } else {
             iam.register_user(&ben).unwrap_err()
         };
@@ -355,7 +357,7 @@ fn a_panic_while_a_batch_is_written_reaches_no_caller() {
     }
 }
 
-/// A store that reads everything from storage, and of so many users that finding one needs a read.
+/// A store without a cache, with so many users that finding one reads from storage.
 fn uncached(storage: &Limited, interval: Duration) -> RedbStore {
     let store = storage.open(&RedbOptions::new().cache_bytes(0).retry_interval(interval));
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
@@ -370,7 +372,7 @@ fn reads_recover_from_a_failure_too() {
     let storage = Limited::default();
     let store = uncached(&storage, Duration::ZERO);
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
-    let tasks = asynchronous(&store);
+    let tasks = async_manager(&store);
     let (user, other) = (name("user7"), name("user8"));
     for _ in 0..10 {
         storage.fail_reads(true);
@@ -387,7 +389,7 @@ fn reads_recover_from_a_failure_too() {
 }
 
 #[test]
-fn callers_share_an_attempt_to_reopen_the_store() {
+fn concurrent_callers_share_one_attempt_to_reopen() {
     let storage = Limited::default();
     let store = uncached(&storage, Duration::ZERO);
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
@@ -396,7 +398,7 @@ fn callers_share_an_attempt_to_reopen_the_store() {
     iam.user(&user).unwrap_err();
     storage.fail_reads(false);
     let connections = storage.connections();
-    let tasks: AsyncCredentialManager<AsyncRedbStore> = asynchronous(&store);
+    let tasks: AsyncCredentialManager<AsyncRedbStore> = async_manager(&store);
     thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| iam.user(&user).unwrap());
@@ -407,7 +409,7 @@ fn callers_share_an_attempt_to_reopen_the_store() {
 }
 
 #[test]
-fn repeated_attempts_are_limited() {
+fn attempts_to_reopen_are_rate_limited() {
     let storage = Limited::default();
     let store = uncached(&storage, Duration::MAX);
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
@@ -420,7 +422,7 @@ fn repeated_attempts_are_limited() {
                     let user = name(&format!("user{number}"));
                     iam.user(&user).unwrap_err();
                     iam.ensure_user(&user).unwrap_err();
-                    executor().block_on(asynchronous(&store).user(&user)).unwrap_err();
+                    executor().block_on(async_manager(&store).user(&user)).unwrap_err();
                 }
             });
         }
@@ -428,8 +430,8 @@ fn repeated_attempts_are_limited() {
     assert_eq!(storage.connections() - connections, 2);
 }
 
-/// While a disk stays full, each failed write would close the store. So reads are served, and
-/// writes are rejected without an attempt.
+/// While a disk stays full, each failed write closes the store. So reads are served, and writes are
+/// rejected without an attempt.
 #[test]
 fn reads_are_served_while_writes_fail() {
     let storage = Limited::default();
@@ -439,7 +441,7 @@ fn reads_are_served_while_writes_fail() {
     iam.register_user(&anika).unwrap();
     let mut unknown = 0;
     for number in 0..100 {
-        // There is space to reopen the store, and none to write to it.
+        // There is space to reopen the store, but not to write to it.
         storage.free();
         assert_eq!(iam.user(&anika).unwrap().name(), &anika);
         storage.fill_up(Some(0), Some(1));
@@ -454,10 +456,10 @@ fn reads_are_served_while_writes_fail() {
     assert_eq!(unknown, 2);
 }
 
-/// What the child of the next test runs, with a limit on the size of files.
+/// The child of the next test, which runs with a limit on the size of files.
 #[cfg(unix)]
 #[test]
-fn child_that_reaches_a_limit() {
+fn child_that_reaches_the_size_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     let Some(folder) = env::var_os("SSC_LIMITED_FOLDER") else { return };
@@ -471,8 +473,8 @@ fn child_that_reaches_a_limit() {
         setrlimit(Resource::Fsize, limit).unwrap();
         let caller = &mut callers[0];
         for number in 0.. {
-            assert!(number < 10_000, "the limit is not reached");
-            // The users of former rounds stay, so the file has to grow.
+            assert!(number < 10_000, "the size limit is never reached");
+            // The users of earlier rounds stay, so the file must grow.
             let user: UserName = name(&format!("fill{}-{number}", caller.next));
             match iam.register_user(&user) {
                 Ok(_) => drop(caller.users.insert(user, None)),
@@ -497,7 +499,7 @@ fn child_that_reaches_a_limit() {
         callers[0].users.insert(user, None);
         assert!(matches!(iam.store().health(), RedbHealth::Ready));
     }
-    // It is the same file that is reopened, whatever its name is by then.
+    // The store reopens the same file, even if it was renamed.
     fill(&mut callers);
     fs::rename(&path, &moved).unwrap();
     create(&path).register_user(&name("other")).unwrap();
@@ -519,13 +521,13 @@ fn child_that_reaches_a_limit() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_that_reached_its_limit_is_reopened() {
+fn a_file_that_reached_its_size_limit_is_reopened() {
     let folder = Folder::new("limit");
-    // The signal for a file that is too large is ignored, so that writing returns an error.
+    // The signal for a file that is too large is ignored, so a write returns an error.
     let child = Command::new("sh")
         .args([
             "-c",
-            "trap '' XFSZ; exec \"$0\" --exact redb::recovery::child_that_reaches_a_limit",
+            "trap '' XFSZ; exec \"$0\" --exact redb::recovery::child_that_reaches_the_size_limit",
         ])
         .arg(env::current_exe().unwrap())
         .env("SSC_LIMITED_FOLDER", &folder.0)

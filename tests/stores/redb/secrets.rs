@@ -13,10 +13,10 @@ use service_specific_credentials::{
 use super::{ACCOUNT, CODECOMMIT, Folder, name, open};
 use crate::common::BEDROCK;
 
-/// How long a piece of a secret is searched for.
+/// The length of the pieces of a secret to search for.
 const WINDOW: usize = 12;
 
-/// Which of the texts the file has a piece of.
+/// Returns the texts of which the file contains a piece.
 fn found<'t>(path: &Path, texts: &'t [Vec<u8>]) -> HashSet<&'t [u8]> {
     let pieces: HashSet<&[u8]> = texts.iter().flat_map(|text| text.windows(WINDOW)).collect();
     let bytes = fs::read(path).unwrap();
@@ -24,7 +24,7 @@ fn found<'t>(path: &Path, texts: &'t [Vec<u8>]) -> HashSet<&'t [u8]> {
     written.filter_map(|window| pieces.get(window).copied()).collect()
 }
 
-/// A secret, the password in it and the bytes that were drawn for it, as they are and in hex.
+/// A secret, its password and its random bytes, each plain and in hex.
 fn forms(issued: &IssuedCredential) -> [Vec<u8>; 5] {
     let secret = issued.secret().expose();
     let password = match issued.kind() {
@@ -44,7 +44,7 @@ fn forms(issued: &IssuedCredential) -> [Vec<u8>; 5] {
 }
 
 #[test]
-fn no_secret_is_ever_in_the_file() {
+fn the_file_never_contains_a_secret() {
     let folder = Folder::new("secrets");
     let path = folder.file("store.redb");
     let mut issued = Vec::new();
@@ -74,7 +74,7 @@ fn no_secret_is_ever_in_the_file() {
         drop(iam);
         assert_eq!(found(&path, &secrets), HashSet::new(), "once it is closed");
     }
-    // The same search finds what is there.
+    // The same search finds what the file contains.
     let all = ListRequest::all_users();
     let kept = open(&path).list_page(&all).unwrap().items;
     let names: Vec<Vec<u8>> =

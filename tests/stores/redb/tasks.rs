@@ -1,4 +1,4 @@
-//! Concurrent callers, tasks among them, and the batches that they share.
+//! Concurrent callers, including tasks, and the batches that they share.
 
 use std::{
     collections::HashSet,
@@ -17,10 +17,10 @@ use service_specific_credentials::{
     store::{AsyncStore, RedbOptions, RedbStore},
 };
 
-use super::{ACCOUNT, CODECOMMIT, Folder, asynchronous, executor, is_denied, name};
+use super::{ACCOUNT, CODECOMMIT, Folder, async_manager, executor, is_denied, name};
 use crate::common::BEDROCK;
 
-/// The whole life of a credential, for any store.
+/// The life cycle of a credential, in any store.
 async fn live<S: AsyncStore>(iam: &AsyncCredentialManager<S>) -> Result<(), Error> {
     let (anika, codecommit) = (name("anika"), name(CODECOMMIT));
     iam.register_user(&anika).await?;
@@ -51,21 +51,21 @@ async fn live<S: AsyncStore>(iam: &AsyncCredentialManager<S>) -> Result<(), Erro
 }
 
 #[test]
-fn a_credential_lives_its_whole_life_on_an_executor_of_one_thread() {
+fn the_life_cycle_of_a_credential_works_on_a_single_threaded_executor() {
     fn is_send<T: Send>(future: T) -> T {
         future
     }
     let folder = Folder::new("async");
     let store = RedbStore::create(folder.file("store.redb")).unwrap();
-    executor().block_on(is_send(live(&asynchronous(&store)))).unwrap();
+    executor().block_on(is_send(live(&async_manager(&store)))).unwrap();
 }
 
 #[test]
-fn of_the_tasks_that_create_at_once_two_succeed() {
+fn concurrent_creations_stop_at_the_limit() {
     let folder = Folder::new("async-race");
     let store = RedbStore::create(folder.file("store.redb")).unwrap();
     executor().block_on(async {
-        let iam = asynchronous(&store);
+        let iam = async_manager(&store);
         iam.register_user(&name("anika")).await.unwrap();
         let tasks: Vec<_> = (0..32)
             .map(|_| {
@@ -85,21 +85,21 @@ fn of_the_tasks_that_create_at_once_two_succeed() {
     });
 }
 
-/// How long to wait for what comes at once, if it comes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit of waiting for an event that should happen at once.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-fn opened(gate: &mpsc::Receiver<()>) {
-    gate.recv_timeout(PATIENCE).unwrap();
+fn receive(gate: &mpsc::Receiver<()>) {
+    gate.recv_timeout(TIMEOUT).unwrap();
 }
 
-/// Where a flush reports, and what it waits for.
-type Doorkeeper = (mpsc::Sender<()>, mpsc::Receiver<()>);
+/// Reports a flush, and waits for permission to continue.
+type Barrier = (mpsc::Sender<()>, mpsc::Receiver<()>);
 
-/// Storage whose next flush waits, if it is told to. Clones are the same storage.
+/// Storage whose next flush can be blocked. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
     memory: Arc<InMemoryBackend>,
-    closed: Arc<Mutex<Option<Doorkeeper>>>,
+    closed: Arc<Mutex<Option<Barrier>>>,
 }
 
 impl Gate {
@@ -112,13 +112,13 @@ impl Gate {
     fn until_closed(&self) {
         let start = Instant::now();
         while Arc::strong_count(&self.memory) > 1 {
-            assert!(start.elapsed() < PATIENCE, "it is still open");
+            assert!(start.elapsed() < TIMEOUT, "the storage is still in use");
             thread::yield_now();
         }
     }
 
-    /// Has the next flush report that it has begun, and wait. If it cannot go on any more, it
-    /// panics.
+    /// Blocks the next flush: it reports that it has begun, and waits. If the sender is dropped,
+    /// the flush panics.
     pub(crate) fn close(&self) -> (mpsc::Receiver<()>, mpsc::Sender<()>) {
         let ((arrived, waits), (open, opened)) = (mpsc::channel(), mpsc::channel());
         *self.closed.lock().unwrap() = Some((arrived, opened));
@@ -143,7 +143,7 @@ impl StorageBackend for Gate {
         let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((arrived, opened)) = closed {
             let _ = arrived.send(());
-            opened.recv().expect("the flush fails as no storage should");
+            opened.recv().expect("the gate was dropped while a flush waited");
         }
         self.memory.sync_data()
     }
@@ -154,11 +154,11 @@ impl StorageBackend for Gate {
 }
 
 #[test]
-fn readers_go_on_while_a_commit_waits_for_its_flush() {
+fn reads_continue_while_a_commit_waits_for_its_flush() {
     let gate = Gate::default();
     let store = gate.open_store();
     executor().block_on(async {
-        let iam = asynchronous(&store);
+        let iam = async_manager(&store);
         let (anika, codecommit) = (name("anika"), name(CODECOMMIT));
         iam.register_user(&anika).await.unwrap();
         let first = iam.create(&anika, &codecommit).await.unwrap();
@@ -171,7 +171,7 @@ fn readers_go_on_while_a_commit_waits_for_its_flush() {
         tokio::task::yield_now().await;
         waits.recv().unwrap();
 
-        // The task has handed the executor's only thread back.
+        // The task has returned the executor's only thread.
         let (login, password) = (first.service_user_name().as_str(), first.secret().expose());
         iam.authenticate(&codecommit, login, password).await.unwrap();
         assert_eq!(iam.list(&anika).await.unwrap(), [first.credential().clone()]);
@@ -186,7 +186,7 @@ fn readers_go_on_while_a_commit_waits_for_its_flush() {
 }
 
 #[test]
-fn what_comes_in_while_a_caller_writes_is_written_though_nobody_waits_for_it() {
+fn a_change_submitted_during_a_batch_is_written_even_if_its_future_is_dropped() {
     let gate = Gate::default();
     let users = ["anika", "ben", "carla"].map(name::<UserName>);
     {
@@ -197,15 +197,15 @@ fn what_comes_in_while_a_caller_writes_is_written_though_nobody_waits_for_it() {
         thread::scope(|scope| {
             let writing = scope.spawn(|| iam.register_user(anika).unwrap());
             waits.recv().unwrap();
-            let twin = asynchronous(&store);
-            let mut given_up = Box::pin(twin.register_user(ben));
+            let async_iam = async_manager(&store);
+            let mut dropped = Box::pin(async_iam.register_user(ben));
             let mut context = Context::from_waker(Waker::noop());
-            assert!(given_up.as_mut().poll(&mut context).is_pending());
-            drop(given_up);
-            let patient = scope.spawn(|| iam.register_user(carla).unwrap());
+            assert!(dropped.as_mut().poll(&mut context).is_pending());
+            drop(dropped);
+            let waiting = scope.spawn(|| iam.register_user(carla).unwrap());
             open.send(()).unwrap();
             writing.join().unwrap();
-            patient.join().unwrap();
+            waiting.join().unwrap();
         });
     }
     let iam = CredentialManager::new(name(ACCOUNT), gate.open_store());
@@ -214,7 +214,7 @@ fn what_comes_in_while_a_caller_writes_is_written_though_nobody_waits_for_it() {
     }
 }
 
-/// What is done when a future is woken.
+/// A waker that runs a function.
 struct Woken<F>(Mutex<Option<F>>);
 
 impl<F: FnOnce() + Send + 'static> Woken<F> {
@@ -231,7 +231,7 @@ impl<F: FnOnce() + Send + 'static> Wake for Woken<F> {
 }
 
 #[test]
-fn a_waker_may_write_at_once() {
+fn a_waker_may_commit_synchronously() {
     let gate = Gate::default();
     let store = gate.open_store();
     let iam = CredentialManager::new(name(ACCOUNT), store.clone());
@@ -241,20 +241,20 @@ fn a_waker_may_write_at_once() {
         let iam = iam.clone();
         move || done.send(iam.register_user(&name("ben")).is_ok()).unwrap()
     });
-    let (tasks, anika) = (asynchronous(&store), name("anika"));
+    let (tasks, anika) = (async_manager(&store), name("anika"));
     let mut registering = Box::pin(tasks.register_user(&anika));
     assert!(registering.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-    flushing.recv_timeout(PATIENCE).unwrap();
+    flushing.recv_timeout(TIMEOUT).unwrap();
     open.send(()).unwrap();
-    assert!(waits.recv_timeout(PATIENCE).unwrap());
+    assert!(waits.recv_timeout(TIMEOUT).unwrap());
     iam.user(&name("anika")).unwrap();
 }
 
 #[test]
-fn a_waker_that_panics_keeps_nobody_from_being_woken() {
+fn a_panicking_waker_does_not_prevent_other_wake_ups() {
     let gate = Gate::default();
     let store = gate.open_store();
-    let tasks = asynchronous(&store);
+    let tasks = async_manager(&store);
     let (waits, open) = gate.close();
     let (done, woken) = mpsc::channel();
     let users = ["anika", "ben", "carla"].map(name::<UserName>);
@@ -268,9 +268,9 @@ fn a_waker_that_panics_keeps_nobody_from_being_woken() {
     for (registering, waker) in registering.iter_mut().zip(&wakers) {
         assert!(registering.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
     }
-    waits.recv_timeout(PATIENCE).unwrap();
+    waits.recv_timeout(TIMEOUT).unwrap();
     open.send(()).unwrap();
-    woken.recv_timeout(PATIENCE).unwrap();
+    woken.recv_timeout(TIMEOUT).unwrap();
     executor().block_on(async {
         for registering in registering {
             registering.await.unwrap();
@@ -278,7 +278,7 @@ fn a_waker_that_panics_keeps_nobody_from_being_woken() {
     });
 }
 
-/// It then closes the file on the store's own thread.
+/// The file is then closed on the store's own thread.
 #[test]
 fn a_waker_may_drop_the_last_handle() {
     let gate = Gate::default();
@@ -290,21 +290,21 @@ fn a_waker_may_drop_the_last_handle() {
     let last = store.clone();
     let task = Woken::waker(move || {
         begun.send(()).unwrap();
-        opened(&open);
+        receive(&open);
         drop(last);
         done.send(()).unwrap();
     });
     {
-        let (tasks, anika) = (asynchronous(&store), name("anika"));
+        let (tasks, anika) = (async_manager(&store), name("anika"));
         let mut registering = Box::pin(tasks.register_user(&anika));
         assert!(registering.as_mut().poll(&mut Context::from_waker(&task)).is_pending());
-        flushing.recv_timeout(PATIENCE).unwrap();
+        flushing.recv_timeout(TIMEOUT).unwrap();
         flush.send(()).unwrap();
-        wakes.recv_timeout(PATIENCE).unwrap();
+        wakes.recv_timeout(TIMEOUT).unwrap();
     }
     drop((task, store));
     opener.send(()).unwrap();
-    waits.recv_timeout(PATIENCE).unwrap();
+    waits.recv_timeout(TIMEOUT).unwrap();
     gate.until_closed();
     CredentialManager::new(name(ACCOUNT), gate.open_store()).user(&name("anika")).unwrap();
 }

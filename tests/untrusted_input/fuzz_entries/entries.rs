@@ -1,5 +1,5 @@
-//! What is fuzzed: bytes that a stranger chooses. Each entry takes any bytes, and panics if they
-//! get anything but a value or a refusal. The fuzz targets and the property tests share these.
+//! The fuzz entries: each takes untrusted bytes, and panics if the result is neither a value nor an
+//! error. The fuzz targets and the property tests share them.
 
 use std::sync::LazyLock;
 
@@ -18,8 +18,8 @@ use time::{Duration, OffsetDateTime};
 
 pub(crate) const CODECOMMIT: &str = "codecommit.amazonaws.com";
 
-/// `anika` with two passwords and an API key, `bo` with a password, `carl` with nothing: the same
-/// ids and secrets in every run, so that seeds can name them.
+/// `anika` with two passwords and an API key, `bo` with a password, `carl` without credentials. The
+/// ids and secrets are the same in every run, so that seeds can contain them.
 pub(crate) fn manager() -> CredentialManager<MemoryStore> {
     let dawn = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382);
     let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
@@ -40,14 +40,15 @@ pub(crate) fn manager() -> CredentialManager<MemoryStore> {
     iam
 }
 
-/// One that nothing is changed in.
-static STANDING: LazyLock<CredentialManager<MemoryStore>> = LazyLock::new(manager);
+/// A manager whose store is never changed.
+static SHARED: LazyLock<CredentialManager<MemoryStore>> = LazyLock::new(manager);
 
-/// The bytes as a form: read, and answered as a body and as a query string.
+/// The bytes as a form: parsed, and executed as a body and as a query string.
 pub(crate) fn form(bytes: &[u8]) {
     let id = RequestId::from_bytes([7; 16]);
     let read = Request::from_form(bytes);
-    let refusal = read.as_ref().err().map(|error| ErrorResponse::from(error.clone()).response(id));
+    let rejection =
+        read.as_ref().err().map(|error| ErrorResponse::from(error.clone()).response(id));
     if let Ok(request) = read {
         assert!(!request.action().is_empty());
         let _ = (request.user_name(), request.service_name(), request.credential_id());
@@ -56,7 +57,7 @@ pub(crate) fn form(bytes: &[u8]) {
     let post = HttpRequest::post("/").header("content-type", form_type).body(bytes).unwrap();
     let uri = Uri::try_from([b"/?", bytes].concat()).ok();
     let get = uri.map(|uri| HttpRequest::get(uri).body(&b""[..]).unwrap());
-    // A `#` ends a query string, and only there.
+    // A `#` ends a query string; nothing else does.
     let get = get.filter(|get| get.uri().query().unwrap_or_default().len() == bytes.len());
 
     let caller = "carl".parse().unwrap();
@@ -65,9 +66,9 @@ pub(crate) fn form(bytes: &[u8]) {
             .into_iter()
             .flatten()
             .map(|request| {
-                // What cannot be read changes nothing, and need not be waited for.
-                let fresh = refusal.is_none().then(manager);
-                query::handle(fresh.as_ref().unwrap_or(&STANDING), request, caller, dialect, id)
+                // An invalid request changes nothing and needs no fresh manager.
+                let fresh = rejection.is_none().then(manager);
+                query::handle(fresh.as_ref().unwrap_or(&SHARED), request, caller, dialect, id)
             })
             .collect();
         for answer in &answers {
@@ -77,13 +78,14 @@ pub(crate) fn form(bytes: &[u8]) {
             let status = answer.status();
             assert_eq!(status.is_success(), !failed, "{status} {xml}");
             assert!(!status.is_server_error(), "{status} {xml}");
-            // `"` takes six bytes, and there are five users and credentials to tell of.
+            // An escaped `"` takes six bytes, and a response lists at most five users and
+            // credentials.
             assert!(xml.len() <= 8 * bytes.len() + 8192, "{} bytes", xml.len());
             assert_eq!(answer.body().as_ref(), answers[0].body().as_ref());
-            if let Some(refusal) = &refusal {
+            if let Some(rejection) = &rejection {
                 assert_eq!(
                     (status, answer.body().as_ref()),
-                    (refusal.status(), refusal.body().as_ref())
+                    (rejection.status(), rejection.body().as_ref())
                 );
             }
         }
@@ -91,7 +93,7 @@ pub(crate) fn form(bytes: &[u8]) {
 }
 
 /// The bytes as an `Authorization` header of requests to a service with passwords and to one with
-/// API keys: each is rejected, since nothing that is fuzzed is a secret.
+/// API keys. Each is rejected, because fuzzed input is never a secret.
 pub(crate) fn authorization(bytes: &[u8]) {
     let Ok(value) = HeaderValue::from_bytes(bytes) else { return };
     let headers = HeaderMap::from_iter([(AUTHORIZATION, value)]);
@@ -101,7 +103,7 @@ pub(crate) fn authorization(bytes: &[u8]) {
     match parsed {
         Ok(Some(Credentials::Basic { name, password })) => {
             assert!(name.len() <= 512 && password.len() <= 512 && !name.contains(':'));
-            // At least as many bytes are sent as are decoded.
+            // The header has at least as many bytes as its decoded parts.
             assert!(name.len() + password.len() < bytes.len());
         }
         Ok(Some(Credentials::Bearer { token })) => {
@@ -111,7 +113,7 @@ pub(crate) fn authorization(bytes: &[u8]) {
         Err(_) => {}
     }
     for (service, scheme) in [(CODECOMMIT, "Basic "), ("bedrock.amazonaws.com", "Bearer ")] {
-        let http = HttpAuthenticator::new(&STANDING, service.parse().unwrap()).unwrap();
+        let http = HttpAuthenticator::new(&SHARED, service.parse().unwrap()).unwrap();
         let rejection = http.authenticate(&headers).unwrap_err();
         let reason = rejection.reason().as_str();
         assert!(!rejection.is_missing_credentials() && invalid.is_none_or(|it| it == reason));
@@ -121,7 +123,7 @@ pub(crate) fn authorization(bytes: &[u8]) {
     }
 }
 
-/// The bytes as a marker: read, and listed from.
+/// The bytes as a marker: parsed, and used for a listing.
 pub(crate) fn marker(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(marker) = text.parse::<Marker>() else { return };
@@ -131,16 +133,16 @@ pub(crate) fn marker(bytes: &[u8]) {
     for request in
         [user("anika"), user("bo"), user("anika").service(service), ListRequest::all_users()]
     {
-        let whole = STANDING.list_page(&request).unwrap().items;
-        let part = STANDING.list_page(&request.marker(marker.clone()));
+        let whole = SHARED.list_page(&request).unwrap().items;
+        let part = SHARED.list_page(&request.marker(marker.clone()));
         match part {
-            // Nothing that is not listed anyway, in the same order.
+            // A page contains only listed items, in the same order.
             Ok(page) => assert!(whole.ends_with(&page.items)),
             Err(Error::MarkerMismatch) => {}
             Err(error) => panic!("{error:?}"),
         }
     }
-    match STANDING.list_users_page(
+    match SHARED.list_users_page(
         &ListUsersRequest::new().marker(marker.clone()).max_items(MaxItems::default()),
     ) {
         Ok(page) => assert!(page.items.len() <= 3),
@@ -149,8 +151,8 @@ pub(crate) fn marker(bytes: &[u8]) {
     }
 }
 
-/// The bytes as a record: what is read is written as it was. Once more with the checksum put right,
-/// which nobody guesses.
+/// The bytes as a record: a decoded record encodes to the same bytes. Then again with a correct
+/// checksum, which mutation does not find.
 pub(crate) fn record(bytes: &[u8]) {
     decode(bytes);
     let body = &bytes[..bytes.len().saturating_sub(4)];

@@ -1,4 +1,4 @@
-//! A memory store that lies.
+//! A memory store that returns wrong records.
 
 use std::{collections::BTreeSet, fmt, ops::Bound, sync::Arc};
 
@@ -17,14 +17,14 @@ use crate::{
 
 type Records = Vec<Arc<UserRecord>>;
 
-/// Answers look-ups and scans as it likes.
-struct Lying<F, G> {
+/// Replaces the results of look-ups and scans.
+struct WrongResults<F, G> {
     store: MemoryStore,
     find: F,
     scan: G,
 }
 
-impl<F, G> Store for Lying<F, G>
+impl<F, G> Store for WrongResults<F, G>
 where
     F: Fn(&Key<'_>) -> Option<Arc<UserRecord>> + Send + Sync,
     G: Fn(&ScanRange<'_>, Records) -> Records + Send + Sync,
@@ -45,9 +45,9 @@ where
     }
 }
 
-impl<F, G> fmt::Debug for Lying<F, G> {
+impl<F, G> fmt::Debug for WrongResults<F, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lying").finish_non_exhaustive()
+        f.debug_struct("WrongResults").finish_non_exhaustive()
     }
 }
 
@@ -56,7 +56,7 @@ fn kind(key: &Key<'_>) -> &'static str {
         Key::User { .. } => "user",
         Key::Credential { .. } => "credential",
         Key::ServiceUser { .. } => "service user",
-        Key::Holder { .. } => "member",
+        Key::Holder { .. } => "holder",
     }
 }
 
@@ -64,9 +64,9 @@ fn set<'a>(words: impl IntoIterator<Item = &'a str>) -> BTreeSet<&'a str> {
     words.into_iter().collect()
 }
 
-/// Every key of a kind finds the same record, whoever holds it.
+/// Every key of a kind finds the same record, regardless of its holder.
 #[test]
-fn a_look_up_that_returns_another_record_is_found_out_by_every_operation() {
+fn every_operation_detects_a_look_up_that_returns_another_record() {
     let of_user = [
         "copy_users to",
         "create",
@@ -83,7 +83,7 @@ fn a_look_up_that_returns_another_record_is_found_out_by_every_operation() {
         "set_status",
         "user",
     ];
-    // A new credential has its keys looked up if one of them is taken: here its id.
+    // A new credential's keys are looked up if one of them is taken: here its id.
     let of_credential = ["create", "delete", "reset", "set_status"];
     let of_service_user = [
         "create",
@@ -102,7 +102,7 @@ fn a_look_up_that_returns_another_record_is_found_out_by_every_operation() {
             let find = |key: &Key<'_>| (kind(key) == lied_about).then(|| Arc::clone(&record));
             let found = try_everything(
                 &people,
-                &Lying { store, find, scan: |_: &ScanRange<'_>, honest| honest },
+                &WrongResults { store, find, scan: |_: &ScanRange<'_>, honest| honest },
             );
             let found = found.iter().filter(|(_, times)| **times > 0).map(|(what, _)| &**what);
             assert_eq!(set(found), set(expected.iter().copied()), "{lied_about} {}", record.name());
@@ -110,28 +110,28 @@ fn a_look_up_that_returns_another_record_is_found_out_by_every_operation() {
     }
 }
 
-/// What a scan returns in place of the truth, and what is wrong with it.
-type Lie = (
+/// What a scan returns instead of the correct result, and the expected error.
+type WrongScan = (
     &'static str,
     fn(&ScanRange<'_>, Records, &[Arc<UserRecord>]) -> Records,
     fn(&CorruptIndex) -> bool,
 );
 
-const LIES: [Lie; 9] = [
+const WRONG_SCANS: [WrongScan; 9] = [
     (
-        "one of another account at the end",
+        "a record of another account at the end",
         |_, honest, all| honest.into_iter().chain(all.get(2).cloned()).collect(),
         |error| matches!(error, CorruptIndex::WrongRecord { .. }),
     ),
     (
-        "one of another account in the place of the first",
+        "a record of another account instead of the first",
         |_, honest, all| {
             all.get(2).cloned().into_iter().chain(honest.into_iter().skip(1)).collect()
         },
         |error| matches!(error, CorruptIndex::WrongRecord { .. }),
     ),
     (
-        "one who is in no listing of credentials",
+        "a user without credentials",
         |range, honest, all| match range.listing() {
             Listing::Users => all.to_vec(),
             Listing::Holders { .. } => honest.into_iter().chain(all.get(3).cloned()).collect(),
@@ -139,7 +139,7 @@ const LIES: [Lie; 9] = [
         |error| matches!(error, CorruptIndex::WrongRecord { .. }),
     ),
     (
-        "one who has credentials at other services",
+        "a user with credentials at other services only",
         |range, honest, all| match range.listing() {
             Listing::Holders { service: Some(_) } => {
                 honest.into_iter().chain(all.get(1).cloned()).collect()
@@ -149,7 +149,7 @@ const LIES: [Lie; 9] = [
         |error| matches!(error, CorruptIndex::WrongRecord { .. }),
     ),
     (
-        "the last one first",
+        "the reverse order",
         |range, mut honest, all| {
             if honest.len() < 2 {
                 return doubled(range, honest, all);
@@ -159,9 +159,9 @@ const LIES: [Lie; 9] = [
         },
         |error| matches!(error, CorruptIndex::WrongOrder { .. }),
     ),
-    ("the first one twice", doubled, |error| matches!(error, CorruptIndex::WrongOrder { .. })),
+    ("the first record twice", doubled, |error| matches!(error, CorruptIndex::WrongOrder { .. })),
     (
-        "the last one again",
+        "the last record twice",
         |_, honest, _| {
             let last = honest.last().cloned();
             honest.into_iter().chain(last).collect()
@@ -169,12 +169,12 @@ const LIES: [Lie; 9] = [
         |error| matches!(error, CorruptIndex::WrongOrder { .. }),
     ),
     (
-        "more than were asked for",
+        "more records than the limit",
         |range, honest, _| honest.iter().cycle().take(range.limit() + 1).cloned().collect(),
         |error| matches!(error, CorruptIndex::TooManyRecords),
     ),
     (
-        "one too many, in order",
+        "one record too many, in order",
         |range, honest, all| {
             let mut many: Records = honest.into_iter().chain(all.get(3).cloned()).collect();
             while many.len() <= range.limit() {
@@ -192,8 +192,8 @@ fn doubled(_: &ScanRange<'_>, honest: Records, _: &[Arc<UserRecord>]) -> Records
 }
 
 #[test]
-fn a_scan_that_returns_something_else_is_found_out() {
-    for (what, lie, is_expected) in LIES {
+fn a_scan_that_returns_wrong_records_is_detected() {
+    for (what, lie, is_expected) in WRONG_SCANS {
         let store = MemoryStore::new();
         let people = People::register(&store);
         let all = people.records(&store);
@@ -202,7 +202,7 @@ fn a_scan_that_returns_something_else_is_found_out() {
             ["anika", "bo", "cleo", "dora"]
         );
         let scan = |range: &ScanRange<'_>, honest| lie(range, honest, &all);
-        let store = Lying { store, find: |_: &Key<'_>| None, scan };
+        let store = WrongResults { store, find: |_: &Key<'_>| None, scan };
         let found = try_everything(&people, &store);
         assert!(found.values().sum::<usize>() > 0, "{what}");
 
@@ -223,9 +223,10 @@ fn a_scan_that_returns_something_else_is_found_out() {
     }
 }
 
-/// The second page begins after the first, and a store that begins anew would never come to an end.
+/// The second page starts after the first. Without the check, a store that restarts the listing
+/// would never end it.
 #[test]
-fn a_scan_that_begins_before_its_start_is_found_out() {
+fn a_scan_that_starts_too_early_is_detected() {
     let store = MemoryStore::new();
     let people = People::register(&store);
     let all = people.records(&store);
@@ -239,7 +240,7 @@ fn a_scan_that_begins_before_its_start_is_found_out() {
             .collect(),
         (_, Listing::Holders { .. }) => all.iter().take(range.limit().min(2)).cloned().collect(),
     };
-    let store = Lying { store, find: |_: &Key<'_>| None, scan };
+    let store = WrongResults { store, find: |_: &Key<'_>| None, scan };
     let iam = CredentialManager::new(name(ACCOUNT), &store);
     let one = MaxItems::new(1).unwrap();
     let page = iam.list_users_page(&ListUsersRequest::new().max_items(one)).unwrap();
@@ -260,12 +261,12 @@ fn a_scan_that_begins_before_its_start_is_found_out() {
 }
 
 #[test]
-fn a_copy_reads_and_writes_no_corrupt_index() {
-    let (lies, is_expected) = (LIES[0].1, LIES[0].2);
+fn copy_users_detects_a_corrupt_index_in_either_store() {
+    let (lies, is_expected) = (WRONG_SCANS[0].1, WRONG_SCANS[0].2);
     let store = MemoryStore::new();
     let all = People::register(&store).records(&store);
     let scan = |range: &ScanRange<'_>, honest| lies(range, honest, &all);
-    let lying = Lying { store, find: |_: &Key<'_>| None, scan };
+    let lying = WrongResults { store, find: |_: &Key<'_>| None, scan };
     let honest = MemoryStore::new();
     let check = |error: &StoreError| is_expected(error.get_ref().downcast_ref().unwrap());
     match copy(&lying, &honest, name(ACCOUNT)) {
