@@ -219,20 +219,60 @@ fn a_setting_dropped_by_a_pooler_is_reported() {
 /// Before 1.21, and later with `max_prepared_statements = 0`, a server connection lacks the
 /// statements that were prepared on another one.
 #[test]
-fn lost_prepared_statements_behind_a_pooler_are_reported() {
+fn a_pooler_that_loses_prepared_statements_costs_retries_and_no_change() {
     let Some(server) = shared() else { return };
-    let settings = "default_pool_size = 2\nmax_prepared_statements = 0\nserver_round_robin = 1";
-    let Some(pooler) = PgBouncer::start(server, Mode::Transaction, settings) else { return };
+    // More connections than all attempts use, one after the other: none of them has a statement of
+    // an earlier attempt, which has the same name and would be executed.
+    let count = 20;
+    let settings = format!("default_pool_size = {count}\nmax_prepared_statements = 0");
+    let Some(pooler) = PgBouncer::start(server, Mode::Transaction, &settings) else { return };
     wait(async {
-        // Two connections, which are used in turn from now on.
-        let (one, two) = (other_client(&pooler).await, other_client(&pooler).await);
-        one.batch_execute("BEGIN").await.unwrap();
-        two.batch_execute("SELECT").await.unwrap();
-        one.batch_execute("COMMIT").await.unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..count {
+            let client = other_client(&pooler).await;
+            client.batch_execute("BEGIN").await.unwrap();
+            clients.push(client);
+        }
+        for client in &clients {
+            client.batch_execute("COMMIT").await.unwrap();
+        }
         let space = server.space().await;
         let _tables = space.store(&PostgresOptions::new()).await;
-        let error = PostgresStore::connect(&space.via(pooler.port()).url()).await.unwrap_err();
-        assert!(matches!(error, PostgresError::StatementsLost), "{error:?}");
-        assert!(error.is_retryable());
+        let store = PostgresStore::connect(&space.via(pooler.port()).url()).await.unwrap();
+        let iam = AsyncCredentialManager::new(name(ACCOUNT), store);
+        // A read is retried in a transaction, which has one connection, and on a new connection.
+        for number in 0..10 {
+            let user: UserName = name(&format!("user-{number}"));
+            iam.register_user(&user).await.unwrap();
+            iam.user(&user).await.unwrap();
+        }
+        // With several callers, a change may meet a connection on which another caller prepared its
+        // statement. It fails, has changed nothing, and may be tried again.
+        let callers = (0..16).map(|caller| {
+            let iam = iam.clone();
+            tokio::spawn(async move {
+                for number in 0..10 {
+                    let user: UserName = name(&format!("user-{caller}-{number}"));
+                    let mut attempts = 0..1000;
+                    while let Err(error) = iam.register_user(&user).await {
+                        assert!(attempts.next().is_some(), "{error:?}");
+                        let (Error::Store(error) | Error::OutcomeUnknown { source: error, .. }) =
+                            error
+                        else {
+                            panic!("{error:?}")
+                        };
+                        assert!(
+                            matches!(cause(&error), PostgresError::StatementsLost),
+                            "{error:?}"
+                        );
+                        assert!(cause(&error).is_retryable());
+                    }
+                }
+            })
+        });
+        for caller in callers.collect::<Vec<_>>() {
+            caller.await.unwrap();
+        }
+        assert_eq!(space.check().await.len(), 10 + 160);
     });
 }
