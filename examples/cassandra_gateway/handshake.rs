@@ -4,7 +4,7 @@
 //! follows, with a user name and a password as SASL PLAIN (RFC 4616). Any other message ends the
 //! connection.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Instant};
 
 use bytes::{Buf as _, BufMut as _};
 use service_specific_credentials::{
@@ -82,7 +82,7 @@ impl Handshake {
         // A token that is not SASL PLAIN is denied like a wrong password, and takes as long.
         let (name, password) = plain(token).unwrap_or_default();
 
-        if !self.throttle.allows(client.ip(), name) {
+        if !self.throttle.delay(client.ip(), name, Instant::now()).is_zero() {
             log(format_args!("{client}: too many failed logins"));
             let message = "too many failed logins, try again later";
             return Err(request.fail(code::OVERLOADED, message));
@@ -90,8 +90,8 @@ impl Handshake {
         match self.manager.authenticate(&self.service, name, password).await {
             Ok(identity) => Ok(identity),
             Err(AuthenticationError::Denied(denial)) => {
-                self.throttle.record(client.ip(), name);
-                // The reason is for this log only.
+                self.throttle.failed(client.ip(), Some(name), Instant::now());
+                // The reason is for this log alone.
                 log(format_args!("{client}: denied: {}", denial.reason()));
                 Err(request.fail(code::BAD_CREDENTIALS, &denial.to_string()))
             }

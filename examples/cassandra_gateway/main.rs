@@ -41,6 +41,8 @@ use tokio_rustls::{
     },
 };
 
+#[path = "../support/admin.rs"]
+mod admin;
 mod channel;
 mod envelope;
 #[path = "../support/explain.rs"]
@@ -52,13 +54,14 @@ mod local;
 mod proxy;
 #[path = "../support/store.rs"]
 mod store;
+#[path = "../support/throttle.rs"]
 mod throttle;
 
 use channel::Channel;
 use envelope::{Failure, VERSIONS, code};
 use explain::explain;
 use handshake::{Handshake, Login};
-use iam::Iam;
+use iam::{Access, Iam};
 use proxy::{SaslPlain, Upstream};
 use store::StoreUrl;
 use throttle::Throttle;
@@ -192,10 +195,10 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let admin = match options.admin {
         None => None,
         Some(address) => {
-            let listener = iam::bind(address, false).await;
+            let listener = iam::bind(address, &Access::default()).await;
             let listener = listener.map_err(|error| format!("{address}: {error}"))?;
             let iam = Iam { manager: manager.clone(), caller: None, dialect: Dialect::Documented };
-            Some((listener, iam::guard(iam.router(), address.ip())))
+            Some((listener, iam::protect(iam.router(), address.ip(), &Access::default())))
         }
     };
     println!("listening on {}", listener.local_addr()?);

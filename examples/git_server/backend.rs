@@ -1,59 +1,62 @@
-//! Hands a request to `git http-backend`, and its answer to the client.
+//! Runs `git http-backend` for one request.
 //!
-//! `git http-backend` is a CGI program: the request's head comes to it as environment variables,
-//! the body as its input, and its output is a head and a body. Both bodies stream: whatever is
-//! pushed or cloned, no more than a few pieces of it are in this process at a time.
+//! `git http-backend` is a CGI program: it takes the head of the request from environment
+//! variables, the body from its standard input, and writes the head and the body of the response to
+//! its standard output. Both bodies are streamed, so memory does not depend on the size of a push
+//! or a clone.
+//!
+//! No process outlives its request: if the body of the request turns out to be incomplete, or the
+//! client disconnects, the process group is ended.
 
 use std::{
-    io, net::SocketAddr, os::unix::process::CommandExt as _, path::Path, process::Stdio, sync::Arc,
+    convert::Infallible,
+    ffi::OsStr,
+    io,
+    net::IpAddr,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
 };
 
 use axum::{
-    body::{Body, Bytes},
-    extract::Request,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE},
     response::Response,
 };
-use futures_util::{TryStreamExt as _, stream};
-use rustix::process::{Pid, Signal, kill_process_group};
+use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture, stream};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use service_specific_credentials::Identity;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStdin, ChildStdout, Command},
-    runtime::Handle,
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+use tokio_util::{
+    bytes::BytesMut,
+    sync::{CancellationToken, DropGuard},
+};
+use tracing::Span;
+
+use crate::{
+    repository::{self, Endpoint, Service},
+    slots::Slot,
+    upload::{PIECE, Upload, UploadError},
 };
 
-use crate::repository::Endpoint;
+/// How many bytes of output are held back until the body of the request has ended. By then Git has
+/// written the head and some progress: this is enough for hours of it.
+const HELD: usize = 1 << 20;
+/// How long the head of the output may be. Git's is a few lines.
+const HEAD: usize = 8 * 1024;
+/// How long a process may take to end once it was asked to.
+const GRACE: Duration = Duration::from_secs(3);
 
-/// How many bytes are read at a time.
-const PIECE: usize = 32 * 1024;
-/// How long the head of an answer may be. Git's is a few lines.
-const HEAD: u64 = 8 * 1024;
-
-/// How many requests may have Git run for them at a time, whoever they are from: a client may take
-/// forever over a request, and have any number of them.
-#[derive(Debug)]
-pub(crate) struct Processes(Arc<Semaphore>);
-
-/// The right to run Git for one request, as long as any copy of it lives.
-pub(crate) type Place = Arc<OwnedSemaphorePermit>;
-
-impl Processes {
-    pub(crate) fn new(limit: u16) -> Self {
-        Self(Arc::new(Semaphore::new(limit.into())))
-    }
-
-    /// `None` if all are taken. Nobody waits for one: that would keep a connection, too, for what
-    /// may be held by clients that take forever.
-    pub(crate) fn place(&self) -> Option<Place> {
-        Arc::clone(&self.0).try_acquire_owned().ok().map(Arc::new)
-    }
-}
-
-/// Git, without anything that this process or its user has set for it. In a group of its own, so
-/// that a Ctrl-C for this process is not one for what it has accepted, and so that it can be ended
-/// together with what it starts.
+/// Git, without what this process and its user have configured. It has a process group of its own:
+/// a Ctrl-C for this process is not one for Git, and the group is ended as a whole.
 pub(crate) fn git() -> std::process::Command {
     let mut git = std::process::Command::new("git");
     git.env_clear()
@@ -65,7 +68,7 @@ pub(crate) fn git() -> std::process::Command {
     git
 }
 
-/// Fails if there is no Git to hand anything to.
+/// Fails if Git cannot be run.
 pub(crate) fn check() -> io::Result<()> {
     let status = git().args(["--version"]).stdout(Stdio::null()).status();
     match status {
@@ -75,140 +78,303 @@ pub(crate) fn check() -> io::Result<()> {
     }
 }
 
-/// Answers a request that has been let in, for a repository that has been found.
-pub(crate) async fn run(
-    repository: &Path,
-    endpoint: Endpoint,
-    who: &Identity,
-    client: SocketAddr,
-    request: Request,
-    place: Place,
-) -> io::Result<Response> {
-    let (head, body) = request.into_parts();
-    let mut git = Command::from(git());
-    git.arg("http-backend");
-    // One repository, and only this one, even if another user of the system owns the folder.
-    git.env("GIT_CONFIG_COUNT", "1")
-        .env("GIT_CONFIG_KEY_0", "safe.directory")
-        .env("GIT_CONFIG_VALUE_0", repository)
+/// A request that has been authenticated, for a repository that exists.
+pub(crate) struct GitRequest {
+    pub(crate) repository: PathBuf,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) user: Identity,
+    pub(crate) client: IpAddr,
+    pub(crate) slot: Arc<Slot>,
+    /// What was read of the body so far.
+    pub(crate) first: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackendError {
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    #[error(transparent)]
+    Git(#[from] io::Error),
+}
+
+/// Runs Git, and returns its response once the body of the request has ended. Before that, Git
+/// writes a head and some progress, but several proxies take a response for the end of the request.
+pub(crate) async fn run(request: GitRequest, upload: Upload) -> Result<Response, BackendError> {
+    let mut exchange = Exchange::start(request, upload)?;
+    let mut held = BytesMut::new();
+    while exchange.feeding.is_some() && held.len() < HELD {
+        exchange.advance(&mut held).await?;
+    }
+    let mut response = loop {
+        if let Some(response) = split_head(&mut held)? {
+            break response;
+        }
+        if exchange.has_ended() {
+            exchange.result()?;
+        }
+        if exchange.has_ended() || held.len() > HEAD {
+            return Err(no_head().into());
+        }
+        exchange.advance(&mut held).await?;
+    };
+    let pieces = stream::try_unfold((exchange, held), async |(mut exchange, mut held)| {
+        while held.is_empty() && !exchange.has_ended() {
+            exchange.advance(&mut held).await?;
+        }
+        if held.is_empty() {
+            if let Err(error) = exchange.result() {
+                // Without this error, the response would look complete. What Git has written may
+                // say why it failed: hyper sends that while it waits for more.
+                tokio::task::yield_now().await;
+                return Err(BackendError::Git(error));
+            }
+            return Ok(None);
+        }
+        Ok(Some((held.split().freeze(), (exchange, held))))
+    });
+    let span = Span::current();
+    *response.body_mut() = Body::from_stream(pieces.inspect_err(move |error| {
+        span.in_scope(|| tracing::error!(%error, "a response is incomplete"));
+    }));
+    Ok(response)
+}
+
+/// A request in progress. Dropped before its end, it ends the process group.
+struct Exchange {
+    /// Hands the body of the request to Git. `None` once the body has ended.
+    feeding: Option<BoxFuture<'static, Result<(), UploadError>>>,
+    output: Option<Output>,
+    process: JoinHandle<io::Result<ExitStatus>>,
+    /// `None` until the process has ended.
+    status: Option<ExitStatus>,
+    _abandon: DropGuard,
+}
+
+/// The output of Git, until Git has closed it.
+struct Output {
+    pipe: ChildStdout,
+    _open: oneshot::Sender<Infallible>,
+}
+
+impl Exchange {
+    fn start(request: GitRequest, upload: Upload) -> io::Result<Self> {
+        let mut git = Command::from(command(&request));
+        let mut child = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
+        let pushed_to = match request.endpoint {
+            Endpoint::Exchange(Service::ReceivePack) => Some(request.repository),
+            _ => None,
+        };
+        let (open, closed) = oneshot::channel();
+        let abandoned = CancellationToken::new();
+        let abandon = abandoned.clone().drop_guard();
+        let process = Process { group: group(&child), child, pushed_to, slot: request.slot };
+        Ok(Self {
+            feeding: stdin.map(|stdin| feed(request.first, upload, stdin).boxed()),
+            output: stdout.map(|pipe| Output { pipe, _open: open }),
+            process: tokio::spawn(process.supervise(closed, abandoned)),
+            status: None,
+            _abandon: abandon,
+        })
+    }
+
+    /// Waits until something has happened, and appends what Git has written to `held`.
+    async fn advance(&mut self, held: &mut BytesMut) -> Result<(), BackendError> {
+        held.reserve(PIECE);
+        let feeding = async {
+            match &mut self.feeding {
+                Some(feeding) => feeding.await,
+                None => std::future::pending().await,
+            }
+        };
+        let reading = async {
+            match &mut self.output {
+                Some(output) => output.pipe.read_buf(held).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            fed = feeding => {
+                self.feeding = None;
+                fed?;
+            }
+            read = reading => if read? == 0 {
+                self.output = None;
+            },
+            status = &mut self.process, if self.status.is_none() => {
+                self.status = Some(status.map_err(io::Error::other)??);
+            }
+        }
+        Ok(())
+    }
+
+    const fn has_ended(&self) -> bool {
+        self.feeding.is_none() && self.output.is_none() && self.status.is_some()
+    }
+
+    fn result(&self) -> io::Result<()> {
+        match self.status {
+            Some(status) if !status.success() => {
+                Err(io::Error::other(format!("git http-backend failed: {status}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn command(request: &GitRequest) -> std::process::Command {
+    let GitRequest { repository, endpoint, method, headers, user, client, .. } = request;
+    let mut git = git();
+    git.arg("http-backend")
         .env("GIT_PROJECT_ROOT", repository)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("GATEWAY_INTERFACE", "CGI/1.1")
         .env("SERVER_PROTOCOL", "HTTP/1.1")
-        .env("REQUEST_METHOD", head.method.as_str())
+        .env("REQUEST_METHOD", method.as_str())
         .env("PATH_INFO", format!("/{}", endpoint.path()))
         .env("QUERY_STRING", endpoint.query())
-        .env("REMOTE_ADDR", client.ip().to_string())
-        // For hooks, and for the reflog. That there is somebody is why Git takes pushes, unless the
-        // repository's own `http.receivepack` says otherwise. The id is what to authorise by: names
-        // are used again.
-        .env("REMOTE_USER", who.user_name().as_str())
-        .env("REMOTE_USER_ID", who.user_id().to_string());
+        .env("REMOTE_ADDR", client.to_string())
+        // For hooks and the reflog. Git takes pushes if this is set, unless the repository's own
+        // `http.receivepack` says otherwise. Authorize by the id: names are reused.
+        .env("REMOTE_USER", user.user_name().as_str())
+        .env("REMOTE_USER_ID", user.user_id().to_string());
+    // There is no `CONTENT_LENGTH`: http-backend never notices that a body is shorter.
     for (name, variable) in [
-        (header::CONTENT_TYPE, "CONTENT_TYPE"),
-        (header::CONTENT_LENGTH, "CONTENT_LENGTH"),
-        // Git compresses its questions, and decompresses them itself.
-        (header::CONTENT_ENCODING, "HTTP_CONTENT_ENCODING"),
+        (CONTENT_TYPE, "CONTENT_TYPE"),
         (HeaderName::from_static("git-protocol"), "HTTP_GIT_PROTOCOL"),
     ] {
-        if let Some(value) = head.headers.get(name).and_then(|value| value.to_str().ok()) {
+        if let Some(value) = headers.get(name).and_then(|value| value.to_str().ok()) {
             git.env(variable, value);
         }
     }
-
-    let mut child = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-    let running = Running(Some((child, place)));
-    let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
-        return Err(io::Error::other("git has no input or output"));
-    };
-    tokio::spawn(feed(body, stdin));
-    let mut output = BufReader::with_capacity(PIECE, stdout);
-    let mut response = Response::new(Body::empty());
-    read_head(&mut output, &mut response).await?;
-    let pieces = stream::try_unfold((running, output), async |(mut running, mut output)| {
-        let piece = next(&mut output).await?;
-        if piece.is_none() {
-            // The answer is complete. What it did may still be under way: a hook, a clean-up.
-            running.wait().await?;
-        }
-        io::Result::Ok(piece.map(|piece| (piece, (running, output))))
-    });
-    *response.body_mut() = Body::from_stream(pieces);
-    Ok(response)
+    configure(&mut git, repository);
+    git
 }
 
-/// Hands over the body of the request, piece by piece. Ends when either side has had enough: if
-/// that is the client, in the midst of a push, Git finds what it has got incomplete and drops it.
-async fn feed(body: Body, mut stdin: ChildStdin) {
-    let mut pieces = body.into_data_stream();
-    while let Ok(Some(piece)) = pieces.try_next().await {
-        if stdin.write_all(&piece).await.is_err() {
-            return;
-        }
+/// Sets what goes for all repositories.
+fn configure(git: &mut std::process::Command, repository: &Path) {
+    let settings: [(&str, &OsStr); 5] = [
+        // Only this repository, and even if another user of the system owns its folder.
+        ("safe.directory", repository.as_os_str()),
+        // Partial clones. They fetch what they left out later, by its id.
+        ("uploadpack.allowFilter", "true".as_ref()),
+        ("uploadpack.allowAnySHA1InWant", "true".as_ref()),
+        // Garbage collection is part of the request that starts it, and of its slot.
+        ("gc.autoDetach", "false".as_ref()),
+        ("maintenance.autoDetach", "false".as_ref()),
+    ];
+    git.env("GIT_CONFIG_COUNT", settings.len().to_string());
+    for (number, (key, value)) in settings.iter().enumerate() {
+        git.env(format!("GIT_CONFIG_KEY_{number}"), key);
+        git.env(format!("GIT_CONFIG_VALUE_{number}"), value);
     }
 }
 
-async fn next(output: &mut BufReader<ChildStdout>) -> io::Result<Option<Bytes>> {
-    let mut piece = Vec::with_capacity(PIECE);
-    output.read_buf(&mut piece).await?;
-    Ok((!piece.is_empty()).then(|| piece.into()))
+/// Hands the body of a request to Git. What Git no longer wants is read nevertheless.
+async fn feed(
+    mut piece: Vec<u8>,
+    mut upload: Upload,
+    stdin: ChildStdin,
+) -> Result<(), UploadError> {
+    let mut stdin = Some(stdin);
+    while !piece.is_empty() {
+        if let Some(input) = &mut stdin {
+            if input.write_all(&piece).await.is_err() {
+                stdin = None;
+            }
+        }
+        piece = upload.piece().await?;
+    }
+    Ok(())
 }
 
-/// Reads lines such as `Content-Type: text/plain`, up to an empty one.
-async fn read_head(output: &mut BufReader<ChildStdout>, response: &mut Response) -> io::Result<()> {
-    let unreadable = || io::Error::new(io::ErrorKind::InvalidData, "git's answer has no head");
-    let mut head = output.take(HEAD);
-    loop {
-        let mut line = String::new();
-        head.read_line(&mut line).await?;
-        let line = line.strip_suffix('\n').ok_or_else(unreadable)?;
-        let line = line.strip_suffix('\r').unwrap_or(line);
-        if line.is_empty() {
-            return Ok(());
-        }
-        let (name, value) = line.split_once(':').ok_or_else(unreadable)?;
-        let value = value.trim();
-        if name.eq_ignore_ascii_case("status") {
+/// Takes the head off the output, once it is there as a whole.
+fn split_head(output: &mut BytesMut) -> io::Result<Option<Response>> {
+    let mut fields = [httparse::EMPTY_HEADER; 16];
+    let parsed = httparse::parse_headers(output, &mut fields).map_err(io::Error::other)?;
+    let httparse::Status::Complete((length, fields)) = parsed else { return Ok(None) };
+    let mut response = Response::new(Body::empty());
+    for field in fields {
+        if field.name.eq_ignore_ascii_case("status") {
             // `404 Not Found`
-            let code = value.split(' ').next().and_then(|code| StatusCode::try_from(code).ok());
-            *response.status_mut() = code.ok_or_else(unreadable)?;
+            let code = field.value.split(|byte| *byte == b' ').next().unwrap_or_default();
+            *response.status_mut() = StatusCode::from_bytes(code).map_err(io::Error::other)?;
         } else {
-            let name = name.parse::<HeaderName>().map_err(io::Error::other)?;
-            let value = value.parse::<HeaderValue>().map_err(io::Error::other)?;
+            let name = field.name.parse::<HeaderName>().map_err(io::Error::other)?;
+            let value = HeaderValue::from_bytes(field.value).map_err(io::Error::other)?;
             response.headers_mut().append(name, value);
         }
     }
+    let _ = output.split_to(length);
+    Ok(Some(response))
 }
 
-/// `git http-backend` and what it has started. Dropped while it still runs, because the client has
-/// gone away, it is told to end. It is asked, not killed, so that it takes its lock files with it:
-/// one that stays behind would refuse every push to come. It has its place until it has ended.
-struct Running(Option<(Child, Place)>);
+fn no_head() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "git http-backend wrote no head")
+}
 
-impl Running {
-    async fn wait(&mut self) -> io::Result<()> {
-        if let Some((git, _)) = &mut self.0 {
-            git.wait().await?;
+/// The process group of a request, with the slot that it occupies.
+struct Process {
+    child: Child,
+    group: Option<Pid>,
+    /// The repository, if this is a push.
+    pushed_to: Option<PathBuf>,
+    slot: Arc<Slot>,
+}
+
+impl Process {
+    /// Waits until Git has ended and its output is closed. If Git fails, or if the exchange is
+    /// abandoned before, ends the whole group. Then gives the slot back.
+    async fn supervise(
+        mut self,
+        closed: oneshot::Receiver<Infallible>,
+        abandoned: CancellationToken,
+    ) -> io::Result<ExitStatus> {
+        let ending = async {
+            let status = self.child.wait().await?;
+            if status.success() {
+                let _ = closed.await;
+            }
+            io::Result::Ok(status)
+        };
+        let status = tokio::select! {
+            biased;
+            () = abandoned.cancelled() => None,
+            status = ending => Some(status?),
+        };
+        if !status.is_some_and(|status| status.success()) {
+            self.end().await;
         }
-        self.0 = None;
-        Ok(())
+        if let Some(repository) = &self.pushed_to {
+            if let Err(error) = repository::settle_head(repository).await {
+                tracing::error!(%error, "HEAD cannot be set");
+            }
+        }
+        drop(self.slot);
+        self.child.wait().await
+    }
+
+    /// Ends the group. SIGTERM lets Git remove its lock files, which would block later pushes. What
+    /// remains after [`GRACE`] is killed.
+    async fn end(&mut self) {
+        let Some(group) = self.group else { return };
+        let deadline = Instant::now() + GRACE;
+        let _ = kill_process_group(group, Signal::TERM);
+        // Its leader has to be waited for, or it keeps the group in existence.
+        while matches!(self.child.try_wait(), Ok(None)) || test_kill_process_group(group).is_ok() {
+            if Instant::now() >= deadline {
+                let _ = kill_process_group(group, Signal::KILL);
+                let _ = self.child.wait().await;
+                return;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some((mut git, place)) = self.0.take() else { return };
-        // No id means that it has been waited for.
-        let id = git.id().and_then(|id| i32::try_from(id).ok());
-        if let Some(group) = id.and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::TERM);
-        }
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                let _ = git.wait().await;
-                drop(place);
-            });
-        }
-    }
+/// The group that this process leads.
+fn group(leader: &Child) -> Option<Pid> {
+    leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }

@@ -1,26 +1,30 @@
-//! A Git server that lets people in by service-specific credentials.
+//! A Git server that authenticates with service-specific credentials.
 //!
-//! It speaks Git's smart HTTP protocol: `git clone`, `fetch` and `push` work with the user name and
-//! the password of a credential for the one service that `--service` names. This file decides who
-//! is let in, `repository` what a name in a URL stands for, and `backend` hands the request to
-//! Git's own `git http-backend`.
+//! It serves Git's smart HTTP protocol: `git clone`, `fetch` and `push` work with the service user
+//! name and the password of a credential for the one service that `--service` names. [The README of
+//! this example](README.md) describes how to run it in production.
 //!
 //! ```console
-//! $ cargo run --example credentials -- --store redb:credentials.redb user add anika
-//! $ cargo run --example credentials -- --store redb:credentials.redb create anika
-//! $ cargo run --example git_server -- --store redb:credentials.redb --repositories repositories \
-//!     --create
+//! $ cargo run --example credentials -- --store redb:git.redb user add anika
+//! $ cargo run --example credentials -- --store redb:git.redb create anika
+//! $ cargo run --example git_server -- --store redb:git.redb --repositories repositories --create
 //! ```
 //!
-//! Whoever is let in may read and write every repository. Who may do what in which of them is a
-//! question for [`Identity::user_id`], and for hooks, which find it in `REMOTE_USER_ID`. The
-//! server speaks HTTP: put a proxy in front of it that speaks TLS before passwords cross a network.
+//! Every user may read and write every repository. To authorize further, use [`Identity::user_id`],
+//! or hooks, which find it in `REMOTE_USER_ID`. The server speaks HTTP: before passwords cross a
+//! network, put a proxy in front of it that speaks TLS.
+//!
+//! A request passes through these modules: `connections` accepts it, `handler` decides about it
+//! with `throttle`, `slots` and `repository`, `upload` reads its body, and `backend` runs
+//! `git http-backend` for it.
+//!
+//! [`Identity::user_id`]: service_specific_credentials::Identity::user_id
 
 use std::{
+    alloc::System,
     error::Error,
-    fmt,
     io::{self, Write as _},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     path::PathBuf,
     process::ExitCode,
@@ -28,55 +32,66 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
-};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use clap::Parser;
+use axum::{Router, http::StatusCode};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser};
+use futures_util::future::OptionFuture;
 use service_specific_credentials::{
-    AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, CredentialKind, Identity,
-    Policy, ServiceName,
-    query::Dialect,
-    store::{DynAsyncStore, RedbStore},
+    AccountId, Alphabet, AsyncCredentialManager, CredentialKind, Policy, ServiceName,
+    http::AsyncHttpAuthenticator, query::Dialect, store::RedbStore,
 };
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
 };
-use zeroize::Zeroizing;
+use tokio_util::sync::CancellationToken;
+use tower_http::timeout::TimeoutLayer;
+use zeroizing_alloc::ZeroAlloc;
 
+#[path = "../support/admin.rs"]
+mod admin;
 mod backend;
+mod connections;
 #[path = "../support/explain.rs"]
 mod explain;
+mod handler;
 #[path = "../support/iam.rs"]
 mod iam;
 mod repository;
+mod slots;
 #[path = "../support/store.rs"]
 mod store;
+#[path = "../support/throttle.rs"]
+mod throttle;
+mod upload;
 
-use backend::Processes;
+use connections::{Limits, serve};
 use explain::explain;
-use iam::Iam;
-use repository::{Endpoint, Repositories};
+use handler::Server;
+use iam::{Access, Iam};
+use repository::Repositories;
+use slots::Slots;
 use store::StoreUrl;
+use throttle::Throttle;
 
-/// How many seconds a server that is to end waits for what is under way. Enough for most clones:
-/// but a client that sends half a request, or reads no answer, could keep it up forever.
-const PATIENCE: u64 = 60;
+/// The buffers of the HTTP server contain passwords: they are zeroized when they are freed.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
-/// A Git server that lets people in by service-specific credentials
+/// How many connections the admin address has, apart from those of Git.
+const ADMIN_CONNECTIONS: usize = 64;
+/// How many files are open besides connections and pipes: the store, a pool of database
+/// connections.
+const OTHER_FILES: u64 = 128;
+
+/// A Git server that authenticates with service-specific credentials
 #[derive(Debug, Parser)]
-// For whoever wraps this in a script with options of its own: the last one counts.
+// For a script with options of its own: the last one counts.
 #[command(args_override_self = true)]
 struct Options {
-    /// The folder that the bare repositories are in
+    /// The folder of the bare repositories
     #[arg(long, value_name = "FOLDER")]
     repositories: PathBuf,
-    /// Make a repository when somebody pushes to one that is not there
+    /// Make a repository when it is first pushed to
     #[arg(long)]
     create: bool,
     /// Where the credentials are: `memory`, `redb:PATH` of an existing file or `postgres:URL`;
@@ -84,81 +99,129 @@ struct Options {
     /// `dynamodb:TABLE`
     #[arg(long, value_name = "STORE")]
     store: StoreUrl,
-    /// Where to listen; port 0 takes one that is free
+    /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The service whose credentials open this server
+    /// Take the address of a client from the `X-Forwarded-For` of this proxy. Repeatable
+    #[arg(long = "proxy", value_name = "ADDRESS")]
+    proxies: Vec<IpAddr>,
+    /// The service whose credentials are valid
     #[arg(long, value_name = "NAME", default_value = "codecommit.amazonaws.com")]
     service: ServiceName,
-    /// The account whose users are let in
+    /// The account whose users are valid
     #[arg(long, value_name = "ID", default_value = "123456789012")]
     account: AccountId,
     /// Where to serve the IAM Query API, for the AWS CLI to make, disable and reset credentials
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<SocketAddr>,
-    /// Serve the IAM Query API to other machines and to web pages, without asking who they are
-    #[arg(long, requires = "admin")]
-    insecure: bool,
-    /// Have the IAM Query API make passwords that can stand in a URL as they are
+    #[command(flatten)]
+    access: Access,
+    /// Have the IAM Query API make passwords that need no encoding in a URL
     #[arg(long, requires = "admin")]
     url_safe: bool,
-    /// How long to wait for what is still under way when the server is to end
-    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE)]
-    patience: u64,
-    /// For how many requests Git may run at a time; those above it are told to try again
+    /// For how many requests Git may run at a time; further ones fail with 503
     #[arg(long, value_name = "NUMBER", default_value = "64")]
     processes: NonZeroU16,
+    /// For how many requests of one user; further ones fail with 429 [default: a quarter of all]
+    #[arg(long, value_name = "NUMBER")]
+    processes_per_user: Option<NonZeroU16>,
+    /// How many connections Git clients may have at a time; further ones wait
+    #[arg(long, value_name = "NUMBER", default_value = "512")]
+    connections: NonZeroU16,
+    /// How many logins may fail in a minute for one address and one user name
+    #[arg(long, value_name = "NUMBER", default_value = "10")]
+    failed_logins: NonZeroU16,
+    /// How long a connection may take to send the head of a request, and stay idle before it
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    head_timeout: Duration,
+    /// How long 32 KiB of a request's body, or the rest of it, may take to arrive
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    body_timeout: Duration,
+    /// How long a client may not read the response it is sent
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    response_timeout: Duration,
+    /// How long to wait for requests in progress when the server is to end
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    patience: Duration,
 }
 
-/// What every request needs.
-#[derive(Debug)]
-struct Server {
-    manager: AsyncCredentialManager<DynAsyncStore>,
-    service: ServiceName,
-    /// The `WWW-Authenticate` of a refusal.
-    challenge: HeaderValue,
-    repositories: Repositories,
-    processes: Processes,
+/// A number of seconds, with decimals.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+impl Options {
+    fn read() -> Self {
+        let command = Self::command()
+            .mut_arg("hosts", |hosts| hosts.requires("admin"))
+            .mut_arg("insecure", |insecure| insecure.requires("admin"));
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
+    fn open_files(&self) -> u64 {
+        // Two pipes and a process descriptor.
+        let for_git = 3 * u64::from(self.processes.get());
+        u64::from(self.connections.get()) + ADMIN_CONNECTIONS as u64 + for_git + OTHER_FILES
+    }
+
+    fn processes_per_user(&self) -> u16 {
+        let quarter = self.processes.get().div_ceil(4);
+        self.processes_per_user.map_or(quarter, NonZeroU16::get)
+    }
+
+    fn limits(&self) -> Limits {
+        let (head, response) = (self.head_timeout, self.response_timeout);
+        Limits { connections: self.connections.get().into(), buffer: 32 << 10, head, response }
+    }
+
+    fn admin_limits(&self) -> Limits {
+        // The API takes 64 KiB in the address of a request.
+        Limits { connections: ADMIN_CONNECTIONS, buffer: 128 << 10, ..self.limits() }
+    }
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Options::parse()).await {
+    let options = Options::read();
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        // If the log cannot be written, as on a full disk, requests are served nevertheless.
+        .log_internal_errors(false)
+        .init();
+    match run(options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log(format_args!("git_server: {}", explain(&*error)));
+            let _ = writeln!(io::stderr(), "git_server: {}", explain(&*error));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let Options { repositories, store, listen, service, .. } = options;
-    let policy = policy(&service, options.url_safe)?;
+    let policy = policy(&options.service, options.url_safe)?;
     backend::check()?;
-    let repositories = Repositories::open(&repositories, options.create)
-        .map_err(|error| format!("{}: {error}", repositories.display()))?;
-    let opened = store
-        .open(RedbStore::open)
-        .await
-        .map_err(|error| format!("{store}: {}", explain(&error)))?;
-    let manager = AsyncCredentialManager::builder(options.account, opened);
+    connections::allow_open_files(options.open_files())?;
+    let folder = &options.repositories;
+    let repositories = Repositories::open(folder, options.create)
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
+    let url = &options.store;
+    let store =
+        url.open(RedbStore::open).await.map_err(|error| format!("{url}: {}", explain(&error)))?;
+    let manager = AsyncCredentialManager::builder(options.account, store);
     let manager = manager.policy(policy).build_async();
 
-    // From here on a signal ends the server in good order.
-    let mut stopping = stopping()?;
-    let git = TcpListener::bind(listen).await.map_err(|error| format!("{listen}: {error}"))?;
+    // From here on, a signal stops the server gracefully.
+    let stopping = stopping()?;
+    let address = options.listen;
+    let git = TcpListener::bind(address).await.map_err(|error| format!("{address}: {error}"))?;
     let admin = match options.admin {
         None => None,
         Some(address) => {
-            let listener = iam::bind(address, options.insecure)
-                .await
-                .map_err(|error| format!("{address}: {error}"))?;
-            let (manager, dialect) = (manager.clone(), Dialect::Documented);
-            let router = Iam { manager, caller: None, dialect }.router();
-            let guarded = !options.insecure;
-            let router = if guarded { iam::guard(router, address.ip()) } else { router };
-            Some((listener, router))
+            let listener = iam::bind(address, &options.access).await;
+            let listener = listener.map_err(|error| format!("{address}: {error}"))?;
+            Some((listener, address.ip()))
         }
     };
     println!("listening on http://{}", git.local_addr()?);
@@ -166,32 +229,39 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         println!("admin on http://{}", listener.local_addr()?);
     }
 
-    // A service name has no quotes in it.
-    let challenge = format!("Basic realm=\"{service}\", charset=\"UTF-8\"").parse()?;
-    let processes = Processes::new(options.processes.get());
-    let server = Arc::new(Server { manager, service, challenge, repositories, processes });
-    let router = Router::new().fallback(answer).with_state(server);
-    let serving = serve(git, router, stopping.clone());
-    let until = stopping.clone();
-    let serving_admin = async {
-        match admin {
-            Some((listener, router)) => serve(listener, router, until).await,
-            None => Ok(()),
-        }
+    let serving_admin = OptionFuture::from(admin.map(|(listener, own)| {
+        let (manager, dialect) = (manager.clone(), Dialect::Documented);
+        let router = Iam { manager, caller: None, dialect }.router();
+        let timeout =
+            TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, options.body_timeout);
+        let router = iam::protect(router, own, &options.access).layer(timeout);
+        serve(listener, router, options.admin_limits(), stopping.clone())
+    }));
+    let slots = Slots::new(options.processes.get(), options.processes_per_user());
+    let limits = options.limits();
+    let server = Server {
+        authenticator: AsyncHttpAuthenticator::new(&manager, options.service)?,
+        repositories,
+        slots: slots.clone(),
+        throttle: Throttle::new(options.failed_logins),
+        proxies: options.proxies,
+        pace: options.body_timeout,
     };
+    let router = Router::new().fallback(handler::handle).with_state(Arc::new(server));
+    let serving = serve(git, router, limits, stopping.clone());
     tokio::select! {
-        result = async { tokio::try_join!(serving, serving_admin) } => {
-            result?;
-        }
+        _ = async { tokio::join!(serving, serving_admin) } => {}
         () = async {
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-            tokio::time::sleep(Duration::from_secs(options.patience)).await;
-        } => log(format_args!("git_server: what is not finished by now is given up")),
+            stopping.cancelled().await;
+            tokio::time::sleep(options.patience).await;
+        } => tracing::warn!("requests that are still in progress are given up"),
     }
+    // No process outlives the server.
+    slots.all_free().await;
     Ok(())
 }
 
-/// The default policy, and in it the service, which takes passwords if it is one of one's own.
+/// The default policy, extended by the service if it is not part of it.
 fn policy(service: &ServiceName, url_safe: bool) -> Result<Policy, Box<dyn Error>> {
     let mut policy = Policy::builder();
     match Policy::default().kind(service) {
@@ -208,134 +278,23 @@ fn policy(service: &ServiceName, url_safe: bool) -> Result<Policy, Box<dyn Error
     Ok(policy.build()?)
 }
 
-/// Answers requests until it is time to stop, and then those that were accepted by then.
-async fn serve(
-    listener: TcpListener,
-    router: Router,
-    mut stopping: watch::Receiver<bool>,
-) -> io::Result<()> {
-    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(async move {
-            let _ = stopping.wait_for(|stopping| *stopping).await;
-        })
-        .await
-}
-
-/// Turns true at the first SIGTERM or SIGINT. The second ends the process, for whoever cannot wait.
-fn stopping() -> io::Result<watch::Receiver<bool>> {
+/// Is cancelled at the first SIGTERM or SIGINT. The second one ends the process at once.
+fn stopping() -> io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let (stop, stopping) = watch::channel(false);
+    let stopping = CancellationToken::new();
+    let token = stopping.clone();
     tokio::spawn(async move {
-        for last in [false, true] {
+        loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            if last {
+            if token.is_cancelled() {
                 std::process::exit(1);
             }
-            let _ = stop.send(true);
+            token.cancel();
         }
     });
     Ok(stopping)
-}
-
-/// Answers one request: first who is asking, then for what.
-async fn answer(
-    State(server): State<Arc<Server>>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
-    let who = match server.authenticate(request.headers()).await {
-        Ok(who) => who,
-        Err(Denied::NotPresented) => {
-            return server.unauthorized("a user name and a password are needed\n".to_owned());
-        }
-        Err(Denied::NotAdmitted(AuthenticationError::Denied(refusal))) => {
-            // The reason is for this log alone: a stranger is told nothing but no.
-            log(format_args!("{client}: refused: {}", refusal.reason()));
-            return server.unauthorized(format!("{refusal}\n"));
-        }
-        // Not a refusal: Git forgets a stored password that is refused, and this one may be right.
-        Err(Denied::NotAdmitted(AuthenticationError::Unavailable(error))) => {
-            log(format_args!("{client}: cannot tell who this is: {}", explain(&error)));
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "try again later\n");
-        }
-    };
-    let Some((name, endpoint)) = Endpoint::of(request.method(), request.uri()) else {
-        return not_found();
-    };
-    let Some(place) = server.processes.place() else {
-        return busy();
-    };
-    let repository = match server.repositories.find(&name, endpoint, &place).await {
-        Ok(Some(repository)) => repository,
-        Ok(None) => return not_found(),
-        Err(error) => return failed(client, &error),
-    };
-    match backend::run(&repository, endpoint, &who, client, request, place).await {
-        Ok(response) => response,
-        Err(error) => failed(client, &error),
-    }
-}
-
-/// Why a request is not answered.
-enum Denied {
-    /// It comes without a user name and a password, as the first of every Git command does.
-    NotPresented,
-    NotAdmitted(AuthenticationError),
-}
-
-impl Server {
-    async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, Denied> {
-        let presented = basic(headers).ok_or(Denied::NotPresented)?;
-        let (name, password) = presented.split_once(':').ok_or(Denied::NotPresented)?;
-        self.manager.authenticate(&self.service, name, password).await.map_err(Denied::NotAdmitted)
-    }
-
-    /// Git asks the user, or a credential helper, when it is told so.
-    fn unauthorized(&self, text: String) -> Response {
-        let mut response = plain(StatusCode::UNAUTHORIZED, text);
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, self.challenge.clone());
-        response
-    }
-}
-
-/// The user name and the password of HTTP Basic authentication, with a colon between them.
-fn basic(headers: &HeaderMap) -> Option<Zeroizing<String>> {
-    let presented = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = presented.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let decoded = Zeroizing::new(STANDARD.decode(encoded.trim_start()).ok()?);
-    let text = std::str::from_utf8(&decoded).ok()?;
-    Some(Zeroizing::new(text.to_owned()))
-}
-
-fn not_found() -> Response {
-    plain(StatusCode::NOT_FOUND, "there is no such repository\n")
-}
-
-fn busy() -> Response {
-    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way\n");
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
-}
-
-fn failed(client: SocketAddr, error: &io::Error) -> Response {
-    log(format_args!("{client}: {error}"));
-    plain(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
-}
-
-fn plain(status: StatusCode, text: impl Into<String>) -> Response {
-    let text = text.into();
-    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
-}
-
-/// Writes a line of the log. That it cannot be written, as when the disk is full, is no reason to
-/// serve nobody.
-fn log(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,23 +1,24 @@
-//! What a URL names: a repository, and one of the three things that can be done with it.
+//! Maps a URL to a repository and one of the requests of Git's protocol, and makes repositories.
 //!
-//! A URL is believed only as far as the grammar below goes. It is compared as it was sent: nothing
-//! is decoded, so that nothing can be hidden in `%2e%2e`.
+//! Only URLs of the grammar below are accepted. They are compared as they were sent: nothing is
+//! decoded, so `%2e%2e` cannot hide anything.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
 };
 
 use axum::http::{Method, Uri};
 
-use crate::backend::{self, Place};
+use crate::{backend, slots::Slot};
 
-/// The requests of Git's smart HTTP protocol. Nothing else is served: no files, as Git's older
-/// protocol would have them.
+/// The requests of Git's smart HTTP protocol. The older protocol, which reads the files of a
+/// repository, is not served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
-    /// Which refs there are, before a fetch or a push.
+    /// The list of refs, before a fetch or a push.
     Refs(Service),
     /// The fetch or the push itself.
     Exchange(Service),
@@ -39,7 +40,7 @@ impl Service {
 }
 
 impl Endpoint {
-    /// Which repository and what of it is asked for, or `None` if that is nothing that Git asks.
+    /// The repository and the endpoint of a request; `None` if it is no request of Git's.
     pub(crate) fn of(method: &Method, uri: &Uri) -> Option<(Name, Self)> {
         let both = [Service::UploadPack, Service::ReceivePack];
         let path = uri.path().strip_prefix('/')?;
@@ -53,7 +54,7 @@ impl Endpoint {
         (method == Method::POST).then_some((Name::new(name)?, Self::Exchange(service)))
     }
 
-    /// The end of the path that goes with it.
+    /// The last part of its path.
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Refs(_) => "info/refs",
@@ -73,8 +74,8 @@ impl Endpoint {
 /// `_`, `.` and `-`, the first of them a letter, a digit or `_`. So no part is `..`, empty, hidden,
 /// or an option of a command.
 ///
-/// Only the last part may end in `.git`, and it always does on the disk, said or not: no repository
-/// is ever inside of another one.
+/// Only the last part may end in `.git`. On disk it always does, so no repository is inside
+/// another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name(String);
 
@@ -115,25 +116,25 @@ impl Repositories {
         Ok(Self { root, create })
     }
 
-    /// Where the repository is, or `None` if there is none. The first request of a push makes one,
-    /// if that is wanted.
+    /// The path of the repository, or `None` if there is none. With `create`, the first request of
+    /// a push makes it.
     pub(crate) async fn find(
         &self,
         name: &Name,
         endpoint: Endpoint,
-        place: &Place,
+        slot: &Arc<Slot>,
     ) -> io::Result<Option<PathBuf>> {
         let path = self.root.join(&name.0);
-        // What is there and is no repository, such as a link, is left alone.
+        // Anything else at this path, such as a link, is left alone.
         let free = path.symlink_metadata().is_err();
         if free && self.create && endpoint == Endpoint::Refs(Service::ReceivePack) {
-            // Hidden, so that no name can stand for it. Drawn, since other servers may share the
-            // folder: each in a container, where they all have the same process id.
+            // Hidden, so no name is equal to it. Random, since servers in several containers, with
+            // the same process id, may share the folder.
             let unfinished = self.root.join(format!(".new-{:016x}", getrandom::u64()?));
-            let (root, path, place) = (self.root.clone(), path.clone(), Place::clone(place));
-            // Goes on to its end even if the client goes away.
+            let (root, path, slot) = (self.root.clone(), path.clone(), Arc::clone(slot));
+            // This is completed even if the client disconnects.
             let making = tokio::task::spawn_blocking(move || {
-                let _place = place;
+                let _slot = slot;
                 make(&root, &unfinished, &path)
             });
             making.await.map_err(io::Error::other)??;
@@ -142,19 +143,19 @@ impl Repositories {
     }
 }
 
-/// Makes a bare repository under another name, and then gives it its own: another request that
-/// makes the same one at the same time sees the whole of it or nothing.
+/// Makes a bare repository under another name and then renames it: concurrent requests see a
+/// complete repository or none.
 fn make(root: &Path, unfinished: &Path, path: &Path) -> io::Result<()> {
     let parents: Vec<_> = path.ancestors().skip(1).take_while(|parent| *parent != root).collect();
     for parent in parents.into_iter().rev() {
         match fs::create_dir(parent) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // Of what was there before, a link is no way out.
+            // A folder. A symbolic link could lead out of the root.
             _ if is_there(parent)? => {}
             _ => return Ok(()),
         }
     }
-    // Not one that somebody else has begun, whatever was drawn.
+    // Fails if another server has chosen the same name.
     fs::create_dir(unfinished)?;
     let initialized = backend::git()
         .args(["init", "--quiet", "--bare", "--initial-branch=main", "--"])
@@ -169,8 +170,33 @@ fn make(root: &Path, unfinished: &Path, path: &Path) -> io::Result<()> {
     if made.is_err() {
         let _ = fs::remove_dir_all(unfinished);
     }
-    // Somebody else may have been first.
+    // Another request may have been faster.
     if is_there(path)? { Ok(()) } else { made }
+}
+
+/// Points HEAD at a branch, if it names a branch that does not exist while others do: clones would
+/// have an empty work tree. So HEAD of a new repository follows the first branch that is pushed; if
+/// that is several at once, `master` or the first in order.
+pub(crate) async fn settle_head(repository: &Path) -> io::Result<()> {
+    let git = async |arguments: &[&str]| {
+        let mut git = tokio::process::Command::from(backend::git());
+        git.env("GIT_DIR", repository).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+        git.kill_on_drop(true).output().await
+    };
+    if git(&["rev-parse", "--quiet", "--verify", "HEAD"]).await?.status.success() {
+        return Ok(());
+    }
+    for pattern in ["refs/heads/master", "refs/heads"] {
+        let found =
+            git(&["for-each-ref", "--count=1", "--format=%(refname)", "--", pattern]).await?;
+        let branch = String::from_utf8(found.stdout).map_err(io::Error::other)?;
+        if let branch @ [_, ..] = branch.trim_end().as_bytes() {
+            let branch = str::from_utf8(branch).map_err(io::Error::other)?;
+            git(&["symbolic-ref", "HEAD", branch]).await?;
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Whether there is a folder at this path, and no symbolic link on the way to it.

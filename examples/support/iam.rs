@@ -1,10 +1,10 @@
-//! The Query API over HTTP, for whoever can reach a port of this machine.
+//! The Query API over HTTP, for programs that can reach a port of this machine.
 //!
-//! Nobody's signature is checked, so whoever reaches the port is an administrator. That is why
-//! [`bind`] takes loopback addresses only, and why [`guard`] refuses what a web page has sent: with
-//! an `Origin`; with a `Sec-Fetch-Site` or a `Referer`, where it sends no `Origin`, as an image and
-//! a link do; or, where a page has pointed a name of its own to this machine, with that name as the
-//! `Host`. No AWS client sends any of the three.
+//! Signatures are not checked: every client that reaches the port is an administrator. So [`bind`]
+//! accepts only loopback addresses, and [`protect`] rejects requests of web pages. They carry an
+//! `Origin`; or a `Sec-Fetch-Site` or a `Referer`, where they carry no `Origin`, as for an image or
+//! a link; or, if the page has pointed a name of its own to this machine, that name as `Host`. AWS
+//! clients send none of the three. [`Access`] extends this.
 
 use std::{
     future::poll_fn,
@@ -17,7 +17,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody as _},
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderMap, HeaderName, StatusCode, Uri,
         header::{HOST, ORIGIN, REFERER},
@@ -25,14 +25,15 @@ use axum::{
     },
     middleware::{self, Next},
     response::Response,
-    routing::any,
 };
+use clap::Args;
 use service_specific_credentials::{
     AsyncCredentialManager, UserName,
-    query::{self, Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
+    query::{Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
     store::DynAsyncStore,
 };
 use tokio::net::TcpListener;
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 /// What the API is served with.
 #[derive(Clone, Debug)]
@@ -43,24 +44,10 @@ pub(crate) struct Iam {
     pub(crate) dialect: Dialect,
 }
 
-impl Iam {
-    /// The API on `/`. Other paths are refused in its own form.
-    pub(crate) fn router(self) -> Router {
-        // Every method, so that `query` refuses the others.
-        Router::new().route("/", any(answer)).fallback(not_found).with_state(Arc::new(self))
-    }
-}
-
-async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
+/// Reads the body of a request.
+pub(crate) async fn read_request(request: Request) -> Result<http::Request<Bytes>, ErrorResponse> {
     let (head, body) = request.into_parts();
-    let request = match read(body).await {
-        Ok(body) => Request::from_parts(head, body),
-        Err(refusal) => return refuse(&refusal),
-    };
-    let Iam { manager, caller, dialect } = &*iam;
-    let answer =
-        query::handle_async(manager, &request, caller.as_ref(), *dialect, RequestId::random());
-    answer.await.map(Body::new)
+    Ok(http::Request::from_parts(head, read(body).await?))
 }
 
 /// Reads a body, keeping no more of it than a request may have.
@@ -90,7 +77,7 @@ async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     if length > MAX_BYTES { Err(RequestError::TooLarge.into()) } else { Ok(kept.into()) }
 }
 
-async fn not_found(body: Body) -> Response {
+pub(crate) async fn not_found(body: Body) -> Response {
     refuse_after(body, &nothing_here()).await
 }
 
@@ -110,55 +97,97 @@ pub(crate) fn refuse(refusal: &ErrorResponse) -> Response {
     refusal.response(RequestId::random()).map(Body::new)
 }
 
-/// Listens on a loopback address, or, insecurely, on any.
-pub(crate) async fn bind(address: SocketAddr, insecure: bool) -> io::Result<TcpListener> {
-    if !insecure && !address.ip().is_loopback() {
+/// Which clients are served besides programs on this machine.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Access {
+    /// Serve the IAM Query API under this host name, too, such as that of a container or of a
+    /// proxy's upstream; with it, any address can be listened on. Repeatable
+    #[arg(long = "host", value_name = "NAME", value_parser = host)]
+    pub(crate) hosts: Vec<String>,
+    /// Serve the IAM Query API on any address, under any name, and to web pages
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+fn host(text: &str) -> Result<String, &'static str> {
+    match text.parse::<Authority>() {
+        Ok(authority) if authority.host() == text => Ok(text.to_owned()),
+        _ => Err("a host name, without a port"),
+    }
+}
+
+/// Listens on a loopback address or, if access is extended, on any.
+pub(crate) async fn bind(address: SocketAddr, access: &Access) -> io::Result<TcpListener> {
+    if !access.insecure && access.hosts.is_empty() && !address.ip().is_loopback() {
         let message = "only a loopback address is safe, since no signature is checked; \
-                       `--insecure` listens there nevertheless";
+                       `--host NAME` serves all clients that use this name, and `--insecure` all \
+                       clients and web pages";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     TcpListener::bind(address).await
 }
 
-/// Refuses requests that a web page may have sent, to a server that listens on `own`.
-pub(crate) fn guard(router: Router, own: IpAddr) -> Router {
-    router.layer(middleware::from_fn(move |request: Request, next: Next| async move {
-        match admit(request.uri(), request.headers(), own) {
-            Ok(()) => next.run(request).await,
-            Err(why) => {
-                let refusal = ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why);
-                refuse_after(request.into_body(), &refusal).await
+/// Rejects requests that a web page may have sent to a server that listens on `own`. With
+/// `--insecure`, allows web pages to send them and to read the responses.
+pub(crate) fn protect(router: Router, own: IpAddr, access: &Access) -> Router {
+    if access.insecure {
+        return router.layer(
+            CorsLayer::new()
+                .allow_origin(Any)
+                .allow_methods(Any)
+                // `*` would not include `Authorization`.
+                .allow_headers(AllowHeaders::mirror_request())
+                .expose_headers(Any)
+                .allow_private_network(true),
+        );
+    }
+    let hosts: Arc<[String]> = access.hosts.as_slice().into();
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let hosts = Arc::clone(&hosts);
+        async move {
+            match admit(request.uri(), request.headers(), own, &hosts) {
+                Ok(()) => next.run(request).await,
+                Err(why) => {
+                    let refusal = ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why);
+                    refuse_after(request.into_body(), &refusal).await
+                }
             }
         }
     }))
 }
 
-fn admit(uri: &Uri, headers: &HeaderMap, own: IpAddr) -> Result<(), &'static str> {
-    // Whichever site it is: a page may have had somebody follow a link, or sent them here.
+fn admit(
+    uri: &Uri,
+    headers: &HeaderMap,
+    own: IpAddr,
+    hosts: &[String],
+) -> Result<(), &'static str> {
+    // Of any site: the request may be a link that a page made its user follow.
     let of_page = [ORIGIN, REFERER, HeaderName::from_static("sec-fetch-site")];
     if of_page.iter().any(|header| headers.contains_key(header)) {
         return Err("Requests of web pages are not served");
     }
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
+    let mut values = headers.get_all(HOST).iter();
+    let host = match (values.next(), values.next()) {
         (Some(host), None) => Authority::try_from(host.as_bytes()).ok(),
         _ => None,
     };
-    // A whole address in the request line takes the place of the header.
+    // An absolute URI in the request line takes precedence over the header.
     let named = [host.as_ref(), uri.authority().or(host.as_ref())];
-    if named.iter().all(|host| host.is_some_and(|host| is_local(host, own))) {
+    if named.iter().all(|host| host.is_some_and(|host| is_served(host, own, hosts))) {
         Ok(())
     } else {
-        Err("The host is neither this server's address nor localhost")
+        Err("The host is neither this server's address nor localhost nor a `--host`")
     }
 }
 
-/// Whether this is the address that the server listens on or one of this machine alone. The port
-/// may be another, for somebody forwards one.
-fn is_local(host: &Authority, own: IpAddr) -> bool {
+/// Whether this names the server: by the address that it listens on, a loopback address, or one of
+/// the names that it was given. The port may be another, such as that of a forwarding.
+fn is_served(host: &Authority, own: IpAddr, hosts: &[String]) -> bool {
     let name = host.host();
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let address: Option<IpAddr> = address.parse().ok();
     let local = [own, Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-    name.eq_ignore_ascii_case("localhost") || address.is_some_and(|it| local.contains(&it))
+    let mut names = hosts.iter().map(String::as_str).chain(["localhost"]);
+    names.any(|own| name.eq_ignore_ascii_case(own)) || address.is_some_and(|it| local.contains(&it))
 }

@@ -177,6 +177,6 @@ fn a_password_is_changed_while_people_work_as_the_readme_says() {
         ("push", false),
     ];
     assert_eq!(steps, expected.map(|(step, works)| (step.to_owned(), works)));
-    assert!(reader.world.log().contains("refused: inactive"));
-    assert!(reader.world.log().contains("refused: unknown-name"));
+    assert!(reader.world.log().contains("reason=\"inactive\""));
+    assert!(reader.world.log().contains("reason=\"unknown-name\""));
 }

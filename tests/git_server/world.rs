@@ -1,4 +1,4 @@
-//! A Git server that runs, and a `git` that nobody has configured.
+//! A running Git server, a `git` without any configuration, and requests sent byte by byte.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
 
@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt as _,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
     sync::LazyLock,
@@ -16,7 +16,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rand::{Rng as _, SeedableRng as _, rngs::ChaCha20Rng};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use service_specific_credentials::{
     CredentialManager, IssuedCredential, Policy, UserName, store::RedbStore,
 };
@@ -42,8 +42,12 @@ impl World {
     pub(crate) fn new(test: &str) -> Self {
         let git = Command::new("git").arg("--version").output();
         assert!(git.is_ok_and(|git| git.status.success()), "these tests need git: install it");
-        let folder = Folder::new(&format!("git-{test}"));
-        fs::create_dir(folder.file("home")).unwrap();
+        Self::at(Folder::new(&format!("git-{test}")))
+    }
+
+    pub(crate) fn at(folder: Folder) -> Self {
+        fs::create_dir_all(folder.file("home")).unwrap();
+        fs::create_dir(folder.file("bin")).unwrap();
         fs::create_dir(folder.file("repositories")).unwrap();
         fs::write(folder.file("log"), "").unwrap();
         Self { folder }
@@ -92,6 +96,11 @@ impl World {
         let store = format!("redb:{}", self.folder.file("credentials.redb").display());
         command.args(["--listen", "127.0.0.1:0", "--store", &store, "--repositories"]);
         command.arg(self.folder.file("repositories"));
+        // Where `replace_git` puts another git.
+        let mut path = self.folder.file("bin").into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap());
+        command.env("PATH", path);
         command
     }
 
@@ -123,6 +132,27 @@ impl World {
         }
         git.current_dir(self.folder.file("").join(folder)).args(arguments).stdin(Stdio::null());
         git
+    }
+
+    /// Starts `git`, in a process group of its own, for [`kill`].
+    pub(crate) fn begins(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> Child {
+        let mut git = self.git(folder, arguments);
+        git.process_group(0).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// Has servers of this world run a script instead of `git`, where a condition of the shell
+    /// holds.
+    pub(crate) fn replace_git(&self, condition: &str, script: &str) {
+        let path = std::env::var("PATH").unwrap();
+        let program = self.folder.file("bin").join("git");
+        let script = format!(
+            "#!/bin/sh\nPATH='{path}'\nif {condition}; then {script}; else exec git \"$@\"; fi\n"
+        );
+        // Not while it is being run.
+        let new = self.folder.file("bin").join("new");
+        fs::write(&new, script).unwrap();
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(new, program).unwrap();
     }
 
     /// Has git do something that works. Returns what it prints.
@@ -160,6 +190,26 @@ impl World {
         self.commit(folder, "noise", &noise);
     }
 
+    /// The body of a request that pushes `main` of a working folder to a new branch, in three
+    /// parts: the command, the flush packet after it, and the pack.
+    pub(crate) fn push_body(&self, folder: &str, branch: &str) -> [Vec<u8>; 3] {
+        let new = self.head(folder, "main");
+        let (old, new) = ("0".repeat(40), new.trim_end());
+        let command = format!("{old} {new} refs/heads/{branch}\0report-status side-band-64k");
+        let mut packing = self.git(folder, &["pack-objects", "--revs", "--stdout", "--quiet"]);
+        let mut packing = packing.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        packing.stdin.take().unwrap().write_all(b"main\n").unwrap();
+        let pack = packing.wait_with_output().unwrap().stdout;
+        [packet(&command).into_bytes(), b"0000".to_vec(), pack]
+    }
+
+    /// The body of a request that clones `main` of a repository.
+    pub(crate) fn fetch_body(&self, repository: &str) -> Vec<u8> {
+        let want = self.head(self.repository(repository), "main");
+        let want = packet(&format!("want {} side-band-64k", want.trim_end()));
+        format!("{want}0000{}", packet("done")).into_bytes()
+    }
+
     pub(crate) fn head(&self, folder: impl AsRef<Path>, of: &str) -> String {
         self.does(folder, &["rev-parse", of])
     }
@@ -175,6 +225,12 @@ impl World {
     pub(crate) fn remembered(&self) -> PathBuf {
         self.folder.file("remembered")
     }
+}
+
+/// Kills a `git` that [`World::begins`] has started, with its helpers: alone, they would go on.
+pub(crate) fn kill(mut git: Child) {
+    kill_process_group(Pid::from_child(&git), Signal::KILL).unwrap();
+    git.wait().unwrap();
 }
 
 pub(crate) fn err(output: &Output) -> String {
@@ -262,6 +318,32 @@ impl Server {
         self.child.wait().unwrap().code()
     }
 
+    /// Sends the head of a POST, with a credential.
+    pub(crate) fn post(&self, path: &str, issued: &IssuedCredential, headers: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let of = if path.ends_with("receive-pack") { "receive" } else { "upload" };
+        let content = format!("Content-Type: application/x-git-{of}-pack-request\r\n{headers}");
+        stream.write_all(request("POST", path, issued, &content).as_bytes()).unwrap();
+        stream
+    }
+
+    /// Waits until no process of the server is left.
+    pub(crate) fn wait_until_idle(&self) {
+        while !self.descendants().is_empty() {
+            thread::yield_now();
+        }
+    }
+
+    /// Waits until a request of this user gets a slot: that of a process is free soon after its
+    /// end.
+    pub(crate) fn wait_for_a_slot(&self, issued: &IssuedCredential) {
+        let path = "/demo/info/refs?service=git-upload-pack";
+        while self.status("GET", path, issued) != 200 {
+            thread::yield_now();
+        }
+    }
+
     /// Waits until one of the processes that the server has started is this one. Returns them all.
     pub(crate) fn wait_for(&self, is: impl Fn(&str) -> bool) -> Vec<u32> {
         loop {
@@ -271,6 +353,12 @@ impl Server {
             }
             thread::yield_now();
         }
+    }
+
+    /// The number of `git receive-pack` processes, each of which serves a push.
+    pub(crate) fn receiving(&self) -> usize {
+        let is = |pid: &u32| command(*pid).contains("git receive-pack ");
+        self.descendants().into_iter().filter(is).count()
     }
 
     /// Every process that descends from the server.
@@ -293,17 +381,20 @@ pub(crate) fn wait_for_the_end_of(processes: &[u32]) {
     }
 }
 
-/// Waits until a server on this machine has read all that this client has sent to it.
+/// Waits until a server on this machine has read all that this client has sent to it, or has closed
+/// the connection.
 pub(crate) fn wait_until_read(client: &TcpStream) {
-    // As the server sees it: its port, the client's, established, nothing to send, nothing to read.
+    // As the server sees it: its port, the client's, established, and sizes of queues.
     let end = |address: SocketAddr| format!(":{:04X} ", address.port());
-    let (near, far) = (end(client.peer_addr().unwrap()), end(client.local_addr().unwrap()));
-    let read = |line: &str| {
+    let (Ok(near), far) = (client.peer_addr(), client.local_addr().unwrap()) else { return };
+    let (near, far) = (end(near), end(far));
+    let unread = |line: &str| {
         line.split_once(&near)
             .and_then(|(_, rest)| rest.split_once(&far))
-            .is_some_and(|(_, rest)| rest.starts_with("01 00000000:00000000 "))
+            .and_then(|(_, rest)| rest.strip_prefix("01 "))
+            .is_some_and(|rest| !rest.starts_with("00000000:00000000 "))
     };
-    while !fs::read_to_string("/proc/net/tcp").unwrap().lines().any(read) {
+    while fs::read_to_string("/proc/net/tcp").unwrap().lines().any(unread) {
         thread::yield_now();
     }
 }
@@ -328,6 +419,33 @@ pub(crate) fn request(
 ) -> String {
     let authorization = basic(issued.service_user_name().as_str(), issued.secret().expose());
     format!("{method} {path} HTTP/1.1\r\nHost: git\r\n{authorization}\r\n{headers}\r\n\r\n")
+}
+
+/// A line of Git's protocol: four digits of length, and text.
+pub(crate) fn packet(text: &str) -> String {
+    format!("{:04x}{text}\n", text.len() + 5)
+}
+
+/// Commands of a push, in as many bytes at least, with no end: Git waits for more.
+pub(crate) fn endless_commands(bytes: usize) -> String {
+    let (old, new) = ("0".repeat(40), "1".repeat(40));
+    let mut commands = packet(&format!("{old} {new} refs/heads/x\0report-status"));
+    while commands.len() < bytes {
+        commands += &packet(&format!("{old} {new} refs/heads/x{}", commands.len()));
+    }
+    commands
+}
+
+/// A chunk of a chunked body.
+pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// Reads a response until the connection ends, or breaks.
+pub(crate) fn rest(stream: &mut TcpStream) -> (String, std::io::Result<()>) {
+    let mut response = Vec::new();
+    let result = stream.read_to_end(&mut response).map(drop);
+    (String::from_utf8_lossy(&response).into_owned(), result)
 }
 
 /// Sends a request as it stands, and returns the whole answer.

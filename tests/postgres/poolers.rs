@@ -219,7 +219,7 @@ fn a_setting_dropped_by_a_pooler_is_reported() {
 /// Before 1.21, and later with `max_prepared_statements = 0`, a server connection lacks the
 /// statements that were prepared on another one.
 #[test]
-fn a_pooler_that_loses_prepared_statements_costs_retries_and_no_change() {
+fn lost_prepared_statements_behind_a_pooler_cost_retries_and_no_change() {
     let Some(server) = shared() else { return };
     // More connections than all attempts use, one after the other: none of them has a statement of
     // an earlier attempt, which has the same name and would be executed.

@@ -167,6 +167,7 @@ fn only_an_insecure_emulator_listens_on_other_addresses() {
             "{message}"
         );
         assert!(message.contains("loopback") && message.contains("`--insecure`"), "{message}");
+        assert!(message.contains("`--host NAME`"), "{message}");
         assert_eq!(message.lines().count(), 1);
     }
     assert!(!file.exists());
@@ -178,6 +179,54 @@ fn only_an_insecure_emulator_listens_on_other_addresses() {
     let strange = ["Host: evil.example", "Origin: https://evil.example"];
     let answer = Client::new(address).request_without_host(list, &strange, b"");
     assert_eq!(answer.status, 200);
+    // A page may read that, and ask whether it may send more.
+    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    let asks = [
+        "Access-Control-Request-Method: POST",
+        "Access-Control-Request-Headers: authorization,x-amz-date",
+        "Access-Control-Request-Private-Network: true",
+    ];
+    let asks = [&strange[..], &asks].concat();
+    for path in ["/", "/authenticate/codecommit.amazonaws.com"] {
+        let line = format!("OPTIONS {path}");
+        let answer = Client::new(address).request_without_host(&line, &asks, b"");
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(answer.header("access-control-allow-methods"), Some("*"));
+        let headers = answer.header("access-control-allow-headers");
+        assert_eq!(headers, Some("authorization,x-amz-date"));
+        assert_eq!(answer.header("access-control-allow-private-network"), Some("true"));
+    }
+}
+
+#[test]
+fn hosts_that_are_named_are_served_and_web_pages_are_not() {
+    let options = ["--listen", "0.0.0.0:0", "--host", "emulator", "--host", "iam.example"];
+    let server = Server::start(&EMULATOR, &options);
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.address.port()));
+    let mut client = Client::new(address);
+    let list = "GET /?Action=ListUsers&Version=2010-05-08";
+    for host in ["emulator", "EMULATOR:4566", "iam.example", "localhost", "127.0.0.1:80"] {
+        let answer = client.request_without_host(list, &[&format!("Host: {host}")], b"");
+        assert_eq!(answer.status, 200, "{host}");
+    }
+    for (host, other) in [
+        ("evil.example", "X: y"),
+        ("evil.emulator", "X: y"),
+        ("emulator.evil", "X: y"),
+        ("example", "X: y"),
+        ("emulator", "Origin: http://emulator"),
+        ("emulator", "Referer: http://emulator/"),
+        ("emulator", "Host: emulator"),
+    ] {
+        let headers = [&format!("Host: {host}"), other];
+        let answer = client.request_without_host(list, &headers, b"");
+        assert_eq!(answer.refusal(), (403, "AccessDenied"), "{host} {other}");
+    }
+    for wrong in ["", "emulator:4566", "user@emulator", "http://emulator", "a b"] {
+        let output = Command::new(&*EMULATOR).args(["--host", wrong]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 #[test]
@@ -504,7 +553,7 @@ fn a_second_signal_ends_the_emulator_at_once() {
 }
 
 /// An `Authorization` header for a name and a password.
-fn basic(name: &str, password: &str) -> String {
+pub(crate) fn basic(name: &str, password: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 

@@ -15,6 +15,7 @@ mod client;
 mod common;
 mod credentials;
 mod emulator;
+mod emulator_for_tests;
 mod existing_iam;
 mod quickstart;
 #[path = "../common/server.rs"]

@@ -1,0 +1,147 @@
+//! Reads the body of a request, in pieces: at a minimum rate, and inflated where it is compressed.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_compression::tokio::bufread::GzipDecoder;
+use axum::{
+    body::{Body, Bytes},
+    http::{HeaderMap, StatusCode, header::CONTENT_ENCODING},
+};
+use futures_util::TryStreamExt as _;
+use tokio::{
+    io::{AsyncBufRead, AsyncReadExt as _, BufReader},
+    time::timeout,
+};
+use tokio_util::io::StreamReader;
+
+/// The size of a piece in bytes, but for the last one.
+pub(crate) const PIECE: usize = 32 * 1024;
+/// How many bytes of an unwanted body are read and dropped. A Git client sends no more (1 MiB, its
+/// `http.postBuffer`) before an empty request was accepted.
+const DISCARDED: usize = 2 << 20;
+/// A body may inflate to this number of bytes, whatever its size is,
+const INFLATED: u64 = 1 << 20;
+/// and by this factor beyond that. Git compresses lists of hexadecimal ids, which shrink to one
+/// half.
+const RATIO: u64 = 16;
+
+/// The body of a request.
+pub(crate) struct Upload {
+    body: Pin<Box<dyn AsyncBufRead + Send>>,
+    /// How long each piece may take to arrive.
+    pace: Duration,
+    received: Arc<AtomicU64>,
+    inflated: Option<u64>,
+}
+
+/// Why a body cannot be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error("the body is incomplete or malformed")]
+    Broken(#[source] io::Error),
+    #[error("the body arrives too slowly")]
+    TooSlow,
+    #[error("the body inflates to too many bytes")]
+    TooLarge,
+    #[error("the content encoding is not gzip or identity")]
+    Encoding,
+}
+
+impl UploadError {
+    pub(crate) const fn status(&self) -> StatusCode {
+        match self {
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+}
+
+impl Upload {
+    pub(crate) fn new(body: Body, pace: Duration) -> Self {
+        let received = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&received);
+        let count = move |data: &Bytes| {
+            counter.fetch_add(data.len() as u64, Relaxed);
+        };
+        let data = body.into_data_stream().inspect_ok(count).map_err(io::Error::other);
+        Self { body: Box::pin(StreamReader::new(data)), pace, received, inflated: None }
+    }
+
+    /// From here on, the body is inflated if the headers say that it is compressed.
+    pub(crate) fn decode(&mut self, headers: &HeaderMap) -> Result<(), UploadError> {
+        let mut values = headers.get_all(CONTENT_ENCODING).iter();
+        let encoding = match (values.next(), values.next()) {
+            (None, _) => "identity",
+            (Some(value), None) => value.to_str().unwrap_or_default(),
+            (Some(_), Some(_)) => "",
+        };
+        if ["gzip", "x-gzip"].iter().any(|gzip| encoding.eq_ignore_ascii_case(gzip)) {
+            let mut inflating = GzipDecoder::new(self.take());
+            // Without this, what follows the first member would never be read.
+            inflating.multiple_members(true);
+            self.body = Box::pin(BufReader::new(inflating));
+            self.inflated = Some(0);
+        } else if !encoding.eq_ignore_ascii_case("identity") {
+            return Err(UploadError::Encoding);
+        }
+        Ok(())
+    }
+
+    /// The next piece: [`PIECE`] bytes; fewer at the end of the body; none after it.
+    pub(crate) async fn piece(&mut self) -> Result<Vec<u8>, UploadError> {
+        let piece = self.read().await;
+        if piece.is_err() {
+            // Nothing more is read.
+            self.take();
+        }
+        piece
+    }
+
+    async fn read(&mut self) -> Result<Vec<u8>, UploadError> {
+        let mut piece = Vec::with_capacity(PIECE);
+        let mut source = (&mut self.body).take(PIECE as u64);
+        match timeout(self.pace, source.read_to_end(&mut piece)).await {
+            Err(_) => return Err(UploadError::TooSlow),
+            Ok(Err(error)) => return Err(UploadError::Broken(error)),
+            Ok(Ok(_)) => {}
+        }
+        if let Some(inflated) = &mut self.inflated {
+            *inflated += piece.len() as u64;
+            if *inflated
+                > INFLATED.saturating_add(RATIO.saturating_mul(self.received.load(Relaxed)))
+            {
+                return Err(UploadError::TooLarge);
+            }
+        }
+        Ok(piece)
+    }
+
+    /// Reads a body that nothing needs, up to a limit. A client or proxy that is still sending when
+    /// the connection is closed may see that, and not the response.
+    pub(crate) async fn discard(&mut self) {
+        let (mut left, pace) = (DISCARDED, self.pace);
+        let reading = async {
+            while let Ok(piece @ [_, ..]) = self.piece().await.as_deref() {
+                left = left.saturating_sub(piece.len());
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(pace, reading).await;
+    }
+
+    fn take(&mut self) -> Pin<Box<dyn AsyncBufRead + Send>> {
+        std::mem::replace(&mut self.body, Box::pin(tokio::io::empty()))
+    }
+}
