@@ -19,8 +19,8 @@
 //! Each account has its own users. The account of a request is the access key id of its signature,
 //! if that is twelve digits, and otherwise `--account`.
 //!
-//! Besides the actions of the crate it serves the calls with which clients prepare the deletion of a
-//! user: see `before_deletion`.
+//! Besides the actions of the crate it serves the calls with which clients prepare the deletion of
+//! a user: see `before_deletion`.
 //!
 //! `GET /authenticate/SERVICE` authenticates a request at that service: by HTTP Basic with a
 //! service user name and a password, or by Bearer with the secret of an API key. The status is 200,
