@@ -41,6 +41,8 @@ use tokio_rustls::{
     },
 };
 
+#[path = "../support/admin.rs"]
+mod admin;
 mod channel;
 mod envelope;
 #[path = "../support/explain.rs"]

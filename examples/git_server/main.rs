@@ -47,6 +47,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutLayer;
 use zeroizing_alloc::ZeroAlloc;
 
+#[path = "../support/admin.rs"]
+mod admin;
 mod backend;
 mod connections;
 #[path = "../support/explain.rs"]

@@ -17,7 +17,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody as _},
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderMap, HeaderName, StatusCode, Uri,
         header::{HOST, ORIGIN, REFERER},
@@ -25,12 +25,11 @@ use axum::{
     },
     middleware::{self, Next},
     response::Response,
-    routing::any,
 };
 use clap::Args;
 use service_specific_credentials::{
     AsyncCredentialManager, UserName,
-    query::{self, Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
+    query::{Dialect, ErrorResponse, MAX_BYTES, RequestError, RequestId},
     store::DynAsyncStore,
 };
 use tokio::net::TcpListener;
@@ -45,24 +44,10 @@ pub(crate) struct Iam {
     pub(crate) dialect: Dialect,
 }
 
-impl Iam {
-    /// The API on `/`. Other paths are refused in its own form.
-    pub(crate) fn router(self) -> Router {
-        // Every method, so that `query` refuses the others.
-        Router::new().route("/", any(answer)).fallback(not_found).with_state(Arc::new(self))
-    }
-}
-
-async fn answer(State(iam): State<Arc<Iam>>, request: Request) -> Response {
+/// Reads the body of a request.
+pub(crate) async fn read_request(request: Request) -> Result<http::Request<Bytes>, ErrorResponse> {
     let (head, body) = request.into_parts();
-    let request = match read(body).await {
-        Ok(body) => Request::from_parts(head, body),
-        Err(refusal) => return refuse(&refusal),
-    };
-    let Iam { manager, caller, dialect } = &*iam;
-    let answer =
-        query::handle_async(manager, &request, caller.as_ref(), *dialect, RequestId::random());
-    answer.await.map(Body::new)
+    Ok(http::Request::from_parts(head, read(body).await?))
 }
 
 /// Reads a body, keeping no more of it than a request may have.
@@ -92,7 +77,7 @@ async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     if length > MAX_BYTES { Err(RequestError::TooLarge.into()) } else { Ok(kept.into()) }
 }
 
-async fn not_found(body: Body) -> Response {
+pub(crate) async fn not_found(body: Body) -> Response {
     refuse_after(body, &nothing_here()).await
 }
 

@@ -28,7 +28,7 @@ use crate::{
     user::UserId,
 };
 
-/// How many users to read at a time.
+/// The number of users per read.
 const PAGE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99);
 
 /// How many users to copy at a time, by default.
@@ -326,9 +326,9 @@ pub enum CopyError {
     /// The store to copy to failed.
     #[error("the store to copy to failed")]
     Write(#[source] StoreError),
-    /// The store to copy to has the user in another state, or another user who holds one of the
+    /// The store to copy to has the user in another state, or another user there holds one of the
     /// user's keys: the name, or the id or the service user name of a credential.
-    #[error("the store to copy to holds something else under a key of the user {user}")]
+    #[error("the store to copy to has a conflict on a key of the user {user}")]
     #[non_exhaustive]
     Taken {
         /// The user.

@@ -55,7 +55,8 @@ fn a_user_leaves_slots_to_others() {
         iam.create(user.name(), &name(CODECOMMIT)).unwrap()
     });
     drop(iam);
-    let server = world.serve(&["--create", "--processes", "8"]);
+    // No request times out, however slow this machine is.
+    let server = world.serve(&["--create", "--processes", "8", "--body-timeout", "3600"]);
     world.work("work");
     world.does("work", &["push", "--quiet", &server.url_of(&modest, "demo"), "main"]);
     let stall = || {

@@ -553,7 +553,7 @@ fn a_second_signal_ends_the_emulator_at_once() {
 }
 
 /// An `Authorization` header for a name and a password.
-fn basic(name: &str, password: &str) -> String {
+pub(crate) fn basic(name: &str, password: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 

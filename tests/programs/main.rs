@@ -16,6 +16,7 @@ mod common;
 mod copy;
 mod credentials;
 mod emulator;
+mod emulator_for_tests;
 mod existing_iam;
 mod own_service;
 mod quickstart;

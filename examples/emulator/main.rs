@@ -16,10 +16,16 @@
 //! page may have sent, unless it is started with `--insecure`. `--host NAME` has it also serve
 //! clients that know it by this name, such as those in other containers.
 //!
+//! Each account has its own users. The account of a request is the access key id of its signature,
+//! if that is twelve digits, and otherwise `--account`.
+//!
+//! Besides the actions of the crate it serves the calls with which clients prepare the deletion of
+//! a user: see `before_deletion`.
+//!
 //! `GET /authenticate/SERVICE` authenticates a request at that service: by HTTP Basic with a
 //! service user name and a password, or by Bearer with the secret of an API key. The status is 200,
 //! with the credential as JSON; 401; 503 if the store is unavailable; or 404 if the service is not
-//! supported. This fits the `auth_request` of nginx:
+//! supported. It serves all accounts. This fits the `auth_request` of nginx:
 //!
 //! ```text
 //! location /git/ { auth_request /authenticated; … }
@@ -33,6 +39,8 @@
 //!     proxy_set_header Sec-Fetch-Site "";
 //! }
 //! ```
+//!
+//! `GET /health` has the status 200 while the store can be read, and otherwise 503.
 
 use std::{alloc::System, error::Error, net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -50,23 +58,30 @@ use axum::{
 };
 use clap::{Parser, ValueEnum};
 use service_specific_credentials::{
-    AccountId, AsyncCredentialManager, Policy, ServiceName, UserName,
+    AccountId, AsyncAuthenticator, AsyncCredentialManager, Error as ServiceError, Policy,
+    ServiceName, UserName,
     http::{AsyncHttpAuthenticator, Rejection, RejectionReason},
     query::{Dialect, ErrorResponse},
     store::{DynAsyncStore, RedbStore},
 };
 use tokio::sync::oneshot;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _};
 use zeroizing_alloc::ZeroAlloc;
 
-#[path = "support/explain.rs"]
+mod api;
+mod before_deletion;
+#[path = "../support/explain.rs"]
 mod explain;
-#[path = "support/iam.rs"]
+#[path = "../support/iam.rs"]
 mod iam;
-#[path = "support/store.rs"]
+mod repeatable;
+#[path = "../support/store.rs"]
 mod store;
 
 use explain::explain;
 use iam::{Access, Iam};
+use repeatable::Repeatable;
 use store::StoreUrl;
 
 /// The buffers of the HTTP server contain passwords: they are zeroized when they are freed.
@@ -79,10 +94,10 @@ struct Options {
     /// The address to listen on; port 0 picks a free port.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4566")]
     listen: SocketAddr,
-    /// The account of the users.
+    /// The account of requests whose access key id is not an account
     #[arg(long, value_name = "ACCOUNT", default_value = "123456789012")]
     account: AccountId,
-    /// The rules to follow and the messages of errors.
+    /// The rules, and the codes of errors
     #[arg(long, value_enum, default_value = "documented")]
     dialect: DialectName,
     /// The store: `memory`, `redb:PATH` for a file, created if missing, or `postgres:URL` for a
@@ -93,6 +108,11 @@ struct Options {
     /// The IAM user that is the caller of requests without a user name.
     #[arg(long, value_name = "USER")]
     caller: Option<UserName>,
+    /// Write a line to standard error for each request
+    #[arg(long)]
+    log: bool,
+    #[command(flatten)]
+    repeatable: Repeatable,
     #[command(flatten)]
     access: Access,
 }
@@ -134,13 +154,27 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let url = options.store;
     let store =
         url.open(RedbStore::create).await.map_err(|error| format!("{url}: {}", explain(&error)))?;
-    let manager = AsyncCredentialManager::builder(options.account, store);
-    let manager = manager.policy(policy).build_async();
+    let clock = options.repeatable.clock();
+    let authenticator = AsyncAuthenticator::new(store.clone(), policy.clone(), clock.clone());
+    let manager = AsyncCredentialManager::builder(options.account, store)
+        .policy(policy)
+        .clock(clock)
+        .entropy(options.repeatable.entropy())
+        .build_async();
     let authentication = Router::new()
         .route("/authenticate/{service}", get(authenticate).fallback(only_get))
-        .with_state(manager.clone());
-    let router = Iam { manager, caller: options.caller, dialect }.router().merge(authentication);
+        .with_state(authenticator);
+    let health =
+        Router::new().route("/health", get(health).fallback(only_get)).with_state(manager.clone());
+    let iam = Iam { manager, caller: options.caller, dialect };
+    let router = api::router(iam).merge(authentication).merge(health);
     let router = iam::protect(router, options.listen.ip(), &options.access);
+    if options.log {
+        log_requests()?;
+    }
+    if let Some(warning) = options.repeatable.warning() {
+        eprintln!("emulator: {warning}");
+    }
 
     println!("listening on http://{}", listener.local_addr()?);
     // A response is sent when it is written, without waiting for more data (no Nagle delay).
@@ -162,6 +196,23 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         } => {}
     }
     Ok(())
+}
+
+/// Writes the events of `api`, one per request, to standard error.
+fn log_requests() -> Result<(), Box<dyn Error>> {
+    let own = Targets::new().with_target(module_path!(), LevelFilter::INFO);
+    let writer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false);
+    tracing::subscriber::set_global_default(writer.finish().with(own))?;
+    Ok(())
+}
+
+/// Whether the store can be read.
+async fn health(State(manager): State<AsyncCredentialManager<DynAsyncStore>>) -> Response {
+    let any = const { UserName::from_static("health") };
+    match manager.user(&any).await {
+        Ok(_) | Err(ServiceError::NoSuchUser { .. }) => "ok\n".into_response(),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store cannot be read\n").into_response(),
+    }
 }
 
 /// Signals to stop. They are caught as long as this exists.
@@ -203,12 +254,12 @@ impl Signals {
 
 /// Authenticates the request at the service in its path.
 async fn authenticate(
-    State(manager): State<AsyncCredentialManager<DynAsyncStore>>,
+    State(authenticator): State<AsyncAuthenticator<DynAsyncStore>>,
     service: Result<Path<ServiceName>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
     let Ok(Path(service)) = service else { return iam::refuse(&iam::nothing_here()) };
-    let authenticator = match AsyncHttpAuthenticator::new(&manager, service) {
+    let authenticator = match AsyncHttpAuthenticator::all_accounts(&authenticator, service) {
         Ok(authenticator) => authenticator,
         Err(error) => {
             return iam::refuse(&ErrorResponse::from_error(&error, Dialect::Documented));
