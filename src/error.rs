@@ -4,7 +4,7 @@ use crate::{
     constraint::InvalidParameter,
     credential::{InvalidStatus, Status},
     entropy::EntropyError,
-    lifetime::InvalidLifetime,
+    lifetime::{InvalidLifetime, Lifetime},
     names::{
         account_id::InvalidAccountId,
         credential_id::{CredentialId, InvalidCredentialId},
@@ -13,7 +13,7 @@ use crate::{
         user_name::{InvalidUserName, UserName},
     },
     paging::{InvalidMarker, InvalidMaxItems},
-    policy::UnsupportedService,
+    policy::{LifetimeTooLong, UnsupportedService},
     store_error::StoreError,
     user::InvalidUserId,
 };
@@ -107,6 +107,14 @@ pub enum Error {
         limit: usize,
     },
 
+    /// The requested lifetime is longer than the policy allows.
+    #[error("the lifetime must not exceed {} days", .max.as_days())]
+    #[non_exhaustive]
+    LifetimeTooLong {
+        /// The longest lifetime that the policy allows.
+        max: Lifetime,
+    },
+
     /// A user of that name exists.
     #[error("User with name {user} already exists.")]
     #[non_exhaustive]
@@ -160,7 +168,8 @@ impl Error {
             }
             Self::AllUsersWithUserName
             | Self::StatusNotSettable { .. }
-            | Self::CredentialExpired { .. } => ErrorCode::InvalidInput,
+            | Self::CredentialExpired { .. }
+            | Self::LifetimeTooLong { .. } => ErrorCode::InvalidInput,
             Self::NoSuchUser { .. }
             | Self::NoSuchCredential { .. }
             | Self::CredentialOfAnotherUser { .. } => ErrorCode::NoSuchEntity,
@@ -179,6 +188,12 @@ impl Error {
 impl From<UnsupportedService> for Error {
     fn from(UnsupportedService(service): UnsupportedService) -> Self {
         Self::ServiceNotSupported { service }
+    }
+}
+
+impl From<LifetimeTooLong> for Error {
+    fn from(LifetimeTooLong { max }: LifetimeTooLong) -> Self {
+        Self::LifetimeTooLong { max }
     }
 }
 

@@ -42,6 +42,12 @@ impl Lifetime {
     /// const QUARTER: Lifetime = Lifetime::from_static_days(90);
     /// ```
     ///
+    /// ```compile_fail,E0080
+    /// use service_specific_credentials::Lifetime;
+    ///
+    /// const NONE: Lifetime = Lifetime::from_static_days(0);
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `days` is not between [`MIN_DAYS`](Self::MIN_DAYS) and [`MAX_DAYS`](Self::MAX_DAYS).
@@ -66,3 +72,18 @@ impl Lifetime {
 pub struct InvalidLifetime(pub(crate) Constraint);
 
 invalid_value!(InvalidLifetime, "credential age in days", parameter "credentialAgeDays");
+
+/// As its number of days: `90`.
+#[cfg(feature = "serde")]
+impl serde::Serialize for Lifetime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Lifetime {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::days(u32::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}

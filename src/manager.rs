@@ -143,6 +143,7 @@ impl<S: Store> CredentialManager<S> {
     /// In this order:
     /// - [`NoSuchUser`](Error::NoSuchUser)
     /// - [`ServiceNotSupported`](Error::ServiceNotSupported)
+    /// - [`LifetimeTooLong`](Error::LifetimeTooLong)
     /// - [`LimitExceeded`](Error::LimitExceeded) if the user has as many credentials at the service
     ///   as the policy allows, inactive and expired ones included
     /// - those of every operation, see [`Error`]

@@ -14,13 +14,14 @@ pub struct CreateOptions {
 }
 
 impl CreateOptions {
-    /// The default options: the credential never expires.
+    /// The default options: the [default lifetime](crate::Policy::default_lifetime) of the policy.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the lifetime. The expiration date is the creation date plus the lifetime.
+    /// Sets the lifetime, at most the [longest](crate::Policy::max_lifetime) of the policy. The
+    /// expiration date is the creation date plus the lifetime.
     #[must_use]
     pub const fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = Some(lifetime);

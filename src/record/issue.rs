@@ -19,6 +19,7 @@ pub(crate) struct NewCredential<'a> {
     pub(crate) id: &'a CredentialId,
     pub(crate) service: &'a ServiceName,
     pub(crate) created: Timestamp,
+    /// `None` for the default of the policy.
     pub(crate) lifetime: Option<Lifetime>,
     /// The random bytes of the password.
     pub(crate) random: &'a [u8],
@@ -36,6 +37,7 @@ impl UserRecord {
     ) -> Result<(Self, IssuedCredential), Error> {
         debug_assert!(self.position_of(new.service, name.as_str()).is_none(), "the name is free");
         let (service, kind) = policy.supported(new.service)?;
+        let lifetime = policy.lifetime(new.lifetime)?;
         self.check_limit(service, policy)?;
         let (secret, digest) = self.new_secret(service, &name, new.random, policy)?;
         if self.find(new.id).is_some() {
@@ -48,8 +50,7 @@ impl UserRecord {
             kind,
             active: true,
             created: new.created,
-            expires: new
-                .lifetime
+            expires: lifetime
                 .map_or(Timestamp::NEVER, |lifetime| new.created.plus_days(lifetime.as_days())),
             digest,
         };
