@@ -9,6 +9,7 @@ use crate::{
         text_conversions, user_name::UserName,
     },
     secret::Secret,
+    tags::Tags,
     timestamp::Timestamp,
 };
 
@@ -27,6 +28,9 @@ pub struct Credential {
     pub(crate) created: Timestamp,
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) expires: Option<Timestamp>,
+    pub(crate) secret_changed: Timestamp,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Tags::is_empty"))]
+    pub(crate) tags: Tags,
 }
 
 impl Credential {
@@ -71,6 +75,19 @@ impl Credential {
     #[must_use]
     pub fn created(&self) -> OffsetDateTime {
         self.created.date()
+    }
+
+    /// When the present secret was generated, in whole milliseconds: by the last reset, or by
+    /// create. It is never before the creation date.
+    #[must_use]
+    pub fn secret_changed(&self) -> OffsetDateTime {
+        self.secret_changed.date()
+    }
+
+    /// The tags of the credential.
+    #[must_use]
+    pub const fn tags(&self) -> &Tags {
+        &self.tags
     }
 
     /// The expiration date, in whole milliseconds. From that instant the status is

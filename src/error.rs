@@ -8,13 +8,16 @@ use crate::{
     names::{
         account_id::InvalidAccountId,
         credential_id::{CredentialId, InvalidCredentialId},
+        path_prefix::InvalidPathPrefix,
         service_name::{InvalidServiceName, ServiceName},
         service_user_name::InvalidServiceUserName,
         user_name::{InvalidUserName, UserName},
+        user_path::InvalidUserPath,
     },
     paging::{InvalidMarker, InvalidMaxItems},
     policy::{LifetimeTooLong, UnsupportedService},
     store_error::StoreError,
+    tags::{InvalidTags, Tags, TooManyTags},
     user::InvalidUserId,
 };
 
@@ -36,6 +39,10 @@ pub enum Error {
     /// A parameter is invalid.
     #[error(transparent)]
     InvalidParameter(InvalidParameter),
+
+    /// Tags are invalid.
+    #[error(transparent)]
+    InvalidTags(#[from] InvalidTags),
 
     /// A request of the Query API names a user and asks for all users.
     #[error("Cannot list credentials for all users if a username is given")]
@@ -115,6 +122,10 @@ pub enum Error {
         max: Lifetime,
     },
 
+    /// The user or the credential would have more than 50 tags.
+    #[error("there can be at most {max} tags", max = Tags::MAX)]
+    TooManyTags,
+
     /// A user of that name exists.
     #[error("User with name {user} already exists.")]
     #[non_exhaustive]
@@ -163,10 +174,14 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidParameter(_) | Self::UserNameMissing | Self::MarkerMismatch => {
-                ErrorCode::ValidationError
-            }
+            Self::InvalidParameter(_)
+            | Self::InvalidTags(
+                InvalidTags::Key(_) | InvalidTags::Value(_) | InvalidTags::TooMany(_),
+            )
+            | Self::UserNameMissing
+            | Self::MarkerMismatch => ErrorCode::ValidationError,
             Self::AllUsersWithUserName
+            | Self::InvalidTags(InvalidTags::Reserved | InvalidTags::Repeated)
             | Self::StatusNotSettable { .. }
             | Self::CredentialExpired { .. }
             | Self::LifetimeTooLong { .. } => ErrorCode::InvalidInput,
@@ -174,7 +189,7 @@ impl Error {
             | Self::NoSuchCredential { .. }
             | Self::CredentialOfAnotherUser { .. } => ErrorCode::NoSuchEntity,
             Self::ServiceNotSupported { .. } => ErrorCode::NotSupportedService,
-            Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
+            Self::LimitExceeded { .. } | Self::TooManyTags => ErrorCode::LimitExceeded,
             Self::UserExists { .. } => ErrorCode::EntityAlreadyExists,
             Self::UserHasCredentials => ErrorCode::DeleteConflict,
             Self::Contended => ErrorCode::ConcurrentModification,
@@ -188,6 +203,12 @@ impl Error {
 impl From<UnsupportedService> for Error {
     fn from(UnsupportedService(service): UnsupportedService) -> Self {
         Self::ServiceNotSupported { service }
+    }
+}
+
+impl From<TooManyTags> for Error {
+    fn from(TooManyTags: TooManyTags) -> Self {
+        Self::TooManyTags
     }
 }
 
@@ -213,11 +234,13 @@ from_invalid!(
     InvalidLifetime,
     InvalidMarker,
     InvalidMaxItems,
+    InvalidPathPrefix,
     InvalidServiceName,
     InvalidServiceUserName,
     InvalidStatus,
     InvalidUserId,
     InvalidUserName,
+    InvalidUserPath,
 );
 
 /// The message for a service in the spelling of the request.

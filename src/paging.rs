@@ -9,8 +9,8 @@ use crate::{
 
 /// The start of the next page of a listing: opaque text of at most 320 characters.
 ///
-/// A marker belongs to its query: account, user or all users, service and age. It is not secret; a
-/// forged one yields nothing that the same query cannot list.
+/// A marker belongs to its query: account, user or all users, service, ages, path prefix. It is not
+/// secret; a forged one yields nothing that the same query cannot list.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Marker(Box<str>);
 

@@ -1,4 +1,4 @@
-use crate::lifetime::Lifetime;
+use crate::{lifetime::Lifetime, tags::Tags};
 
 /// Options of a new credential.
 ///
@@ -10,7 +10,8 @@ use crate::lifetime::Lifetime;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CreateOptions {
-    pub(super) lifetime: Option<Lifetime>,
+    pub(in crate::manager) lifetime: Option<Lifetime>,
+    pub(in crate::manager) tags: Tags,
 }
 
 impl CreateOptions {
@@ -25,6 +26,13 @@ impl CreateOptions {
     #[must_use]
     pub const fn lifetime(mut self, lifetime: Lifetime) -> Self {
         self.lifetime = Some(lifetime);
+        self
+    }
+
+    /// Sets the tags.
+    #[must_use]
+    pub fn tags(mut self, tags: Tags) -> Self {
+        self.tags = tags;
         self
     }
 }

@@ -216,11 +216,11 @@ impl Event {
         match self.command {
             Command::Register(user) => match self.answer {
                 Answer::User(SeenUser { id, .. }) => {
-                    told(model.register(0, user, Some(id)), Answer::User)
+                    told(model.register(0, user, "/", Some(id)), Answer::User)
                 }
                 // The model would register a user, and nobody did: any other answer will do.
                 _ if model.user(0, user).is_err() => Answer::Done,
-                _ => told(model.register(0, user, None), Answer::User),
+                _ => told(model.register(0, user, "/", None), Answer::User),
             },
             Command::Rename(user, new) => told(model.rename(0, user, new), Answer::User),
             Command::Remove(user) => told(model.remove(0, user, false), |_| Answer::Done),
@@ -235,7 +235,7 @@ impl Event {
             Command::Delete(..) => told(model.delete(0, whose, id), |()| Answer::Done),
             Command::List(user) => told(model.listing(&query(Some(user))), seen),
             Command::All => told(model.listing(&query(None)), seen),
-            Command::Users => Answer::Users(model.users(0)),
+            Command::Users => Answer::Users(model.users(0, "/")),
             Command::Authenticate(_) => {
                 let result = match kind(service).unwrap() {
                     CredentialKind::Password => model.authenticate(0, service, name, secret),
@@ -283,7 +283,7 @@ impl Event {
 }
 
 fn query(user: Option<&'static str>) -> Query {
-    Query { at: 0, user, service: None, days: None }
+    Query { user, ..Query::default() }
 }
 
 /// How answers are compared with those of the model.

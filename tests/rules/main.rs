@@ -20,3 +20,4 @@ mod listing;
 mod names;
 mod policy;
 mod repeated_entropy;
+mod users;
