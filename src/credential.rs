@@ -16,12 +16,33 @@ use crate::{
 /// A credential without its secret: id, service, user, names, status and dates.
 ///
 /// A snapshot, taken by the operation that returned it.
+///
+/// With the feature `serde`, its JSON has the names of the methods, and dates in the format of RFC
+/// 3339:
+///
+/// ```json
+/// {
+///   "id": "ACCA2XEAJ3CDVPQHM5YZ7",
+///   "service": "codecommit.amazonaws.com",
+///   "user_name": "anika",
+///   "service_user_name": "anika+1-at-123456789012",
+///   "kind": "password",
+///   "status": "Active",
+///   "created": "2016-11-01T17:47:22.382Z",
+///   "expires": null,
+///   "secret_changed": "2016-12-01T08:00:00.001Z",
+///   "tags": { "device": "laptop" }
+/// }
+/// ```
+///
+/// Without tags there is no `tags`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Credential {
     pub(crate) id: CredentialId,
     pub(crate) service: ServiceName,
     pub(crate) user_name: UserName,
+    #[cfg_attr(feature = "serde", serde(rename = "service_user_name"))]
     pub(crate) name: ServiceUserName,
     pub(crate) kind: CredentialKind,
     pub(crate) status: Status,

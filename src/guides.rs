@@ -18,6 +18,10 @@ pub mod events {}
 #[doc = include_str!("guides/own_store.md")]
 pub mod own_store {}
 
+/// Logins in other protocols than HTTP: denials, long connections, limits.
+#[doc = include_str!("guides/protocols.md")]
+pub mod protocols {}
+
 /// The security model: assumptions, guarantees and their limits.
 #[doc = include_str!("guides/security.md")]
 pub mod security {}

@@ -2,7 +2,8 @@ use crate::constraint::{Constraint, invalid_value};
 
 /// The lifetime of a credential: 1 to 36,600 days (*recorded*) of 86,400 seconds.
 ///
-/// The expiration date is the creation date plus the lifetime.
+/// The expiration date is the creation date plus the lifetime. With the feature `serde`, its JSON is
+/// its number of days.
 ///
 /// ```
 /// use service_specific_credentials::Lifetime;
@@ -73,7 +74,6 @@ pub struct InvalidLifetime(pub(crate) Constraint);
 
 invalid_value!(InvalidLifetime, "credential age in days", parameter "credentialAgeDays");
 
-/// As its number of days: `90`.
 #[cfg(feature = "serde")]
 impl serde::Serialize for Lifetime {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

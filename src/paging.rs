@@ -60,7 +60,11 @@ invalid_value!(InvalidMarker, "marker", parameter "marker");
 text_conversions!(Marker, InvalidMarker);
 
 /// A page of a listing.
+///
+/// With the feature `serde`, its JSON is `{"items": [], "next": "AbC…"}`, or `"next": null` for the
+/// last page.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[expect(clippy::exhaustive_structs, reason = "a page is its items and a marker")]
 pub struct Page<T> {
     /// The items, in the order of the listing. Empty only if none was left.

@@ -68,6 +68,11 @@ pub(crate) mod verified;
 ///   (or after its future was dropped), until a later change of the same record has returned. That
 ///   later change is a fence: after it the unknown change has been applied or never will be.
 ///
+/// A store may document a limit of the keys that one change releases and claims, and reject a
+/// larger change before it sends anything: `DynamoDbStore` has one, as DynamoDB
+/// limits its transactions. The limit has to fit the largest
+/// record of the [policy](crate::Policy).
+///
 /// There are no default methods: each of the three needs the implementor's attention.
 pub trait Store: fmt::Debug + Send + Sync {
     /// Finds the record that holds `key`.

@@ -74,7 +74,7 @@ impl fmt::Display for UserId {
 
 /// A registered user. A snapshot, taken by the operation that returned it.
 ///
-/// With the feature `serde`, its JSON is:
+/// With the feature `serde`, its JSON has the names of the methods:
 ///
 /// ```json
 /// {

@@ -122,10 +122,15 @@ impl GeneratedName {
 
     /// The name of a user's credential with its number, or bare for `None`.
     pub(crate) fn new(user: &UserName, number: Option<u32>, account: AccountId) -> Self {
-        Self::store(&match number {
-            Some(number) => format!("{user}+{number}-at-{account}"),
-            None => format!("{user}-at-{account}"),
-        })
+        let mut name = String::with_capacity(LONGEST);
+        name.push_str(user.as_str());
+        if let Some(number) = number {
+            name.push('+');
+            name.push_str(&number.to_string());
+        }
+        name.push_str("-at-");
+        name.push_str(&account.to_string());
+        Self::store(&name)
     }
 
     fn store(name: &str) -> Self {

@@ -163,32 +163,42 @@ impl Shards {
     }
 
     /// The effects of `change` on the index, in the order of the shards: on the keys that it claims
-    /// and releases, on the user's id, and the user's name, which tells the slot.
-    fn key_changes<'a>(&self, change: &'a Change) -> Vec<KeyChange<'a>> {
-        let is_indexed = |key: &Key<'_>| !matches!(key, Key::Holder { .. });
-        let key_change =
-            |effect| move |key| (self.hasher.hash_one(key), IndexKey::Key(key), effect);
-        let id_change = |id: UserId, effect| (self.hasher.hash_one(id), IndexKey::Id(id), effect);
-        let mut changes: Vec<_> = change
-            .released()
-            .filter(is_indexed)
-            .map(key_change(Effect::Release))
-            .chain(change.claimed().filter(is_indexed).map(key_change(Effect::Claim)))
-            .collect();
+    /// and releases, on the user's id, and the user's name, which tells the slot. Also whether it
+    /// adds a user to a listing or removes one.
+    fn key_changes<'a>(&self, change: &'a Change) -> (Vec<KeyChange<'a>>, bool) {
+        let key_change = |key, effect| KeyChange {
+            hash: self.hasher.hash_one(key),
+            key: IndexKey::Key(key),
+            effect,
+        };
+        let id_change = |id: UserId, effect| KeyChange {
+            hash: self.hasher.hash_one(id),
+            key: IndexKey::Id(id),
+            effect,
+        };
+        let released = change.released().map(|key| (key, Effect::Release));
+        let claimed = change.claimed().map(|key| (key, Effect::Claim));
+        let (mut changes, mut changes_listings) = (Vec::new(), false);
+        for (key, effect) in released.chain(claimed) {
+            changes_listings |= Listings::contain(&key);
+            if !matches!(key, Key::Holder { .. }) {
+                changes.push(key_change(key, effect));
+            }
+        }
         match change {
             Change::Register { record } => changes.push(id_change(record.id(), Effect::Claim)),
             Change::Replace { previous, record } => {
                 let name = previous.user_key();
                 if record.holds(&name) {
-                    changes.push(key_change(Effect::Keep)(name));
+                    changes.push(key_change(name, Effect::Keep));
                 }
             }
             Change::Remove { previous } => {
                 changes.push(id_change(previous.id(), Effect::Release));
             }
         }
-        changes.sort_unstable_by_key(|(hash, ..)| shard(*hash));
-        changes.into_iter().map(|(hash, key, effect)| KeyChange { hash, key, effect }).collect()
+        changes.sort_unstable_by_key(|change| shard(change.hash));
+        (changes, changes_listings)
     }
 }
 
@@ -205,8 +215,8 @@ impl Store for MemoryStore {
 
     fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let shards = &*self.0;
-        let key_changes = shards.key_changes(change);
-        let mut listings = Listings::are_changed_by(change).then(|| write(&shards.listings));
+        let (key_changes, changes_listings) = shards.key_changes(change);
+        let mut listings = changes_listings.then(|| write(&shards.listings));
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[KeyChange<'_>])> =
             key_changes
                 .chunk_by(|left, right| shard(left.hash) == shard(right.hash))

@@ -1,4 +1,4 @@
-"""A running emulator, what both clients are told about it, and what their answers are held against."""
+"""A running emulator, the settings of both clients, and the checks of their results."""
 
 import base64
 import json
@@ -122,7 +122,9 @@ RECORDED = Dialect(
 )
 
 
-def check_credential(test, credential, dialect, user, service, place=0, status="Active", secret=True):
+def check_credential(
+    test, credential, dialect, user, service, place=0, status="Active", secret=True
+):
     """Checks every field but the dates, and that there is no other. Returns the dates."""
     fields = dict(credential)
     test.assertEqual(fields.pop("UserName"), user)

@@ -79,7 +79,9 @@ class Cases:
         }
         self.assertEqual(created, {"User": expected})
         self.assertEqual(self.aws("get-user", "--user-name", "anika"), created)
-        self.assertIsNone(self.aws("update-user", "--user-name", "anika", "--new-user-name", "jane"))
+        self.assertIsNone(
+            self.aws("update-user", "--user-name", "anika", "--new-user-name", "jane")
+        )
         expected |= {"UserName": "jane", "Arn": f"arn:aws:iam::{ACCOUNT}:user/jane"}
         self.assertEqual(self.aws("list-users"), {"Users": [expected]})
         self.assertIsNone(self.aws("delete-user", "--user-name", "jane"))
@@ -126,7 +128,9 @@ class Cases:
             *("--status", "Expired"),
         )
         conflict = "Cannot delete entity, must remove referenced objects first."
-        self.refused("DeleteConflict", "DeleteUser", conflict, "delete-user", "--user-name", "anika")
+        self.refused(
+            "DeleteConflict", "DeleteUser", conflict, "delete-user", "--user-name", "anika"
+        )
 
         delete = ["delete-service-specific-credential", "--user-name", "anika"]
         self.assertIsNone(self.aws(*delete, *identity))
@@ -152,7 +156,9 @@ class Cases:
             self.check(credential, "anika", service)
             known = self.emulator.authenticate(service, authorization(credential))
             self.assertEqual(known["id"], credential["ServiceSpecificCredentialId"])
-            self.assertEqual(known["kind"], "api-key" if service in API_KEY_SERVICES else "password")
+            self.assertEqual(
+                known["kind"], "api-key" if service in API_KEY_SERVICES else "password"
+            )
             issued[credential["ServiceSpecificCredentialId"]] = service
         seen, marker = {}, []
         while marker is not None:

@@ -126,14 +126,18 @@ class Cases:
 
     def refused(self, status, code, exception, message, call, **parameters):
         """Checks that a call is refused so, as the client's model knows it."""
-        known = ClientError if exception == "ClientError" else getattr(self.iam.exceptions, exception)
+        known = (
+            ClientError if exception == "ClientError" else getattr(self.iam.exceptions, exception)
+        )
         with self.assertRaises(ClientError) as raised:
             call(**parameters)
         error = raised.exception
         self.assertEqual(type(error).__name__, exception)
         # Every client makes classes of its own.
         self.assertEqual(known.__name__, exception)
-        self.assertEqual(error.response["Error"], {"Type": "Sender", "Code": code, "Message": message})
+        self.assertEqual(
+            error.response["Error"], {"Type": "Sender", "Code": code, "Message": message}
+        )
         self.assertEqual(error.response["ResponseMetadata"]["HTTPStatusCode"], status)
         self.check_headers(error.response["ResponseMetadata"])
 
@@ -294,13 +298,19 @@ class Cases:
         for service in SERVICES:
             ids += [self.create(service=service)["ServiceSpecificCredentialId"] for _ in range(2)]
         # Some clients go on until there is no marker, and look at nothing else.
-        for size, subject in [(1, {"UserName": "anika"}), (5, {"AllUsers": True}), (12, {"AllUsers": True})]:
+        for size, subject in [
+            (1, {"UserName": "anika"}),
+            (5, {"AllUsers": True}),
+            (12, {"AllUsers": True}),
+        ]:
             seen, more = [], {"MaxItems": size}
             while more:
                 page = self.done(self.iam.list_service_specific_credentials(**subject, **more))
                 self.assertLessEqual(len(page["ServiceSpecificCredentials"]), size)
                 self.assertTrue(page["ServiceSpecificCredentials"])
-                seen += [it["ServiceSpecificCredentialId"] for it in page["ServiceSpecificCredentials"]]
+                seen += [
+                    it["ServiceSpecificCredentialId"] for it in page["ServiceSpecificCredentials"]
+                ]
                 self.assertIs(page["IsTruncated"], "Marker" in page)
                 if "Marker" in page:
                     self.assertIs(type(page["Marker"]), str)
@@ -354,7 +364,9 @@ class Cases:
         self.assertNotIn("Marker", listed)
         self.assertEqual([user["UserName"] for user in listed["Users"]], ["anika", "bert", "jane"])
         self.assertEqual(listed["Users"][2], expected)
-        pages = list(self.iam.get_paginator("list_users").paginate(PaginationConfig={"PageSize": 2}))
+        pages = list(
+            self.iam.get_paginator("list_users").paginate(PaginationConfig={"PageSize": 2})
+        )
         self.assertEqual([len(page["Users"]) for page in pages], [2, 1])
         self.assertEqual(sum((page["Users"] for page in pages), []), listed["Users"])
 
@@ -420,7 +432,9 @@ class Cases:
         names = {"UserName": "anika", "ServiceSpecificCredentialId": identity}
         message = f"User anika does not have a service specific credential with id {identity}"
         refusal = (*self.dialect.others, message)
-        self.refused(*refusal, self.iam.update_service_specific_credential, **names, Status="Active")
+        self.refused(
+            *refusal, self.iam.update_service_specific_credential, **names, Status="Active"
+        )
         self.refused(*refusal, self.iam.reset_service_specific_credential, **names)
         self.refused(*refusal, self.iam.delete_service_specific_credential, **names)
         self.assertEqual(len(self.list(UserName="bert")), 1)
@@ -454,7 +468,11 @@ class Cases:
         message = "User with name {} already exists."
         self.refused(*exists, message.format("Anika"), self.iam.create_user, UserName="Anika")
         self.refused(
-            *exists, message.format("BERT"), self.iam.update_user, UserName="anika", NewUserName="BERT"
+            *exists,
+            message.format("BERT"),
+            self.iam.update_user,
+            UserName="anika",
+            NewUserName="BERT",
         )
         # One's own, in another spelling.
         self.done(self.iam.update_user(UserName="anika", NewUserName="ANIKA"))
@@ -476,7 +494,10 @@ class Cases:
         iam = self.client(parameter_validation=False)
         create = iam.create_service_specific_credential
         ok = {"UserName": "anika", "ServiceName": CODECOMMIT}
-        longest, shortest = "have length less than or equal to", "have length greater than or equal to"
+        longest, shortest = (
+            "have length less than or equal to",
+            "have length greater than or equal to",
+        )
         for changes, message in [
             ({"UserName": "é"}, CHARACTERS),
             ({"UserName": "a b"}, CHARACTERS),
@@ -515,7 +536,10 @@ class Cases:
         self.users("anika")
         for changes, message in [
             ({"MaxItems": 0}, constraints(("maxItems", "have value greater than or equal to 1"))),
-            ({"MaxItems": 1001}, constraints(("maxItems", "have value less than or equal to 1000"))),
+            (
+                {"MaxItems": 1001},
+                constraints(("maxItems", "have value less than or equal to 1000")),
+            ),
             ({"Marker": ""}, constraints(("marker", f"{shortest} 1"))),
             ({"Marker": "a" * 321}, constraints(("marker", f"{longest} 320"))),
             ({"Marker": "no such position"}, "Invalid Marker."),
@@ -587,7 +611,9 @@ class Cases:
             f"Could not find operation {action} for version {version}",
         )
         self.refused(*unknown("ListGroups", "2010-05-08"), iam.list_groups)
-        self.refused(*unknown("X<&>]]>\ufffd", "2010-05-08"), self.sending(iam, Action="X<&>]]>\x01"))
+        self.refused(
+            *unknown("X<&>]]>\ufffd", "2010-05-08"), self.sending(iam, Action="X<&>]]>\x01")
+        )
         action = "ListServiceSpecificCredentials"
         self.refused(*unknown(action, "2010-05-09"), self.sending(iam, Version="2010-05-09"))
         self.refused(*unknown(action, ""), self.sending(iam, Version=None))

@@ -34,7 +34,11 @@ class Readme(unittest.TestCase):
             url = emulator.stdout.readline().split()[-1]
             # Without keys.
             bare = {k: v for k, v in environment().items() if not k.startswith("AWS_ACCESS")}
-            bare = {k: v for k, v in bare.items() if k not in ["AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"]}
+            bare = {
+                k: v
+                for k, v in bare.items()
+                if k not in ["AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"]
+            }
 
             def aws(line):
                 self.assertIn(ENDPOINT, line)

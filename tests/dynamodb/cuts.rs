@@ -193,12 +193,9 @@ impl Scene {
     }
 }
 
-/// DynamoDB Local can report a request that it read in part as its own failure.
+/// DynamoDB Local may respond to a part of a request, with the status 500 or without an error code.
 fn is_of_a_cut(error: &DynamoDbError) -> bool {
-    matches!(
-        error,
-        DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { status: 500, .. }
-    )
+    matches!(error, DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { .. })
 }
 
 /// Without retries, the caller learns what is known.

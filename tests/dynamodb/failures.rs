@@ -33,6 +33,7 @@ const CONFLICT: Answer = Answer::new(400, "TransactionConflictException");
 const IN_PROGRESS: Answer = Answer::new(400, "TransactionInProgressException");
 const BROKEN: Answer = Answer::new(500, "InternalServerError");
 const UNAVAILABLE: Answer = Answer::new(503, "ServiceUnavailable");
+const FOREIGN: Answer = Answer::new(400, "");
 
 /// A user who has a credential, in a table behind a gateway.
 struct Scene {
@@ -115,6 +116,7 @@ fn reads_are_retried_and_give_up() {
             Fate::Answered(LIMITED),
             Fate::Answered(BROKEN),
             Fate::Answered(UNAVAILABLE),
+            Fate::Answered(FOREIGN),
             Fate::Lost,
             Fate::LostAfter,
         ];
@@ -208,6 +210,7 @@ fn throttled_and_conflicting_changes_are_retried() {
             Fate::Answered(LIMITED),
             Fate::Answered(CONFLICT),
             Fate::Answered(UNAVAILABLE),
+            Fate::Answered(FOREIGN),
             Fate::Lost,
         ] {
             scene.gateway.befall("PutItem", [fate; 3]);
@@ -290,6 +293,7 @@ fn a_lost_response_is_made_up_for() {
         for fate in [
             Fate::AnsweredAfter(BROKEN),
             Fate::AnsweredAfter(UNAVAILABLE),
+            Fate::AnsweredAfter(FOREIGN),
             Fate::LostAfter,
             Fate::SilencedAfter,
         ] {

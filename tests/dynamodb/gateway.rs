@@ -72,6 +72,10 @@ impl Answer {
     }
 
     fn message(&self) -> Message {
+        // Without a code, the answer is that of an intermediary.
+        if self.code.is_empty() {
+            return Message { head: Self::head(self.status), body: b"<h1>Bad request</h1>".into() };
+        }
         let mut body = serde_json::json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{}", self.code),
             "message": "as the test says",

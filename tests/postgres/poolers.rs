@@ -216,7 +216,7 @@ fn a_setting_that_a_pooler_drops_is_named() {
 #[test]
 fn a_pooler_that_loses_prepared_statements_is_told_apart() {
     let Some(server) = shared() else { return };
-    let settings = "default_pool_size = 2\nmax_prepared_statements = 0";
+    let settings = "default_pool_size = 2\nmax_prepared_statements = 0\nserver_round_robin = 1";
     let Some(pooler) = PgBouncer::start(server, Mode::Transaction, settings) else { return };
     wait(async {
         // Two connections, which are used in turns from now on.

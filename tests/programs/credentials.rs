@@ -194,9 +194,9 @@ fn tables_are_aligned_and_json_holds_the_same() {
 
     let json = desk.json("list anika");
     let expected = serde_json::json!([{
-        "id": first, "name": FIRST, "user_name": "anika", "service": CODECOMMIT,
+        "id": first, "service_user_name": FIRST, "user_name": "anika", "service": CODECOMMIT,
         "kind": "password", "status": "Active", "created": "2016-11-01T17:47:22.382Z",
-        "expires": null,
+        "expires": null, "secret_changed": "2016-11-01T17:47:22.382Z",
     }]);
     assert_eq!(json, expected);
 
@@ -212,7 +212,10 @@ fn tables_are_aligned_and_json_holds_the_same() {
     assert_eq!(desk.json("user list"), serde_json::json!(expected));
 
     let issued = desk.json("create anika --days 90");
-    assert_eq!((&issued["name"], &issued["status"]), (&SECOND.into(), &"Active".into()));
+    assert_eq!(
+        (&issued["service_user_name"], &issued["status"]),
+        (&SECOND.into(), &"Active".into())
+    );
     assert_eq!(desk.verify(SECOND, issued["password"].as_str().unwrap()).code, 0);
     let listed = desk.does("list anika");
     let cells: Vec<_> = listed.lines().nth(2).unwrap().split("  ").collect();
@@ -255,7 +258,7 @@ fn users_are_renamed_and_removed() {
     desk.refuses("user add ANIKA", "User with name ANIKA already exists.");
     desk.does("create anika");
     assert_eq!(desk.does("user rename anika jane"), "anika is now jane\n");
-    assert_eq!(desk.json("list jane")[0]["name"], FIRST);
+    assert_eq!(desk.json("list jane")[0]["service_user_name"], FIRST);
     desk.refuses(
         "user remove jane",
         "the user has credentials: delete them first, or use --with-credentials",

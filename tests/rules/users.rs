@@ -3,8 +3,8 @@
 use serde_json::json;
 use service_specific_credentials::{
     AsyncCredentialManager, CreateOptions, CredentialId, CredentialManager, Error, ErrorCode,
-    InvalidTags, MemoryStore, Policy, RegisterOptions, Tags, UpdateOptions, User, UserName,
-    UserPath,
+    InvalidTags, Lifetime, ListUsersRequest, Marker, MaxItems, MemoryStore, Page, Policy,
+    RegisterOptions, Tags, UpdateOptions, User, UserName, UserPath,
     store::{Key, Store as _, SyncAdapter},
 };
 
@@ -222,6 +222,20 @@ fn users_and_pages_are_read_from_the_json_that_they_are_written_as() {
     assert_eq!(serde_json::from_value::<User>(written).unwrap(), user);
     let plain = serde_json::to_value(iam.register_user(&name("bo")).unwrap()).unwrap();
     assert_eq!((&plain["path"], plain.get("tags")), (&json!("/"), None));
+
+    let one = ListUsersRequest::new().max_items(MaxItems::new(1).unwrap());
+    for request in [one, ListUsersRequest::new()] {
+        let page = iam.list_users_page(&request).unwrap();
+        let written = serde_json::to_value(&page).unwrap();
+        assert_eq!(written["items"][0], serde_json::to_value(&user).unwrap());
+        assert_eq!(written["next"].as_str(), page.next.as_ref().map(Marker::as_str));
+        assert_eq!(serde_json::from_value::<Page<User>>(written).unwrap(), page);
+    }
+    assert_eq!(serde_json::to_value(Lifetime::from_static_days(90)).unwrap(), json!(90));
+    assert_eq!(serde_json::from_value::<Lifetime>(json!(90)).unwrap().as_days(), 90);
+    for days in [json!(0), json!(36_601), json!("90"), json!(-1)] {
+        assert!(serde_json::from_value::<Lifetime>(days).is_err());
+    }
 
     for tags in [json!({ "a": "", "A": "" }), json!({ "aws:a": "" }), json!({ "": "" })] {
         assert!(serde_json::from_value::<Tags>(tags).is_err());

@@ -565,7 +565,7 @@ fn a_violation_says_what_was_expected_and_seen() {
     let build = async || (SyncAdapter::new(Naive::new(F::AnswersKeyTakenFirst)), ());
     let violation = Suite::new().check(StaleTakesPrecedence, build).unwrap_err();
     assert_eq!(violation.obligation().name(), "stale takes precedence over key taken");
-    let expected = "must be answered Stale and was answered KeyTaken";
+    let expected = "must have the outcome Stale and had KeyTaken";
     assert!(violation.what().ends_with(expected), "{violation}");
     let panic = catch_unwind(|| Suite::test_all(build)).unwrap_err();
     let text = panic.downcast_ref::<String>().unwrap();

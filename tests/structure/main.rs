@@ -30,14 +30,19 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The Rust files below a folder.
 fn files(folder: &str) -> Vec<PathBuf> {
+    files_of_type(folder, "rs")
+}
+
+fn files_of_type(folder: &str, extension: &str) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|its| its == extension) {
                 found.push(path);
             }
         }
@@ -183,11 +188,17 @@ fn modules_form_no_cycle() {
 #[test]
 fn no_line_exceeds_100_columns() {
     let mut long = Vec::new();
-    for path in ["src", "tests", "examples", "benches"].into_iter().flat_map(files) {
+    let in_root = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(|name| root().join(name));
+    let in_folders = ["src", "tests", "examples", "benches"].into_iter().flat_map(|folder| {
+        ["rs", "py", "md"].into_iter().flat_map(|extension| files_of_type(folder, extension))
+    });
+    for path in in_root.into_iter().chain(in_folders) {
         for (number, line) in fs::read_to_string(&path).unwrap().lines().enumerate() {
-            // A literal may be long: a table that a program prints.
-            let is_literal = line.trim_start().starts_with('"');
-            if line.chars().count() > 100 && !is_literal {
+            // What has no place for a line break: a literal that a program prints, a row of a
+            // table, the target of a link, a command.
+            let is_whole = line.trim_start().starts_with(['"', '|', '$'])
+                || line.starts_with('[') && line.contains("]: ");
+            if line.chars().count() > 100 && !is_whole {
                 long.push(format!("{}:{}", relative(&path), number + 1));
             }
         }

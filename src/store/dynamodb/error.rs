@@ -28,11 +28,12 @@ pub enum DynamoDbError {
     /// No response arrived in [time](super::DynamoDbOptions::attempt_timeout). Try again.
     #[error("no response arrived in time")]
     TimedOut,
-    /// DynamoDB failed with an internal error. Try again.
+    /// DynamoDB failed with an internal error, or the response is not one of DynamoDB. Try again.
     #[error("DynamoDB failed with status {status}")]
     #[non_exhaustive]
     Unavailable {
-        /// The status of the response: 500 or higher.
+        /// The status of the response: 500 or higher, or any status of a response without an error
+        /// code.
         status: u16,
     },
     /// DynamoDB limited the rate of requests. Try again.
@@ -218,7 +219,11 @@ impl Failure {
             }
             // An earlier attempt with the same token is still under way.
             "TransactionInProgressException" => Self::lost(DynamoDbError::Contended),
-            _ if status >= 500 => Self::lost(DynamoDbError::Unavailable { status }),
+            // Every error of DynamoDB has a code. Without one, the response is another server's, or
+            // was cut off.
+            _ if status >= 500 || code.is_empty() => {
+                Self::lost(DynamoDbError::Unavailable { status })
+            }
             "ResourceNotFoundException" => Self::rejected(DynamoDbError::TableMissing),
             "AccessDeniedException" => {
                 Self::rejected(DynamoDbError::Denied { message: owned(message) })

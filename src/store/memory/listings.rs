@@ -29,9 +29,9 @@ impl From<Listing<'_>> for OwnedListing {
 }
 
 impl Listings {
-    /// Whether `change` adds a user to a listing or removes one.
-    pub(super) fn are_changed_by(change: &Change) -> bool {
-        change.released().chain(change.claimed()).any(|key| listed(&key).is_some())
+    /// Whether `key` is an entry of a listing.
+    pub(super) const fn contain(key: &Key<'_>) -> bool {
+        listed(key).is_some()
     }
 
     /// Updates the listings for a change of the record in `slot`.
