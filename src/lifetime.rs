@@ -2,8 +2,8 @@ use crate::constraint::{Constraint, invalid_value};
 
 /// The lifetime of a credential: 1 to 36,600 days (*recorded*) of 86,400 seconds.
 ///
-/// The expiration date is the creation date plus the lifetime. With the feature `serde`, its JSON is
-/// its number of days.
+/// The expiration date is the creation date plus the lifetime. With the feature `serde`, its JSON
+/// is its number of days.
 ///
 /// ```
 /// use service_specific_credentials::Lifetime;
