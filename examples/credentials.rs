@@ -96,7 +96,7 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         service: Option<ServiceName>,
     },
-    /// Show the credentials of all users that are older than so many days
+    /// Show the credentials of all users whose secrets are older than so many days
     Audit {
         #[arg(long, value_name = "DAYS", value_parser = days)]
         older_than: Lifetime,
@@ -286,7 +286,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             tool.list(request, service).await
         }
         Command::Audit { older_than, service } => {
-            let request = ListRequest::all_users().older_than(older_than);
+            let request = ListRequest::all_users().secret_older_than(older_than);
             tool.list(request, service).await
         }
         Command::Disable(one) => tool.set_status(&one, Status::Inactive).await,

@@ -9,24 +9,49 @@ use crate::{
         text_conversions, user_name::UserName,
     },
     secret::Secret,
+    tags::Tags,
     timestamp::Timestamp,
 };
 
 /// A credential without its secret: id, service, user, names, status and dates.
 ///
 /// A snapshot, taken by the operation that returned it.
+///
+/// With the feature `serde`, its JSON has the names of the methods, and dates in the format of RFC
+/// 3339:
+///
+/// ```json
+/// {
+///   "id": "ACCA2XEAJ3CDVPQHM5YZ7",
+///   "service": "codecommit.amazonaws.com",
+///   "user_name": "anika",
+///   "service_user_name": "anika+1-at-123456789012",
+///   "kind": "password",
+///   "status": "Active",
+///   "created": "2016-11-01T17:47:22.382Z",
+///   "expires": null,
+///   "secret_changed": "2016-12-01T08:00:00.001Z",
+///   "tags": { "device": "laptop" }
+/// }
+/// ```
+///
+/// Without tags there is no `tags`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Credential {
     pub(crate) id: CredentialId,
     pub(crate) service: ServiceName,
     pub(crate) user_name: UserName,
+    #[cfg_attr(feature = "serde", serde(rename = "service_user_name"))]
     pub(crate) name: ServiceUserName,
     pub(crate) kind: CredentialKind,
     pub(crate) status: Status,
     pub(crate) created: Timestamp,
     #[cfg_attr(feature = "serde", serde(default))]
     pub(crate) expires: Option<Timestamp>,
+    pub(crate) secret_changed: Timestamp,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Tags::is_empty"))]
+    pub(crate) tags: Tags,
 }
 
 impl Credential {
@@ -71,6 +96,19 @@ impl Credential {
     #[must_use]
     pub fn created(&self) -> OffsetDateTime {
         self.created.date()
+    }
+
+    /// When the present secret was generated, in whole milliseconds: by the last reset, or by
+    /// create. It is never before the creation date.
+    #[must_use]
+    pub fn secret_changed(&self) -> OffsetDateTime {
+        self.secret_changed.date()
+    }
+
+    /// The tags of the credential.
+    #[must_use]
+    pub const fn tags(&self) -> &Tags {
+        &self.tags
     }
 
     /// The expiration date, in whole milliseconds. From that instant the status is

@@ -5,17 +5,20 @@ use crate::{
     constraint::InvalidParameter,
     credential::{InvalidStatus, Status},
     entropy::EntropyError,
-    lifetime::InvalidLifetime,
+    lifetime::{InvalidLifetime, Lifetime},
     names::{
         account_id::InvalidAccountId,
         credential_id::{CredentialId, InvalidCredentialId},
+        path_prefix::InvalidPathPrefix,
         service_name::{InvalidServiceName, ServiceName},
         service_user_name::{InvalidServiceUserName, ServiceUserName},
         user_name::{InvalidUserName, UserName},
+        user_path::InvalidUserPath,
     },
     paging::{InvalidMarker, InvalidMaxItems},
-    policy::UnsupportedService,
+    policy::{LifetimeTooLong, UnsupportedService},
     store_error::StoreError,
+    tags::{InvalidTags, Tags, TooManyTags},
     user::InvalidUserId,
 };
 
@@ -43,6 +46,10 @@ pub enum Error {
     /// A parameter is invalid.
     #[error(transparent)]
     InvalidParameter(InvalidParameter),
+
+    /// Tags are invalid.
+    #[error(transparent)]
+    InvalidTags(#[from] InvalidTags),
 
     /// A request of the Query API names a user and asks for all users.
     #[error("Cannot list credentials for all users if a username is given")]
@@ -132,6 +139,18 @@ pub enum Error {
         limit: usize,
     },
 
+    /// The requested lifetime is longer than the policy allows.
+    #[error("the lifetime must not exceed {} days", .max.as_days())]
+    #[non_exhaustive]
+    LifetimeTooLong {
+        /// The longest lifetime that the policy allows.
+        max: Lifetime,
+    },
+
+    /// The user or the credential would have more than 50 tags.
+    #[error("there can be at most {max} tags", max = Tags::MAX)]
+    TooManyTags,
+
     /// A user of that name exists.
     #[error("User with name {user} already exists.")]
     #[non_exhaustive]
@@ -187,18 +206,23 @@ impl Error {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::InvalidParameter(_) | Self::UserNameMissing | Self::MarkerMismatch => {
-                ErrorCode::ValidationError
-            }
+            Self::InvalidParameter(_)
+            | Self::InvalidTags(
+                InvalidTags::Key(_) | InvalidTags::Value(_) | InvalidTags::TooMany(_),
+            )
+            | Self::UserNameMissing
+            | Self::MarkerMismatch => ErrorCode::ValidationError,
             Self::AllUsersWithUserName
+            | Self::InvalidTags(InvalidTags::Reserved | InvalidTags::Repeated)
             | Self::StatusNotSettable { .. }
-            | Self::CredentialExpired { .. } => ErrorCode::InvalidInput,
+            | Self::CredentialExpired { .. }
+            | Self::LifetimeTooLong { .. } => ErrorCode::InvalidInput,
             Self::NoSuchUser { .. }
             | Self::NoSuchCredential { .. }
             | Self::NoSuchServiceUser { .. }
             | Self::CredentialOfAnotherUser { .. } => ErrorCode::NoSuchEntity,
             Self::ServiceNotSupported { .. } => ErrorCode::NotSupportedService,
-            Self::LimitExceeded { .. } => ErrorCode::LimitExceeded,
+            Self::LimitExceeded { .. } | Self::TooManyTags => ErrorCode::LimitExceeded,
             Self::UserExists { .. } => ErrorCode::EntityAlreadyExists,
             Self::UserHasCredentials { .. } => ErrorCode::DeleteConflict,
             Self::Contended { .. } => ErrorCode::ConcurrentModification,
@@ -283,6 +307,18 @@ impl From<UnsupportedService> for Error {
     }
 }
 
+impl From<TooManyTags> for Error {
+    fn from(TooManyTags: TooManyTags) -> Self {
+        Self::TooManyTags
+    }
+}
+
+impl From<LifetimeTooLong> for Error {
+    fn from(LifetimeTooLong { max }: LifetimeTooLong) -> Self {
+        Self::LifetimeTooLong { max }
+    }
+}
+
 macro_rules! from_invalid {
     ($($Invalid:ident),+ $(,)?) => {$(
         impl From<$Invalid> for Error {
@@ -299,11 +335,13 @@ from_invalid!(
     InvalidLifetime,
     InvalidMarker,
     InvalidMaxItems,
+    InvalidPathPrefix,
     InvalidServiceName,
     InvalidServiceUserName,
     InvalidStatus,
     InvalidUserId,
     InvalidUserName,
+    InvalidUserPath,
 );
 
 /// The message for a service in the spelling of the request.

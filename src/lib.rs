@@ -21,6 +21,7 @@ mod record;
 mod secret;
 pub mod store;
 mod store_error;
+mod tags;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp;
@@ -45,13 +46,16 @@ pub use manager::{
     list_request::{ListRequest, ListUsersRequest},
     pager::{Items, Listable, Pager},
     resolve::Resolution,
+    user_options::{RegisterOptions, UpdateOptions},
 };
 pub use names::{
     account_id::{AccountId, InvalidAccountId},
     credential_id::{CredentialId, InvalidCredentialId},
+    path_prefix::{InvalidPathPrefix, PathPrefix},
     service_name::{InvalidServiceName, ServiceName},
     service_user_name::{InvalidServiceUserName, ServiceUserName},
     user_name::{InvalidUserName, UserName},
+    user_path::{InvalidUserPath, UserPath},
 };
 pub use paging::{InvalidMarker, InvalidMaxItems, Marker, MaxItems, Page};
 pub use policy::{
@@ -60,6 +64,7 @@ pub use policy::{
 };
 pub use secret::{Alphabet, Secret};
 pub use store::MemoryStore;
+pub use tags::{InvalidTags, Tags};
 pub use user::{InvalidUserId, User, UserId};
 
 /// The crate `time`, whose types the API uses.

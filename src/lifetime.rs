@@ -2,7 +2,8 @@ use crate::constraint::{Constraint, invalid_value};
 
 /// The lifetime of a credential: 1 to 36,600 days (*recorded*) of 86,400 seconds.
 ///
-/// The expiration date is the creation date plus the lifetime.
+/// The expiration date is the creation date plus the lifetime. With the feature `serde`, its JSON
+/// is its number of days.
 ///
 /// ```
 /// use service_specific_credentials::Lifetime;
@@ -42,6 +43,12 @@ impl Lifetime {
     /// const QUARTER: Lifetime = Lifetime::from_static_days(90);
     /// ```
     ///
+    /// ```compile_fail,E0080
+    /// use service_specific_credentials::Lifetime;
+    ///
+    /// const NONE: Lifetime = Lifetime::from_static_days(0);
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `days` is not between [`MIN_DAYS`](Self::MIN_DAYS) and [`MAX_DAYS`](Self::MAX_DAYS).
@@ -66,3 +73,17 @@ impl Lifetime {
 pub struct InvalidLifetime(pub(crate) Constraint);
 
 invalid_value!(InvalidLifetime, "credential age in days", parameter "credentialAgeDays");
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Lifetime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.0)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for Lifetime {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::days(u32::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}

@@ -13,6 +13,7 @@ use self::{
     list_request::{ListRequest, ListUsersRequest},
     pager::Items,
     resolve::Resolution,
+    user_options::{RegisterOptions, UpdateOptions},
 };
 use crate::{
     credential::{Credential, IssuedCredential, Status},
@@ -27,6 +28,7 @@ use crate::{
         Store,
         sync_adapter::{SyncAdapter, poll_ready},
     },
+    tags::Tags,
     user::User,
 };
 
@@ -45,6 +47,7 @@ pub(crate) mod resolve;
 mod retry;
 mod shared;
 pub(crate) mod trace;
+pub(crate) mod user_options;
 
 /// Issues, lists, disables, resets, deletes and authenticates the credentials of one account.
 ///
@@ -147,6 +150,7 @@ impl<S: Store> CredentialManager<S> {
     /// In this order:
     /// - [`NoSuchUser`](Error::NoSuchUser)
     /// - [`ServiceNotSupported`](Error::ServiceNotSupported)
+    /// - [`LifetimeTooLong`](Error::LifetimeTooLong)
     /// - [`LimitExceeded`](Error::LimitExceeded) if the user has as many credentials at the service
     ///   as the policy allows, inactive and expired ones included
     /// - those of every operation, see [`Error`]
@@ -173,7 +177,9 @@ impl<S: Store> CredentialManager<S> {
     }
 
     /// Gives a credential a new secret. Once this has returned, the old one never authenticates
-    /// again. Id, name, status and dates stay: an inactive credential stays inactive.
+    /// again. Id, name, status, tags, creation and expiration date stay: an inactive credential
+    /// stays inactive. The [date of the secret](Credential::secret_changed) is the time of the
+    /// call.
     ///
     /// # Errors
     ///
@@ -207,6 +213,51 @@ impl<S: Store> CredentialManager<S> {
         status: Status,
     ) -> Result<(), Error> {
         poll_ready(self.0.set_status(user, id, status))
+    }
+
+    /// Replaces the tags of a credential, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn set_credential_tags(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+        tags: &Tags,
+    ) -> Result<Credential, Error> {
+        poll_ready(self.0.set_credential_tags(user, id, tags))
+    }
+
+    /// Adds tags to a credential, expired or not. The value of a key that it has is replaced, and
+    /// so is the spelling of the key.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete), and:
+    /// - [`TooManyTags`](Error::TooManyTags) if it would have more than 50
+    pub fn tag_credential(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+        tags: &Tags,
+    ) -> Result<Credential, Error> {
+        poll_ready(self.0.tag_credential(user, id, tags))
+    }
+
+    /// Removes the tags of these keys from a credential, expired or not. Keys that it does not have
+    /// are ignored.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn untag_credential(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+        keys: &[&str],
+    ) -> Result<Credential, Error> {
+        poll_ready(self.0.untag_credential(user, id, keys))
     }
 
     /// Deletes a credential, expired or not.
@@ -499,6 +550,45 @@ impl<S: Store> CredentialManager<S> {
         poll_ready(self.0.ensure_user(user))
     }
 
+    /// Registers a user with options, such as a path and tags.
+    ///
+    /// ```
+    /// use service_specific_credentials::{CredentialManager, MemoryStore, RegisterOptions, Tags};
+    ///
+    /// let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+    /// let options = RegisterOptions::new()
+    ///     .path("/staff/".parse()?)
+    ///     .tags(Tags::from_pairs([("employee", "4711")])?);
+    /// let anika = iam.register_user_with_options(&"anika".parse()?, &options)?;
+    /// assert_eq!(anika.path().as_str(), "/staff/");
+    /// assert_eq!(anika.tags().get("employee"), Some("4711"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`register_user`](Self::register_user).
+    pub fn register_user_with_options(
+        &self,
+        user: &UserName,
+        options: &RegisterOptions,
+    ) -> Result<User, Error> {
+        poll_ready(self.0.register_user_with_options(user, options))
+    }
+
+    /// Registers a user with options, or returns the user that exists, unchanged.
+    ///
+    /// # Errors
+    ///
+    /// As [`ensure_user`](Self::ensure_user).
+    pub fn ensure_user_with_options(
+        &self,
+        user: &UserName,
+        options: &RegisterOptions,
+    ) -> Result<User, Error> {
+        poll_ready(self.0.ensure_user_with_options(user, options))
+    }
+
     /// A user by name.
     ///
     /// # Errors
@@ -510,6 +600,9 @@ impl<S: Store> CredentialManager<S> {
     }
 
     /// A page of users of the account, in the order of their names.
+    ///
+    /// With a [path prefix](ListUsersRequest::path_prefix), the page is filled by reading on, to
+    /// the end of the account if necessary: linear in the number of users.
     ///
     /// # Errors
     ///
@@ -540,6 +633,61 @@ impl<S: Store> CredentialManager<S> {
     /// - those of every operation, see [`Error`]
     pub fn rename_user(&self, user: &UserName, new_name: &UserName) -> Result<User, Error> {
         poll_ready(self.0.rename_user(user, new_name))
+    }
+
+    /// Changes the name of a user, the path, or both, atomically. Credentials keep their service
+    /// user names, and the user the id.
+    ///
+    /// ```
+    /// # use service_specific_credentials::{CredentialManager, MemoryStore};
+    /// use service_specific_credentials::UpdateOptions;
+    ///
+    /// # let iam = CredentialManager::new("123456789012".parse()?, MemoryStore::new());
+    /// # iam.register_user(&"anika".parse()?)?;
+    /// let changes = UpdateOptions::new().name("anne".parse()?).path("/staff/".parse()?);
+    /// let anne = iam.update_user(&"anika".parse()?, &changes)?;
+    /// assert_eq!((anne.name().as_str(), anne.path().as_str()), ("anne", "/staff/"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`rename_user`](Self::rename_user).
+    pub fn update_user(&self, user: &UserName, changes: &UpdateOptions) -> Result<User, Error> {
+        poll_ready(self.0.update_user(user, changes))
+    }
+
+    /// Replaces the tags of a user.
+    ///
+    /// # Errors
+    ///
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - those of every operation, see [`Error`]
+    pub fn set_user_tags(&self, user: &UserName, tags: &Tags) -> Result<User, Error> {
+        poll_ready(self.0.set_user_tags(user, tags))
+    }
+
+    /// Adds tags to a user. The value of a key that the user has is replaced, and so is the
+    /// spelling of the key.
+    ///
+    /// # Errors
+    ///
+    /// In this order:
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - [`TooManyTags`](Error::TooManyTags) if the user would have more than 50
+    /// - those of every operation, see [`Error`]
+    pub fn tag_user(&self, user: &UserName, tags: &Tags) -> Result<User, Error> {
+        poll_ready(self.0.tag_user(user, tags))
+    }
+
+    /// Removes the tags of these keys from a user. Keys that the user does not have are ignored.
+    ///
+    /// # Errors
+    ///
+    /// - [`NoSuchUser`](Error::NoSuchUser)
+    /// - those of every operation, see [`Error`]
+    pub fn untag_user(&self, user: &UserName, keys: &[&str]) -> Result<User, Error> {
+        poll_ready(self.0.untag_user(user, keys))
     }
 
     /// Removes a user without credentials.

@@ -7,9 +7,11 @@ use crate::constraint::Constraint;
 
 pub(crate) mod account_id;
 pub(crate) mod credential_id;
+pub(crate) mod path_prefix;
 pub(crate) mod service_name;
 pub(crate) mod service_user_name;
 pub(crate) mod user_name;
+pub(crate) mod user_path;
 
 /// A documented pattern with its bounds on length. Every pattern is one class of characters,
 /// repeated.

@@ -9,8 +9,8 @@ use crate::{
 
 /// The start of the next page of a listing: opaque text of at most 320 characters.
 ///
-/// A marker belongs to its query: account, user or all users, service and age. It is not secret; a
-/// forged one yields nothing that the same query cannot list.
+/// A marker belongs to its query: account, user or all users, service, ages, path prefix. It is not
+/// secret; a forged one yields nothing that the same query cannot list.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Marker(Box<str>);
 
@@ -60,7 +60,11 @@ invalid_value!(InvalidMarker, "marker", parameter "marker");
 text_conversions!(Marker, InvalidMarker);
 
 /// A page of a listing.
+///
+/// With the feature `serde`, its JSON is `{"items": [], "next": "AbC…"}`, or `"next": null` for the
+/// last page.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[expect(clippy::exhaustive_structs, reason = "a page is its items and a marker")]
 pub struct Page<T> {
     /// The items, in the order of the listing. Empty only if none was left.

@@ -1,7 +1,10 @@
 use smol_str::SmolStr;
 
 use self::builder::PolicyBuilder;
-use crate::{credential::CredentialKind, names::service_name::ServiceName, secret::Alphabet};
+use crate::{
+    credential::CredentialKind, lifetime::Lifetime, names::service_name::ServiceName,
+    secret::Alphabet,
+};
 
 pub(crate) mod builder;
 
@@ -16,18 +19,21 @@ pub(crate) mod builder;
 /// | random bytes of a password | 32 (44 characters) | 44 (60 characters) |
 /// | alphabet of passwords | standard | standard |
 /// | credentials of a user at a service | 2 | 2 |
+/// | default and longest lifetime | none | none |
 ///
 /// Both support `codecommit.amazonaws.com` and `cassandra.amazonaws.com` by service user name and
 /// password, and by API keys (*recorded*) `bedrock.amazonaws.com`, `logs.amazonaws.com`,
 /// `cloudwatch.amazonaws.com` and `aws-external-anthropic.amazonaws.com`.
 ///
 /// ```
-/// use service_specific_credentials::{Alphabet, CredentialKind, Policy};
+/// use service_specific_credentials::{Alphabet, CredentialKind, Lifetime, Policy};
 ///
 /// let policy = Policy::builder()
 ///     .password_service("git.example.com".parse()?)
 ///     .api_key_service("builds.example.com".parse()?, "BLDK")
 ///     .alphabet(Alphabet::UrlSafe)
+///     .default_lifetime(Lifetime::days(30)?)
+///     .max_lifetime(Lifetime::days(90)?)
 ///     .build()?;
 /// assert_eq!(policy.kind(&"builds.example.com".parse()?), Some(CredentialKind::ApiKey));
 /// assert_eq!(policy.password_bytes(), 32);
@@ -128,10 +134,43 @@ impl Policy {
     pub const fn alphabet(&self) -> Alphabet {
         self.0.alphabet
     }
+
+    /// The lifetime of a credential that is created without one: the default lifetime, else the
+    /// longest one, else `None` for a credential that never expires.
+    #[must_use]
+    pub const fn default_lifetime(&self) -> Option<Lifetime> {
+        match self.0.default_lifetime {
+            Some(default) => Some(default),
+            None => self.0.max_lifetime,
+        }
+    }
+
+    /// The longest lifetime of a credential, or `None` for no limit.
+    #[must_use]
+    pub const fn max_lifetime(&self) -> Option<Lifetime> {
+        self.0.max_lifetime
+    }
+
+    /// The lifetime of a new credential for which `requested` was asked.
+    pub(crate) fn lifetime(
+        &self,
+        requested: Option<Lifetime>,
+    ) -> Result<Option<Lifetime>, LifetimeTooLong> {
+        match (requested, self.max_lifetime()) {
+            (Some(requested), Some(max)) if requested > max => Err(LifetimeTooLong { max }),
+            (Some(requested), _) => Ok(Some(requested)),
+            (None, _) => Ok(self.default_lifetime()),
+        }
+    }
 }
 
 /// The policy does not support a service.
 pub(crate) struct UnsupportedService(pub(crate) ServiceName);
+
+/// The requested lifetime is longer than the policy allows.
+pub(crate) struct LifetimeTooLong {
+    pub(crate) max: Lifetime,
+}
 
 /// The kind of the secrets of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -29,9 +29,11 @@
 //!
 //! The five operations on credentials (`CreateServiceSpecificCredential`,
 //! `ListServiceSpecificCredentials`, `UpdateServiceSpecificCredential`,
-//! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and five on the users who
-//! own them (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`, `ListUsers`; of their parameters,
-//! the names and those for paging). Every other action is rejected as unknown: a server with more
+//! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and eight on the users who
+//! own them (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`, `ListUsers`, `TagUser`,
+//! `UntagUser`, `ListUserTags`), with their documented parameters but one: `PermissionsBoundary` is
+//! rejected. User names have at most 64 characters in all of them, as those of the credentials'
+//! actions. Every other action is rejected as unknown: a server with more
 //! actions parses the [`Request`] first.
 //!
 //! The parameters of a POST are in its body, which is `application/x-www-form-urlencoded`, those of
@@ -91,6 +93,7 @@ mod error_response;
 mod form;
 mod output;
 mod request;
+mod tag_pages;
 mod xml;
 
 /// The maximum number of bytes of a body or a query string: 1 MiB (our decision).

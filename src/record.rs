@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use self::{
     credentials::Credentials,
+    details::Details,
     key::{Key, Listing},
     stored_credential::StoredCredential,
 };
@@ -16,26 +17,30 @@ use crate::{
     error::Error,
     names::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
-        service_user_name::ServiceUserName, user_name::UserName,
+        service_user_name::ServiceUserName, user_name::UserName, user_path::UserPath,
     },
+    tags::Tags,
     timestamp::Timestamp,
     user::{User, UserId},
 };
 
 pub(crate) mod codec;
 mod credentials;
+mod details;
 pub(crate) mod issue;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod numbering;
 pub(crate) mod status;
 pub(crate) mod stored_credential;
+pub(crate) mod tags;
 
-/// The state of one user (id, name, creation date, credentials): a small immutable value that a
-/// [store](crate::store::Store) keeps as a whole.
+/// The state of one user (id, name, path, tags, creation date, credentials): a small immutable
+/// value that a [store](crate::store::Store) keeps as a whole.
 ///
 /// A record contains the digests of its credentials' secrets and never a secret. Its size is
-/// bounded by the policy: at most 10 credentials at each of at most 100 services.
+/// bounded by the policy: at most 10 credentials at each of at most 100 services, and 50 tags of
+/// the user and of each credential.
 #[derive(Clone, Debug)]
 // In this order the fields that a lookup compares share cache lines with the reference count.
 #[repr(C)]
@@ -46,6 +51,7 @@ pub struct UserRecord {
     created: Timestamp,
     /// In the order of creation, then of id.
     credentials: Credentials,
+    details: Details,
 }
 
 /// One state of one user's record. No two states have the same revision, not even if a user is
@@ -93,6 +99,18 @@ impl UserRecord {
     #[must_use]
     pub const fn name(&self) -> &UserName {
         &self.name
+    }
+
+    /// The path of the user.
+    #[must_use]
+    pub fn path(&self) -> &UserPath {
+        self.details.path()
+    }
+
+    /// The tags of the user.
+    #[must_use]
+    pub fn tags(&self) -> &Tags {
+        self.details.tags()
     }
 
     /// The date of the registration, in whole milliseconds.
@@ -157,6 +175,8 @@ impl UserRecord {
             account: self.account,
             id: self.id(),
             name: self.name.clone(),
+            path: self.path().clone(),
+            tags: self.tags().clone(),
             created: self.created,
         }
     }
@@ -177,6 +197,8 @@ impl UserRecord {
             status,
             created: stored.created,
             expires: stored.expires(),
+            secret_changed: stored.secret_changed(),
+            tags: self.details.tags_of(&stored.id).clone(),
         }
     }
 
@@ -211,14 +233,26 @@ impl UserRecord {
         user: UserId,
         name: UserName,
         created: Timestamp,
+        path: UserPath,
+        tags: Tags,
     ) -> Self {
         let revision = Revision { user, count: 0 };
-        Self { account, revision, name, created, credentials: Credentials::default() }
+        let details = Details::default().with_path(path).with_tags(tags);
+        Self { account, revision, name, created, credentials: Credentials::default(), details }
     }
 
-    /// Changes the name or its spelling. Credentials keep their service user names.
-    pub(crate) fn rename(&self, name: UserName) -> Self {
-        Self { name, ..self.with_credentials(self.credentials.clone()) }
+    /// Changes the name or its spelling, the path, or both. Credentials keep their service user
+    /// names. `None` if both stay the same.
+    pub(crate) fn update(&self, name: Option<&UserName>, path: Option<&UserPath>) -> Option<Self> {
+        let (name, path) = (name.unwrap_or(&self.name), path.unwrap_or(self.path()));
+        if name.as_str() == self.name.as_str() && path == self.path() {
+            return None;
+        }
+        Some(Self {
+            name: name.clone(),
+            details: self.details.with_path(path.clone()),
+            ..self.with_credentials(self.credentials.clone())
+        })
     }
 
     /// The next revision without a change: a fence.
@@ -238,7 +272,8 @@ impl UserRecord {
     pub(crate) fn delete(&self, id: &CredentialId) -> Result<Self, Error> {
         self.get(id)?;
         let kept = self.credentials.iter().filter(|held| held.id != *id);
-        Ok(self.with_credentials(kept.cloned().collect()))
+        let details = self.details.with_tags_of(id, Tags::new());
+        Ok(Self { details, ..self.with_credentials(kept.cloned().collect()) })
     }
 
     /// Inserts a credential at its position in the order.
@@ -265,6 +300,11 @@ impl UserRecord {
             name: self.name.clone(),
             created: self.created,
             credentials,
+            details: self.details.clone(),
         }
     }
 }
+
+// Path and tags cost a record without them no memory.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<UserRecord>() == 408);

@@ -58,6 +58,35 @@ impl Timestamp {
     }
 }
 
+/// A [`Timestamp`] in 6 bytes, where 8 would enlarge a record: 2^48 milliseconds end after the year
+/// 9999.
+#[derive(Clone, Copy)]
+pub(crate) struct PackedTimestamp([u8; 6]);
+
+impl PackedTimestamp {
+    /// The Unix epoch.
+    pub(crate) const ZERO: Self = Self([0; 6]);
+
+    pub(crate) const fn unpack(self) -> Timestamp {
+        let Self([a, b, c, d, e, f]) = self;
+        Timestamp(i64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+}
+
+impl From<Timestamp> for PackedTimestamp {
+    /// The date is within the range.
+    fn from(timestamp: Timestamp) -> Self {
+        let [_, _, packed @ ..] = timestamp.0.to_be_bytes();
+        Self(packed)
+    }
+}
+
+impl fmt::Debug for PackedTimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.unpack(), f)
+    }
+}
+
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.date(), f)
@@ -97,6 +126,14 @@ mod tests {
         assert_eq!(Timestamp::MAX.date().year(), 9999);
         assert_eq!(Timestamp::MAX.plus_days(36_600), Timestamp::MAX);
         assert_eq!(Timestamp::new(Timestamp::MAX.date()), Timestamp::MAX);
+    }
+
+    #[test]
+    fn every_date_of_the_range_can_be_packed() {
+        for date in [Timestamp(0), Timestamp(1), Timestamp(1_478_022_442_382), Timestamp::MAX] {
+            assert_eq!(PackedTimestamp::from(date).unpack(), date);
+        }
+        assert_eq!(PackedTimestamp::ZERO.unpack(), Timestamp(0));
     }
 
     #[cfg(feature = "query")]

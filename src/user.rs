@@ -6,7 +6,8 @@ use uuid::Uuid;
 use crate::{
     constraint::{Constraint, invalid_value},
     entropy::{Entropy, EntropyError},
-    names::{account_id::AccountId, text_conversions, user_name::UserName},
+    names::{account_id::AccountId, text_conversions, user_name::UserName, user_path::UserPath},
+    tags::Tags,
     timestamp::Timestamp,
 };
 
@@ -71,12 +72,32 @@ impl fmt::Display for UserId {
     }
 }
 
-/// A registered user.
+/// A registered user. A snapshot, taken by the operation that returned it.
+///
+/// With the feature `serde`, its JSON has the names of the methods:
+///
+/// ```json
+/// {
+///   "account": "123456789012",
+///   "id": "67e55044-10b1-426f-9247-bb680e5fe0c8",
+///   "name": "anika",
+///   "path": "/staff/",
+///   "tags": { "device": "laptop" },
+///   "created": "2016-11-01T17:47:22.382Z"
+/// }
+/// ```
+///
+/// Without tags there is no `tags`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct User {
     pub(crate) account: AccountId,
     pub(crate) id: UserId,
     pub(crate) name: UserName,
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub(crate) path: UserPath,
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Tags::is_empty"))]
+    pub(crate) tags: Tags,
     pub(crate) created: Timestamp,
 }
 
@@ -97,6 +118,18 @@ impl User {
     #[must_use]
     pub const fn name(&self) -> &UserName {
         &self.name
+    }
+
+    /// The path.
+    #[must_use]
+    pub const fn path(&self) -> &UserPath {
+        &self.path
+    }
+
+    /// The tags of the user.
+    #[must_use]
+    pub const fn tags(&self) -> &Tags {
+        &self.tags
     }
 
     /// When the user was registered, in whole milliseconds.

@@ -14,16 +14,18 @@ use super::{
         delete::Delete,
         disable::{Disable, DisableAll},
         fence::Fence,
+        edit_tags::EditTags,
         register::{IfExists, Register},
         remove::Remove,
-        rename::Rename,
         reset::Reset,
         set_status::SetStatus,
+        update::Update,
     },
     pager::Pager,
     resolve::Resolution,
     shared::Shared,
     trace::{self, Subject},
+    user_options::{RegisterOptions, UpdateOptions},
 };
 use crate::{
     credential::{Credential, IssuedCredential, Status},
@@ -34,8 +36,9 @@ use crate::{
     },
     paging::Page,
     policy::Policy,
-    record::{UserRecord, key::Key},
+    record::{UserRecord, key::Key, tags::TagEdit},
     store::AsyncStore,
+    tags::Tags,
     user::User,
 };
 
@@ -152,7 +155,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         service: &ServiceName,
         options: &CreateOptions,
     ) -> Result<IssuedCredential, Error> {
-        let result = match Create::draw(&self.shared, user, service, options.lifetime) {
+        let result = match Create::draw(&self.shared, user, service, options) {
             Ok(mut create) => self.run(&mut create).await,
             Err(error) => Err(error.into()),
         };
@@ -169,7 +172,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     }
 
     /// Gives a credential a new secret. Once this has returned, the old one never authenticates
-    /// again. Id, name, status and dates stay: an inactive credential stays inactive.
+    /// again. Id, name, status, tags, creation and expiration date stay.
     ///
     /// # Errors
     ///
@@ -202,6 +205,67 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         let result = self.run(&mut SetStatus { user, id, status, now: self.shared.now() }).await;
         self.trace("set_status", Subject::credential(user, id, result.as_ref().ok()), &result);
         result.map(drop)
+    }
+
+    /// Replaces the tags of a credential, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// As
+    /// [`CredentialManager::set_credential_tags`](crate::CredentialManager::set_credential_tags).
+    pub async fn set_credential_tags(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+        tags: &Tags,
+    ) -> Result<Credential, Error> {
+        self.edit_credential_tags("set_credential_tags", user, id, TagEdit::Replace(tags)).await
+    }
+
+    /// Adds tags to a credential, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::tag_credential`](crate::CredentialManager::tag_credential).
+    pub async fn tag_credential(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+        tags: &Tags,
+    ) -> Result<Credential, Error> {
+        self.edit_credential_tags("tag_credential", user, id, TagEdit::Add(tags)).await
+    }
+
+    /// Removes the tags of these keys from a credential, expired or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::untag_credential`](crate::CredentialManager::untag_credential).
+    pub async fn untag_credential(
+        &self,
+        user: &UserName,
+        id: &CredentialId,
+        keys: &[&str],
+    ) -> Result<Credential, Error> {
+        self.edit_credential_tags("untag_credential", user, id, TagEdit::Remove(keys)).await
+    }
+
+    async fn edit_credential_tags(
+        &self,
+        name: &'static str,
+        user: &UserName,
+        id: &CredentialId,
+        edit: TagEdit<'_>,
+    ) -> Result<Credential, Error> {
+        let now = self.shared.now();
+        let result = self.run(&mut EditTags { user, id: Some(id), edit }).await;
+        let result = result.and_then(|record| {
+            let held = record.get(id)?;
+            Ok(record.describe(held, held.status(|| now)))
+        });
+        let service = result.as_ref().ok().map(Credential::service);
+        self.trace(name, Subject::credential(user, id, service), &result);
+        result
     }
 
     /// Deletes a credential, expired or not.
@@ -460,7 +524,7 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// As [`CredentialManager::register_user`](crate::CredentialManager::register_user).
     pub async fn register_user(&self, user: &UserName) -> Result<User, Error> {
-        self.register("register_user", user, IfExists::Fail).await
+        self.register("register_user", user, IfExists::Fail, &RegisterOptions::new()).await
     }
 
     /// Registers a user, or returns the user that exists: for users that are managed elsewhere.
@@ -469,7 +533,33 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// As [`CredentialManager::ensure_user`](crate::CredentialManager::ensure_user).
     pub async fn ensure_user(&self, user: &UserName) -> Result<User, Error> {
-        self.register("ensure_user", user, IfExists::Return).await
+        self.register("ensure_user", user, IfExists::Return, &RegisterOptions::new()).await
+    }
+
+    /// Registers a user with options, such as a path and tags.
+    ///
+    /// # Errors
+    ///
+    /// As the [sync method](crate::CredentialManager::register_user_with_options).
+    pub async fn register_user_with_options(
+        &self,
+        user: &UserName,
+        options: &RegisterOptions,
+    ) -> Result<User, Error> {
+        self.register("register_user", user, IfExists::Fail, options).await
+    }
+
+    /// Registers a user with options, or returns the user that exists, unchanged.
+    ///
+    /// # Errors
+    ///
+    /// As the [sync method](crate::CredentialManager::ensure_user_with_options).
+    pub async fn ensure_user_with_options(
+        &self,
+        user: &UserName,
+        options: &RegisterOptions,
+    ) -> Result<User, Error> {
+        self.register("ensure_user", user, IfExists::Return, options).await
     }
 
     async fn register(
@@ -477,11 +567,12 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
         name: &'static str,
         user: &UserName,
         if_exists: IfExists,
+        options: &RegisterOptions,
     ) -> Result<User, Error> {
         let Shared { entropy, .. } = &*self.shared;
-        let now = self.shared.now();
-        let result =
-            self.run(&mut Register::new(user, self.account, &**entropy, now, if_exists)).await;
+        let (account, now) = (self.account, self.shared.now());
+        let mut register = Register::new(user, account, &**entropy, now, if_exists, options);
+        let result = self.run(&mut register).await;
         self.trace(name, Subject::user(user), &result);
         result
     }
@@ -514,9 +605,12 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     }
 
     async fn users_page(&self, request: &ListUsersRequest) -> Result<Page<User>, Error> {
-        let pager = UserPager::new(self.account, request)?;
-        let records = self.shared.store.scan(&pager.range()).await?;
-        Ok(pager.finish(&records))
+        let mut pager = UserPager::new(self.account, request)?;
+        while let Some(range) = pager.next_range() {
+            let records = self.shared.store.scan(&range).await?;
+            pager.add(&records);
+        }
+        Ok(pager.finish())
     }
 
     /// Renames a user, or changes the spelling of the name. Credentials keep their service user
@@ -526,9 +620,65 @@ impl<S: AsyncStore> AsyncCredentialManager<S> {
     ///
     /// As [`CredentialManager::rename_user`](crate::CredentialManager::rename_user).
     pub async fn rename_user(&self, user: &UserName, new_name: &UserName) -> Result<User, Error> {
-        let result = self.run(&mut Rename { user, new_name }).await;
+        let result = self.run(&mut Update { user, new_name: Some(new_name), path: None }).await;
         let subject = Subject { new_name: Some(new_name), ..Subject::user(user) };
         self.trace("rename_user", subject, &result);
+        result
+    }
+
+    /// Changes the name of a user, the path, or both, atomically.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::update_user`](crate::CredentialManager::update_user).
+    pub async fn update_user(
+        &self,
+        user: &UserName,
+        changes: &UpdateOptions,
+    ) -> Result<User, Error> {
+        let UpdateOptions { name, path } = changes;
+        let (new_name, path) = (name.as_ref(), path.as_ref());
+        let result = self.run(&mut Update { user, new_name, path }).await;
+        self.trace("update_user", Subject { new_name, ..Subject::user(user) }, &result);
+        result
+    }
+
+    /// Replaces the tags of a user.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::set_user_tags`](crate::CredentialManager::set_user_tags).
+    pub async fn set_user_tags(&self, user: &UserName, tags: &Tags) -> Result<User, Error> {
+        self.edit_user_tags("set_user_tags", user, TagEdit::Replace(tags)).await
+    }
+
+    /// Adds tags to a user.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::tag_user`](crate::CredentialManager::tag_user).
+    pub async fn tag_user(&self, user: &UserName, tags: &Tags) -> Result<User, Error> {
+        self.edit_user_tags("tag_user", user, TagEdit::Add(tags)).await
+    }
+
+    /// Removes the tags of these keys from a user.
+    ///
+    /// # Errors
+    ///
+    /// As [`CredentialManager::untag_user`](crate::CredentialManager::untag_user).
+    pub async fn untag_user(&self, user: &UserName, keys: &[&str]) -> Result<User, Error> {
+        self.edit_user_tags("untag_user", user, TagEdit::Remove(keys)).await
+    }
+
+    async fn edit_user_tags(
+        &self,
+        name: &'static str,
+        user: &UserName,
+        edit: TagEdit<'_>,
+    ) -> Result<User, Error> {
+        let result = self.run(&mut EditTags { user, id: None, edit }).await;
+        let result = result.map(|record| record.user());
+        self.trace(name, Subject::user(user), &result);
         result
     }
 

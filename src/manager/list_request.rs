@@ -2,7 +2,7 @@
 
 use crate::{
     lifetime::Lifetime,
-    names::{service_name::ServiceName, user_name::UserName},
+    names::{path_prefix::PathPrefix, service_name::ServiceName, user_name::UserName},
     paging::{Marker, MaxItems},
 };
 
@@ -14,9 +14,9 @@ use crate::{
 /// ```
 /// use service_specific_credentials::{Lifetime, ListRequest, MaxItems};
 ///
-/// // The credentials that are due for rotation.
+/// // The credentials that are due for rotation: a reset or a deletion removes one from the list.
 /// let request = ListRequest::all_users()
-///     .older_than(Lifetime::days(90)?)
+///     .secret_older_than(Lifetime::days(90)?)
 ///     .max_items(MaxItems::new(500)?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -26,6 +26,7 @@ pub struct ListRequest {
     user: Option<UserName>,
     pub(super) service: Option<ServiceName>,
     pub(super) older_than: Option<Lifetime>,
+    pub(super) secret_older_than: Option<Lifetime>,
     pub(super) marker: Option<Marker>,
     pub(super) max_items: MaxItems,
 }
@@ -44,6 +45,7 @@ impl ListRequest {
             user: None,
             service: None,
             older_than: None,
+            secret_older_than: None,
             marker: None,
             max_items: MaxItems::default(),
         }
@@ -56,11 +58,22 @@ impl ListRequest {
         self
     }
 
-    /// Lists only credentials that were created at least this long ago. Not part of the AWS API. A
-    /// page of all users is filled by reading on, to the end of the account if necessary.
+    /// Lists only credentials that were created at least this long ago, whenever their secrets were
+    /// reset. Not part of the AWS API. A page of all users is filled by reading on, to the end of
+    /// the account if necessary.
     #[must_use]
     pub const fn older_than(mut self, age: Lifetime) -> Self {
         self.older_than = Some(age);
+        self
+    }
+
+    /// Lists only credentials whose [present secrets](crate::Credential::secret_changed) were
+    /// generated at least this long ago, by a reset or else by create. Not part of the AWS API. A
+    /// page of all users is filled as for [`older_than`](Self::older_than), with which it can be
+    /// combined.
+    #[must_use]
+    pub const fn secret_older_than(mut self, age: Lifetime) -> Self {
+        self.secret_older_than = Some(age);
         self
     }
 
@@ -92,6 +105,7 @@ impl ListRequest {
 /// A request for a page of the users of an account, in the order of their names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListUsersRequest {
+    pub(super) path_prefix: Option<PathPrefix>,
     pub(super) marker: Option<Marker>,
     pub(super) max_items: MaxItems,
 }
@@ -103,7 +117,15 @@ impl ListUsersRequest {
         Self::default()
     }
 
-    /// Continues after the page that returned this marker.
+    /// Lists only users whose paths begin with this text. A page is filled by reading on, to the
+    /// end of the account if necessary: no index has the paths.
+    #[must_use]
+    pub fn path_prefix(mut self, prefix: PathPrefix) -> Self {
+        self.path_prefix = Some(prefix);
+        self
+    }
+
+    /// Continues after the page that returned this marker. The path prefix must be the same.
     #[must_use]
     pub fn marker(mut self, marker: impl Into<Option<Marker>>) -> Self {
         self.marker = marker.into();

@@ -9,8 +9,9 @@ use super::{
 use crate::{
     credential::Credential,
     error::Error,
+    lifetime::Lifetime,
     names::{account_id::AccountId, user_name::UserName},
-    paging::{MaxItems, Page},
+    paging::Page,
     policy::Policy,
     record::{UserRecord, key::Listing},
     store::scan_range::ScanRange,
@@ -49,8 +50,7 @@ impl<'a> CredentialPager<'a> {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let ListRequest { service, older_than, .. } = request;
-        let query = Query::credentials(account, request.user(), service.as_ref(), *older_than);
+        let query = Query::credentials(account, request);
         let after = request.marker.as_ref().map(|marker| query.locate(marker)).transpose()?;
         Ok(Self {
             account,
@@ -94,11 +94,13 @@ impl<'a> CredentialPager<'a> {
 
     /// Adds the credentials of one user.
     pub(crate) fn add_record(&mut self, record: &UserRecord) {
-        let ListRequest { service, older_than, max_items, .. } = self.request;
-        let until = older_than.map(|age| self.now.minus_days(age.as_days()));
+        let ListRequest { service, older_than, secret_older_than, max_items, .. } = self.request;
+        let until = |age: Option<Lifetime>| age.map(|age| self.now.minus_days(age.as_days()));
+        let (created, secret_changed) = (until(*older_than), until(*secret_older_than));
         for held in record.credentials() {
             let listed = service.as_ref().is_none_or(|service| held.service() == service)
-                && until.is_none_or(|until| held.created() <= until)
+                && created.is_none_or(|until| held.created() <= until)
+                && secret_changed.is_none_or(|until| held.secret_changed() <= until)
                 && !self.after.as_ref().is_some_and(|after| after.covers(record.name(), held));
             if listed && self.items.len() == max_items.as_usize() {
                 self.end = End::OfPage;
@@ -136,34 +138,67 @@ impl<'a> CredentialPager<'a> {
 }
 
 /// Fills a page with users.
-pub(crate) struct UserPager {
+pub(crate) struct UserPager<'a> {
     account: AccountId,
-    query: Query<'static>,
-    after: Option<Position>,
-    max_items: MaxItems,
+    request: &'a ListUsersRequest,
+    query: Query<'a>,
+    /// The last user that was read, or at which the last page ended.
+    after: Option<UserName>,
+    items: Vec<User>,
+    end: End,
 }
 
-impl UserPager {
-    pub(crate) fn new(account: AccountId, request: &ListUsersRequest) -> Result<Self, Error> {
-        let query = Query::users(account);
+impl<'a> UserPager<'a> {
+    /// The smallest number of users that a scan with a filter fetches.
+    const MIN_FETCH: usize = 100;
+
+    pub(crate) fn new(account: AccountId, request: &'a ListUsersRequest) -> Result<Self, Error> {
+        let query = Query::users(account, request.path_prefix.as_ref());
         let after = request.marker.as_ref().map(|marker| query.locate(marker)).transpose()?;
-        Ok(Self { account, query, after, max_items: request.max_items })
+        let after = after.map(|after| after.user);
+        Ok(Self { account, request, query, after, items: Vec::new(), end: End::NotReached })
     }
 
-    /// The range to scan: one user more than the page has.
-    pub(crate) fn range(&self) -> ScanRange<'_> {
-        let start =
-            self.after.as_ref().map_or(Bound::Unbounded, |after| Bound::Excluded(&after.user));
-        let limit = NonZeroUsize::MIN.saturating_add(self.max_items.as_usize());
-        ScanRange::new(self.account, Listing::Users, start, limit)
+    /// The next range to scan, or `None` once the page is full or nothing is left.
+    pub(crate) fn next_range(&self) -> Option<ScanRange<'_>> {
+        let start = self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        (self.end == End::NotReached)
+            .then(|| ScanRange::new(self.account, Listing::Users, start, self.limit()))
     }
 
-    pub(crate) fn finish(self, records: &[Arc<UserRecord>]) -> Page<User> {
-        let max_items = self.max_items.as_usize();
-        let items: Vec<_> = records.iter().take(max_items).map(|record| record.user()).collect();
-        let last = items.last().filter(|_| records.len() > max_items);
+    /// Adds the records of a scan.
+    pub(crate) fn add(&mut self, records: &[Arc<UserRecord>]) {
+        if records.len() < self.limit().get() {
+            self.end = End::OfListing;
+        }
+        let prefix = self.request.path_prefix.as_ref();
+        for record in records {
+            if prefix.is_none_or(|prefix| prefix.matches(record.path())) {
+                if self.items.len() == self.request.max_items.as_usize() {
+                    self.end = End::OfPage;
+                    return;
+                }
+                self.items.push(record.user());
+            }
+        }
+        self.after = records.last().map(|record| record.name().clone());
+    }
+
+    pub(crate) fn finish(self) -> Page<User> {
+        let last = self.items.last().filter(|_| self.end == End::OfPage);
         let next = last
             .map(|last| self.query.mark(&Position { user: last.name().clone(), credential: None }));
-        Page { items, next }
+        Page { items: self.items, next }
+    }
+
+    /// The number of users to fetch: those that the page lacks and one more, the look-ahead; more
+    /// if a filter leaves some out.
+    fn limit(&self) -> NonZeroUsize {
+        let lacking = self.request.max_items.as_usize() - self.items.len();
+        let users = match self.request.path_prefix {
+            None => lacking,
+            Some(_) => lacking.max(Self::MIN_FETCH),
+        };
+        NonZeroUsize::MIN.saturating_add(users)
     }
 }

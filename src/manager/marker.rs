@@ -5,12 +5,13 @@ use std::fmt;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
+use super::list_request::ListRequest;
 use crate::{
     error::Error,
     lifetime::Lifetime,
     names::{
-        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
-        user_name::UserName,
+        account_id::AccountId, credential_id::CredentialId, path_prefix::PathPrefix,
+        service_name::ServiceName, user_name::UserName,
     },
     paging::Marker,
     record::stored_credential::StoredCredential,
@@ -21,10 +22,13 @@ use crate::{
 #[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
     account: AccountId,
-    of: &'static str,
-    user: Option<&'a UserName>,
-    service: Option<&'a ServiceName>,
-    older_than: Option<Lifetime>,
+    filter: Filter<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Filter<'a> {
+    Users(Option<&'a PathPrefix>),
+    Credentials(&'a ListRequest),
 }
 
 /// The last item of a page.
@@ -35,21 +39,16 @@ pub(super) struct Position {
 }
 
 impl<'a> Query<'a> {
-    const VERSION: u8 = 1;
+    const VERSION: u8 = 2;
     /// An integrity check and a binding to the query, not a MAC.
     const CHECKSUM_BYTES: usize = 16;
 
-    pub(super) const fn users(account: AccountId) -> Self {
-        Self { account, of: "users", user: None, service: None, older_than: None }
+    pub(super) const fn users(account: AccountId, path_prefix: Option<&'a PathPrefix>) -> Self {
+        Self { account, filter: Filter::Users(path_prefix) }
     }
 
-    pub(super) const fn credentials(
-        account: AccountId,
-        user: Option<&'a UserName>,
-        service: Option<&'a ServiceName>,
-        older_than: Option<Lifetime>,
-    ) -> Self {
-        Self { account, of: "credentials", user, service, older_than }
+    pub(super) const fn credentials(account: AccountId, request: &'a ListRequest) -> Self {
+        Self { account, filter: Filter::Credentials(request) }
     }
 
     /// A marker is its version, the checksum of query and position, and the position, in Base64.
@@ -76,12 +75,19 @@ impl<'a> Query<'a> {
 
     /// A hash of the query and of a position in it. No part contains a line break.
     fn checksum(&self, position: &[u8]) -> Vec<u8> {
-        let Self { account, of, .. } = self;
-        let user = self.user.map_or("", UserName::as_str).to_ascii_lowercase();
-        let service = self.service.map_or("", ServiceName::as_str);
-        let days = self.older_than.map_or(0, Lifetime::as_days);
-        let query =
-            format!("marker {}\n{account}\n{of}\n{user}\n{service}\n{days}\n", Self::VERSION);
+        let filter = match self.filter {
+            Filter::Users(prefix) => {
+                format!("users\n{}", prefix.map_or("", PathPrefix::as_str))
+            }
+            Filter::Credentials(request) => {
+                let user = request.user().map_or("", UserName::as_str).to_ascii_lowercase();
+                let service = request.service_filter().map_or("", ServiceName::as_str);
+                let days = |age: Option<Lifetime>| age.map_or(0, Lifetime::as_days);
+                let (created, secret) = (days(request.older_than), days(request.secret_older_than));
+                format!("credentials\n{user}\n{service}\n{created}\n{secret}")
+            }
+        };
+        let query = format!("marker {}\n{}\n{filter}\n", Self::VERSION, self.account);
         let hash = Sha256::new_with_prefix(query).chain_update(position).finalize();
         hash.into_iter().take(Self::CHECKSUM_BYTES).collect()
     }

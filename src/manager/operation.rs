@@ -15,11 +15,12 @@ pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod disable;
 pub(crate) mod fence;
+pub(crate) mod edit_tags;
 pub(crate) mod register;
 pub(crate) mod remove;
-pub(crate) mod rename;
 pub(crate) mod reset;
 pub(crate) mod set_status;
+pub(crate) mod update;
 
 /// An operation on the record of one user.
 pub(super) trait Operation: Send + Sync {

@@ -37,6 +37,12 @@ impl AccountId {
     /// const ACCOUNT: AccountId = AccountId::from_static("123456789012");
     /// ```
     ///
+    /// ```compile_fail,E0080
+    /// use service_specific_credentials::AccountId;
+    ///
+    /// const INVALID: AccountId = AccountId::from_static("1234");
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `text` is not 12 digits.

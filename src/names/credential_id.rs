@@ -44,6 +44,32 @@ impl CredentialId {
     /// The id of no credential, for unused slots of a record.
     pub(crate) const EMPTY: Self = Self(SmolStr::new_static(""));
 
+    /// The id of a literal, for constants. An invalid literal in a `const` is a compile error.
+    ///
+    /// ```
+    /// use service_specific_credentials::CredentialId;
+    ///
+    /// const EXAMPLE: CredentialId = CredentialId::from_static("ACCA12345ABCDEXAMPLE");
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// use service_specific_credentials::CredentialId;
+    ///
+    /// const INVALID: CredentialId = CredentialId::from_static("a b");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `text` is not a valid id.
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(
+            Self::GRAMMAR.matches_ascii(text),
+            "a credential id has 20 to 128 characters of `[\\w]`"
+        );
+        Self(SmolStr::new_static(text))
+    }
+
     /// The text, as it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -44,6 +44,12 @@ impl ServiceName {
 
     /// The name of a literal, for constants. An invalid literal in a `const` is a compile error.
     ///
+    /// ```compile_fail,E0080
+    /// use service_specific_credentials::ServiceName;
+    ///
+    /// const INVALID: ServiceName = ServiceName::from_static("Git.Example.com");
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `text` is not a valid name in lower case.

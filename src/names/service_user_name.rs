@@ -43,6 +43,32 @@ impl ServiceUserName {
         max: Self::MAX_LENGTH,
     };
 
+    /// The name of a literal, for constants. An invalid literal in a `const` is a compile error.
+    ///
+    /// ```
+    /// use service_specific_credentials::ServiceUserName;
+    ///
+    /// const EXAMPLE: ServiceUserName = ServiceUserName::from_static("anika+1-at-123456789012");
+    /// ```
+    ///
+    /// ```compile_fail,E0080
+    /// use service_specific_credentials::ServiceUserName;
+    ///
+    /// const INVALID: ServiceUserName = ServiceUserName::from_static("a b");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `text` is not a valid name.
+    #[must_use]
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(
+            Self::GRAMMAR.matches_ascii(text),
+            "a service user name has 1 to 200 characters of `[\\w+=,.@-]`"
+        );
+        Self(SmolStr::new_static(text))
+    }
+
     /// The text, as it is stored.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -45,6 +45,12 @@ impl UserName {
 
     /// The name of a literal, for constants. An invalid literal in a `const` is a compile error.
     ///
+    /// ```compile_fail,E0080
+    /// use service_specific_credentials::UserName;
+    ///
+    /// const INVALID: UserName = UserName::from_static("a user");
+    /// ```
+    ///
     /// # Panics
     ///
     /// If `text` is not a valid name.

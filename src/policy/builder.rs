@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use smol_str::SmolStr;
 
 use crate::{
+    lifetime::Lifetime,
     names::{service_name::ServiceName, service_user_name::ServiceUserName},
     policy::{Numbering, Policy, Scheme},
     secret::{Alphabet, MAX_PRESENTED},
@@ -21,6 +22,10 @@ pub struct PolicyBuilder {
     pub(super) numbering: Numbering,
     pub(super) password_bytes: usize,
     pub(super) alphabet: Alphabet,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub(super) default_lifetime: Option<Lifetime>,
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub(super) max_lifetime: Option<Lifetime>,
 }
 
 impl PolicyBuilder {
@@ -88,12 +93,29 @@ impl PolicyBuilder {
         self
     }
 
+    /// Sets the lifetime of a credential that is created without one, by default that of
+    /// [`max_lifetime`](Self::max_lifetime). Without either, it never expires.
+    #[must_use]
+    pub const fn default_lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.default_lifetime = Some(lifetime);
+        self
+    }
+
+    /// Sets the longest lifetime of a credential, by default none. Creating a credential with a
+    /// longer one fails with [`LifetimeTooLong`](crate::Error::LifetimeTooLong). Existing
+    /// credentials keep their expiration dates.
+    #[must_use]
+    pub const fn max_lifetime(mut self, lifetime: Lifetime) -> Self {
+        self.max_lifetime = Some(lifetime);
+        self
+    }
+
     /// Validates the policy.
     ///
     /// # Errors
     ///
-    /// If a setting is outside the bounds that its method states, or there are more than 100
-    /// services.
+    /// If a setting is outside the bounds that its method states, there are more than 100 services,
+    /// or the default lifetime is longer than the longest one.
     pub fn build(self) -> Result<Policy, InvalidPolicy> {
         if !(1..=Policy::MAX_CREDENTIALS_PER_SERVICE).contains(&self.credentials_per_service) {
             return Err(InvalidPolicy::CredentialsPerService(self.credentials_per_service));
@@ -112,6 +134,11 @@ impl PolicyBuilder {
             {
                 return Err(InvalidPolicy::ApiKeyPrefix(service.clone()));
             }
+        }
+        if let (Some(default), Some(max)) = (self.default_lifetime, self.max_lifetime)
+            && default > max
+        {
+            return Err(InvalidPolicy::DefaultLifetime { default, max });
         }
         Ok(Policy::from_valid(self))
     }
@@ -144,6 +171,8 @@ impl Default for PolicyBuilder {
             numbering: Numbering::FromOne,
             password_bytes: 32,
             alphabet: Alphabet::Standard,
+            default_lifetime: None,
+            max_lifetime: None,
         }
     }
 }
@@ -184,4 +213,16 @@ pub enum InvalidPolicy {
         "the API key prefix of `{0}` must be 1 to {MAX_PREFIX_LENGTH} ASCII letters and digits"
     )]
     ApiKeyPrefix(ServiceName),
+    /// The default lifetime is longer than the longest one.
+    #[error(
+        "the default lifetime of {} days must not exceed the maximum of {} days",
+        .default.as_days(), .max.as_days()
+    )]
+    #[non_exhaustive]
+    DefaultLifetime {
+        /// The default lifetime.
+        default: Lifetime,
+        /// The longest lifetime.
+        max: Lifetime,
+    },
 }

@@ -57,4 +57,7 @@ actions! {
     UpdateUser = "UpdateUser",
     DeleteUser = "DeleteUser",
     ListUsers = "ListUsers",
+    TagUser = "TagUser",
+    UntagUser = "UntagUser",
+    ListUserTags = "ListUserTags",
 }

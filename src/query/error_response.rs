@@ -152,6 +152,9 @@ impl From<RequestError> for ErrorResponse {
             | RequestError::NotABoolean(_) => (StatusCode::BAD_REQUEST, "MalformedInput"),
             RequestError::MissingAction => (StatusCode::BAD_REQUEST, "MissingAction"),
             RequestError::UnknownAction { .. } => (StatusCode::BAD_REQUEST, "InvalidAction"),
+            RequestError::NotSupported(_) | RequestError::EmptyList(_) | RequestError::Tags(_) => {
+                (StatusCode::BAD_REQUEST, "InvalidInput")
+            }
             RequestError::Invalid(_) => (StatusCode::BAD_REQUEST, "ValidationError"),
         };
         Self::new(status, code, error.to_string())

@@ -1,20 +1,27 @@
 //! Decodes a form into named parameters.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+};
 
 /// The decoded parameters of a request, without those that no action knows.
 macro_rules! form {
     ($($field:ident = $name:literal),+ $(,)?) => {
         #[derive(Debug, Default)]
         pub(super) struct Form<'a> {
-            $(pub(super) $field: Option<Cow<'a, str>>),+
+            $(pub(super) $field: Option<Cow<'a, str>>,)+
+            /// `Tags.member.N.Key` and `Tags.member.N.Value`, by N.
+            pub(super) tags: BTreeMap<u32, Tag<'a>>,
+            /// `TagKeys.member.N`, by N.
+            pub(super) tag_keys: BTreeMap<u32, Option<Cow<'a, str>>>,
         }
 
         impl<'a> Form<'a> {
             fn slot(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
                 match name {
                     $($name => Some(&mut self.$field),)+
-                    _ => None,
+                    _ => self.member(name),
                 }
             }
         }
@@ -33,6 +40,41 @@ form! {
     all_users = "AllUsers",
     marker = "Marker",
     max_items = "MaxItems",
+    path = "Path",
+    new_path = "NewPath",
+    path_prefix = "PathPrefix",
+    permissions_boundary = "PermissionsBoundary",
+    empty_tags = "Tags",
+    empty_tag_keys = "TagKeys",
+}
+
+/// The parameters of one tag.
+#[derive(Debug, Default)]
+pub(super) struct Tag<'a> {
+    pub(super) key: Option<Cow<'a, str>>,
+    pub(super) value: Option<Cow<'a, str>>,
+}
+
+impl<'a> Form<'a> {
+    /// The slot of a member of a list.
+    fn member(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+        if let Some(number) = name.strip_prefix("TagKeys.member.") {
+            return Some(self.tag_keys.entry(index(number)?).or_default());
+        }
+        let (number, field) = name.strip_prefix("Tags.member.")?.split_once('.')?;
+        let number = index(number)?;
+        match field {
+            "Key" => Some(&mut self.tags.entry(number).or_default().key),
+            "Value" => Some(&mut self.tags.entry(number).or_default().value),
+            _ => None,
+        }
+    }
+}
+
+/// The number of a member, in its one form: from 1, without leading zeros.
+fn index(number: &str) -> Option<u32> {
+    let index = number.parse().ok()?;
+    (index > 0 && !number.starts_with(['0', '+'])).then_some(index)
 }
 
 /// The form is invalid.

@@ -15,7 +15,7 @@ use crate::{
     names::account_id::AccountId,
     paging::{Marker, Page},
     secret::Secret,
-    user::User,
+    user::{User, UserId},
 };
 
 /// The output of an operation.
@@ -24,6 +24,7 @@ pub(super) enum Output {
     Listed(Page<Credential>),
     User(User),
     Users(Page<User>),
+    Tags(Page<(String, String)>),
     Done,
 }
 
@@ -47,7 +48,9 @@ impl Output {
             Self::Issued(issued) => 2 * ITEM + issued.secret().expose().len(),
             Self::Listed(page) => ITEM + page.items.len() * ITEM,
             Self::Users(page) => ITEM + page.items.len() * ITEM,
-            Self::User(_) | Self::Done => ITEM,
+            Self::User(user) => ITEM + user.tags().len() * ITEM,
+            Self::Tags(page) => ITEM + page.items.len() * ITEM,
+            Self::Done => ITEM,
         }
     }
 
@@ -59,8 +62,20 @@ impl Output {
             Self::Listed(page) => members(xml, "ServiceSpecificCredentials", page, |xml, item| {
                 credential(xml, item, None)
             }),
-            Self::User(one) => xml.element("User", |xml| user(xml, one)),
+            Self::User(one) => xml.element("User", |xml| {
+                user(xml, one)?;
+                if one.tags().is_empty() {
+                    return Ok(());
+                }
+                xml.element("Tags", |xml| {
+                    let mut tags = one.tags().iter();
+                    tags.try_for_each(|tag| xml.element("member", |xml| self::tag(xml, tag)))
+                })
+            }),
             Self::Users(page) => members(xml, "Users", page, user),
+            Self::Tags(page) => {
+                members(xml, "Tags", page, |xml, (key, value)| tag(xml, (key, value)))
+            }
             Self::Done => Ok(()),
         }
     }
@@ -98,16 +113,47 @@ fn credential(xml: &mut Xml, credential: &Credential, secret: Option<&Secret>) -
 
 fn user(xml: &mut Xml, user: &User) -> io::Result<()> {
     let account: AccountId = user.account();
-    xml.text("Path", "/")?;
+    let path = user.path();
+    xml.text("Path", path.as_str())?;
     xml.text("UserName", user.name().as_str())?;
-    xml.text("UserId", &user.id().to_string())?;
-    xml.text("Arn", &format!("arn:aws:iam::{account}:user/{}", user.name()))?;
+    xml.text("UserId", &user_id(user.id()))?;
+    xml.text("Arn", &format!("arn:aws:iam::{account}:user{path}{}", user.name()))?;
     xml.text("CreateDate", &user.created.iso_8601())
+}
+
+fn tag(xml: &mut Xml, (key, value): (&str, &str)) -> io::Result<()> {
+    xml.text("Key", key)?;
+    xml.text("Value", value)
+}
+
+/// The id of a user as the API documents it: `AIDA` and the 128 bits in Base32 without padding (our
+/// decision), 30 characters.
+fn user_id(id: UserId) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    // 26 characters have 130 bits.
+    let bits = u128::from_be_bytes(*id.as_bytes());
+    let digit = |place: u32| {
+        let bits = if place == 25 { bits << 2 } else { bits >> (123 - 5 * place) };
+        let letter = ALPHABET.get((bits & 0x1f) as usize).copied().unwrap_or(b'A');
+        char::from(letter)
+    };
+    "AIDA".chars().chain((0..26).map(digit)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_id_is_aida_and_base_32() {
+        for (bytes, expected) in [
+            ([0; 16], "AIDAAAAAAAAAAAAAAAAAAAAAAAAAAA"),
+            ([0xff; 16], "AIDA77777777777777777777777774"),
+            (*b"0123456789abcdef", "AIDAGAYTEMZUGU3DOOBZMFRGGZDFMY"),
+        ] {
+            assert_eq!(user_id(UserId::from_bytes(bytes)), expected);
+        }
+    }
     use crate::manager::create_options::CreateOptions;
     use crate::{
         lifetime::Lifetime,

@@ -1,14 +1,15 @@
 //! Parses named parameters into a typed request, or into all violations.
 
-use std::{borrow::Cow, fmt, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
 
 use http::{Method, header::CONTENT_TYPE};
 
 use super::{
     MAX_BYTES,
     action::Action,
-    form::{Form, FormError},
+    form::{Form, FormError, Tag},
     output::Output,
+    tag_pages,
 };
 use crate::{
     constraint::{Constraint, InvalidParameter},
@@ -19,15 +20,19 @@ use crate::{
         async_manager::AsyncCredentialManager,
         create_options::CreateOptions,
         list_request::{ListRequest, ListUsersRequest},
+        user_options::{RegisterOptions, UpdateOptions},
     },
     names::{
         Pattern,
         credential_id::{CredentialId, InvalidCredentialId},
+        path_prefix::PathPrefix,
         service_name::{InvalidServiceName, ServiceName},
         user_name::{InvalidUserName, UserName},
+        user_path::{InvalidUserPath, UserPath},
     },
     paging::{InvalidMarker, Marker, MaxItems},
     store::AsyncStore,
+    tags::{InvalidTags, Tags, check_key},
 };
 
 const VERSION: &str = "2010-05-08";
@@ -78,11 +83,14 @@ enum Operation {
     Update { id: CredentialId, status: Status },
     Reset { id: CredentialId },
     Delete { id: CredentialId },
-    CreateUser,
+    CreateUser(RegisterOptions),
     GetUser,
-    UpdateUser { name: Option<UserName> },
+    UpdateUser { name: Option<UserName>, path: Option<UserPath> },
     DeleteUser,
-    ListUsers { marker: Option<Marker>, max_items: MaxItems },
+    ListUsers { path_prefix: Option<PathPrefix>, marker: Option<Marker>, max_items: MaxItems },
+    TagUser { tags: Tags },
+    UntagUser { keys: Vec<String> },
+    ListUserTags { marker: Option<Marker>, max_items: MaxItems },
 }
 
 /// A service name, and its spelling in the request if that differs.
@@ -174,7 +182,12 @@ impl Request {
         let mut validator = Validator::default();
         let user = match action {
             Action::ListUsers => None,
-            Action::CreateUser | Action::UpdateUser | Action::DeleteUser => {
+            Action::CreateUser
+            | Action::UpdateUser
+            | Action::DeleteUser
+            | Action::TagUser
+            | Action::UntagUser
+            | Action::ListUserTags => {
                 validator.required(form.user_name, &UserName::GRAMMAR, InvalidUserName)
             }
             _ => validator.text(form.user_name, &UserName::GRAMMAR, InvalidUserName),
@@ -202,17 +215,52 @@ impl Request {
             }
             Action::Reset => validator.id(form.credential_id).map(|id| Operation::Reset { id }),
             Action::Delete => validator.id(form.credential_id).map(|id| Operation::Delete { id }),
-            Action::CreateUser => Some(Operation::CreateUser),
+            Action::CreateUser => {
+                if form.permissions_boundary.is_some() {
+                    return Err(RequestError::NotSupported("PermissionsBoundary"));
+                }
+                let path = form.path.and_then(|path| validator.take(path.parse::<UserPath>()));
+                let tags = validator.tags(form.tags)?;
+                let options = RegisterOptions::new().path(path.unwrap_or_default());
+                tags.map(|tags| Operation::CreateUser(options.tags(tags)))
+            }
             Action::GetUser => Some(Operation::GetUser),
             Action::UpdateUser => {
                 let name = validator.text(form.new_user_name, &UserName::GRAMMAR, invalid_new_name);
-                Some(Operation::UpdateUser { name })
+                let path = form.new_path.and_then(|path| {
+                    let invalid = |InvalidUserPath(constraint)| InvalidParameter {
+                        name: "newPath",
+                        ..InvalidUserPath(constraint).into()
+                    };
+                    validator.take(path.parse().map_err(invalid))
+                });
+                Some(Operation::UpdateUser { name, path })
             }
             Action::DeleteUser => Some(Operation::DeleteUser),
             Action::ListUsers => {
                 let marker = validator.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
                 let max_items = validator.number("MaxItems", form.max_items, MaxItems::new)?;
-                Some(Operation::ListUsers { marker, max_items: max_items.unwrap_or_default() })
+                let max_items = max_items.unwrap_or_default();
+                let path_prefix = form.path_prefix.and_then(|text| validator.take(text.parse()));
+                Some(Operation::ListUsers { path_prefix, marker, max_items })
+            }
+            Action::TagUser => {
+                if form.tags.is_empty() {
+                    validator.require_list(form.empty_tags.as_deref(), "Tags", "tags")?;
+                }
+                validator.tags(form.tags)?.map(|tags| Operation::TagUser { tags })
+            }
+            Action::UntagUser => {
+                if form.tag_keys.is_empty() {
+                    validator.require_list(form.empty_tag_keys.as_deref(), "TagKeys", "tagKeys")?;
+                }
+                let keys = validator.tag_keys(form.tag_keys);
+                Some(Operation::UntagUser { keys })
+            }
+            Action::ListUserTags => {
+                let marker = validator.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
+                let max_items = validator.number("MaxItems", form.max_items, MaxItems::new)?;
+                Some(Operation::ListUserTags { marker, max_items: max_items.unwrap_or_default() })
             }
         };
         match operation {
@@ -247,7 +295,7 @@ impl Request {
     #[must_use]
     pub const fn new_user_name(&self) -> Option<&UserName> {
         match &self.operation {
-            Operation::UpdateUser { name } => name.as_ref(),
+            Operation::UpdateUser { name, .. } => name.as_ref(),
             _ => None,
         }
     }
@@ -331,25 +379,47 @@ impl Request {
                 iam.delete(user()?, id).await?;
                 Output::Done
             }
-            Operation::CreateUser => Output::User(iam.register_user(user()?).await?),
+            Operation::CreateUser(options) => {
+                Output::User(iam.register_user_with_options(user()?, options).await?)
+            }
             Operation::GetUser => Output::User(iam.user(user()?).await?),
-            Operation::UpdateUser { name } => {
-                match name {
-                    Some(name) => iam.rename_user(user()?, name).await?,
-                    None => iam.user(user()?).await?,
-                };
+            Operation::UpdateUser { name, path } => {
+                let mut changes = UpdateOptions::new();
+                if let Some(name) = name {
+                    changes = changes.name(name.clone());
+                }
+                if let Some(path) = path {
+                    changes = changes.path(path.clone());
+                }
+                iam.update_user(user()?, &changes).await?;
                 Output::Done
             }
             Operation::DeleteUser => {
                 iam.remove_user(user()?).await?;
                 Output::Done
             }
-            Operation::ListUsers { marker, max_items } => {
+            Operation::ListUsers { path_prefix, marker, max_items } => {
                 let mut list = ListUsersRequest::new().max_items(*max_items);
+                if let Some(prefix) = path_prefix {
+                    list = list.path_prefix(prefix.clone());
+                }
                 if let Some(marker) = marker {
                     list = list.marker(marker.clone());
                 }
                 Output::Users(iam.list_users_page(&list).await?)
+            }
+            Operation::TagUser { tags } => {
+                iam.tag_user(user()?, tags).await?;
+                Output::Done
+            }
+            Operation::UntagUser { keys } => {
+                let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+                iam.untag_user(user()?, &keys).await?;
+                Output::Done
+            }
+            Operation::ListUserTags { marker, max_items } => {
+                let user = iam.user(user()?).await?;
+                Output::Tags(tag_pages::page(&user, marker.as_ref(), *max_items)?)
             }
         })
     }
@@ -372,6 +442,10 @@ fn boolean(name: &'static str, text: Option<&str>) -> Result<bool, RequestError>
         None | Some("false" | "0") => Ok(false),
         Some(_) => Err(RequestError::NotABoolean(name)),
     }
+}
+
+fn invalid_tag(name: &'static str, constraint: Constraint) -> InvalidParameter {
+    InvalidParameter { name, what: "tag", constraint }
 }
 
 fn invalid_new_name(constraint: Constraint) -> InvalidParameter {
@@ -440,6 +514,64 @@ impl Validator {
         Ok(self.take(new(u32::try_from(number).unwrap_or(0))))
     }
 
+    /// The tags of a list, in the order of their numbers.
+    fn tags(&mut self, members: BTreeMap<u32, Tag<'_>>) -> Result<Option<Tags>, RequestError> {
+        let mut pairs = Vec::with_capacity(members.len());
+        for Tag { key, value } in members.into_values() {
+            match (key, value) {
+                (Some(key), Some(value)) => pairs.push((key, value)),
+                (None, _) => self.0.push(invalid_tag("tags.member.key", Constraint::NotNull)),
+                (_, None) => self.0.push(invalid_tag("tags.member.value", Constraint::NotNull)),
+            }
+        }
+        match Tags::from_pairs(pairs) {
+            Ok(tags) => return Ok(Some(tags)),
+            Err(InvalidTags::TooMany(_)) => {
+                self.0.push(invalid_tag("tags", Constraint::MaxLength(Tags::MAX)));
+            }
+            Err(InvalidTags::Key(constraint)) => {
+                self.0.push(invalid_tag("tags.member.key", constraint));
+            }
+            Err(InvalidTags::Value(constraint)) => {
+                self.0.push(invalid_tag("tags.member.value", constraint));
+            }
+            // Another violation takes precedence.
+            Err(invalid) if self.0.is_empty() => return Err(RequestError::Tags(invalid)),
+            Err(_) => {}
+        }
+        Ok(None)
+    }
+
+    fn tag_keys(&mut self, members: BTreeMap<u32, Option<Cow<'_, str>>>) -> Vec<String> {
+        if members.len() > Tags::MAX {
+            self.0.push(invalid_tag("tagKeys", Constraint::MaxLength(Tags::MAX)));
+            return Vec::new();
+        }
+        let keys: Vec<_> = members.into_values().flatten().map(Cow::into_owned).collect();
+        for key in &keys {
+            if let Err(constraint) = check_key(key) {
+                self.0.push(invalid_tag("tagKeys.member", constraint));
+            }
+        }
+        keys
+    }
+
+    /// A list without members is absent, or empty: an empty value under its own name.
+    fn require_list(
+        &mut self,
+        empty: Option<&str>,
+        name: &'static str,
+        parameter: &'static str,
+    ) -> Result<(), RequestError> {
+        match empty {
+            Some(_) => Err(RequestError::EmptyList(name)),
+            None => {
+                self.0.push(invalid_tag(parameter, Constraint::NotNull));
+                Ok(())
+            }
+        }
+    }
+
     fn take<T, E: Into<InvalidParameter>>(&mut self, value: Result<T, E>) -> Option<T> {
         value.map_err(|invalid| self.0.push(invalid.into())).ok()
     }
@@ -485,6 +617,15 @@ pub enum RequestError {
     /// The parameter of this name is neither `true` or `1` nor `false` or `0`.
     #[error("{0} must be a boolean")]
     NotABoolean(&'static str),
+    /// The parameter of this name is one of the API that is not supported.
+    #[error("{0} is not supported")]
+    NotSupported(&'static str),
+    /// The list of this name has no members.
+    #[error("{0} must not be empty")]
+    EmptyList(&'static str),
+    /// A key of a tag is reserved, or given twice.
+    #[error(transparent)]
+    Tags(InvalidTags),
     /// Parameters are invalid: all violations, in the order user, service, id, status, age,
     /// marker, number of items, and for one value in the order null, longest, shortest, pattern,
     /// enum, range.
@@ -515,6 +656,14 @@ impl fmt::Display for Violations<'_> {
                         f,
                         "The specified value for {name} is invalid. It must contain only \
                          alphanumeric characters and/or the following: +=,.@_-"
+                    );
+                }
+                "path" | "newPath" | "pathPrefix" => {
+                    return write!(
+                        f,
+                        "The specified value for {} is invalid. It must begin and end with / and \
+                         contain only alphanumeric characters and/or / characters.",
+                        only.name()
                     );
                 }
                 "serviceName" => return write!(f, "ServiceName must match {pattern}"),

@@ -1,52 +1,71 @@
 //! Records as bytes.
 //!
-//! # Format 1
+//! # Format 2
 //!
 //! A *number* is written in groups of seven bits, the lowest first, each but the last with its high
-//! bit set, in as few bytes as it needs. A *text* is its length in one byte, then its bytes. A
-//! *moment* is the number of milliseconds since 1970.
+//! bit set, in as few bytes as it needs. A *text* is its length in one byte, then its bytes; a
+//! *long text* is its length as a number, then its bytes. A *moment* is the number of milliseconds
+//! since 1970. *Tags* are how many, as a number, and for each, in the order of the keys, its key
+//! and its value, two long texts.
 //!
 //! | | |
 //! |---|---|
-//! | format | the byte 1 |
+//! | format | the byte 2 |
 //! | account | number |
 //! | user id | 16 bytes |
 //! | changes since the registration | number |
 //! | registered | moment |
 //! | user name, as spelled | text |
+//! | path | long text, empty for `/` |
+//! | tags of the user | tags |
 //! | how many credentials | number |
 //! | *for each, in order of creation, then of id:* | |
 //! | id, service, service user name or alias | three texts |
-//! | flags | one byte: 1 active, 2 API key, 4 expires |
+//! | flags | one byte: 1 active, 2 API key, 4 expires, 8 was reset, 16 has tags |
 //! | created | moment |
 //! | expires, if flagged | moment |
+//! | last reset, if flagged and later than created | moment |
+//! | tags, if flagged | tags |
 //! | digest algorithm | the byte 1: SHA-256 |
 //! | digest | 32 bytes |
 //! | *at the end:* | |
 //! | checksum | the first 4 bytes of the SHA-256 of all before |
 //!
-//! A record has one form, and only that form is read.
+//! A record has one form in each format, and only that form is read.
+//!
+//! # Format 1
+//!
+//! Without path, tags and resets, and with a byte 1 in front. It is still read: each secret has the
+//! creation date of its credential.
 
 use std::{cmp::Ordering, str::FromStr};
 
 use sha2::{Digest as _, Sha256};
+use smol_str::SmolStr;
 
-use super::{Credentials, Revision, StoredCredential, UserRecord};
+use super::{Credentials, Details, Revision, StoredCredential, UserRecord};
 use crate::{
     credential::CredentialKind,
     names::{
         account_id::AccountId, cmp_caseless, credential_id::CredentialId,
         service_name::ServiceName, service_user_name::GeneratedName, user_name::UserName,
+        user_path::UserPath,
     },
     secret::digest::Digest,
+    tags::Tags,
     timestamp::Timestamp,
     user::UserId,
 };
 
-const FORMAT: u8 = 1;
+/// The format that is written.
+const FORMAT: u8 = 2;
+/// The earlier format, which is read.
+const FORMAT_1: u8 = 1;
 const ACTIVE: u8 = 1;
 const API_KEY: u8 = 2;
 const EXPIRES: u8 = 4;
+const RESET: u8 = 8;
+const TAGGED: u8 = 16;
 const SHA_256: u8 = 1;
 const CHECKSUM: usize = 4;
 
@@ -61,7 +80,7 @@ pub enum DecodeError {
     #[error("a record is never empty")]
     Empty,
     /// They were written in a format that this release does not know, or are no record.
-    #[error("record format {0} is not known, only format {FORMAT}")]
+    #[error("record format {0} is not known, only formats {FORMAT_1} and {FORMAT}")]
     UnknownFormat(u8),
     /// They were damaged, or are no record.
     #[error("the checksum of the record is wrong")]
@@ -82,7 +101,7 @@ pub enum DecodeError {
 
 impl UserRecord {
     /// The record as bytes, for a store that keeps bytes. About 40 bytes and 110 for each
-    /// credential. Every later release reads them.
+    /// credential, and those of the path and the tags. Every later release reads them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         debug_assert_eq!(check(&self.credentials), Ok(()), "the rules make only what decodes");
@@ -93,9 +112,12 @@ impl UserRecord {
         put_number(&mut out, self.revision.count);
         put_moment(&mut out, self.created);
         put_text(&mut out, self.name.as_str());
+        let path = self.path();
+        put_long_text(&mut out, if *path == UserPath::ROOT { "" } else { path.as_str() });
+        put_tags(&mut out, self.tags());
         put_number(&mut out, self.credentials.len() as u64);
         for credential in self.credentials.iter() {
-            put_credential(&mut out, credential);
+            put_credential(&mut out, credential, self.details.tags_of(&credential.id));
         }
         let checksum = Sha256::digest(&out);
         out.extend(checksum.iter().take(CHECKSUM));
@@ -108,11 +130,11 @@ impl UserRecord {
     ///
     /// If the bytes are anything else. Every invariant of a record is checked.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        match bytes.first() {
+        let format = match bytes.first() {
             None => return Err(DecodeError::Empty),
-            Some(&FORMAT) => {}
+            Some(&format @ (FORMAT_1 | FORMAT)) => format,
             Some(&other) => return Err(DecodeError::UnknownFormat(other)),
-        }
+        };
         let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(DecodeError::Checksum)?;
         if !Sha256::digest(body).starts_with(checksum) {
             return Err(DecodeError::Checksum);
@@ -126,15 +148,29 @@ impl UserRecord {
         let count = count.ok_or(DecodeError::Value("number of changes"))?;
         let created = input.moment().ok_or(DecodeError::Value("creation date"))?;
         let name: UserName = input.name().ok_or(DecodeError::Value("user name"))?;
+        let mut details = Details::default();
+        if format != FORMAT_1 {
+            let path = input.path().ok_or(DecodeError::Value("path"))?;
+            details = details.with_path(path).with_tags(input.tags()?);
+        }
         let length = input.number().ok_or(DecodeError::Value("number of credentials"))?;
-        let credentials =
-            (0..length).map(|_| input.credential()).collect::<Result<Credentials, _>>()?;
+        let mut tagged = Vec::new();
+        let credentials = (0..length)
+            .map(|_| {
+                let (credential, tags) = input.credential(format)?;
+                if !tags.is_empty() {
+                    tagged.push((credential.id.clone(), tags));
+                }
+                Ok(credential)
+            })
+            .collect::<Result<Credentials, _>>()?;
         if !input.0.is_empty() {
             return Err(DecodeError::Surplus);
         }
         check(&credentials)?;
         let revision = Revision { user: UserId::from_bytes(user), count };
-        Ok(Self { account, name, revision, created, credentials })
+        let details = details.with_tags_of_all(tagged);
+        Ok(Self { account, name, revision, created, credentials, details })
     }
 }
 
@@ -182,17 +218,39 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-fn put_credential(out: &mut Vec<u8>, credential: &StoredCredential) {
+fn put_long_text(out: &mut Vec<u8>, text: &str) {
+    put_number(out, text.len() as u64);
+    out.extend(text.as_bytes());
+}
+
+fn put_tags(out: &mut Vec<u8>, tags: &Tags) {
+    put_number(out, tags.len() as u64);
+    for (key, value) in tags.iter() {
+        put_long_text(out, key);
+        put_long_text(out, value);
+    }
+}
+
+fn put_credential(out: &mut Vec<u8>, credential: &StoredCredential, tags: &Tags) {
     put_text(out, credential.id.as_str());
     put_text(out, credential.service.as_str());
     put_text(out, credential.name.as_str());
     let active = if credential.active { ACTIVE } else { 0 };
     let kind = if credential.kind == CredentialKind::ApiKey { API_KEY } else { 0 };
     let expires = if credential.expires().is_some() { EXPIRES } else { 0 };
-    out.push(active | kind | expires);
+    let was_reset = credential.secret_changed() > credential.created;
+    let reset = if was_reset { RESET } else { 0 };
+    let tagged = if tags.is_empty() { 0 } else { TAGGED };
+    out.push(active | kind | expires | reset | tagged);
     put_moment(out, credential.created);
     if let Some(expires) = credential.expires() {
         put_moment(out, expires);
+    }
+    if was_reset {
+        put_moment(out, credential.secret_changed());
+    }
+    if !tags.is_empty() {
+        put_tags(out, tags);
     }
     let Digest::Sha256(digest) = &credential.digest;
     out.push(SHA_256);
@@ -242,6 +300,28 @@ impl<'a> Input<'a> {
         std::str::from_utf8(text).ok()
     }
 
+    fn long_text(&mut self) -> Option<&'a str> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (text, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        std::str::from_utf8(text).ok()
+    }
+
+    fn path(&mut self) -> Option<UserPath> {
+        match self.long_text()? {
+            "" => Some(UserPath::ROOT),
+            // Its one form is the empty text.
+            "/" => None,
+            path => path.parse().ok(),
+        }
+    }
+
+    fn tags(&mut self) -> Result<Tags, DecodeError> {
+        let count = self.number().ok_or(DecodeError::Value("number of tags"))?;
+        let pair = || Some((SmolStr::new(self.long_text()?), SmolStr::new(self.long_text()?)));
+        Tags::from_stored(count, pair).map_err(DecodeError::Value)
+    }
+
     fn name<N: FromStr>(&mut self) -> Option<N> {
         self.text()?.parse().ok()
     }
@@ -260,13 +340,15 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn credential(&mut self) -> Result<StoredCredential, DecodeError> {
+    fn credential(&mut self, format: u8) -> Result<(StoredCredential, Tags), DecodeError> {
         use DecodeError::Value;
 
         let id: CredentialId = self.name().ok_or(Value("credential id"))?;
         let service = self.service().ok_or(Value("service name"))?;
         let name: GeneratedName = self.name().ok_or(Value("service user name"))?;
-        let flags = self.byte().filter(|flags| flags & !(ACTIVE | API_KEY | EXPIRES) == 0);
+        let known = ACTIVE | API_KEY | EXPIRES;
+        let known = if format == FORMAT_1 { known } else { known | RESET | TAGGED };
+        let flags = self.byte().filter(|flags| flags & !known == 0);
         let flags = flags.ok_or(Value("credential flags"))?;
         let created = self.moment().ok_or(Value("credential creation date"))?;
         let expires = if flags & EXPIRES == 0 {
@@ -275,9 +357,19 @@ impl<'a> Input<'a> {
             let expires = self.moment().filter(|expires| *expires >= created);
             expires.ok_or(Value("credential expiration date"))?
         };
+        let secret_changed = if flags & RESET == 0 {
+            created
+        } else {
+            let changed = self.moment().filter(|changed| *changed > created);
+            changed.ok_or(Value("date of the secret"))?
+        };
+        let tags = if flags & TAGGED == 0 { Tags::new() } else { self.tags()? };
+        if flags & TAGGED != 0 && tags.is_empty() {
+            return Err(Value("number of tags"));
+        }
         let digest = self.digest().ok_or(Value("digest"))?;
         let api_key = flags & API_KEY != 0;
-        Ok(StoredCredential {
+        let credential = StoredCredential {
             id,
             service,
             name,
@@ -286,6 +378,8 @@ impl<'a> Input<'a> {
             created,
             expires,
             digest,
-        })
+            secret_changed: secret_changed.into(),
+        };
+        Ok((credential, tags))
     }
 }

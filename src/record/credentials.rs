@@ -9,7 +9,7 @@ use crate::{
         credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
     },
     secret::digest::Digest,
-    timestamp::Timestamp,
+    timestamp::{PackedTimestamp, Timestamp},
 };
 
 /// The credentials of one user: inline up to two, the default limit at one service, and otherwise
@@ -21,9 +21,16 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Credentials {
     inline: [StoredCredential; 2],
-    inline_length: usize,
-    /// Empty, or all of the credentials.
-    boxed: Box<[StoredCredential]>,
+    held: Held,
+}
+
+/// As large as a boxed slice, whose pointer is never null, and initialized in every byte.
+#[derive(Clone, Debug)]
+enum Held {
+    /// The first of the inline slots, this many.
+    Inline(usize),
+    /// All of the credentials.
+    Boxed(Box<[StoredCredential]>),
 }
 
 /// The content of an unused slot.
@@ -37,12 +44,13 @@ fn unused() -> StoredCredential {
         created: Timestamp::NEVER,
         active: false,
         kind: CredentialKind::Password,
+        secret_changed: PackedTimestamp::ZERO,
     }
 }
 
 impl Default for Credentials {
     fn default() -> Self {
-        Self { inline: array::from_fn(|_| unused()), inline_length: 0, boxed: Box::default() }
+        Self { inline: array::from_fn(|_| unused()), held: Held::Inline(0) }
     }
 }
 
@@ -50,14 +58,17 @@ impl FromIterator<StoredCredential> for Credentials {
     fn from_iter<I: IntoIterator<Item = StoredCredential>>(credentials: I) -> Self {
         let mut all = Self::default();
         let mut rest = credentials.into_iter().fuse().peekable();
+        let mut length = 0;
         for (slot, credential) in all.inline.iter_mut().zip(&mut rest) {
             *slot = credential;
-            all.inline_length += 1;
+            length += 1;
         }
-        if rest.peek().is_some() {
+        all.held = if rest.peek().is_some() {
             let inline = mem::replace(&mut all.inline, array::from_fn(|_| unused()));
-            all.boxed = inline.into_iter().chain(rest).collect();
-        }
+            Held::Boxed(inline.into_iter().chain(rest).collect())
+        } else {
+            Held::Inline(length)
+        };
         all
     }
 }
@@ -66,10 +77,16 @@ impl Deref for Credentials {
     type Target = [StoredCredential];
 
     fn deref(&self) -> &[StoredCredential] {
-        if self.boxed.is_empty() {
-            self.inline.get(..self.inline_length).unwrap_or_default()
-        } else {
-            &self.boxed
+        match &self.held {
+            Held::Inline(length) => self.inline.get(..*length).unwrap_or_default(),
+            Held::Boxed(all) => all,
         }
     }
 }
+
+// Nothing of a record but its tail pointer is spent on details, and nothing on padding.
+#[cfg(target_pointer_width = "64")]
+const _: () = {
+    assert!(size_of::<StoredCredential>() == 160);
+    assert!(size_of::<Credentials>() == 2 * 160 + 16);
+};

@@ -2,7 +2,7 @@
 
 use super::{UserRecord, stored_credential::StoredCredential};
 use crate::{
-    credential::{IssuedCredential, Status},
+    credential::{Credential, IssuedCredential, Status},
     entropy::{EntropyError, RepeatedEntropy},
     error::Error,
     lifetime::Lifetime,
@@ -11,6 +11,7 @@ use crate::{
     },
     policy::Policy,
     secret::{Secret, digest::Digest},
+    tags::Tags,
     timestamp::Timestamp,
 };
 
@@ -19,7 +20,9 @@ pub(crate) struct NewCredential<'a> {
     pub(crate) id: &'a CredentialId,
     pub(crate) service: &'a ServiceName,
     pub(crate) created: Timestamp,
+    /// `None` for the default of the policy.
     pub(crate) lifetime: Option<Lifetime>,
+    pub(crate) tags: &'a Tags,
     /// The random bytes of the password.
     pub(crate) random: &'a [u8],
 }
@@ -36,6 +39,7 @@ impl UserRecord {
     ) -> Result<(Self, IssuedCredential), Error> {
         debug_assert!(self.position_of(new.service, name.as_str()).is_none(), "the name is free");
         let (service, kind) = policy.supported(new.service)?;
+        let lifetime = policy.lifetime(new.lifetime)?;
         self.check_limit(service, policy)?;
         let (secret, digest) = self.new_secret(service, &name, new.random, policy)?;
         if self.find(new.id).is_some() {
@@ -48,17 +52,21 @@ impl UserRecord {
             kind,
             active: true,
             created: new.created,
-            expires: new
-                .lifetime
+            expires: lifetime
                 .map_or(Timestamp::NEVER, |lifetime| new.created.plus_days(lifetime.as_days())),
             digest,
+            secret_changed: new.created.into(),
         };
-        let issued =
-            IssuedCredential { credential: self.describe(&credential, Status::Active), secret };
-        Ok((self.insert(credential), issued))
+        let described = self.describe(&credential, Status::Active);
+        let described = Credential { tags: new.tags.clone(), ..described };
+        let record = self.insert(credential);
+        let details = record.details.with_tags_of(new.id, new.tags.clone());
+        let issued = IssuedCredential { credential: described, secret };
+        Ok((Self { details, ..record }, issued))
     }
 
-    /// Gives a credential a new secret, and changes nothing else of it.
+    /// Gives a credential a new secret, and changes nothing else of it but the date of the secret,
+    /// which never becomes an earlier one, whatever the clock does.
     ///
     /// Fails with [`RepeatedEntropy`] if the record already holds that secret.
     pub(crate) fn reset(
@@ -75,7 +83,8 @@ impl UserRecord {
         }
         self.check_unexpired(credential, now)?;
         let (secret, digest) = self.new_secret(service, &credential.name, random, policy)?;
-        let credential = StoredCredential { digest, ..credential.clone() };
+        let secret_changed = now.max(credential.secret_changed()).into();
+        let credential = StoredCredential { digest, secret_changed, ..credential.clone() };
         let status = credential.status(|| now);
         let issued = IssuedCredential { credential: self.describe(&credential, status), secret };
         Ok((self.replace(&credential), issued))

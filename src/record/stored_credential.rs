@@ -4,14 +4,14 @@ use crate::{
         credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
     },
     secret::digest::Digest,
-    timestamp::Timestamp,
+    timestamp::{PackedTimestamp, Timestamp},
 };
 
 /// A credential in a record: with the digest of its secret, and without what the record already
 /// has.
 #[derive(Clone, Debug)]
-// In this order the fields that authentication reads share cache lines, and no byte but a few of
-// padding at the end is uninitialized: see `Credentials`.
+// In this order the fields that authentication reads share cache lines, and there is no padding,
+// which would be uninitialized: see `Credentials`.
 #[repr(C)]
 pub(crate) struct StoredCredential {
     pub(super) service: ServiceName,
@@ -23,6 +23,8 @@ pub(crate) struct StoredCredential {
     pub(super) created: Timestamp,
     pub(super) active: bool,
     pub(super) kind: CredentialKind,
+    /// Never before `created`.
+    pub(super) secret_changed: PackedTimestamp,
 }
 
 impl StoredCredential {
@@ -44,6 +46,11 @@ impl StoredCredential {
 
     pub(crate) const fn created(&self) -> Timestamp {
         self.created
+    }
+
+    /// When the present secret was generated.
+    pub(crate) const fn secret_changed(&self) -> Timestamp {
+        self.secret_changed.unpack()
     }
 
     pub(super) fn expires(&self) -> Option<Timestamp> {

@@ -229,12 +229,12 @@ impl Event {
         match self.command {
             Command::Register(user) => match self.outcome {
                 CallResult::User(SeenUser { id, .. }) => {
-                    to_call_result(model.register(0, user, Some(id)), CallResult::User)
+                    to_call_result(model.register(0, user, "/", Some(id)), CallResult::User)
                 }
                 // The model would register a user, but no user was registered: any other result
                 // rejects this order.
                 _ if model.user(0, user).is_err() => CallResult::Done,
-                _ => to_call_result(model.register(0, user, None), CallResult::User),
+                _ => to_call_result(model.register(0, user, "/", None), CallResult::User),
             },
             Command::Rename(user, new) => {
                 to_call_result(model.rename(0, user, new), CallResult::User)
@@ -259,7 +259,7 @@ impl Event {
             }
             Command::List(user) => to_call_result(model.listing(&query(Some(user))), seen),
             Command::All => to_call_result(model.listing(&query(None)), seen),
-            Command::Users => CallResult::Users(model.users(0)),
+            Command::Users => CallResult::Users(model.users(0, "/")),
             Command::Authenticate(_) => {
                 let result = match kind(service).unwrap() {
                     CredentialKind::Password => model.authenticate(0, service, name, secret),
@@ -307,7 +307,7 @@ impl Event {
 }
 
 fn query(user: Option<&'static str>) -> Query {
-    Query { at: 0, user, service: None, days: None }
+    Query { user, ..Query::default() }
 }
 
 /// How results are compared with those of the model.

@@ -5,16 +5,16 @@ use std::{collections::BTreeSet, fmt::Debug, sync::Arc};
 use service_specific_credentials::{
     AuthenticationError, Authenticator, CreateOptions, Credential, CredentialId, CredentialKind,
     CredentialManager, DenialReason, Error, Identity, IssuedCredential, Lifetime, ListRequest,
-    ListUsersRequest, Marker, MaxItems, Page, Policy, Resolution, ServiceName, Status, User,
-    UserId, UserName,
+    ListUsersRequest, Marker, MaxItems, Page, Policy, RegisterOptions, Resolution, ServiceName,
+    Status, Tags, UpdateOptions, User, UserId, UserName,
     store::Store,
     testing::{FailingStore, Fault, FixedClock, SeededEntropy, When},
 };
 use time::{Duration, OffsetDateTime};
 
 use crate::reference::{
-    ACCOUNTS, At, Drawn, Model, ModelError, Position, Query, Seen, SeenUser, fold, join_api_key,
-    kind, milliseconds, split_api_key,
+    ACCOUNTS, At, Drawn, Model, ModelError, Position, Query, Seen, SeenUser, Tagging, fold,
+    join_api_key, kind, milliseconds, split_api_key,
 };
 
 /// An id that no credential has.
@@ -24,10 +24,18 @@ const UNKNOWN: &str = "ACCA2345672345672345A";
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     Register(At, &'static str),
+    /// Registers a user with a path.
+    RegisterAt(At, &'static str, &'static str),
     Ensure(At, &'static str),
     User(At, &'static str),
     Users(At, u32),
+    /// All pages of this size of the users with this prefix of their paths.
+    UsersAt(At, &'static str, u32),
     Rename(At, &'static str, &'static str),
+    /// A new name, a new path, or both.
+    Update(At, &'static str, Option<&'static str>, Option<&'static str>),
+    TagUser(At, &'static str, Tagging),
+    TagCredential(At, &'static str, Pick, Tagging),
     Remove(At, &'static str),
     RemoveWithCredentials(At, &'static str),
     Create(At, &'static str, &'static str),
@@ -137,6 +145,10 @@ fn name(text: &str) -> UserName {
     text.parse().unwrap()
 }
 
+fn tags(pairs: &[(&str, &str)]) -> Tags {
+    Tags::from_pairs(pairs.iter().copied()).unwrap()
+}
+
 fn service(text: &str) -> ServiceName {
     text.parse().unwrap()
 }
@@ -154,6 +166,9 @@ fn request(query: &Query, size: u32) -> ListRequest {
     }
     if let Some(days) = query.days {
         request = request.older_than(Lifetime::days(days).unwrap());
+    }
+    if let Some(days) = query.secret_days {
+        request = request.secret_older_than(Lifetime::days(days).unwrap());
     }
     request
 }
@@ -190,14 +205,54 @@ impl<S: Store> Machine<S> {
             Command::Register(at, user) => {
                 let real = self.managers[at].register_user(&name(user));
                 let drawn = real.as_ref().ok().map(User::id);
-                let expected = self.model.register(at, user, drawn);
+                let expected = self.model.register(at, user, "/", drawn);
+                agree(command, real, &expected);
+            }
+            Command::RegisterAt(at, user, path) => {
+                let options = RegisterOptions::new().path(path.parse().unwrap());
+                let real = self.managers[at].register_user_with_options(&name(user), &options);
+                let drawn = real.as_ref().ok().map(User::id);
+                let expected = self.model.register(at, user, path, drawn);
+                agree(command, real, &expected);
+            }
+            Command::Update(at, user, new, path) => {
+                let mut changes = UpdateOptions::new();
+                if let Some(new) = new {
+                    changes = changes.name(name(new));
+                }
+                if let Some(path) = path {
+                    changes = changes.path(path.parse().unwrap());
+                }
+                let real = self.managers[at].update_user(&name(user), &changes);
+                let expected = self.model.update(at, user, new, path);
+                agree(command, real, &expected);
+            }
+            Command::TagUser(at, user, tagging) => {
+                let (manager, user_name) = (&self.managers[at], name(user));
+                let real = match tagging {
+                    Tagging::Set(pairs) => manager.set_user_tags(&user_name, &tags(pairs)),
+                    Tagging::Add(pairs) => manager.tag_user(&user_name, &tags(pairs)),
+                    Tagging::Remove(keys) => manager.untag_user(&user_name, keys),
+                };
+                let expected = self.model.tag_user(at, user, tagging);
+                agree(command, real, &expected);
+            }
+            Command::TagCredential(at, user, pick, tagging) => {
+                let id = &self.pick(at, user, pick);
+                let (manager, user_name) = (&self.managers[at], &name(user));
+                let real = match tagging {
+                    Tagging::Set(pairs) => manager.set_credential_tags(user_name, id, &tags(pairs)),
+                    Tagging::Add(pairs) => manager.tag_credential(user_name, id, &tags(pairs)),
+                    Tagging::Remove(keys) => manager.untag_credential(user_name, id, keys),
+                };
+                let expected = self.model.tag_credential(at, user, id.as_str(), tagging);
                 agree(command, real, &expected);
             }
             Command::Ensure(at, user) => {
                 let real = self.managers[at].ensure_user(&name(user)).unwrap();
                 let expected = match self.model.user(at, user) {
                     Ok(user) => Ok(user),
-                    Err(_) => self.model.register(at, user, Some(real.id())),
+                    Err(_) => self.model.register(at, user, "/", Some(real.id())),
                 };
                 agree(command, Ok(real), &expected);
             }
@@ -305,16 +360,18 @@ impl<S: Store> Machine<S> {
                 let expected = self.model.user(at, user);
                 agree(command, real, &expected);
             }
-            Command::Users(at, size) => self.users(at, size),
+            Command::Users(at, size) => self.users(at, None, size),
+            Command::UsersAt(at, prefix, size) => self.users(at, Some(prefix), size),
             Command::List(at, user) => {
                 let real = self.managers[at].list(&name(user));
-                let query = Query { at, user: Some(user), service: None, days: None };
+                let query = Query { at, user: Some(user), ..Query::default() };
                 let expected = self.model.listing(&query);
                 agree(command, real.map(seen), &expected);
             }
             Command::ListForService(at, user, service) => {
                 let real = self.managers[at].list_for_service(&name(user), &self::service(service));
-                let query = Query { at, user: Some(user), service: Some(service), days: None };
+                let query =
+                    Query { at, user: Some(user), service: Some(service), ..Query::default() };
                 let expected = self.model.listing(&query);
                 agree(command, real.map(seen), &expected);
             }
@@ -400,8 +457,10 @@ impl<S: Store> Machine<S> {
     /// Uses the remembered marker with a query that may be another one.
     fn stray(&mut self, command: &Command, query: &Query) {
         let Some(Bookmark { query: of, after, marker }) = self.bookmark.take() else { return };
-        let key =
-            |query: &Query| (query.at, query.user.map(fold), query.service.map(fold), query.days);
+        let key = |query: &Query| {
+            let Query { at, user, service, days, secret_days } = query;
+            (*at, user.map(fold), service.map(fold), *days, *secret_days)
+        };
         if key(query) == key(&of) {
             self.page(query, 1, Some((after, marker)));
         } else {
@@ -446,7 +505,7 @@ impl<S: Store> Machine<S> {
     fn pick(&self, at: At, user: &str, pick: Pick) -> CredentialId {
         let id = match pick {
             Pick::Own(index) => {
-                let all = self.model.listing(&Query { at, user: None, service: None, days: None });
+                let all = self.model.listing(&Query { at, ..Query::default() });
                 let mut own = all.unwrap();
                 own.retain(|seen| fold(&seen.user_name) == fold(user));
                 let index = index.checked_rem(own.len());
@@ -486,16 +545,16 @@ impl<S: Store> Machine<S> {
         next.map(|marker| Bookmark { query: query.clone(), after: last, marker })
     }
 
-    fn users(&self, at: At, size: u32) {
-        let users = self.model.users(at);
+    fn users(&self, at: At, prefix: Option<&str>, size: u32) {
+        let users = self.model.users(at, prefix.unwrap_or_default());
         let mut pages = users.chunks(size as usize).peekable();
         let mut marker = None;
         loop {
-            let page = self.managers[at]
-                .list_users_page(
-                    &ListUsersRequest::new().marker(marker.clone()).max_items(max(size)),
-                )
-                .unwrap();
+            let mut request = ListUsersRequest::new().marker(marker.clone()).max_items(max(size));
+            if let Some(prefix) = prefix {
+                request = request.path_prefix(prefix.parse().unwrap());
+            }
+            let page = self.managers[at].list_users_page(&request).unwrap();
             let items: Vec<_> = page.items.into_iter().map(SeenUser::from).collect();
             assert_eq!(items, pages.next().unwrap_or_default());
             assert_eq!(page.next.is_some(), pages.peek().is_some());
@@ -509,7 +568,7 @@ impl<S: Store> Machine<S> {
     /// Compares what is found by lookup and by iteration with the listing.
     fn compare_lookups(&self, at: At) {
         let (manager, query) =
-            (&self.managers[at], Query { at, user: None, service: None, days: None });
+            (&self.managers[at], Query { at, ..Query::default() });
         let request = ListRequest::all_users().max_items(max(2));
         let credentials: Vec<_> = manager.credentials(request).map(Result::unwrap).collect();
         for credential in &credentials {
@@ -520,15 +579,15 @@ impl<S: Store> Machine<S> {
         assert_eq!(seen(credentials), self.model.listing(&query).unwrap());
         let users = manager.users(ListUsersRequest::new().max_items(max(2)));
         let users: Vec<_> = users.map(|user| SeenUser::from(user.unwrap())).collect();
-        assert_eq!(users, self.model.users(at));
+        assert_eq!(users, self.model.users(at, "/"));
     }
 
     /// Compares everything that is observable.
     fn compare(&self) {
         for (at, manager) in self.managers.iter().enumerate() {
             self.compare_lookups(at);
-            self.users(at, 1000);
-            self.page(&Query { at, user: None, service: None, days: None }, 1000, None);
+            self.users(at, None, 1000);
+            self.page(&Query { at, ..Query::default() }, 1000, None);
             for Issued { at: of, service, name, secret, .. } in &self.issued {
                 let service_name = self::service(service);
                 let (expected, real, anywhere) = match kind(service).unwrap() {

@@ -8,7 +8,7 @@ use crate::machine::{
     Command::{self, *},
     Pick, Shape, run,
 };
-use crate::reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, UNSUPPORTED};
+use crate::reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, Tagging, UNSUPPORTED};
 use proptest::{
     prelude::*,
     sample::select,
@@ -72,14 +72,28 @@ fn pick() -> impl Strategy<Value = Pick> {
 }
 
 fn query() -> impl Strategy<Value = Query> {
-    let days = prop_oneof![3 => Just(None), 1 => (1..3_u32).prop_map(Some)];
+    let days = || prop_oneof![3 => Just(None), 1 => (1..3_u32).prop_map(Some)];
     let service = prop_oneof![Just(None), service().prop_map(Some)];
-    (at(), prop::option::of(name()), service, days).prop_map(|(at, user, service, days)| Query {
-        at,
-        user,
-        service,
-        days,
-    })
+    (at(), prop::option::of(name()), service, days(), days()).prop_map(
+        |(at, user, service, days, secret_days)| Query { at, user, service, days, secret_days },
+    )
+}
+
+fn path() -> impl Strategy<Value = &'static str> {
+    select(&["/", "/a/", "/a/b/", "/ab/"][..])
+}
+
+/// Keys that differ in case, and none that do not exist.
+fn tagging() -> impl Strategy<Value = Tagging> {
+    const PAIRS: &[&[(&str, &str)]] =
+        &[&[("t", "1")], &[("T", ""), ("u", "é")], &[("u", "2")], &[]];
+    const KEYS: &[&[&str]] = &[&["t"], &["U", "v"], &[]];
+    let pairs = || select(PAIRS);
+    prop_oneof![
+        2 => pairs().prop_map(Tagging::Set),
+        4 => pairs().prop_map(Tagging::Add),
+        2 => select(KEYS).prop_map(Tagging::Remove),
+    ]
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -102,6 +116,14 @@ fn command() -> impl Strategy<Value = Command> {
         1 => (at(), name()).prop_map(|(at, name)| User(at, name)),
         1 => (at(), size()).prop_map(|(at, size)| Users(at, size)),
         4 => (at(), name(), name()).prop_map(|(at, name, new)| Rename(at, name, new)),
+        1 => (at(), name(), path()).prop_map(|(at, name, path)| RegisterAt(at, name, path)),
+        3 => (at(), name(), prop::option::of(name()), prop::option::of(path()))
+            .prop_map(|(at, name, new, path)| Update(at, name, new, path)),
+        1 => (at(), select(&["/", "/a", "/a/", "/c"][..]), size())
+            .prop_map(|(at, prefix, size)| UsersAt(at, prefix, size)),
+        2 => (at(), name(), tagging()).prop_map(|(at, name, tagging)| TagUser(at, name, tagging)),
+        3 => (at(), name(), pick(), tagging())
+            .prop_map(|(at, name, pick, tagging)| TagCredential(at, name, pick, tagging)),
         2 => (at(), name()).prop_map(|(at, name)| Remove(at, name)),
         1 => (at(), name()).prop_map(|(at, name)| RemoveWithCredentials(at, name)),
         10 => (at(), name(), service()).prop_map(|(at, name, service)| Create(at, name, service)),
@@ -257,7 +279,7 @@ fn users_can_swap_their_names_and_keep_their_credentials() {
             Reset(0, "b", Pick::Issued(0)),
             List(0, "a"),
             List(0, "b"),
-            Pages(Query { at: 0, user: None, service: None, days: None }, 1),
+            Pages(Query::default(), 1),
         ],
     );
     assert_eq!(numbered, names(&["a+1", "b+1", "a+2", "b+2"]));
@@ -330,7 +352,7 @@ fn expired_credentials_count_and_can_only_be_deleted() {
 
 #[test]
 fn a_clock_that_steps_back_orders_later_credentials_first() {
-    let all = Query { at: 0, user: None, service: None, days: None };
+    let all = Query::default();
     both_policies(
         MemoryStore::new,
         &[

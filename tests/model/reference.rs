@@ -1,9 +1,11 @@
 //! A naive implementation of the documented API: vectors, linear searches, secrets in plain text.
 //! It shares no code with the crate except the types of the compared results.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
-    Credential, CredentialKind, DenialReason, Error, Numbering, Status, User, UserId,
+    Credential, CredentialKind, DenialReason, Error, Numbering, Status, Tags, User, UserId,
 };
 use time::OffsetDateTime;
 
@@ -32,6 +34,8 @@ struct ModelUser {
     at: At,
     id: UserId,
     name: String,
+    path: String,
+    tags: ModelTags,
     created: i64,
     credentials: Vec<ModelCredential>,
 }
@@ -45,6 +49,41 @@ struct ModelCredential {
     created: i64,
     expires: Option<i64>,
     secret: String,
+    secret_changed: i64,
+    tags: ModelTags,
+}
+
+/// Spellings and values by folded key.
+pub(crate) type ModelTags = BTreeMap<String, (String, String)>;
+
+pub(crate) fn model_tags(tags: &Tags) -> ModelTags {
+    let tag = |(key, value): (&str, &str)| (fold(key), (key.to_owned(), value.to_owned()));
+    tags.iter().map(tag).collect()
+}
+
+/// What is done to the tags of a user or of a credential.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Tagging {
+    Set(&'static [(&'static str, &'static str)]),
+    Add(&'static [(&'static str, &'static str)]),
+    Remove(&'static [&'static str]),
+}
+
+impl Tagging {
+    fn apply(self, tags: &mut ModelTags) {
+        match self {
+            Self::Set(pairs) => {
+                tags.clear();
+                Self::Add(pairs).apply(tags);
+            }
+            Self::Add(pairs) => {
+                for (key, value) in pairs {
+                    tags.insert(fold(key), ((*key).to_owned(), (*value).to_owned()));
+                }
+            }
+            Self::Remove(keys) => keys.iter().for_each(|key| drop(tags.remove(&fold(key)))),
+        }
+    }
 }
 
 /// The observable state of a user.
@@ -53,6 +92,8 @@ pub(crate) struct SeenUser {
     at: At,
     pub(crate) id: UserId,
     pub(crate) name: String,
+    path: String,
+    tags: ModelTags,
     created: i64,
 }
 
@@ -67,6 +108,8 @@ pub(crate) struct Seen {
     pub(crate) status: Status,
     pub(crate) created: i64,
     pub(crate) expires: Option<i64>,
+    secret_changed: i64,
+    tags: ModelTags,
 }
 
 /// The random values of a new credential.
@@ -78,14 +121,15 @@ pub(crate) struct Drawn {
 /// A position in a listing: folded user name, creation date, id.
 pub(crate) type Position = (String, i64, String);
 
-/// A query for credentials.
-#[derive(Clone, Debug)]
+/// A query for credentials. By default, for all of the first account.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
     pub(crate) at: At,
     /// `None` for all users.
     pub(crate) user: Option<&'static str>,
     pub(crate) service: Option<&'static str>,
     pub(crate) days: Option<u32>,
+    pub(crate) secret_days: Option<u32>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -135,6 +179,8 @@ impl From<User> for SeenUser {
             at: ACCOUNTS.iter().position(|known| *known == account).unwrap(),
             id: user.id(),
             name: user.name().to_string(),
+            path: user.path().to_string(),
+            tags: model_tags(user.tags()),
             created: milliseconds(user.created()),
         }
     }
@@ -151,6 +197,8 @@ impl From<Credential> for Seen {
             status: credential.status(),
             created: milliseconds(credential.created()),
             expires: credential.expires().map(milliseconds),
+            secret_changed: milliseconds(credential.secret_changed()),
+            tags: model_tags(credential.tags()),
         }
     }
 }
@@ -163,7 +211,14 @@ impl Seen {
 
 impl ModelUser {
     fn seen(&self) -> SeenUser {
-        SeenUser { at: self.at, id: self.id, name: self.name.clone(), created: self.created }
+        SeenUser {
+            at: self.at,
+            id: self.id,
+            name: self.name.clone(),
+            path: self.path.clone(),
+            tags: self.tags.clone(),
+            created: self.created,
+        }
     }
 
     fn describe(&self, credential: &ModelCredential, now: i64) -> Seen {
@@ -176,6 +231,8 @@ impl ModelUser {
             status: credential.status(now),
             created: credential.created,
             expires: credential.expires,
+            secret_changed: credential.secret_changed,
+            tags: credential.tags.clone(),
         }
     }
 }
@@ -236,9 +293,10 @@ impl Model {
         kind(service).map(drop).ok_or_else(|| ModelError::ServiceNotSupported(fold(service)))
     }
 
-    /// The users in the order of their names.
-    pub(crate) fn users(&self, at: At) -> Vec<SeenUser> {
+    /// Users with this prefix of their paths, in order of their names.
+    pub(crate) fn users(&self, at: At, prefix: &str) -> Vec<SeenUser> {
         let users = self.users.iter().filter(|user| user.at == at);
+        let users = users.filter(|user| user.path.starts_with(prefix));
         let mut users: Vec<_> = users.map(ModelUser::seen).collect();
         users.sort_by_key(|user| fold(&user.name));
         users
@@ -252,6 +310,7 @@ impl Model {
         &mut self,
         at: At,
         name: &str,
+        path: &str,
         drawn: Option<UserId>,
     ) -> Result<SeenUser, ModelError> {
         if self.find(at, name).is_ok() {
@@ -259,26 +318,61 @@ impl Model {
         }
         let id = drawn.expect("the call failed, but the model registers the user");
         assert!(self.users.iter().all(|user| user.id != id), "an id is reused");
-        let (name, credentials) = (name.to_owned(), Vec::new());
-        self.users.push(ModelUser { at, id, name, created: self.now, credentials });
+        let (name, path, tags) = (name.to_owned(), path.to_owned(), ModelTags::new());
+        let credentials = Vec::new();
+        self.users.push(ModelUser { at, id, name, path, tags, created: self.now, credentials });
         Ok(self.users[self.users.len() - 1].seen())
     }
 
     pub(crate) fn rename(&mut self, at: At, name: &str, new: &str) -> Result<SeenUser, ModelError> {
-        let place = self.find(at, name)?;
-        if self.find(at, new).is_ok_and(|other| other != place) {
-            return Err(ModelError::UserExists(new.to_owned()));
-        }
-        new.clone_into(&mut self.users[place].name);
-        Ok(self.users[place].seen())
+        self.update(at, name, Some(new), None)
     }
 
-    pub(crate) fn remove(
+    pub(crate) fn update(
         &mut self,
         at: At,
         name: &str,
-        with: bool,
-    ) -> Result<Vec<Seen>, ModelError> {
+        new: Option<&str>,
+        path: Option<&str>,
+    ) -> Result<SeenUser, ModelError> {
+        let place = self.find(at, name)?;
+        let new = new.unwrap_or(&self.users[place].name).to_owned();
+        if self.find(at, &new).is_ok_and(|other| other != place) {
+            return Err(ModelError::UserExists(new));
+        }
+        let user = &mut self.users[place];
+        user.name = new;
+        if let Some(path) = path {
+            path.clone_into(&mut user.path);
+        }
+        Ok(user.seen())
+    }
+
+    pub(crate) fn tag_user(
+        &mut self,
+        at: At,
+        name: &str,
+        tagging: Tagging,
+    ) -> Result<SeenUser, ModelError> {
+        let place = self.find(at, name)?;
+        tagging.apply(&mut self.users[place].tags);
+        Ok(self.users[place].seen())
+    }
+
+    pub(crate) fn tag_credential(
+        &mut self,
+        at: At,
+        name: &str,
+        id: &str,
+        tagging: Tagging,
+    ) -> Result<Seen, ModelError> {
+        let (user, credential) = self.find_own(at, name, id)?;
+        tagging.apply(&mut self.users[user].credentials[credential].tags);
+        let user = &self.users[user];
+        Ok(user.describe(&user.credentials[credential], self.now))
+    }
+
+    pub(crate) fn remove(&mut self, at: At, name: &str, with: bool) -> Result<Vec<Seen>, ModelError> {
         let place = self.find(at, name)?;
         let user = &self.users[place];
         if !with && !user.credentials.is_empty() {
@@ -346,6 +440,8 @@ impl Model {
             created: self.now,
             expires: days.map(|days| self.now + i64::from(days) * DAY),
             secret: drawn.secret,
+            secret_changed: self.now,
+            tags: ModelTags::new(),
         };
         let user = &mut self.users[place];
         let seen = user.describe(&credential, self.now);
@@ -379,6 +475,7 @@ impl Model {
             return Err(ModelError::CredentialExpired(id.to_owned()));
         }
         held.secret = drawn.expect("the call failed, but the model resets the credential").secret;
+        held.secret_changed = held.secret_changed.max(self.now);
         let user = &self.users[user];
         Ok(user.describe(&user.credentials[credential], self.now))
     }
@@ -438,10 +535,13 @@ impl Model {
         let mut listed = Vec::new();
         for user in self.users.iter().filter(|user| user.at == query.at) {
             for held in &user.credentials {
-                let age = self.now - held.created;
+                let older = |date, days: Option<u32>| {
+                    days.is_none_or(|days| self.now - date >= i64::from(days) * DAY)
+                };
                 if query.user.is_none_or(|name| same(name, &user.name))
                     && query.service.is_none_or(|service| same(service, &held.service))
-                    && query.days.is_none_or(|days| age >= i64::from(days) * DAY)
+                    && older(held.created, query.days)
+                    && older(held.secret_changed, query.secret_days)
                 {
                     listed.push(user.describe(held, self.now));
                 }

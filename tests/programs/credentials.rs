@@ -197,9 +197,9 @@ fn tables_are_aligned_and_json_has_the_same_data() {
 
     let json = tool.json("list anika");
     let expected = serde_json::json!([{
-        "id": first, "name": FIRST, "user_name": "anika", "service": CODECOMMIT,
+        "id": first, "service_user_name": FIRST, "user_name": "anika", "service": CODECOMMIT,
         "kind": "password", "status": "Active", "created": "2016-11-01T17:47:22.382Z",
-        "expires": null,
+        "expires": null, "secret_changed": "2016-11-01T17:47:22.382Z",
     }]);
     assert_eq!(json, expected);
 
@@ -215,7 +215,10 @@ fn tables_are_aligned_and_json_has_the_same_data() {
     assert_eq!(tool.json("user list"), serde_json::json!(expected));
 
     let issued = tool.json("create anika --days 90");
-    assert_eq!((&issued["name"], &issued["status"]), (&SECOND.into(), &"Active".into()));
+    assert_eq!(
+        (&issued["service_user_name"], &issued["status"]),
+        (&SECOND.into(), &"Active".into())
+    );
     assert_eq!(tool.verify(SECOND, issued["password"].as_str().unwrap()).code, 0);
     let listed = tool.succeeds("list anika");
     let cells: Vec<_> = listed.lines().nth(2).unwrap().split("  ").collect();
@@ -258,7 +261,7 @@ fn users_are_renamed_and_removed() {
     tool.fails("user add ANIKA", "User with name ANIKA already exists.");
     tool.succeeds("create anika");
     assert_eq!(tool.succeeds("user rename anika jane"), "anika is now jane\n");
-    assert_eq!(tool.json("list jane")[0]["name"], FIRST);
+    assert_eq!(tool.json("list jane")[0]["service_user_name"], FIRST);
     tool.fails(
         "user remove jane",
         "the user has credentials: delete them first, or use --with-credentials",

@@ -22,3 +22,4 @@ mod parsed;
 mod reading;
 mod shapes;
 mod state;
+mod users;

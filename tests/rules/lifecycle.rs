@@ -419,8 +419,35 @@ fn all_users_are_listed_by_folded_name() {
     assert_eq!(users, ["_x", "a", "b", "B+1", "C"]);
 }
 
+/// Everything but the date of the secret.
+fn without_date(credential: &Credential) -> serde_json::Value {
+    let mut value = serde_json::to_value(credential).unwrap();
+    value.as_object_mut().unwrap().remove("secret_changed").unwrap();
+    value
+}
+
 #[test]
-fn a_reset_changes_the_secret_and_nothing_else() {
+fn the_date_of_a_secret_is_that_of_the_last_reset_and_never_an_earlier_one() {
+    let (iam, clock, anika) = anika(Policy::default());
+    let issued = create(&iam, "anika");
+    let created = issued.credential().created();
+    assert_eq!(issued.credential().secret_changed(), created);
+    let reset = |by: Duration| {
+        clock.advance(by);
+        let renewed = iam.reset(&anika, issued.id()).unwrap();
+        assert_eq!(iam.list(&anika).unwrap(), [renewed.credential().clone()]);
+        assert_eq!(renewed.credential().created(), created);
+        renewed.credential().secret_changed() - created
+    };
+    assert_eq!(reset(Duration::HOUR), Duration::HOUR);
+    assert_eq!(reset(Duration::HOUR), 2 * Duration::HOUR);
+    // The clock steps back, to before the creation.
+    assert_eq!(reset(-3 * Duration::HOUR), 2 * Duration::HOUR);
+    assert_eq!(reset(4 * Duration::HOUR), 3 * Duration::HOUR);
+}
+
+#[test]
+fn a_reset_changes_the_secret_and_its_date_and_nothing_else() {
     let (iam, clock, anika) = anika(Policy::default());
     for service in [codecommit(), bedrock()] {
         for status in [Status::Active, Status::Inactive] {
@@ -431,8 +458,14 @@ fn a_reset_changes_the_secret_and_nothing_else() {
             let before = iam.list(&anika).unwrap();
             clock.advance(Duration::HOUR);
             let renewed = iam.reset(&anika, issued.id()).unwrap();
-            assert_eq!(iam.list(&anika).unwrap(), before, "{status}");
-            assert!(before.contains(renewed.credential()));
+            let after = iam.list(&anika).unwrap();
+            assert!(after.contains(renewed.credential()));
+            for (before, after) in before.iter().zip(&after) {
+                let was_reset = after.id() == issued.id();
+                let later = if was_reset { Duration::HOUR } else { Duration::ZERO };
+                assert_eq!(after.secret_changed(), before.secret_changed() + later, "{status}");
+                assert_eq!(without_date(after), without_date(before), "{status}");
+            }
             assert_eq!(renewed.credential().status(), status);
             assert_ne!(renewed.secret().expose(), issued.secret().expose());
             assert_eq!(open(&iam, &issued), Err(DenialReason::WrongSecret));

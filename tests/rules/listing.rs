@@ -8,7 +8,7 @@ use proptest::{
 };
 use service_specific_credentials::{
     Credential, CredentialId, CredentialManager, Error, Lifetime, ListRequest, ListUsersRequest,
-    Marker, MaxItems, MemoryStore, ServiceName, UserName,
+    Marker, MaxItems, MemoryStore, RegisterOptions, ServiceName, UserName,
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -117,6 +117,8 @@ fn pages_of_every_size_contain_the_whole_listing_in_order() {
         (all().older_than(days(1)), 11),
         (all().older_than(days(2)), 5),
         (all().older_than(days(2)).service(service(CASSANDRA)), 1),
+        (all().secret_older_than(days(1)), 11),
+        (all().secret_older_than(days(2)).older_than(days(1)), 5),
         (of("a"), 3),
         (of("A").service(service("CodeCommit.AmazonAWS.com")), 2),
         (of("nobody"), 0),
@@ -172,6 +174,72 @@ fn pages_of_users_of_every_size_are_in_order_of_folded_names() {
 }
 
 #[test]
+fn rotation_by_reset_empties_the_list_of_old_secrets() {
+    let (iam, _) = populated();
+    let (created, secrets) = (all().older_than(days(2)), all().secret_older_than(days(2)));
+    let due = iam.list_page(&created).unwrap().items;
+    assert_eq!(iam.list_page(&secrets).unwrap().items, due);
+    for (count, credential) in due.iter().enumerate() {
+        assert_eq!(iam.list_page(&secrets).unwrap().items, due[count..]);
+        drop(iam.reset(credential.user_name(), credential.id()).unwrap());
+    }
+    assert_eq!(iam.list_page(&secrets).unwrap().items, []);
+    let ids = |credentials: &[Credential]| {
+        credentials.iter().map(|credential| credential.id().clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&iam.list_page(&created).unwrap().items), ids(&due));
+}
+
+#[test]
+fn users_are_listed_by_the_prefix_of_their_paths() {
+    let (iam, _) = empty();
+    // More users than a scan fetches are left out.
+    for number in 0..250 {
+        let path = ["/", "/a/", "/a/b/", "/ab/", "/b/"][number % 5];
+        let options = RegisterOptions::new().path(path.parse().unwrap());
+        iam.register_user_with_options(&user(&format!("u{number:03}")), &options).unwrap();
+    }
+    let last = RegisterOptions::new().path("/last/".parse().unwrap());
+    iam.register_user_with_options(&user("v"), &last).unwrap();
+    let pages = |prefix: &str, size: usize| {
+        let request = ListUsersRequest::new().max_items(max(size));
+        let mut request = request.path_prefix(prefix.parse().unwrap());
+        let mut pages = Vec::new();
+        loop {
+            let page = iam.list_users_page(&request).unwrap();
+            assert!(page.items.iter().all(|user| user.path().as_str().starts_with(prefix)));
+            assert!(page.items.len() == size || page.next.is_none());
+            pages.push(page.items.len());
+            let Some(next) = page.next else { break pages };
+            request = request.marker(next);
+        }
+    };
+    assert_eq!(pages("/", 1000), [251]);
+    assert_eq!(pages("/a", 1000), [150]);
+    assert_eq!(pages("/a/", 40), [40, 40, 20]);
+    assert_eq!(pages("/a/b/", 50), [50]);
+    assert_eq!(pages("/A/", 50), [0]);
+    assert_eq!(pages("/last/", 1), [1]);
+
+    // A marker belongs to its prefix.
+    let request = |prefix: Option<&str>| {
+        let request = ListUsersRequest::new().max_items(max(1));
+        match prefix {
+            Some(prefix) => request.path_prefix(prefix.parse().unwrap()),
+            None => request,
+        }
+    };
+    let prefixes = [None, Some("/"), Some("/a"), Some("/a/")];
+    for of in prefixes {
+        let next = iam.list_users_page(&request(of)).unwrap().next.unwrap();
+        for with in prefixes {
+            let page = iam.list_users_page(&request(with).marker(next.clone()));
+            assert_eq!(is_mismatch(&page), of != with, "{of:?} {with:?}");
+        }
+    }
+}
+
+#[test]
 fn a_marker_of_another_query_is_rejected() {
     let (iam, _) = populated();
     let elsewhere = iam.for_account("123456789013".parse().unwrap());
@@ -185,11 +253,16 @@ fn a_marker_of_another_query_is_rejected() {
         all().service(service(CASSANDRA)),
         all().older_than(days(1)),
         all().older_than(days(2)),
+        all().secret_older_than(days(1)),
+        all().secret_older_than(days(2)),
+        all().older_than(days(2)).secret_older_than(days(1)),
+        all().older_than(days(1)).secret_older_than(days(2)),
         all().older_than(days(1)).service(codecommit()),
         of("a"),
         of("b"),
         of("a").service(codecommit()),
         of("a").older_than(days(1)),
+        of("a").secret_older_than(days(1)),
     ];
     let of_users =
         iam.list_users_page(&ListUsersRequest::new().max_items(max(1))).unwrap().next.unwrap();

@@ -24,3 +24,4 @@ mod names;
 mod policy;
 mod repeated_entropy;
 mod resolve;
+mod users;

@@ -9,9 +9,9 @@ use base64::{
 };
 use serde_json::json;
 use service_specific_credentials::{
-    Alphabet, AuthenticationError, Credential, CredentialKind, CredentialManager, DenialReason,
-    Error, Identity, InvalidPolicy, ListRequest, MemoryStore, Numbering, Policy, PolicyBuilder,
-    ServiceName, Status, UserName,
+    Alphabet, AuthenticationError, CreateOptions, Credential, CredentialKind, CredentialManager,
+    DenialReason, Error, ErrorCode, Identity, InvalidPolicy, Lifetime, ListRequest, MemoryStore,
+    Numbering, Policy, PolicyBuilder, ServiceName, Status, UserName,
 };
 
 use crate::common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, manager, name};
@@ -100,6 +100,81 @@ fn a_policy_outside_its_bounds_is_rejected() {
         build().password_bytes(15).build().unwrap_err().to_string(),
         "password bytes must be between 16 and 96, not 15"
     );
+}
+
+const fn days(days: u32) -> Lifetime {
+    Lifetime::from_static_days(days)
+}
+
+#[test]
+fn the_default_lifetime_does_not_exceed_the_longest_one() {
+    let (build, default) = (Policy::builder, Policy::default_lifetime);
+    for (builder, expected) in [
+        (build(), None),
+        (build().default_lifetime(days(36_600)), Some(36_600)),
+        (build().max_lifetime(days(1)), Some(1)),
+        (build().max_lifetime(days(30)).default_lifetime(days(30)), Some(30)),
+        (build().max_lifetime(days(30)).default_lifetime(days(1)), Some(1)),
+    ] {
+        let policy = builder.build().unwrap();
+        assert_eq!(default(&policy), expected.map(days), "{policy:?}");
+    }
+    for builder in [
+        build().max_lifetime(days(30)).default_lifetime(days(31)),
+        build().default_lifetime(days(31)).max_lifetime(days(30)),
+    ] {
+        let error = builder.build().unwrap_err();
+        assert!(matches!(error, InvalidPolicy::DefaultLifetime { .. }));
+        assert_eq!(
+            error.to_string(),
+            "the default lifetime of 31 days must not exceed the maximum of 30 days"
+        );
+    }
+}
+
+#[test]
+fn a_credential_has_the_lifetime_of_its_policy() {
+    let policy = Policy::builder().max_lifetime(days(30)).default_lifetime(days(7));
+    let ([limited, unlimited], anika) = under([policy, Policy::builder()]);
+    let service = name(CODECOMMIT);
+    let lifetime = |credential: &Credential| {
+        credential.expires().map(|expires| (expires - credential.created()).whole_days())
+    };
+    let with = |days| CreateOptions::new().lifetime(days);
+    for (options, expected) in
+        [(CreateOptions::new(), 7), (with(days(1)), 1), (with(days(7)), 7), (with(days(30)), 30)]
+    {
+        let issued = limited.create_with_options(&anika, &service, &options).unwrap();
+        assert_eq!(lifetime(issued.credential()), Some(expected));
+        limited.delete(&anika, issued.id()).unwrap();
+    }
+    for too_long in [31, 36_600] {
+        let error = limited.create_with_options(&anika, &service, &with(days(too_long)));
+        let error = error.unwrap_err();
+        assert!(matches!(&error, Error::LifetimeTooLong { max, .. } if *max == days(30)));
+        assert_eq!(error.code(), ErrorCode::InvalidInput);
+        assert_eq!(error.to_string(), "the lifetime must not exceed 30 days");
+    }
+    assert_eq!(limited.list(&anika).unwrap(), [], "nothing was created");
+
+    // A reset does not move the expiration date, nor does a policy of later.
+    let forever = unlimited.create(&anika, &service).unwrap();
+    assert_eq!(lifetime(limited.reset(&anika, forever.id()).unwrap().credential()), None);
+}
+
+#[test]
+fn a_lifetime_that_is_too_long_is_reported_after_the_service_and_before_the_limit() {
+    let ([iam], anika) = under([Policy::builder().max_lifetime(days(30))]);
+    let long = CreateOptions::new().lifetime(days(31));
+    let create = |user: &str, service: &str| {
+        iam.create_with_options(&name(user), &name(service), &long).unwrap_err()
+    };
+    assert!(matches!(create("nobody", "ec2.amazonaws.com"), Error::NoSuchUser { .. }));
+    assert!(matches!(create("anika", "ec2.amazonaws.com"), Error::ServiceNotSupported { .. }));
+    for _ in 0..2 {
+        drop(iam.create(&anika, &name(CODECOMMIT)).unwrap());
+    }
+    assert!(matches!(create("anika", CODECOMMIT), Error::LifetimeTooLong { .. }));
 }
 
 #[test]
@@ -323,6 +398,8 @@ fn a_policy_survives_json() {
         .numbering(Numbering::BareFirst)
         .password_bytes(16)
         .alphabet(Alphabet::UrlSafe)
+        .default_lifetime(days(30))
+        .max_lifetime(days(90))
         .build()
         .unwrap();
     for policy in [Policy::default(), Policy::recorded(), own] {
@@ -342,6 +419,8 @@ fn a_policy_is_serialized_like_a_configuration_file() {
         "numbering": "bare-first",
         "password_bytes": 24,
         "alphabet": "url-safe",
+        "default_lifetime": 30,
+        "max_lifetime": 90,
     });
     let policy: Policy = serde_json::from_value(written.clone()).unwrap();
     assert_eq!(policy.api_key_prefix(&name("keys.example.com")), Some("BLDK"));
@@ -350,6 +429,8 @@ fn a_policy_is_serialized_like_a_configuration_file() {
     assert_eq!(policy.numbering(), Numbering::BareFirst);
     assert_eq!(policy.password_bytes(), 24);
     assert_eq!(policy.alphabet(), Alphabet::UrlSafe);
+    assert_eq!(policy.default_lifetime(), Some(days(30)));
+    assert_eq!(policy.max_lifetime(), Some(days(90)));
     assert_eq!(serde_json::to_value(policy).unwrap(), written);
 
     let rest: Policy = serde_json::from_value(json!({ "numbering": "bare-first" })).unwrap();
@@ -365,6 +446,9 @@ fn a_policy_that_cannot_be_built_is_not_deserialized() {
         (json!({ "password_bytes": 97 }), "between 16 and 96"),
         (json!({ "password_bytes": -1 }), "invalid value"),
         (json!({ "pasword_bytes": 32 }), "unknown field"),
+        (json!({ "default_lifetime": 0 }), "greater than or equal to 1"),
+        (json!({ "max_lifetime": 36_601 }), "less than or equal to 36600"),
+        (json!({ "default_lifetime": 2, "max_lifetime": 1 }), "must not exceed"),
         (json!({ "numbering": "FromOne" }), "unknown variant"),
         (json!({ "alphabet": "hex" }), "unknown variant"),
         (json!({ "services": { "git.example.com": { "kind": "token" } } }), "unknown variant"),

@@ -379,11 +379,12 @@ fn a_credential_is_serialized_as_documented() {
             "id": issued.id(),
             "service": service,
             "user_name": "anika",
-            "name": "anika+1-at-123456789012",
+            "service_user_name": "anika+1-at-123456789012",
             "kind": kind,
             "status": "Active",
             "created": "2016-11-01T17:47:22.382Z",
             "expires": expires,
+            "secret_changed": "2016-11-01T17:47:22.382Z",
         });
         assert_eq!(written, expected);
         let read: service_specific_credentials::Credential =

@@ -23,7 +23,7 @@ use proptest::{
 use service_specific_credentials::{
     Alphabet, AuthenticationError, Authenticator, CreateOptions, CredentialId, CredentialKind,
     CredentialManager, DenialReason, IssuedCredential, Lifetime, ListUsersRequest, MaxItems,
-    MemoryStore, Policy, ServiceName, Status, UserName,
+    MemoryStore, Policy, RegisterOptions, ServiceName, Status, Tags, UserName,
     store::{
         Change, CommitOutcome,
         DecodeError::{self, Checksum, Empty, Repeated, Surplus, UnknownFormat, Unordered, Value},
@@ -41,7 +41,10 @@ const BUILDS: &str = "builds.example.com";
 /// The file, the description, and the construction of a sample.
 type Recipe = (&'static str, &'static str, fn(&Maker));
 
-const SAMPLES: [Recipe; 7] = [
+/// The samples of each format, the first of which have the same names.
+const FORMATS: [(u8, usize); 2] = [(1, 7), (2, SAMPLES.len())];
+
+const SAMPLES: [Recipe; 10] = [
     ("no_credentials", "A user without credentials.", |it| it.register("anika")),
     ("two_passwords", "A user with two passwords, issued in one moment.", |it| {
         it.register("Anika");
@@ -96,7 +99,40 @@ const SAMPLES: [Recipe; 7] = [
             it.later();
         }
     }),
+    ("reset", "A reset later, one at the moment of creation, and one that never was.", |it| {
+        it.register("anika");
+        let [first, second] = [CODECOMMIT, CASSANDRA].map(|service| it.create("anika", service));
+        it.create("anika", CASSANDRA);
+        it.keep(&it.iam.reset(&name("anika"), &second).unwrap());
+        it.later();
+        it.keep(&it.iam.reset(&name("anika"), &first).unwrap());
+    }),
+    ("path_and_tags", "A user with a path and tags, who has one credential with tags.", |it| {
+        let options =
+            RegisterOptions::new().path(name("/staff/")).tags(tags(&[("T", "é"), ("a", "")]));
+        it.iam.register_user_with_options(&name("anika"), &options).unwrap();
+        it.create("anika", CODECOMMIT);
+        let (user, service) = (name("anika"), name(CASSANDRA));
+        let options = CreateOptions::new().tags(tags(&[("device", "laptop")]));
+        let id = it.keep(&it.iam.create_with_options(&user, &service, &options).unwrap());
+        it.later();
+        it.keep(&it.iam.reset(&name("anika"), &id).unwrap());
+    }),
+    ("longest_details", "The longest path, the longest tag, and as many as there can be.", |it| {
+        let options = RegisterOptions::new().path(name(&format!("/{}/", "p".repeat(510))));
+        it.iam.register_user_with_options(&name("anika"), &options).unwrap();
+        let number = |number: usize| (format!("{number:02}"), String::new());
+        let longest = ("é".repeat(128), "日".repeat(256));
+        let most = Tags::from_pairs((0..49).map(number).chain([longest])).unwrap();
+        it.iam.set_user_tags(&name("anika"), &most).unwrap();
+        let id = it.create("anika", CODECOMMIT);
+        it.iam.set_credential_tags(&name("anika"), &id, &most).unwrap();
+    }),
 ];
+
+fn tags(pairs: &[(&str, &str)]) -> Tags {
+    Tags::from_pairs(pairs.iter().copied()).unwrap()
+}
 
 fn longest_service() -> String {
     "longest.".repeat(16)
@@ -166,15 +202,19 @@ impl Maker {
         let record = self.iam.store().find(&key).unwrap().unwrap();
         let mut text = format!(
             "# {what}\n\
-             # The user: account, id, name, when registered, changes since. Each credential: kind, \
-             id,\n# service, name, status, when created, when it expires, secret. Then the bytes.\n\
-             user {} {} {} {} {}\n",
+             # The user: account, id, name, when registered, changes since, path. Each credential: \
+             kind, id,\n# service, name, status, when created, when it expires, when its secret \
+             was made, secret.\n# Each tag: its key and its value, in hexadecimal, after whose tag \
+             it is. Then the bytes.\n\
+             user {} {} {} {} {} {}\n",
             user.account(),
             user.id(),
             user.name(),
             milliseconds(user.created()),
             record.revision().count(),
+            user.path(),
         );
+        write_tags(&mut text, user.tags());
         for credential in self.iam.list(user.name()).unwrap() {
             let kind = match credential.kind() {
                 CredentialKind::Password => "password",
@@ -189,9 +229,11 @@ impl Maker {
                 credential.status().as_str(),
                 &milliseconds(credential.created()).to_string(),
                 expires.as_deref().unwrap_or("never"),
+                &milliseconds(credential.secret_changed()).to_string(),
                 &self.secrets.borrow()[credential.id()],
             ];
             text += &(fields.join(" ") + "\n");
+            write_tags(&mut text, credential.tags());
         }
         for line in record.encode().chunks(48) {
             for byte in line {
@@ -203,6 +245,16 @@ impl Maker {
     }
 }
 
+fn write_tags(text: &mut String, tags: &Tags) {
+    for (key, value) in tags.iter() {
+        writeln!(text, "tag {} {}", hex(key), hex(value)).unwrap();
+    }
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn milliseconds(date: OffsetDateTime) -> u64 {
     (date - OffsetDateTime::UNIX_EPOCH).whole_milliseconds().try_into().unwrap()
 }
@@ -211,21 +263,25 @@ fn date(milliseconds: u64) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(milliseconds.try_into().unwrap())
 }
 
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores/records/format-1")
+fn directory(format: u8) -> PathBuf {
+    let folder = format!("tests/stores/records/format-{format}");
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
 }
 
-fn path(file: &str) -> PathBuf {
-    directory().join(file).with_extension("hex")
+fn path(format: u8, file: &str) -> PathBuf {
+    directory(format).join(file).with_extension("hex")
 }
 
 /// A parsed sample.
 struct Sample {
+    format: u8,
     account: u64,
     user: [u8; 16],
     name: String,
     created: u64,
     changes: u64,
+    path: String,
+    tags: Vec<(String, String)>,
     credentials: Vec<Stated>,
     bytes: Vec<u8>,
 }
@@ -238,20 +294,42 @@ struct Stated {
     status: Status,
     created: u64,
     expires: Option<u64>,
+    secret_changed: u64,
     secret: String,
+    tags: Vec<(String, String)>,
 }
 
 impl Sample {
+    /// The sample of the format that is written.
     fn read(file: &str) -> Self {
-        let text = fs::read_to_string(path(file)).unwrap();
+        Self::of_format(2, file)
+    }
+
+    fn of_format(format: u8, file: &str) -> Self {
+        let text = fs::read_to_string(path(format, file)).unwrap();
         let mut lines = text.lines().filter(|line| !line.starts_with('#')).peekable();
-        let ["user", account, id, name, created, changes] = words(lines.next().unwrap()) else {
+        let user = lines.next().unwrap();
+        // Format 1 has no path.
+        let user = if format == 1 { format!("{user} /") } else { user.to_owned() };
+        let ["user", account, id, name, created, changes, path] = words(&user) else {
             unreachable!("{file}")
         };
-        let credentials: Vec<_> =
-            std::iter::from_fn(|| lines.next_if(|line| line.contains(' ')).map(Stated::read))
-                .collect();
+        let mut read_tags = || {
+            std::iter::from_fn(|| lines.next_if(|line| line.starts_with("tag ")).map(read_tag))
+                .collect::<Vec<_>>()
+        };
+        let (tags, mut credentials) = (read_tags(), Vec::new());
+        while let Some(line) = lines.next_if(|line| line.contains(' ')) {
+            let mut stated = Stated::read(format, line);
+            while let Some(line) = lines.next_if(|line| line.starts_with("tag ")) {
+                stated.tags.push(read_tag(line));
+            }
+            credentials.push(stated);
+        }
         Self {
+            format,
+            path: path.to_owned(),
+            tags,
             account: account.parse().unwrap(),
             user: bytes(&id.replace('-', "")).try_into().unwrap(),
             name: name.to_owned(),
@@ -262,8 +340,11 @@ impl Sample {
         }
     }
 
+    /// The samples of all formats.
     fn all() -> impl Iterator<Item = Self> {
-        SAMPLES.iter().map(|(file, ..)| Self::read(file))
+        FORMATS.into_iter().flat_map(|(format, count)| {
+            SAMPLES.iter().take(count).map(move |(file, ..)| Self::of_format(format, file))
+        })
     }
 
     /// The samples that are small enough to try every bit.
@@ -278,22 +359,35 @@ impl Sample {
     /// The values of the sample, in the order of the format's description.
     fn parts(&self) -> Parts {
         let mut parts = vec![
-            ("format", vec![1]),
+            ("format", vec![self.format]),
             ("account", number(self.account)),
             ("user id", self.user.to_vec()),
             ("number of changes", number(self.changes)),
             ("creation date", number(self.created)),
             ("user name", text(&self.name)),
-            ("number of credentials", number(self.credentials.len() as u64)),
         ];
-        parts.extend(self.credentials.iter().flat_map(Stated::parts));
+        if self.format > 1 {
+            parts.push(("path", long_text(path_form(&self.path))));
+            parts.extend(tag_parts(&self.tags));
+        }
+        parts.push(("number of credentials", number(self.credentials.len() as u64)));
+        parts.extend(self.credentials.iter().flat_map(|stated| stated.parts(self.format)));
         Parts(parts)
     }
 }
 
 impl Stated {
-    fn read(line: &str) -> Self {
-        let [kind, id, service, user_name, status, created, expires, secret] = words(line);
+    fn read(format: u8, line: &str) -> Self {
+        // In format 1 each secret has the creation date.
+        let line = if format == 1 {
+            let mut words: Vec<_> = line.split(' ').collect();
+            words.insert(7, words[5]);
+            words.join(" ")
+        } else {
+            line.to_owned()
+        };
+        let [kind, id, service, user_name, status, created, expires, secret_changed, secret] =
+            words(&line);
         Self {
             kind: match kind {
                 "password" => CredentialKind::Password,
@@ -306,14 +400,19 @@ impl Stated {
             status: status.parse().unwrap(),
             created: created.parse().unwrap(),
             expires: (expires != "never").then(|| expires.parse().unwrap()),
+            secret_changed: secret_changed.parse().unwrap(),
             secret: secret.to_owned(),
+            tags: Vec::new(),
         }
     }
 
-    fn parts(&self) -> Vec<(&'static str, Vec<u8>)> {
+    fn parts(&self, format: u8) -> Vec<(&'static str, Vec<u8>)> {
+        let was_reset = format > 1 && self.secret_changed > self.created;
         let flags = u8::from(self.status == Status::Active)
             | u8::from(self.kind == CredentialKind::ApiKey) << 1
-            | u8::from(self.expires.is_some()) << 2;
+            | u8::from(self.expires.is_some()) << 2
+            | u8::from(was_reset) << 3
+            | u8::from(!self.tags.is_empty()) << 4;
         let mut parts = vec![
             ("credential id", text(self.id.as_str())),
             ("service name", text(self.service.as_str())),
@@ -322,9 +421,36 @@ impl Stated {
             ("credential creation date", number(self.created)),
         ];
         parts.extend(self.expires.map(|date| ("credential expiration date", number(date))));
+        if was_reset {
+            parts.push(("date of the secret", number(self.secret_changed)));
+        }
+        if !self.tags.is_empty() {
+            parts.extend(tag_parts(&self.tags));
+        }
         parts.push(("digest", [&[1], &Sha256::digest(&self.secret)[..]].concat()));
         parts
     }
+}
+
+fn read_tag(line: &str) -> (String, String) {
+    let ["tag", key, value] = words(line) else { unreachable!("{line}") };
+    (String::from_utf8(bytes(key)).unwrap(), String::from_utf8(bytes(value)).unwrap())
+}
+
+/// `/` is written as an empty text.
+fn path_form(path: &str) -> &str {
+    if path == "/" { "" } else { path }
+}
+
+fn tag_parts(tags: &[(String, String)]) -> Vec<(&'static str, Vec<u8>)> {
+    let tag =
+        |(key, value): &(String, String)| ("tag", [long_text(key), long_text(value)].concat());
+    let count = ("number of tags", number(tags.len() as u64));
+    std::iter::once(count).chain(tags.iter().map(tag)).collect()
+}
+
+fn long_text(text: &str) -> Vec<u8> {
+    [&number(text.len() as u64), text.as_bytes()].concat()
 }
 
 fn words<const N: usize>(line: &str) -> [&str; N] {
@@ -378,12 +504,15 @@ fn sealed(body: &[u8]) -> Vec<u8> {
 }
 
 /// The names of the values.
-const VALUES: [&str; 13] = [
+const VALUES: [&str; 17] = [
     "account",
     "user id",
     "number of changes",
     "creation date",
     "user name",
+    "path",
+    "number of tags",
+    "tag",
     "number of credentials",
     "credential id",
     "service name",
@@ -391,6 +520,7 @@ const VALUES: [&str; 13] = [
     "credential flags",
     "credential creation date",
     "credential expiration date",
+    "date of the secret",
     "digest",
 ];
 
@@ -399,7 +529,11 @@ const VALUES: [&str; 13] = [
 fn decode_untrusted(bytes: &[u8]) -> Result<UserRecord, DecodeError> {
     let result = UserRecord::decode(bytes);
     match &result {
-        Ok(record) => assert_eq!(record.encode(), bytes),
+        Ok(record) if bytes.first() == Some(&2) => assert_eq!(record.encode(), bytes),
+        Ok(record) => {
+            let rewritten = record.encode();
+            assert_eq!(UserRecord::decode(&rewritten).unwrap().encode(), rewritten);
+        }
         Err(UnknownFormat(format)) => assert_eq!(bytes.first(), Some(format)),
         Err(Value(what)) => assert!(VALUES.contains(what), "{what}"),
         Err(Repeated(what)) => assert!(["id", "service user name"].contains(what), "{what}"),
@@ -433,18 +567,19 @@ fn samples_are_encoded_to_the_recorded_bytes() {
         let maker = Maker::new(seed);
         make(&maker);
         let text = maker.write(what);
-        if let Ok(mut new) = File::create_new(path(file)) {
+        if let Ok(mut new) = File::create_new(path(2, file)) {
             new.write_all(text.as_bytes()).unwrap();
             unreachable!("a new sample was written: review and commit {file}");
         }
-        assert!(fs::read_to_string(path(file)).unwrap() == text, "{file} is encoded differently");
+        assert!(fs::read_to_string(path(2, file)).unwrap() == text, "{file} is encoded differently");
     }
 }
 
 #[test]
 fn every_sample_is_listed() {
-    let directory = fs::read_dir(directory()).unwrap();
-    assert_eq!(directory.count(), SAMPLES.len());
+    for (format, count) in FORMATS {
+        assert_eq!(fs::read_dir(directory(format)).unwrap().count(), count);
+    }
 }
 
 #[test]
@@ -458,7 +593,10 @@ fn samples_have_the_documented_format() {
 fn samples_decode_to_their_description_and_encode_to_the_same_bytes() {
     for sample in Sample::all() {
         let record = sample.record();
-        assert_eq!(record.encode(), sample.bytes);
+        // An earlier format is written as the present one.
+        let written = Sample { format: 2, ..sample };
+        assert_eq!(record.encode(), sealed(&written.parts().body()));
+        let sample = written;
         assert_eq!(record.account().to_string().parse(), Ok(sample.account));
         assert_eq!(record.id().as_bytes(), &sample.user);
         assert_eq!(record.name().as_str(), sample.name);
@@ -498,8 +636,17 @@ fn samples_are_listed_as_described() {
             assert_eq!(credential.status(), stated.status);
             assert_eq!(credential.created(), date(stated.created));
             assert_eq!(credential.expires(), stated.expires.map(date));
+            assert_eq!(credential.secret_changed(), date(stated.secret_changed));
+            assert!(credential.tags().iter().eq(pairs(&stated.tags)));
         }
+        let user = iam.user(&user).unwrap();
+        assert_eq!(user.path().as_str(), sample.path);
+        assert!(user.tags().iter().eq(pairs(&sample.tags)));
     }
+}
+
+fn pairs(tags: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    tags.iter().map(|(key, value)| (key.as_str(), value.as_str()))
 }
 
 #[test]
@@ -509,7 +656,7 @@ fn the_secrets_of_samples_still_authenticate() {
         let clock = Arc::new(FixedClock::new(dawn()));
         let store = ReadOnly(Arc::clone(&record));
         let authenticator = Authenticator::new(store, policy(), Arc::clone(&clock));
-        for Stated { kind, id, service, name, status, created, expires, secret } in
+        for Stated { kind, id, service, name, status, created, expires, secret, .. } in
             &sample.credentials
         {
             let authenticate = |secret: &str| {
@@ -552,7 +699,8 @@ fn damage_is_detected() {
             assert_eq!(decode_untrusted(&[&bytes, more].concat()).unwrap_err(), Checksum);
         }
         for flipped in flips(&bytes) {
-            let expected = if flipped[0] == 1 { Checksum } else { UnknownFormat(flipped[0]) };
+            let known = [1, 2].contains(&flipped[0]);
+            let expected = if known { Checksum } else { UnknownFormat(flipped[0]) };
             assert_eq!(decode_untrusted(&flipped).unwrap_err(), expected);
         }
     }
@@ -570,7 +718,7 @@ fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
 #[test]
 fn other_formats_are_rejected() {
     for sample in Sample::small() {
-        for format in (0..=255).filter(|format| *format != 1) {
+        for format in (0..=255).filter(|format| ![1, 2].contains(format)) {
             let other = sample.parts().with("format", 0, &[format]);
             assert_eq!(other.decode().unwrap_err(), UnknownFormat(format));
         }
@@ -580,6 +728,16 @@ fn other_formats_are_rejected() {
 /// Two credentials, the second of which expires.
 fn two() -> Parts {
     Sample::read("inactive_and_expiring").parts()
+}
+
+/// Two credentials of format 1.
+fn two_of_format_1() -> Parts {
+    Sample::of_format(1, "inactive_and_expiring").parts()
+}
+
+/// A path, tags, and a second credential that has tags and was reset.
+fn detailed() -> Parts {
+    Sample::read("path_and_tags").parts()
 }
 
 #[test]
@@ -638,7 +796,7 @@ fn the_error_names_an_invalid_value() {
             "service user name",
             values(&[&texts, &spoilt(&["an ika", "anika\n", "é"]), &[long(92), long(200)]]),
         ),
-        ("credential flags", (3..8).map(|bit| vec![1 << bit]).collect()),
+        ("credential flags", (5..8).map(|bit| vec![1 << bit]).collect()),
         ("credential creation date", values(&[&numbers, &dates])),
         (
             "credential expiration date",
@@ -655,6 +813,64 @@ fn the_error_names_an_invalid_value() {
                 assert_eq!(format!("{error:?}"), format!("Value({what:?})"));
             }
         }
+    }
+}
+
+#[test]
+fn a_detail_that_is_not_valid_is_named() {
+    let created = milliseconds(dawn());
+    let tag = |key: &str, value: &str| [long_text(key), long_text(value)].concat();
+    let paths = ["/", "//", "/a", "a/", "/ a/", "/é/"].map(long_text).to_vec();
+    let too_long = long_text(&format!("/{}/", "p".repeat(511)));
+    let long = |length: usize| "é".repeat(length);
+    let tags = vec![
+        tag("", ""),
+        tag("a*", ""),
+        tag("a", "\n"),
+        tag(&long(129), ""),
+        tag("a", &long(257)),
+        [long_text("a"), vec![1, 0xff]].concat(),
+    ];
+    for (what, bad) in [
+        ("path", [paths, vec![too_long, vec![1, 0xff], vec![0x80, 0x00]]].concat()),
+        ("number of tags", vec![number(51), number(u64::MAX), vec![0x80, 0x00]]),
+        ("tag", tags),
+        ("date of the secret", [0, created - 1, created, LAST + 1].map(number).to_vec()),
+    ] {
+        for nth in 0..detailed().0.iter().filter(|(name, _)| *name == what).count() {
+            for bad in &bad {
+                let error = detailed().with(what, nth, bad).decode().unwrap_err();
+                assert_eq!(error, Value(what), "{bad:x?}");
+            }
+        }
+    }
+    // In order of the keys, each once, and flagged only if there are any.
+    let edited = |what, nth, bytes: &[u8]| detailed().with(what, nth, bytes).decode().map(drop);
+    assert_eq!(edited("tag", 0, &tag("t", "")), Err(Value("tag")));
+    assert_eq!(edited("tag", 0, &tag("z", "")), Err(Value("tag")));
+    assert_eq!(edited("tag", 1, &tag("A", "")), Err(Value("tag")));
+    let untagged = detailed().with("number of tags", 1, &[0]).with("tag", 2, &[]);
+    assert_eq!(untagged.decode().unwrap_err(), Value("number of tags"));
+    for (what, nth, good) in [
+        ("path", 0, long_text("/a//b/")),
+        ("path", 0, long_text(&format!("/{}/", "p".repeat(510)))),
+        ("tag", 0, tag("a", &long(256))),
+        ("tag", 1, tag(&long(128), "")),
+        ("date of the secret", 0, number(created + 1)),
+        ("date of the secret", 0, number(LAST)),
+    ] {
+        assert_eq!(edited(what, nth, &good), Ok(()), "{what}");
+    }
+}
+
+#[test]
+fn format_1_has_no_other_flags() {
+    for bit in 3..8 {
+        let flagged = two_of_format_1().with("credential flags", 0, &[1 << bit]);
+        assert_eq!(flagged.decode().unwrap_err(), Value("credential flags"));
+    }
+    for flags in 0..4 {
+        two_of_format_1().with("credential flags", 0, &[flags]).decode().unwrap();
     }
 }
 
@@ -769,7 +985,7 @@ fn a_false_number_of_credentials_allocates_nothing() {
 fn decode_errors_have_precise_messages() {
     for (error, message) in [
         (Empty, "a record is never empty"),
-        (UnknownFormat(9), "record format 9 is not known, only format 1"),
+        (UnknownFormat(9), "record format 9 is not known, only formats 1 and 2"),
         (Checksum, "the checksum of the record is wrong"),
         (Value("digest"), "the record's digest is missing or not valid"),
         (Repeated("id"), "two credentials of the record have the same id"),
@@ -841,7 +1057,7 @@ fn decoded_bytes_are_encoded_to_the_same_bytes() {
     let mutated =
         (proptest::sample::select(bodies), edits).prop_map(|(body, edits)| edited(body, &edits));
     let random =
-        proptest::collection::vec(interesting, 0..200).prop_map(|bytes| [vec![1], bytes].concat());
+        proptest::collection::vec(interesting, 0..200).prop_map(|bytes| [vec![2], bytes].concat());
     run(&prop_oneof![3 => mutated, 1 => random], |body| {
         let _ = decode_untrusted(&body);
         let _ = decode_untrusted(&sealed(&body));

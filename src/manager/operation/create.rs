@@ -7,8 +7,7 @@ use crate::{
     credential::IssuedCredential,
     entropy::EntropyError,
     error::Error,
-    lifetime::Lifetime,
-    manager::shared::Shared,
+    manager::{create_options::CreateOptions, shared::Shared},
     names::{
         credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
         user_name::UserName,
@@ -24,7 +23,7 @@ use crate::{
 pub(crate) struct Create<'a, S> {
     user: &'a UserName,
     service: &'a ServiceName,
-    lifetime: Option<Lifetime>,
+    options: &'a CreateOptions,
     shared: &'a Shared<S>,
     now: Timestamp,
     id: CredentialId,
@@ -48,7 +47,7 @@ impl<'a, S> Create<'a, S> {
         shared: &'a Shared<S>,
         user: &'a UserName,
         service: &'a ServiceName,
-        lifetime: Option<Lifetime>,
+        options: &'a CreateOptions,
     ) -> Result<Self, EntropyError> {
         let now = shared.now();
         let id = CredentialId::generate(&*shared.entropy)?;
@@ -56,7 +55,7 @@ impl<'a, S> Create<'a, S> {
         Ok(Self {
             user,
             service,
-            lifetime,
+            options,
             shared,
             now,
             id,
@@ -102,7 +101,8 @@ impl<S: AsyncStore> Operation for Create<'_, S> {
                 id: &self.id,
                 service: self.service,
                 created: self.now,
-                lifetime: self.lifetime,
+                lifetime: self.options.lifetime,
+                tags: &self.options.tags,
                 random: &self.random,
             };
             match previous.create(&new, name.clone(), policy) {

@@ -4,6 +4,7 @@ use super::{Decision, Operation, Target};
 use crate::{
     entropy::{Entropy, EntropyError, RepeatedEntropy},
     error::Error,
+    manager::user_options::RegisterOptions,
     names::{account_id::AccountId, user_name::UserName},
     record::UserRecord,
     store::change::Change,
@@ -18,6 +19,7 @@ pub(crate) struct Register<'a> {
     entropy: &'a dyn Entropy,
     now: Timestamp,
     if_exists: IfExists,
+    options: &'a RegisterOptions,
     /// The ids of all attempts.
     drawn: Vec<UserId>,
 }
@@ -36,8 +38,9 @@ impl<'a> Register<'a> {
         entropy: &'a dyn Entropy,
         now: Timestamp,
         if_exists: IfExists,
+        options: &'a RegisterOptions,
     ) -> Self {
-        Self { user, account, entropy, now, if_exists, drawn: Vec::new() }
+        Self { user, account, entropy, now, if_exists, options, drawn: Vec::new() }
     }
 }
 
@@ -60,7 +63,9 @@ impl Operation for Register<'_> {
                     return Err(EntropyError::from(RepeatedEntropy).into());
                 }
                 self.drawn.push(id);
-                let record = UserRecord::register(self.account, id, self.user.clone(), self.now);
+                let RegisterOptions { path, tags } = self.options.clone();
+                let name = self.user.clone();
+                let record = UserRecord::register(self.account, id, name, self.now, path, tags);
                 let user = record.user();
                 Ok(Decision::Commit(Change::Register { record: Arc::new(record) }, user))
             }

@@ -11,12 +11,16 @@ use std::{
 use crate::{
     names::{
         account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
-        service_user_name::GeneratedName, user_name::UserName,
+        service_user_name::GeneratedName, user_name::UserName, user_path::UserPath,
     },
     policy::{Numbering, Policy, builder::PolicyBuilder},
-    record::{UserRecord, issue::NewCredential, key::Key, stored_credential::StoredCredential},
+    record::{
+        UserRecord, issue::NewCredential, key::Key, stored_credential::StoredCredential,
+        tags::TagEdit,
+    },
     secret::random_bytes,
     store::change::Change,
+    tags::Tags,
     testing::SeededEntropy,
     timestamp::Timestamp,
     user::UserId,
@@ -80,7 +84,14 @@ impl World {
     /// Registers a user under a given id.
     pub(super) fn register_id(&self, id: UserId, name: &str) -> Change {
         Change::Register {
-            record: Arc::new(UserRecord::register(self.account, id, user(name), now())),
+            record: Arc::new(UserRecord::register(
+                self.account,
+                id,
+                user(name),
+                now(),
+                UserPath::ROOT,
+                Tags::new(),
+            )),
         }
     }
 
@@ -113,8 +124,14 @@ impl World {
         id: &CredentialId,
     ) -> UserRecord {
         let random = random_bytes(&self.entropy, self.policy.password_bytes()).unwrap();
-        let new =
-            NewCredential { id, service: at, created: now(), lifetime: None, random: &random };
+        let new = NewCredential {
+            id,
+            service: at,
+            created: now(),
+            lifetime: None,
+            tags: &Tags::new(),
+            random: &random,
+        };
         before.create(&new, name, &self.policy).unwrap().0
     }
 
@@ -154,8 +171,9 @@ impl World {
     /// The life of one user, from registration to removal: every kind of change, with every kind of
     /// key released, kept and claimed.
     pub(super) fn life(&self) -> Vec<Change> {
-        let steps: [&Step<'_>; 9] = [
+        let steps: [&Step<'_>; 10] = [
             &|now| self.create(now, GIT),
+            &describe,
             &|now| self.create_as(now, GIT_COM, "elsewhere"),
             &|now| self.reset(now),
             &|now| rename(now, "bela"),
@@ -178,7 +196,17 @@ impl World {
 }
 
 pub(super) fn rename(before: &Arc<UserRecord>, name: &str) -> Change {
-    replace(before, before.rename(user(name)))
+    replace(before, before.update(Some(&user(name)), None).unwrap())
+}
+
+/// Changes, in one change, the user's path, and the tags of the user and of the first credential.
+pub(super) fn describe(before: &Arc<UserRecord>) -> Change {
+    let tags = Tags::from_pairs([("team", "é"), ("Empty", "")]).unwrap();
+    let edit = TagEdit::Replace(&tags);
+    let id = before.credentials().first().unwrap().id();
+    let record = before.update(None, Some(&UserPath::from_static("/staff/"))).unwrap();
+    let record = record.edit_tags(None, edit).ok().flatten().unwrap();
+    replace(before, record.edit_tags(Some(id), edit).ok().flatten().unwrap())
 }
 
 /// Deletes the user's first credential.
