@@ -239,6 +239,8 @@ impl Error {
             Self::InvalidParameter(_)
             | Self::AllUsersWithUserName
             | Self::UserNameMissing
+            | Self::InvalidTags(_)
+            | Self::LifetimeTooLong { .. }
             | Self::MarkerMismatch
             | Self::StatusNotSettable { .. } => ErrorKind::InvalidInput,
             Self::NoSuchUser { .. }
@@ -249,7 +251,7 @@ impl Error {
             Self::CredentialExpired { .. }
             | Self::UserExists { .. }
             | Self::UserHasCredentials { .. } => ErrorKind::Conflict,
-            Self::LimitExceeded { .. } => ErrorKind::Limit,
+            Self::LimitExceeded { .. } | Self::TooManyTags => ErrorKind::Limit,
             Self::Contended { .. } => ErrorKind::Contended,
             Self::Entropy(_) | Self::Store(_) => ErrorKind::Unavailable,
             Self::OutcomeUnknown { .. } => ErrorKind::OutcomeUnknown,
@@ -291,7 +293,7 @@ pub enum ErrorKind {
     NotFound,
     /// The input conflicts with the state: a user of that name exists, for example.
     Conflict,
-    /// The user has as many credentials as the policy allows.
+    /// The user has as many credentials as the policy allows, or there would be too many tags.
     Limit,
     /// The operation lost its attempts to other changes. Nothing was changed; retry.
     Contended,
@@ -417,7 +419,7 @@ mod tests {
     use crate::lifetime::Lifetime;
 
     /// The number of variants.
-    const VARIANTS: usize = 18;
+    const VARIANTS: usize = 21;
 
     /// The position of a variant. Adding a variant breaks this match: add a row to the table too.
     fn position(error: &Error) -> usize {
@@ -440,6 +442,9 @@ mod tests {
             Error::Store(_) => 15,
             Error::OutcomeUnknown { .. } => 16,
             Error::NoSuchServiceUser { .. } => 17,
+            Error::InvalidTags(_) => 18,
+            Error::LifetimeTooLong { .. } => 19,
+            Error::TooManyTags => 20,
         }
     }
 
@@ -450,6 +455,27 @@ mod tests {
         let id = || "ACCA12345ABCDEXAMPLE".parse::<CredentialId>().unwrap();
         let source = || StoreError::new("10.0.0.7 is down");
         let table = [
+            (
+                Tags::from_pairs([("aws:team", "")]).unwrap_err().into(),
+                ErrorKind::InvalidInput,
+                "InvalidInput",
+                false,
+                "tag keys must not begin with `aws:`",
+            ),
+            (
+                Error::LifetimeTooLong { max: Lifetime::days(30).unwrap() },
+                ErrorKind::InvalidInput,
+                "InvalidInput",
+                false,
+                "the lifetime must not exceed 30 days",
+            ),
+            (
+                Error::TooManyTags,
+                ErrorKind::Limit,
+                "LimitExceeded",
+                false,
+                "there can be at most 50 tags",
+            ),
             (
                 Lifetime::days(0).unwrap_err().into(),
                 ErrorKind::InvalidInput,

@@ -14,8 +14,8 @@ use crate::{
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod disable;
-pub(crate) mod fence;
 pub(crate) mod edit_tags;
+pub(crate) mod fence;
 pub(crate) mod register;
 pub(crate) mod remove;
 pub(crate) mod reset;

@@ -567,8 +567,7 @@ impl<S: Store> Machine<S> {
 
     /// Compares what is found by lookup and by iteration with the listing.
     fn compare_lookups(&self, at: At) {
-        let (manager, query) =
-            (&self.managers[at], Query { at, ..Query::default() });
+        let (manager, query) = (&self.managers[at], Query { at, ..Query::default() });
         let request = ListRequest::all_users().max_items(max(2));
         let credentials: Vec<_> = manager.credentials(request).map(Result::unwrap).collect();
         for credential in &credentials {

@@ -108,8 +108,8 @@ pub(crate) struct Seen {
     pub(crate) status: Status,
     pub(crate) created: i64,
     pub(crate) expires: Option<i64>,
-    secret_changed: i64,
-    tags: ModelTags,
+    pub(crate) secret_changed: i64,
+    pub(crate) tags: ModelTags,
 }
 
 /// The random values of a new credential.
@@ -372,7 +372,12 @@ impl Model {
         Ok(user.describe(&user.credentials[credential], self.now))
     }
 
-    pub(crate) fn remove(&mut self, at: At, name: &str, with: bool) -> Result<Vec<Seen>, ModelError> {
+    pub(crate) fn remove(
+        &mut self,
+        at: At,
+        name: &str,
+        with: bool,
+    ) -> Result<Vec<Seen>, ModelError> {
         let place = self.find(at, name)?;
         let user = &self.users[place];
         if !with && !user.credentials.is_empty() {
@@ -501,7 +506,7 @@ impl Model {
 
     /// A credential by id, of any user.
     pub(crate) fn credential(&self, at: At, id: &str) -> Result<Seen, ModelError> {
-        let all = self.listing(&Query { at, user: None, service: None, days: None })?;
+        let all = self.listing(&Query { at, ..Query::default() })?;
         let found = all.into_iter().find(|seen| seen.id == id);
         found.ok_or_else(|| ModelError::NoSuchCredential(id.to_owned()))
     }
@@ -513,7 +518,7 @@ impl Model {
     }
 
     pub(crate) fn disable_all(&mut self, at: At, name: &str) -> Result<Vec<Seen>, ModelError> {
-        let query = Query { at, user: None, service: None, days: None };
+        let query = Query { at, ..Query::default() };
         let user = self.users[self.find(at, name)?].name.clone();
         let mut active = self.listing(&query)?;
         active.retain(|seen| seen.user_name == user && seen.status == Status::Active);

@@ -22,7 +22,7 @@ fn a_user_has_a_path_and_an_arn() {
     assert_eq!((dina.text("Path"), dina.text("UserId")), ("/".into(), id));
     assert_eq!(dina.text("Arn"), "arn:aws:iam::123456789012:user/dina");
     let taken = Call::post("UpdateUser", "UserName=dina&NewPath=/x/&NewUserName=bo");
-    assert_eq!(world.refusal(&taken).1, "EntityAlreadyExists");
+    assert_eq!(world.rejection(&taken).1, "EntityAlreadyExists");
 }
 
 #[test]
@@ -40,13 +40,13 @@ fn an_invalid_path_is_rejected() {
             ("CreateUser", format!("UserName=dora&Path={path}"), "path"),
             ("UpdateUser", format!("UserName=anika&NewPath={path}"), "newPath"),
         ] {
-            world.refuses(action, &parameters, "ValidationError", &message(name));
+            world.rejects(action, &parameters, "ValidationError", &message(name));
         }
     }
     let long = format!("UserName=dora&Path=/{}/", "a".repeat(511));
     let message = "1 validation error detected: Value at 'path' failed to satisfy constraint: \
                    Member must have length less than or equal to 512";
-    world.refuses("CreateUser", &long, "ValidationError", message);
+    world.rejects("CreateUser", &long, "ValidationError", message);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn users_are_listed_by_path_prefix() {
     assert_eq!(next.texts("UserName"), ["f"]);
     for other in ["PathPrefix=/a/&", "PathPrefix=/&", ""] {
         let parameters = format!("{other}Marker={marker}");
-        world.refuses("ListUsers", &parameters, "ValidationError", "Invalid Marker.");
+        world.rejects("ListUsers", &parameters, "ValidationError", "Invalid Marker.");
     }
 }
 
@@ -128,7 +128,7 @@ fn the_tags_of_a_user_are_listed_in_pages() {
         marker = format!("&Marker={next}");
         for (action, user) in [("ListUserTags", "bo"), (LIST, "anika")] {
             let stray = format!("UserName={user}{marker}");
-            world.refuses(action, &stray, "ValidationError", "Invalid Marker.");
+            world.rejects(action, &stray, "ValidationError", "Invalid Marker.");
         }
         // A tag that is removed or added between pages moves no other one.
         let last = keys.last().unwrap().clone();
@@ -136,7 +136,7 @@ fn the_tags_of_a_user_are_listed_in_pages() {
     }
     let expected: Vec<_> = (1..=50).map(|key| format!("k{key:02}")).collect();
     assert_eq!(keys, expected);
-    world.refuses("ListUserTags", "UserName=anika&Marker=x", "ValidationError", "Invalid Marker.");
+    world.rejects("ListUserTags", "UserName=anika&Marker=x", "ValidationError", "Invalid Marker.");
 }
 
 #[test]
@@ -182,23 +182,25 @@ fn invalid_tags_are_rejected() {
     ];
     for (parameters, code, message) in &rows {
         for (action, user) in [("TagUser", "anika"), ("CreateUser", "dora")] {
-            world.refuses(action, &format!("UserName={user}{parameters}"), code, message);
+            world.rejects(action, &format!("UserName={user}{parameters}"), code, message);
         }
     }
-    world.refuses("TagUser", "UserName=anika&Tags=", "InvalidInput", "Tags must not be empty");
+    world.rejects("TagUser", "UserName=anika&Tags=", "InvalidInput", "Tags must not be empty");
     let message = "TagKeys must not be empty";
-    world.refuses("UntagUser", "UserName=anika&TagKeys=", "InvalidInput", message);
+    world.rejects("UntagUser", "UserName=anika&TagKeys=", "InvalidInput", message);
     for (action, name) in [("TagUser", "tags"), ("UntagUser", "tagKeys")] {
         let message = violation(name, "not be null");
-        world.refuses(action, "UserName=anika", "ValidationError", &message);
+        world.rejects(action, "UserName=anika", "ValidationError", &message);
     }
     world.post("TagUser", &format!("UserName=anika{}", numbered(1..=50)));
-    let full = world
-        .refusal(&Call::post("TagUser", "UserName=anika&Tags.member.1.Key=z&Tags.member.1.Value="));
+    let full = world.rejection(&Call::post(
+        "TagUser",
+        "UserName=anika&Tags.member.1.Key=z&Tags.member.1.Value=",
+    ));
     assert_eq!((full.0, &*full.1), (409, "LimitExceeded"));
     for action in ["TagUser", "UntagUser", "ListUserTags"] {
         let nobody = "UserName=Nobody&Tags.member.1.Key=z&Tags.member.1.Value=&TagKeys.member.1=z";
-        let refusal = world.refusal(&Call::post(action, nobody));
+        let refusal = world.rejection(&Call::post(action, nobody));
         assert_eq!((refusal.0, &*refusal.1), (404, "NoSuchEntity"), "{action}");
     }
 }
@@ -208,7 +210,7 @@ fn a_parameter_that_is_not_supported_is_rejected_by_name() {
     let world = World::new();
     let parameters = "UserName=dora&PermissionsBoundary=arn:aws:iam::aws:policy/ReadOnlyAccess";
     let message = "PermissionsBoundary is not supported";
-    world.refuses("CreateUser", parameters, "InvalidInput", message);
+    world.rejects("CreateUser", parameters, "InvalidInput", message);
 }
 
 #[test]
@@ -221,6 +223,6 @@ fn a_request_without_an_age_has_the_default_lifetime_of_the_policy() {
     let created = world.post(CREATE, of_carl);
     assert!(created.text("ExpirationDate") > created.text("CreateDate"));
     let message = "the lifetime must not exceed 90 days";
-    world.refuses(CREATE, &format!("{of_carl}&CredentialAgeDays=91"), "InvalidInput", message);
+    world.rejects(CREATE, &format!("{of_carl}&CredentialAgeDays=91"), "InvalidInput", message);
     assert_eq!(world.post(CREATE, &format!("{of_carl}&CredentialAgeDays=90")).status, 200);
 }

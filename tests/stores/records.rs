@@ -571,7 +571,10 @@ fn samples_are_encoded_to_the_recorded_bytes() {
             new.write_all(text.as_bytes()).unwrap();
             unreachable!("a new sample was written: review and commit {file}");
         }
-        assert!(fs::read_to_string(path(2, file)).unwrap() == text, "{file} is encoded differently");
+        assert!(
+            fs::read_to_string(path(2, file)).unwrap() == text,
+            "{file} is encoded differently"
+        );
     }
 }
 

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Decision, Operation, existing};
+use super::{Decision, Operation, Target, existing};
 use crate::{
     error::Error,
     names::{credential_id::CredentialId, user_name::UserName},
@@ -20,8 +20,8 @@ pub(crate) struct EditTags<'a> {
 impl Operation for EditTags<'_> {
     type Output = Arc<UserRecord>;
 
-    fn user(&self) -> &UserName {
-        self.user
+    fn target(&self) -> Target<'_> {
+        Target::User(self.user)
     }
 
     fn credential(&self) -> Option<&CredentialId> {
