@@ -456,27 +456,6 @@ mod tests {
         let source = || StoreError::new("10.0.0.7 is down");
         let table = [
             (
-                Tags::from_pairs([("aws:team", "")]).unwrap_err().into(),
-                ErrorKind::InvalidInput,
-                "InvalidInput",
-                false,
-                "tag keys must not begin with `aws:`",
-            ),
-            (
-                Error::LifetimeTooLong { max: Lifetime::days(30).unwrap() },
-                ErrorKind::InvalidInput,
-                "InvalidInput",
-                false,
-                "the lifetime must not exceed 30 days",
-            ),
-            (
-                Error::TooManyTags,
-                ErrorKind::Limit,
-                "LimitExceeded",
-                false,
-                "there can be at most 50 tags",
-            ),
-            (
                 Lifetime::days(0).unwrap_err().into(),
                 ErrorKind::InvalidInput,
                 "ValidationError",
@@ -601,6 +580,27 @@ mod tests {
                 false,
                 "no credential at git.example.com has the service user name \
                  anika+1-at-123456789012",
+            ),
+            (
+                Tags::from_pairs([("aws:team", "")]).unwrap_err().into(),
+                ErrorKind::InvalidInput,
+                "InvalidInput",
+                false,
+                "tag keys must not begin with `aws:`",
+            ),
+            (
+                Error::LifetimeTooLong { max: Lifetime::days(30).unwrap() },
+                ErrorKind::InvalidInput,
+                "InvalidInput",
+                false,
+                "the lifetime must not exceed 30 days",
+            ),
+            (
+                Error::TooManyTags,
+                ErrorKind::Limit,
+                "LimitExceeded",
+                false,
+                "there can be at most 50 tags",
             ),
         ];
         for (position_in_table, (error, kind, code, is_retryable, message)) in

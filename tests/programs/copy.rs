@@ -105,8 +105,7 @@ fn a_user_that_differs_ends_the_copy() {
     let other = RedbStore::create(folder.file("to.redb")).unwrap();
     CredentialManager::new(name(ACCOUNT), other).register_user(&name("user-00000")).unwrap();
     let output = copy(&folder).output().unwrap();
-    let why = "credentials: the store to copy to holds something else under a key of the user \
-               user-00000\n";
+    let why = "credentials: the store to copy to has a conflict on a key of the user user-00000\n";
     assert_eq!(text(&output), (Some(3), "", why));
 }
 

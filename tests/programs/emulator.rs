@@ -585,7 +585,7 @@ fn authenticate_returns_the_identity_of_a_password_or_api_key() {
         for (field, value) in [
             ("service", service.to_lowercase().as_str()),
             ("user_name", "anika"),
-            ("name", held),
+            ("service_user_name", held),
             ("kind", kind),
             ("status", "Active"),
         ] {
@@ -595,6 +595,8 @@ fn authenticate_returns_the_identity_of_a_password_or_api_key() {
         assert!(id.as_str().unwrap().starts_with("ACCA"));
         assert!(credential.remove("created").unwrap().as_str().unwrap().ends_with('Z'));
         assert!(credential.remove("expires").unwrap().is_null());
+        let changed = credential.remove("secret_changed").unwrap();
+        assert!(changed.as_str().unwrap().ends_with('Z'));
         assert!(credential.is_empty(), "{credential:?}");
     }
 }

@@ -37,7 +37,7 @@ fn create(client: &mut Client) -> [String; 3] {
     let (status, created) = ask(client, "POST /users/anika");
     assert_eq!(status, 200, "{created}");
     let credential = &created["credential"];
-    let texts = [&credential["id"], &credential["name"], &created["password"]];
+    let texts = [&credential["id"], &credential["service_user_name"], &created["password"]];
     texts.map(|text| text.as_str().unwrap().to_owned())
 }
 
