@@ -104,16 +104,16 @@ mod url;
 /// - PgBouncer rejects `options` in the URL, apart from `search_path`, which is not sent. Set
 ///   everything else for the role: `ALTER ROLE git SET …`. Do not let PgBouncer ignore `options`
 ///   (`ignore_startup_parameters`).
-/// Set the [schema](PostgresOptions::schema). Another client may have changed the session's
-/// `search_path`.
+/// - Set the [schema](PostgresOptions::schema). Another client may have changed the session's
+///   `search_path`.
 /// - With `ALTER ROLE git SET statement_timeout = '10s'` and
 ///   [`statement_timeout(None)`](PostgresOptions::statement_timeout), changes need no transaction
 ///   for their settings, and the limit holds for reads, too.
-/// PgBouncer must connect to the primary. A connection of the store survives a failover behind
-/// PgBouncer, and is not checked for writes again.
+/// - PgBouncer must connect to the primary. A connection of the store survives a failover behind
+///   PgBouncer, and is not checked for writes again.
 ///
-/// With other settings, the store fails with [`PostgresError::StatementsLost`] when prepared
-/// statements are lost.
+/// With other settings, prepared statements are lost. A read is then retried; a change may fail with
+/// [`PostgresError::StatementsLost`], and has changed nothing.
 ///
 /// # Failures
 ///

@@ -159,8 +159,9 @@ fn surround(name: &str, site: &str, folder: &Path) -> String {
              fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n\
              {site}}}\n"
         ),
+        // Over HTTP/2, uploads of curl 7.88 stall at times: see the README.
         "caddy" => format!(
-            "{{\nadmin off\nauto_https disable_redirects\ndefault_bind 127.0.0.1\n\
+            "{{\nservers {{\nprotocols h1\n}}\nadmin off\nauto_https disable_redirects\ndefault_bind 127.0.0.1\n\
              storage file_system {folder}\n}}\n{site}"
         ),
         _ => site.to_owned(),
