@@ -449,6 +449,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn every_variant_has_a_kind_a_code_and_a_message_for_people() {
         let user = || "anika".parse::<UserName>().unwrap();
         let service = || "git.example.com".parse::<ServiceName>().unwrap();

@@ -110,6 +110,7 @@ impl Tags {
     }
 
     /// The pairs of a key and a value, in the order of the keys.
+    #[must_use]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + DoubleEndedIterator {
         self.as_slice().iter().map(|tag| (tag.key.as_str(), tag.value.as_str()))
     }

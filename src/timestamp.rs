@@ -68,8 +68,10 @@ impl PackedTimestamp {
     pub(crate) const ZERO: Self = Self([0; 6]);
 
     pub(crate) const fn unpack(self) -> Timestamp {
-        let Self([a, b, c, d, e, f]) = self;
-        Timestamp(i64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+        let mut bytes = [0; 8];
+        let (_, packed) = bytes.split_at_mut(2);
+        packed.copy_from_slice(&self.0);
+        Timestamp(i64::from_be_bytes(bytes))
     }
 }
 

@@ -280,10 +280,10 @@ async fn feed(
 ) -> Result<(), UploadError> {
     let mut stdin = Some(stdin);
     while !piece.is_empty() {
-        if let Some(input) = &mut stdin {
-            if input.write_all(&piece).await.is_err() {
-                stdin = None;
-            }
+        if let Some(input) = &mut stdin
+            && input.write_all(&piece).await.is_err()
+        {
+            stdin = None;
         }
         piece = upload.piece().await?;
     }
@@ -347,10 +347,10 @@ impl Process {
         if !status.is_some_and(|status| status.success()) {
             self.end().await;
         }
-        if let Some(repository) = &self.pushed_to {
-            if let Err(error) = repository::settle_head(repository).await {
-                tracing::error!(%error, "HEAD cannot be set");
-            }
+        if let Some(repository) = &self.pushed_to
+            && let Err(error) = repository::settle_head(repository).await
+        {
+            tracing::error!(%error, "HEAD cannot be set");
         }
         drop(self.slot);
         self.child.wait().await

@@ -117,12 +117,11 @@ async fn connection(
         result = &mut connection => Some(result),
         () = stopping.cancelled() => None,
     };
-    let result = match ended {
-        Some(result) => result,
-        None => {
-            Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
+    let result = if let Some(result) = ended {
+        result
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        (&mut connection).await
     };
     if result.is_err_and(|error| error.is_user()) && is_http_1_0.load(Relaxed) {
         // The body of a response failed. In HTTP/1.0 the end of the connection is the end of the

@@ -563,13 +563,11 @@ impl Validator {
         name: &'static str,
         parameter: &'static str,
     ) -> Result<(), RequestError> {
-        match empty {
-            Some(_) => Err(RequestError::EmptyList(name)),
-            None => {
-                self.0.push(invalid_tag(parameter, Constraint::NotNull));
-                Ok(())
-            }
+        if empty.is_some() {
+            return Err(RequestError::EmptyList(name));
         }
+        self.0.push(invalid_tag(parameter, Constraint::NotNull));
+        Ok(())
     }
 
     fn take<T, E: Into<InvalidParameter>>(&mut self, value: Result<T, E>) -> Option<T> {

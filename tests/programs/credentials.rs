@@ -345,9 +345,9 @@ fn exit_codes_distinguish_rejections_usage_errors_and_store_failures() {
     assert_eq!(storeless.status.code(), Some(2));
 
     let holder = RedbStore::open(&path).unwrap();
-    let held = tool.run("list");
-    assert_eq!((held.code, &*held.out), (3, ""));
-    assert!(held.err.contains("is held by another process: stop it, or"), "{}", held.err);
+    let locked = tool.run("list");
+    assert_eq!((locked.code, &*locked.out), (3, ""));
+    assert!(locked.err.contains("is locked by another process: stop it, or"), "{}", locked.err);
     drop(holder);
     fs::write(&path, "this is no database").unwrap();
     let broken = tool.run("list");

@@ -211,17 +211,17 @@ fn calls_before_a_deletion_find_nothing_else_of_the_user() {
     for (action, list) in BEFORE_DELETION {
         let about_user = action != "ListVirtualMFADevices";
         let user = if about_user { "&UserName=anika" } else { "&AssignmentStatus=Any" };
-        let served = client.post(&format!("Action={action}{user}"));
+        let result = client.post(&format!("Action={action}{user}"));
         if list.is_empty() {
-            assert_eq!(served.refusal(), (404, "NoSuchEntity"));
+            assert_eq!(result.refusal(), (404, "NoSuchEntity"));
             let message = "Login Profile for User anika cannot be found.";
-            assert_eq!(served.element("Message"), message);
+            assert_eq!(result.element("Message"), message);
         } else {
-            assert_eq!(served.status, 200, "{action}: {}", served.body);
-            assert_eq!(served.header("content-type"), Some("text/xml"));
-            assert_eq!(served.element("IsTruncated"), "false");
-            assert!(served.body.contains(&format!("<{list}/>")), "{}", served.body);
-            assert!(served.body.starts_with(&format!("<{action}Response ")), "{}", served.body);
+            assert_eq!(result.status, 200, "{action}: {}", result.body);
+            assert_eq!(result.header("content-type"), Some("text/xml"));
+            assert_eq!(result.element("IsTruncated"), "false");
+            assert!(result.body.contains(&format!("<{list}/>")), "{}", result.body);
+            assert!(result.body.starts_with(&format!("<{action}Response ")), "{}", result.body);
             let page = client.post(&format!("Action={action}{user}&MaxItems=10"));
             assert_eq!(page.status, 200, "{action}");
             let invalid = client.post(&format!("Action={action}{user}&MaxItems=0"));
