@@ -256,7 +256,7 @@ fn a_git_process_that_dies_breaks_the_connection() {
         for version in ["HTTP/1.1", "HTTP/1.0"] {
             let mut stream = ask_for_a_clone(&world, &server, &issued, version);
             // There is more than fits into all buffers.
-            stream.read_exact(&mut [0; 1 << 16]).unwrap();
+            stream.read_exact(&mut vec![0; 1 << 16]).unwrap();
             if let Some(victim) = victim {
                 // A shell may have run it, under the same name.
                 let is = |pid: &u32| {

@@ -200,6 +200,7 @@ fn reason(result: Result<Identity, AuthenticationError>) -> Result<Authenticated
 
 impl<S: Store> Machine<S> {
     /// Returns the service user name if a credential was created.
+    #[expect(clippy::too_many_lines, reason = "a command each")]
     fn apply(&mut self, command: &Command) -> Option<String> {
         match *command {
             Command::Register(at, user) => {

@@ -75,7 +75,7 @@ fn populate(store: &impl Store) {
 fn dump(store: &impl Store) -> Vec<String> {
     let of = |account| {
         let iam = CredentialManager::new(name(account), store);
-        let users: Vec<_> = iam.users(Default::default()).map(Result::unwrap).collect();
+        let users: Vec<_> = iam.users(ListUsersRequest::default()).map(Result::unwrap).collect();
         let all = service_specific_credentials::ListRequest::all_users();
         let credentials: Vec<_> = iam.credentials(all).map(Result::unwrap).collect();
         format!("{users:?} {credentials:?}")
@@ -111,7 +111,7 @@ fn all_accounts_are_copied_and_progress_is_reported() {
         }
         assert_eq!(copy.run(&from, &to).unwrap(), 0);
         let present: usize =
-            seen.lock().unwrap().values().flatten().map(|it| it.present()).max().unwrap();
+            seen.lock().unwrap().values().flatten().map(CopyProgress::present).max().unwrap();
         assert_eq!(present, USERS);
     }
     assert_eq!(CopyUsers::new(from.accounts()).run(&from, &file).unwrap(), 3 * USERS);
@@ -143,8 +143,8 @@ fn an_interrupted_copy_is_repeated() {
         store.fail(fault, When::EveryNth(every.try_into().unwrap()));
         let error = copy.run(&from, &to).unwrap_err();
         match error {
-            CopyError::Read(_) => assert!(std::ptr::eq(store, &from)),
-            CopyError::Write(_) => assert!(std::ptr::eq(store, &to)),
+            CopyError::Read(_) => assert!(std::ptr::eq(store, &raw const from)),
+            CopyError::Write(_) => assert!(std::ptr::eq(store, &raw const to)),
             error => panic!("{error}"),
         }
         store.recover();

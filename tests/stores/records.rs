@@ -252,7 +252,10 @@ fn write_tags(text: &mut String, tags: &Tags) {
 }
 
 fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
 }
 
 fn milliseconds(date: OffsetDateTime) -> u64 {

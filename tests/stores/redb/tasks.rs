@@ -202,10 +202,10 @@ fn a_change_submitted_during_a_batch_is_written_even_if_its_future_is_dropped() 
             let mut context = Context::from_waker(Waker::noop());
             assert!(dropped.as_mut().poll(&mut context).is_pending());
             drop(dropped);
-            let waiting = scope.spawn(|| iam.register_user(carla).unwrap());
+            let queued = scope.spawn(|| iam.register_user(carla).unwrap());
             open.send(()).unwrap();
             writing.join().unwrap();
-            waiting.join().unwrap();
+            queued.join().unwrap();
         });
     }
     let iam = CredentialManager::new(name(ACCOUNT), gate.open_store());
