@@ -76,7 +76,8 @@ fn users_are_listed_by_path_prefix() {
 }
 
 fn numbered(keys: std::ops::RangeInclusive<u32>) -> String {
-    keys.map(|key| format!("&Tags.member.{key}.Key=k{key:02}&Tags.member.{key}.Value=")).collect()
+    let tag = |key| format!("&Tags.member.{key}.Key=k{key:02}&Tags.member.{key}.Value=");
+    keys.map(tag).collect::<Vec<_>>().concat()
 }
 
 #[test]
