@@ -281,15 +281,13 @@ impl Caller {
                 .values()
                 .filter_map(|own| own.get(id))
                 .any(|held| held.active && held.password.as_ref() == Some(password));
-            let authenticated = match iam.authenticate(service, name, password) {
+            let result = match iam.authenticate(service, name, password) {
                 Ok(identity) => Some(identity.credential_id().clone()),
                 Err(AuthenticationError::Denied(_)) => None,
                 Err(error) => return Err(format!("{error:?}")),
             };
-            if authenticated.as_ref() != authenticates.then_some(id) {
-                return Err(format!(
-                    "{name}: expected {authenticates}, authenticated {authenticated:?}"
-                ));
+            if result.as_ref() != authenticates.then_some(id) {
+                return Err(format!("{name}: expected {authenticates}, result {result:?}"));
             }
         }
         Ok(())
