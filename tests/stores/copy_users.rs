@@ -9,7 +9,7 @@ use std::{
 };
 
 use service_specific_credentials::{
-    AccountId, CredentialManager, MemoryStore, UserName,
+    AccountId, CredentialManager, ListUsersRequest, MemoryStore, UserName,
     store::{self, CopyError, CopyProgress, CopyUsers, RedbStore, Store, SyncAdapter},
     testing::{FailingStore, Fault, When},
 };
