@@ -162,7 +162,7 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
         part[part.len() / 2]
     };
     let quarter = memory.len() / 4;
-    let (before, after) = (median(&memory[..quarter]), median(&memory[memory.len() - quarter..]));
+    let (early, late) = (median(&memory[..quarter]), median(&memory[memory.len() - quarter..]));
     println!("{} s, {CLIENTS} clients", start.elapsed().as_secs());
     println!(
         "commands: {} succeeded, {} failed, {} hung, the slowest took {:.1} s",
@@ -175,13 +175,13 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
     println!("credentials reset: {resets}");
     println!("stray processes: {}; lost slots: {lost}", strays.len());
     println!(
-        "memory: median {before} KiB in the first quarter, {after} KiB in the last; peak {} KiB",
+        "memory: median {early} KiB in the first quarter, {late} KiB in the last; peak {} KiB",
         peak(&server)
     );
     assert!(figures.succeeded.load(Relaxed) > 0);
     assert_eq!((figures.hung.load(Relaxed), lost), (0, 0));
     assert!(strays.is_empty(), "{strays:?}");
-    assert!(after < before + before / 4, "memory grows");
+    assert!(late < early + early / 4, "memory grows");
     assert_eq!(server.stop(), Some(0));
 }
 
