@@ -251,9 +251,8 @@ fn a_resolution_gives_up_after_64_attempts() {
     let (iam, _) = world();
     let lost = fail(&iam, Fault::CommitAfter, |iam| iam.create(&anika(), &name(CODECOMMIT)));
     let store = HookedStore::new(|_: StoreCall<'_>| HookAction::Proceed);
-    for record in [iam_record(&iam)] {
-        assert_eq!(store.commit(&Change::Register { record }).unwrap(), CommitOutcome::Applied);
-    }
+    let change = Change::Register { record: iam_record(&iam) };
+    assert_eq!(store.commit(&change).unwrap(), CommitOutcome::Applied);
     let stuck = CredentialManager::new(name(ACCOUNT), Stuck(store));
     assert!(matches!(stuck.resolve(&lost), Err(Error::Contended { user, .. }) if user == anika()));
 }

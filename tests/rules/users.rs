@@ -99,7 +99,7 @@ fn tags_are_added_replaced_and_removed() {
 
     let held = |result: Result<_, Error>| {
         let credential: service_specific_credentials::Credential = result.unwrap();
-        assert_eq!(iam.list(&anika).unwrap(), [credential.clone()]);
+        assert_eq!(iam.list(&anika).unwrap(), std::slice::from_ref(&credential));
         format!("{:?}", credential.tags())
     };
     let tagged = iam.tag_credential(&anika, &id, both);
