@@ -103,11 +103,11 @@ impl Scene {
         assert!(made > 0);
     }
 
-    /// Waits until no statement that came through the proxy is still running.
+    /// Waits until no statement or transaction that came through the proxy is still running.
     async fn rest(&self) {
         until("the server to be done", async || {
             let busy = "SELECT count(*) = 0 FROM pg_stat_activity \
-                WHERE application_name = $1 AND state = 'active'";
+                WHERE application_name = $1 AND state <> 'idle'";
             self.client.query_one(busy, &[&self.space.name]).await.unwrap().get(0)
         })
         .await;
