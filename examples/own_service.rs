@@ -1,8 +1,5 @@
-//! `git.example.com`: HTTP Basic logins at `/`, and JSON management at `/users`, over one file.
-//!
-//! `cargo run --example own_service -- credentials.redb 127.0.0.1:8000`, then
-//! `curl --request POST http://127.0.0.1:8000/users/anika`. Let nobody but administrators reach
-//! `/users`.
+//! `git.example.com`: HTTP Basic logins at `/`; JSON management, for administrators, at `/users` and
+//! `/credentials`. Run it by `cargo run --example own_service -- credentials.redb 127.0.0.1:8000`.
 use std::{env, error::Error as StdError};
 
 use axum::extract::{Path, State};
@@ -10,10 +7,10 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::{Router, response::Response, routing};
 use serde_json::json;
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialId, Error, ErrorKind, Policy, ServiceName, UserName,
-    http::AsyncHttpAuthenticator, store::AsyncStore, store::RedbStore,
+    AsyncCredentialManager, CredentialId, Error, Policy, ServiceName, UserName,
+    http::AsyncHttpAuthenticator, query::Dialect, query::ErrorResponse, store::AsyncStore,
+    store::RedbStore,
 };
-
 type Shared<S> = State<(AsyncCredentialManager<S>, AsyncHttpAuthenticator<S>)>;
 type Login = Result<String, Response>;
 type Reply = Result<String, (StatusCode, String)>;
@@ -21,49 +18,38 @@ type Reply = Result<String, (StatusCode, String)>;
 async fn login<S: AsyncStore>(State((_, at)): Shared<S>, headers: HeaderMap) -> Login {
     Ok(at.authenticate(&headers).await?.user_name().to_string())
 }
-
 async fn create<S: AsyncStore>(State((iam, at)): Shared<S>, Path(user): Path<UserName>) -> Reply {
-    iam.ensure_user(&user).await.map_err(failed)?;
+    iam.ensure_user(&user).await.map_err(|error| failed(&error))?;
     let created = iam.create(&user, at.service()).await;
     if let Err(Error::OutcomeUnknown { credential: Some(unknown), .. }) = &created {
-        let _ = iam.resolve(unknown).await; // deletes what nobody has the password of
+        let _ = iam.resolve(unknown).await; // deletes a credential whose password is lost
     }
-    let (credential, secret) = created.map_err(failed)?.into_parts();
+    let (credential, secret) = created.map_err(|error| failed(&error))?.into_parts();
     Ok(json!({ "credential": credential, "password": secret.expose() }).to_string())
 }
-
 async fn list<S: AsyncStore>(State((iam, _)): Shared<S>, Path(user): Path<UserName>) -> Reply {
-    Ok(json!(iam.list(&user).await.map_err(failed)?).to_string())
+    Ok(json!(iam.list(&user).await.map_err(|error| failed(&error))?).to_string())
 }
-
 async fn disable<S: AsyncStore>(State((iam, _)): Shared<S>, Path(id): Path<CredentialId>) -> Reply {
-    Ok(json!(iam.disable(&id).await.map_err(failed)?).to_string())
+    Ok(json!(iam.disable(&id).await.map_err(|error| failed(&error))?).to_string())
 }
-
-#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
-fn failed(error: Error) -> (StatusCode, String) {
-    let status = match error.kind() {
-        ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Conflict | ErrorKind::Limit | ErrorKind::Contended => StatusCode::CONFLICT,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
-    };
+fn failed(error: &Error) -> (StatusCode, String) {
+    let status = ErrorResponse::from_error(error, Dialect::Documented).status();
+    let status = if status.is_server_error() { StatusCode::SERVICE_UNAVAILABLE } else { status };
     (status, json!({ "error": error.to_string() }).to_string())
 }
-
 pub(crate) fn router<S: AsyncStore + 'static>(store: S) -> Result<Router, Box<dyn StdError>> {
     let git: ServiceName = "git.example.com".parse()?;
     let policy = Policy::builder().without_services().password_service(git.clone()).build()?;
     let iam = AsyncCredentialManager::builder("000000000001".parse()?, store);
     let iam = iam.policy(policy).build_async();
     let authenticator = AsyncHttpAuthenticator::new(&iam, git)?;
-    Ok(Router::new()
+    let router = Router::new()
         .route("/", routing::get(login))
         .route("/users/{user}", routing::get(list).post(create))
-        .route("/credentials/{id}/disable", routing::post(disable))
-        .with_state((iam, authenticator)))
+        .route("/credentials/{id}/disable", routing::post(disable));
+    Ok(router.with_state((iam, authenticator)))
 }
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
     let path = env::args().nth(1).unwrap_or("credentials.redb".into());
