@@ -31,6 +31,7 @@ pub(crate) mod builder;
 /// let policy = Policy::builder()
 ///     .password_service("git.example.com".parse()?)
 ///     .api_key_service("builds.example.com".parse()?, "BLDK")
+///     .credentials_per_service(1)
 ///     .alphabet(Alphabet::UrlSafe)
 ///     .default_lifetime(Lifetime::days(30)?)
 ///     .max_lifetime(Lifetime::days(90)?)
