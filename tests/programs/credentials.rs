@@ -347,7 +347,7 @@ fn exit_codes_distinguish_rejections_usage_errors_and_store_failures() {
     let holder = RedbStore::open(&path).unwrap();
     let locked = tool.run("list");
     assert_eq!((locked.code, &*locked.out), (3, ""));
-    assert!(locked.err.contains("is locked by another process: stop it, or"), "{}", locked.err);
+    assert!(locked.err.contains("is held by another process: stop it, or"), "{}", locked.err);
     drop(holder);
     fs::write(&path, "this is no database").unwrap();
     let broken = tool.run("list");

@@ -6,7 +6,7 @@ use service_specific_credentials::{
     AsyncCredentialManager, Credential, CredentialManager, Error, IssuedCredential, MemoryStore,
     Resolution, Status, UnknownCredential, UserName,
     store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, SyncAdapter, UserRecord},
-    testing::{FailingStore, Fault, When},
+    testing::{FailingStore, Fault, FixedClock, When},
 };
 
 use crate::common::{ACCOUNT, BEDROCK, CODECOMMIT, HookAction, HookedStore, StoreCall, name};
@@ -20,7 +20,8 @@ fn anika() -> UserName {
 /// A manager with one user, and a credential of that user.
 fn world() -> (Failing, IssuedCredential) {
     let store = FailingStore::new(MemoryStore::new());
-    let iam = CredentialManager::new(name(ACCOUNT), store);
+    let clock = FixedClock::new(crate::common::dawn());
+    let iam = CredentialManager::builder(name(ACCOUNT), store).clock(clock).build();
     iam.register_user(&anika()).unwrap();
     let issued = iam.create(&anika(), &name(CODECOMMIT)).unwrap();
     (iam, issued)
@@ -84,7 +85,8 @@ fn an_unknown_reset_leaves_the_credential_or_deletes_it() {
 
     let lost = fail(&iam, Fault::CommitAfter, reset);
     assert!(!authenticates(&iam, &issued));
-    assert_eq!(iam.resolve(&lost).unwrap(), Resolution::Deleted(issued.credential().clone()));
+    let held = iam.credential(lost.id()).unwrap();
+    assert_eq!(iam.resolve(&lost).unwrap(), Resolution::Deleted(held));
     assert_eq!(list(&iam), []);
 }
 
