@@ -112,8 +112,8 @@ mod url;
 /// - PgBouncer must connect to the primary. A connection of the store survives a failover behind
 ///   PgBouncer, and is not checked for writes again.
 ///
-/// With other settings, prepared statements are lost. A read is then retried; a change may fail with
-/// [`PostgresError::StatementsLost`], and has changed nothing.
+/// With other settings, prepared statements are lost. A read is then retried; a change may fail
+/// with [`PostgresError::StatementsLost`], and has changed nothing.
 ///
 /// # Failures
 ///
