@@ -1,5 +1,5 @@
 //! `git.example.com`: HTTP Basic logins at `/`; JSON management, for administrators, at `/users`
-//! and `/credentials`. Run it by `cargo run --example own_service -- credentials.redb 127.0.0.1:8000`.
+//! and `/credentials`. Run: `cargo run --example own_service -- credentials.redb 127.0.0.1:8000`.
 use std::{env, error::Error as StdError};
 
 use axum::extract::{Path, State};
