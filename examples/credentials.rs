@@ -243,7 +243,7 @@ impl From<InvalidPolicy> for Failure {
     }
 }
 
-/// Nobody can be told any more, as when the output is piped into `head`.
+/// The reader of the output is gone, as when it is piped into `head`.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Refused(error.to_string())
@@ -279,7 +279,7 @@ async fn run(options: Options) -> Result<(), Failure> {
                 }
                 None => iam.create(&user, &at.service).await,
             };
-            tool.hand_over("created", &resolved(&iam, created).await?)
+            tool.show_secret("created", &resolved(&iam, created).await?)
         }
         Command::List { user, service } => {
             let request = user.map_or_else(ListRequest::all_users, ListRequest::of);
@@ -476,7 +476,7 @@ impl Tool {
             confirm(sure, &format!("Reset {name}? Its present password stops working at once."))?;
         }
         let issued = iam.reset(user, id).await;
-        self.hand_over("reset", &resolved(&iam, issued).await?)
+        self.show_secret("reset", &resolved(&iam, issued).await?)
     }
 
     async fn delete(&self, One { user, id }: &One, sure: &Sure) -> Result<(), Failure> {
@@ -504,7 +504,7 @@ impl Tool {
                 )
             }
             Ok(_) => Err(Failure::Refused(format!("refused: the key is not that of {name}"))),
-            // Whoever sits here can read the store, and may know why.
+            // The person at the terminal can read the store, so the reason reveals nothing.
             Err(AuthenticationError::Denied(refusal)) => {
                 Err(Failure::Refused(format!("refused: {refusal} ({})", refusal.reason())))
             }
@@ -512,8 +512,8 @@ impl Tool {
         }
     }
 
-    /// Prints a new password, this once.
-    fn hand_over(&self, what: &str, issued: &IssuedCredential) -> Result<(), Failure> {
+    /// Prints a new password, which is available this once.
+    fn show_secret(&self, what: &str, issued: &IssuedCredential) -> Result<(), Failure> {
         let id = issued.id();
         self.print(what, issued).map_err(|error| {
             let lost = "its password could not be printed, and is lost: reset it";
@@ -523,8 +523,10 @@ impl Tool {
 
     fn print(&self, what: &str, issued: &IssuedCredential) -> io::Result<()> {
         let (credential, password) = (issued.credential(), issued.secret().expose());
-        // Larger than any output: a buffer that grows leaves a copy behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(4096));
+        // Of the final size, whatever the credential's tags: a buffer that grows leaves a copy of
+        // the password behind. Besides the credential, it has the password and its name.
+        let size = serde_json::to_string_pretty(credential)?.len() + 2 * password.len() + 64;
+        let mut text = Zeroizing::new(Vec::with_capacity(size));
         if self.json {
             serde_json::to_writer_pretty(&mut *text, &WithPassword { credential, password })?;
         } else {
@@ -577,7 +579,7 @@ async fn resolved(
         Ok(Resolution::Exists(_)) => format!("{id} was not reset, and its password is valid"),
         Ok(Resolution::Deleted(_)) => format!("the password of {id} was lost: it was deleted"),
         Err(error) => format!(
-            "whether {id} has a password that nobody knows is unknown ({}): delete it if `list` \
+            "it is unknown whether {id} has a password that was lost ({}): delete it if `list` \
              shows it",
             explain(&error)
         ),
@@ -631,7 +633,7 @@ fn table<const N: usize>(heads: [&str; N], rows: impl Iterator<Item = [String; N
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Asks whoever sits at the terminal, if anybody does.
+/// Asks the person at the terminal, if there is one.
 fn confirm(sure: &Sure, question: &str) -> Result<(), Failure> {
     if sure.yes || !io::stdin().is_terminal() {
         return Ok(());

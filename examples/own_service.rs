@@ -1,7 +1,4 @@
-//! `git.example.com`: HTTP Basic logins at `/`; JSON management, for administrators, at `/users`
-//! and `/credentials`. Run: `cargo run --example own_service -- credentials.redb 127.0.0.1:8000`.
-use std::{env, error::Error as StdError};
-
+//! HTTP Basic logins at `/`, and JSON management, for administrators, at `/users` and `/credentials`.
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Router, response::Response, routing};
@@ -11,10 +8,13 @@ use service_specific_credentials::{
     http::AsyncHttpAuthenticator, query::Dialect, query::ErrorResponse, store::AsyncStore,
     store::RedbStore,
 };
+use std::{alloc::System, env, error::Error as StdError};
+use zeroizing_alloc::ZeroAlloc;
+#[global_allocator] // zeroizes freed buffers: JSON and HTTP leave copies of passwords in them
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 type Shared<S> = State<(AsyncCredentialManager<S>, AsyncHttpAuthenticator<S>)>;
 type Login = Result<String, Response>;
 type Reply = Result<String, (StatusCode, String)>;
-
 async fn login<S: AsyncStore>(State((_, at)): Shared<S>, headers: HeaderMap) -> Login {
     Ok(at.authenticate(&headers).await?.user_name().to_string())
 }

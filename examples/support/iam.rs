@@ -52,9 +52,9 @@ pub(crate) async fn read_request(request: Request) -> Result<http::Request<Bytes
 
 /// Reads a body, keeping no more of it than a request may have.
 ///
-/// Of a longer one some more is read and dropped: a client that is still writing when the
-/// connection is closed sees that, and not the refusal. For the same reason bodies are read that
-/// nobody needs.
+/// The rest of a longer body is read up to a limit and dropped: a client that is still writing when
+/// the connection is closed sees the reset, and not the error response. For the same reason the
+/// body of a rejected request is read.
 async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
     const READ: usize = 16 * MAX_BYTES;
 

@@ -23,7 +23,7 @@ pub enum Resolution {
     Exists(Credential),
     /// The credential does not exist, and the unknown change will not create it.
     Absent,
-    /// The change was applied, so that nobody has the secret of the credential, which was deleted.
+    /// The change was applied, its secret was lost, and the credential was deleted.
     /// This was its last state.
     Deleted(Credential),
 }

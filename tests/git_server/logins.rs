@@ -114,7 +114,7 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
         assert!(answer.contains(challenge), "{answer}");
         assert!(!world.repository("demo.git").exists());
     }
-    // Nobody learns what there is without a credential: not even that there is nothing.
+    // A client without a credential does not learn whether a repository exists.
     assert_eq!(server.status("GET", "/../../etc/passwd", &deleted), 401);
     assert_eq!(server.status("GET", path, &valid), 200);
 }

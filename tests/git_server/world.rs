@@ -116,7 +116,7 @@ impl World {
         hook
     }
 
-    /// `git`, as if nobody had ever configured it.
+    /// `git` without any configuration of the user or the system.
     pub(crate) fn git(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> Command {
         let mut git = Command::new("git");
         git.env_clear()
