@@ -1,4 +1,4 @@
-//! HTTP Basic logins at `/`, and JSON management, for administrators, at `/users` and `/credentials`.
+//! HTTP Basic logins at `/`; JSON management, for administrators, at `/users` and `/credentials`.
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Router, response::Response, routing};
