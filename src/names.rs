@@ -107,10 +107,22 @@ pub(crate) fn hash_caseless<H: Hasher>(text: &str, state: &mut H) {
     state.write_u8(0xff);
 }
 
+/// Whether two texts are equal without regard to ASCII case. Names are mostly written in one
+/// spelling, and an exact comparison takes a tenth of the instructions.
+pub(crate) fn eq_caseless(left: &[u8], right: &[u8]) -> bool {
+    left == right || left.eq_ignore_ascii_case(right)
+}
+
 /// Compares two texts byte by byte, with ASCII capitals folded to lower case.
 pub(crate) fn cmp_caseless(left: &str, right: &str) -> Ordering {
-    let folded = |byte: u8| byte.to_ascii_lowercase();
-    left.bytes().map(folded).cmp(right.bytes().map(folded))
+    let mut pairs = left.bytes().zip(right.bytes());
+    // Equal bytes are skipped before they are folded: names in a listing have long prefixes in
+    // common.
+    let differing = pairs.find(|(left, right)| left != right && !left.eq_ignore_ascii_case(right));
+    match differing {
+        Some((left, right)) => left.to_ascii_lowercase().cmp(&right.to_ascii_lowercase()),
+        None => left.len().cmp(&right.len()),
+    }
 }
 
 /// Implements equality, order and hash of a name without regard to ASCII case.
@@ -118,7 +130,7 @@ macro_rules! caseless {
     ($Name:ident) => {
         impl PartialEq for $Name {
             fn eq(&self, other: &Self) -> bool {
-                self.as_str().eq_ignore_ascii_case(other.as_str())
+                $crate::names::eq_caseless(self.as_str().as_bytes(), other.as_str().as_bytes())
             }
         }
 

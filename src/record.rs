@@ -4,6 +4,8 @@
 //! the time, random bytes) and returns a new record. No rule performs I/O, reads a clock or draws a
 //! random byte. Tests: beside each rule, `tests/rules/` and `tests/model/`.
 
+use std::ops::Range;
+
 use time::OffsetDateTime;
 
 use self::{
@@ -127,8 +129,40 @@ impl UserRecord {
 
     /// The keys of this record in the index of a store, each once.
     pub fn keys(&self) -> impl Iterator<Item = Key<'_>> {
+        self.keys_of(0..self.credentials.len())
+    }
+
+    /// The keys of this record that `other` does not hold, each once.
+    pub(crate) fn keys_without<'a>(
+        &'a self,
+        other: Option<&'a Self>,
+    ) -> impl Iterator<Item = Key<'a>> {
+        let keys = self.keys_of(self.differing(other));
+        keys.filter(move |key| !other.is_some_and(|other| other.holds(key)))
+    }
+
+    /// The credentials whose keys `other` may not hold. A change usually leaves all credentials but
+    /// one as they are, so those with the same keys at the start and at the end are left out.
+    fn differing(&self, other: Option<&Self>) -> Range<usize> {
+        let own = &*self.credentials;
+        let others = match other {
+            Some(other) if other.account == self.account && other.name == self.name => {
+                &*other.credentials
+            }
+            _ => &[],
+        };
+        let same = |(one, other): &(&StoredCredential, &StoredCredential)| one.has_keys_of(other);
+        let start = own.iter().zip(others).take_while(same).count();
+        let (rest, other_rest) = (own.iter().skip(start).rev(), others.iter().skip(start).rev());
+        start..own.len() - rest.zip(other_rest).take_while(same).count()
+    }
+
+    /// The keys of the user and of a range of the credentials.
+    fn keys_of(&self, credentials: Range<usize>) -> impl Iterator<Item = Key<'_>> {
         let (account, user) = (self.account, &self.name);
-        let own = self.credentials.iter().enumerate().flat_map(move |(index, credential)| {
+        let (skip, take) = (credentials.start, credentials.len());
+        let own = self.credentials.iter().enumerate().skip(skip).take(take);
+        let own = own.flat_map(move |(index, credential)| {
             let StoredCredential { id, service, name, .. } = credential;
             let first = self.credentials.iter().take(index).all(|other| other.service != *service);
             [

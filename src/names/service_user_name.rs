@@ -5,8 +5,8 @@ use smol_str::SmolStr;
 use crate::{
     constraint::{Constraint, invalid_value},
     names::{
-        CharacterClass, Pattern, account_id::AccountId, caseless, text_conversions, text_formats,
-        user_name::UserName,
+        CharacterClass, Pattern, account_id::AccountId, caseless, eq_caseless, text_conversions,
+        text_formats, user_name::UserName,
     },
 };
 
@@ -150,11 +150,11 @@ impl GeneratedName {
     }
 
     /// Compares without ASCII case.
-    pub(crate) fn is(&self, name: &str) -> bool {
-        self.as_bytes().eq_ignore_ascii_case(name.as_bytes())
+    pub(crate) fn is(&self, name: &[u8]) -> bool {
+        eq_caseless(self.as_bytes(), name)
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self.inline.get(..self.inline_length.into()) {
             Some(inline) if !inline.is_empty() => inline,
             _ => self.boxed.as_bytes(),

@@ -47,14 +47,19 @@ impl ResponseBody {
 
     /// Appends bytes. Without enough capacity the bytes move to a larger buffer and the old one is
     /// zeroized; a vector that grows leaves a copy behind.
+    #[inline]
     pub(super) fn push(&mut self, bytes: &[u8]) {
-        let length = self.0.len() + bytes.len();
-        if length > self.0.capacity() {
-            let mut larger = Self::with_capacity(2 * length);
-            larger.0.extend_from_slice(&self.0);
-            *self = larger;
+        if bytes.len() > self.0.capacity() - self.0.len() {
+            self.grow(bytes.len());
         }
         self.0.extend_from_slice(bytes);
+    }
+
+    #[cold]
+    fn grow(&mut self, additional: usize) {
+        let mut larger = Self::with_capacity(2 * (self.0.len() + additional));
+        larger.0.extend_from_slice(&self.0);
+        *self = larger;
     }
 }
 

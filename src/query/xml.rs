@@ -43,6 +43,13 @@ impl io::Write for Sink {
         Ok(bytes.len())
     }
 
+    // Inlined into the writer, which writes a tag in several pieces.
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.push(bytes);
+        Ok(())
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,19 +1,44 @@
 //! Issuing secrets: a new credential, and a new secret of an existing one.
 
+use zeroize::Zeroizing;
+
 use super::{UserRecord, stored_credential::StoredCredential};
 use crate::{
     credential::{Credential, IssuedCredential, Status},
-    entropy::{EntropyError, RepeatedEntropy},
+    entropy::{Entropy, EntropyError, RepeatedEntropy},
     error::Error,
     lifetime::Lifetime,
     names::{
         credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
     },
     policy::Policy,
-    secret::{Secret, digest::Digest},
+    secret::{Secret, digest::Digest, random_bytes},
     tags::Tags,
     timestamp::Timestamp,
 };
+
+/// The random bytes of a new credential, of which its id and its password are made. They are drawn
+/// at once, because each draw from the operating system is a system call.
+pub(crate) struct RandomBytes(Zeroizing<Vec<u8>>);
+
+impl RandomBytes {
+    pub(crate) fn draw(entropy: &dyn Entropy, policy: &Policy) -> Result<Self, EntropyError> {
+        random_bytes(entropy, CredentialId::RANDOM_BYTES + policy.password_bytes()).map(Self)
+    }
+
+    #[expect(clippy::expect_used, reason = "a draw is longer than an id")]
+    fn split(&self) -> (&[u8; CredentialId::RANDOM_BYTES], &[u8]) {
+        self.0.split_first_chunk().expect("the bytes of an id come first")
+    }
+
+    pub(crate) fn id(&self) -> CredentialId {
+        CredentialId::from_random(self.split().0)
+    }
+
+    pub(crate) fn password(&self) -> &[u8] {
+        self.split().1
+    }
+}
 
 /// The inputs of a new credential, drawn and decided before the record of its user is read.
 pub(crate) struct NewCredential<'a> {

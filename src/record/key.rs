@@ -1,8 +1,8 @@
 use std::hash::{Hash, Hasher};
 
 use crate::names::{
-    account_id::AccountId, credential_id::CredentialId, hash_caseless, service_name::ServiceName,
-    user_name::UserName,
+    account_id::AccountId, credential_id::CredentialId, eq_caseless, hash_caseless,
+    service_name::ServiceName, user_name::UserName,
 };
 
 /// A key of a store's unique index. A record is found by each of its keys; at most one record holds
@@ -140,7 +140,7 @@ impl PartialEq for Key<'_> {
                 (
                     Self::ServiceUser { service, name, .. },
                     Self::ServiceUser { service: other_service, name: other, .. },
-                ) => service == other_service && name.eq_ignore_ascii_case(other),
+                ) => service == other_service && eq_caseless(name.as_bytes(), other.as_bytes()),
                 (
                     Self::Holder { service, user, .. },
                     Self::Holder { service: other_service, user: other, .. },

@@ -62,7 +62,12 @@ impl StoredCredential {
         (self.created, &self.id)
     }
 
+    /// Whether both have the same id, service and service user name.
+    pub(super) fn has_keys_of(&self, other: &Self) -> bool {
+        self.id == other.id && self.service == other.service && self.name.is(other.name.as_bytes())
+    }
+
     pub(super) fn is_named(&self, service: &ServiceName, name: &str) -> bool {
-        self.name.is(name) && self.service == *service
+        self.name.is(name.as_bytes()) && self.service == *service
     }
 }

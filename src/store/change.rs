@@ -62,8 +62,7 @@ fn difference<'a>(
     of: Option<&'a UserRecord>,
     without: Option<&'a UserRecord>,
 ) -> impl Iterator<Item = Key<'a>> {
-    let keys = of.into_iter().flat_map(UserRecord::keys);
-    keys.filter(move |key| !without.is_some_and(|without| without.holds(key)))
+    of.into_iter().flat_map(move |record| record.keys_without(without))
 }
 
 /// The outcome of committing a [`Change`].

@@ -249,24 +249,35 @@ fn repeated_entropy_damages_nothing_in_a_database() {
     }
 }
 
-/// Draws from a sound generator, and repeats earlier draws on request.
+/// Draws from a sound generator, and repeats parts of earlier draws on request.
 #[derive(Debug)]
 struct RepeatsDraws {
     sound: SeededEntropy,
     drawn: Mutex<Vec<Vec<u8>>>,
-    /// The index of the draw to repeat next, and how often.
-    repeat: Mutex<(usize, usize)>,
+    /// What to repeat next, and how often.
+    repeat: Mutex<(Value, usize)>,
+}
+
+/// A value of an earlier draw, by its index.
+#[derive(Clone, Copy, Debug)]
+enum Value {
+    UserId(usize),
+    /// The first 20 bytes of the draw of a new credential.
+    CredentialId(usize),
+    /// The last 32 bytes of the draw of a new credential, or of a new secret.
+    Password(usize),
 }
 
 impl RepeatsDraws {
     fn new() -> Arc<Self> {
         let sound = SeededEntropy::new(7);
-        Arc::new(Self { sound, drawn: Mutex::default(), repeat: Mutex::default() })
+        let repeat = Mutex::new((Value::UserId(0), 0));
+        Arc::new(Self { sound, drawn: Mutex::default(), repeat })
     }
 
-    /// Makes the next draws of the same length repeat this earlier draw.
-    fn repeat(&self, draw: usize, times: usize) {
-        *self.repeat.lock().unwrap() = (draw, times);
+    /// Makes the next draws repeat this value.
+    fn repeat(&self, value: Value, times: usize) {
+        *self.repeat.lock().unwrap() = (value, times);
     }
 
     fn draws(&self) -> usize {
@@ -278,12 +289,17 @@ impl Entropy for RepeatsDraws {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
         let mut drawn = self.drawn.lock().unwrap();
         let mut repeat = self.repeat.lock().unwrap();
-        match drawn.get(repeat.0) {
-            Some(earlier) if repeat.1 > 0 && earlier.len() == bytes.len() => {
-                bytes.copy_from_slice(earlier);
-                repeat.1 -= 1;
+        self.sound.fill(bytes)?;
+        if repeat.1 > 0 {
+            repeat.1 -= 1;
+            match repeat.0 {
+                Value::UserId(draw) => bytes.copy_from_slice(&drawn[draw]),
+                Value::CredentialId(draw) => bytes[..20].copy_from_slice(&drawn[draw][..20]),
+                Value::Password(draw) => {
+                    let start = bytes.len() - 32;
+                    bytes[start..].copy_from_slice(drawn[draw].last_chunk::<32>().unwrap());
+                }
             }
-            _ => self.sound.fill(bytes)?,
         }
         drawn.push(bytes.to_vec());
         Ok(())
@@ -299,9 +315,8 @@ fn values_in_use_are_drawn_again_a_few_times() {
     let (anika, bo, codecommit) = (name("anika"), name("bo"), name(CODECOMMIT));
     let user_id = entropy.draws();
     iam.register_user(&anika).unwrap();
-    let id = entropy.draws();
+    let own = entropy.draws();
     let issued = iam.create(&anika, &codecommit).unwrap();
-    let password = id + 1;
     iam.register_user(&bo).unwrap();
     let of_bo = entropy.draws();
     drop(iam.create(&bo, &codecommit).unwrap());
@@ -311,45 +326,43 @@ fn values_in_use_are_drawn_again_a_few_times() {
         result => panic!("{result:?}"),
     };
     // The user's own ids and secrets, and another user's ids.
-    for (what, draw, per_draw) in
-        [("own id", id, 2), ("own secret", password, 2), ("another's id", of_bo, 2)]
-    {
+    for value in [Value::CredentialId(own), Value::Password(own), Value::CredentialId(of_bo)] {
         let create = || iam.create(&anika, &codecommit);
         for times in 0..=8 {
             let drawn = entropy.draws();
-            entropy.repeat(draw, times);
+            entropy.repeat(value, times);
             let second = create().unwrap();
-            assert_eq!(entropy.draws() - drawn, per_draw * (times + 1), "{what}");
-            assert_eq!(iam.list(&anika).unwrap().len(), 2, "{what}");
+            assert_eq!(entropy.draws() - drawn, times + 1, "{value:?}");
+            assert_eq!(iam.list(&anika).unwrap().len(), 2, "{value:?}");
             iam.delete(&anika, second.id()).unwrap();
         }
         let (before, drawn) = (state(&iam), entropy.draws());
-        entropy.repeat(draw, 9);
+        entropy.repeat(value, 9);
         fails(create().map(drop));
-        assert_eq!(entropy.draws() - drawn, per_draw * 9, "{what}");
-        assert_eq!(state(&iam), before, "{what}");
+        assert_eq!(entropy.draws() - drawn, 9, "{value:?}");
+        assert_eq!(state(&iam), before, "{value:?}");
     }
 
-    let mut last = password;
+    let mut last = own;
     for times in 0..=8 {
         let drawn = entropy.draws();
-        entropy.repeat(last, times);
+        entropy.repeat(Value::Password(last), times);
         drop(iam.reset(&anika, issued.id()).unwrap());
         assert_eq!(entropy.draws() - drawn, times + 1);
         last = drawn + times;
     }
     let (before, drawn) = (state(&iam), entropy.draws());
-    entropy.repeat(last, 9);
+    entropy.repeat(Value::Password(last), 9);
     fails(iam.reset(&anika, issued.id()).map(drop));
     assert_eq!(entropy.draws() - drawn, 9);
     assert_eq!(state(&iam), before);
 
     // A user id that is held is drawn again. The same id drawn twice in a row is never accepted.
     let (carl, dora) = (name("carl"), name("dora"));
-    entropy.repeat(user_id, 1);
+    entropy.repeat(Value::UserId(user_id), 1);
     iam.register_user(&carl).unwrap();
     let (before, drawn) = (state(&iam), entropy.draws());
-    entropy.repeat(user_id, 2);
+    entropy.repeat(Value::UserId(user_id), 2);
     fails(iam.register_user(&dora).map(drop));
     assert_eq!(entropy.draws() - drawn, 2);
     assert_eq!(state(&iam), before);

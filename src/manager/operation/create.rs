@@ -1,7 +1,5 @@
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::{Decision, Operation, Redraws, Target, existing, is_repeated};
 use crate::{
     credential::IssuedCredential,
@@ -12,8 +10,12 @@ use crate::{
         credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
         user_name::UserName,
     },
-    record::{UserRecord, issue::NewCredential, key::Key},
-    secret::{digest::Digest, random_bytes},
+    record::{
+        UserRecord,
+        issue::{NewCredential, RandomBytes},
+        key::Key,
+    },
+    secret::digest::Digest,
     store::{AsyncStore, verified::Verified},
     timestamp::Timestamp,
 };
@@ -27,7 +29,7 @@ pub(crate) struct Create<'a, S> {
     shared: &'a Shared<S>,
     now: Timestamp,
     id: CredentialId,
-    random: Zeroizing<Vec<u8>>,
+    random: RandomBytes,
     redraws: Redraws,
     /// The name that the last attempt proposed.
     proposed: Option<Proposal>,
@@ -50,8 +52,8 @@ impl<'a, S> Create<'a, S> {
         options: &'a CreateOptions,
     ) -> Result<Self, EntropyError> {
         let now = shared.now();
-        let id = CredentialId::generate(&*shared.entropy)?;
-        let random = random_bytes(&*shared.entropy, shared.policy.password_bytes())?;
+        let random = RandomBytes::draw(&*shared.entropy, &shared.policy)?;
+        let id = random.id();
         Ok(Self {
             user,
             service,
@@ -69,8 +71,8 @@ impl<'a, S> Create<'a, S> {
     fn redraw(&mut self) -> Result<(), EntropyError> {
         let Shared { entropy, policy, .. } = self.shared;
         self.redraws.take()?;
-        self.id = CredentialId::generate(&**entropy)?;
-        self.random = random_bytes(&**entropy, policy.password_bytes())?;
+        self.random = RandomBytes::draw(&**entropy, policy)?;
+        self.id = self.random.id();
         Ok(())
     }
 }
@@ -103,7 +105,7 @@ impl<S: AsyncStore> Operation for Create<'_, S> {
                 created: self.now,
                 lifetime: self.options.lifetime,
                 tags: &self.options.tags,
-                random: &self.random,
+                random: self.random.password(),
             };
             match previous.create(&new, name.clone(), policy) {
                 Err(error) if is_repeated(&error) => self.redraw()?,
