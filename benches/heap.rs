@@ -19,5 +19,5 @@ fn main() {
         }
     });
     let bytes = heap.bytes_current / i64::from(USERS);
-    println!("heap per user with two credentials: {bytes} bytes (at most 1024)");
+    println!("heap per user with two credentials: {bytes} bytes (at most 700)");
 }

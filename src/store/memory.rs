@@ -5,7 +5,7 @@
 use std::{
     collections::hash_map::RandomState,
     fmt,
-    hash::BuildHasher,
+    hash::{BuildHasher, Hash},
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
 
@@ -71,25 +71,45 @@ const SHARDS: usize = 128;
 
 /// An entry of the index. It stores the hash of its key; the key itself is compared in the record.
 struct Entry {
-    hash: u64,
+    hash: KeyHash,
     slot: Slot,
 }
 
-/// The position of a user's record, from registration to removal. Slots are numbered across shards.
+/// The hash of a key. With 32 bits an entry has 8 bytes instead of 16, and two keys of a shard
+/// still rarely share one.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Slot(usize);
+struct KeyHash(u32);
+
+impl KeyHash {
+    /// The shard of the key, from the upper bits. The tables of a shard use the lower ones.
+    const fn shard(self) -> usize {
+        (self.0 >> (u32::BITS - SHARDS.ilog2())) as usize
+    }
+
+    /// The hash for a hash table, which needs 64 bits: the product with an odd constant near
+    /// 2^64 divided by the golden ratio.
+    fn spread(self) -> u64 {
+        u64::from(self.0).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
+/// The position of a user's record, from registration to removal. Slots are numbered across shards.
+/// Their number fits 32 bits: so many records would occupy two terabytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Slot(u32);
 
 impl Slot {
-    const fn new(shard: usize, index: usize) -> Self {
-        Self(index * SHARDS + shard)
+    /// `None` if the shard is full.
+    fn new(shard: usize, index: usize) -> Option<Self> {
+        u32::try_from(index * SHARDS + shard).ok().map(Self)
     }
 
     const fn shard(self) -> usize {
-        self.0 % SHARDS
+        self.0 as usize % SHARDS
     }
 
     const fn index(self) -> usize {
-        self.0 / SHARDS
+        self.0 as usize / SHARDS
     }
 }
 
@@ -111,7 +131,7 @@ impl IndexKey<'_> {
 
 /// The effect of a change on one key of the index.
 struct KeyChange<'a> {
-    hash: u64,
+    hash: KeyHash,
     key: IndexKey<'a>,
     effect: Effect,
 }
@@ -145,9 +165,13 @@ impl MemoryStore {
 }
 
 impl Shards {
-    #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of shards")]
-    fn index(&self, hash: u64) -> &RwLock<HashTable<Entry>> {
-        &self.index[shard(hash)].0
+    #[expect(clippy::indexing_slicing, reason = "a key has one of the shards")]
+    fn index(&self, hash: KeyHash) -> &RwLock<HashTable<Entry>> {
+        &self.index[hash.shard()].0
+    }
+
+    fn hash(&self, key: impl Hash) -> KeyHash {
+        KeyHash((self.hasher.hash_one(key) >> 32) as u32)
     }
 
     #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of shards")]
@@ -156,7 +180,7 @@ impl Shards {
     }
 
     fn get(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         let index = read(self.index(hash));
         entries(&index, hash).find_map(|entry| {
             let records = read(self.records(entry.slot.shard()));
@@ -175,16 +199,10 @@ impl Shards {
     /// released keys, the user's id, and the user's name, which determines the slot. Also whether
     /// the change adds a user to a listing or removes one.
     fn key_changes<'a>(&self, change: &'a Change) -> (Vec<KeyChange<'a>>, bool) {
-        let key_change = |key, effect| KeyChange {
-            hash: self.hasher.hash_one(key),
-            key: IndexKey::Key(key),
-            effect,
-        };
-        let id_change = |id: UserId, effect| KeyChange {
-            hash: self.hasher.hash_one(id),
-            key: IndexKey::Id(id),
-            effect,
-        };
+        let key_change =
+            |key, effect| KeyChange { hash: self.hash(key), key: IndexKey::Key(key), effect };
+        let id_change =
+            |id: UserId, effect| KeyChange { hash: self.hash(id), key: IndexKey::Id(id), effect };
         let released = change.released().map(|key| (key, Effect::Release));
         let claimed = change.claimed().map(|key| (key, Effect::Claim));
         let (mut changes, mut changes_listings) = (Vec::new(), false);
@@ -206,7 +224,7 @@ impl Shards {
                 changes.push(id_change(previous.id(), Effect::Release));
             }
         }
-        changes.sort_unstable_by_key(|change| shard(change.hash));
+        changes.sort_unstable_by_key(|change| change.hash.shard());
         (changes, changes_listings)
     }
 }
@@ -228,7 +246,7 @@ impl Store for MemoryStore {
         let mut listings = changes_listings.then(|| write(&shards.listings));
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[KeyChange<'_>])> =
             key_changes
-                .chunk_by(|left, right| shard(left.hash) == shard(right.hash))
+                .chunk_by(|left, right| left.hash.shard() == right.hash.shard())
                 .filter_map(|changes| Some((write(shards.index(changes.first()?.hash)), changes)))
                 .collect();
 
@@ -248,7 +266,7 @@ impl Store for MemoryStore {
         }
 
         // A new record goes to the shard of one of its hashes.
-        let new_shard = key_changes.first().map_or(0, |change| shard(change.hash));
+        let new_shard = key_changes.first().map_or(0, |change| change.hash.shard());
         let mut records = write(shards.records(present.map_or(new_shard, Slot::shard)));
         let held = present.and_then(|slot| records.get_mut(slot.index()));
         let slot = match (change, present, held) {
@@ -256,7 +274,10 @@ impl Store for MemoryStore {
                 if taken {
                     return Ok(CommitOutcome::KeyTaken);
                 }
-                Slot::new(new_shard, records.insert(Arc::clone(record)))
+                let slot = Slot::new(new_shard, records.vacant_key())
+                    .ok_or_else(|| StoreError::new("the store is full"))?;
+                records.insert(Arc::clone(record));
+                slot
             }
             (Change::Replace { previous, record }, Some(slot), Some(held))
                 if held.revision() == previous.revision() =>
@@ -304,26 +325,21 @@ fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The shard of a hash, from bits that the hash tables hardly use.
-const fn shard(hash: u64) -> usize {
-    (hash >> 32) as usize % SHARDS
+fn entries(index: &HashTable<Entry>, hash: KeyHash) -> impl Iterator<Item = &Entry> {
+    index.iter_hash(hash.spread()).filter(move |entry| entry.hash == hash)
 }
 
-fn entries(index: &HashTable<Entry>, hash: u64) -> impl Iterator<Item = &Entry> {
-    index.iter_hash(hash).filter(move |entry| entry.hash == hash)
-}
-
-fn apply(index: &mut HashTable<Entry>, hash: u64, effect: Effect, slot: Slot) {
+fn apply(index: &mut HashTable<Entry>, hash: KeyHash, effect: Effect, slot: Slot) {
     match effect {
         Effect::Keep => {}
         Effect::Release => {
             let is_released = |entry: &Entry| entry.hash == hash && entry.slot == slot;
-            if let Ok(entry) = index.find_entry(hash, is_released) {
+            if let Ok(entry) = index.find_entry(hash.spread(), is_released) {
                 entry.remove();
             }
         }
         Effect::Claim => {
-            index.insert_unique(hash, Entry { hash, slot }, |entry| entry.hash);
+            index.insert_unique(hash.spread(), Entry { hash, slot }, |entry| entry.hash.spread());
         }
     }
 }
