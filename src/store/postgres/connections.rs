@@ -147,7 +147,7 @@ impl Connections {
         let limited = purpose == Purpose::Change || self.unanswered.load(Relaxed);
         let begin = self.begin.as_deref().filter(|_| limited);
         let query = Query { connection, statement, parameters, sent: AtomicBool::new(false) };
-        let answer = timeout(self.answer_timeout, async {
+        let result = timeout(self.answer_timeout, async {
             if is_new {
                 self.verify_settings(connection).await?;
             }
@@ -156,21 +156,21 @@ impl Connections {
                 None => query.send().await,
             }
         });
-        let answer = match answer.await {
-            Ok(answer) => answer,
+        let result = match result.await {
+            Ok(result) => result,
             Err(_) => Err(Failure::unanswered(query.sent.into_inner())),
         };
-        if matches!(&answer, Err(failure) if failure.kind == Kind::Broken) {
+        if matches!(&result, Err(failure) if failure.kind == Kind::Broken) {
             // The cause may have broken the idle connections too, which is noticed only when they
             // are used. The next attempt gets a new one.
             self.pool.retain(|_, _| false);
         } else {
             in_use.give_back();
         }
-        if answer.is_ok() && purpose == Purpose::Read {
+        if result.is_ok() && purpose == Purpose::Read {
             self.unanswered.store(false, Relaxed);
         }
-        answer
+        result
     }
 
     /// Fails if a new connection lacks a setting that the URL makes.

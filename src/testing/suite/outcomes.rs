@@ -148,24 +148,24 @@ pub(super) fn stale_takes_precedence<S: AsyncStore>(subject: &Subject<'_, S>) ->
         world.create_as(after(&b), GIT, "a"),
         world.create_id(after(&b), GIT_COM, id),
     ];
-    let answered =
+    let all_have =
         |expected| taking.iter().try_for_each(|claim| subject.expect_outcome(claim, expected));
     subject.applies([&a, &created])?;
     // The user does not exist.
-    answered(Stale)?;
+    all_have(Stale)?;
     subject.applies([&b])?;
-    answered(KeyTaken)?;
+    all_have(KeyTaken)?;
     let changed = world.create(after(&b), MAIL);
     subject.applies([&changed])?;
-    answered(Stale)?;
+    all_have(Stale)?;
     let renamed = rename(after(&changed), "t");
     subject.applies([&renamed])?;
-    answered(Stale)?;
+    all_have(Stale)?;
     subject.applies([&remove(after(&renamed))])?;
-    answered(Stale)?;
+    all_have(Stale)?;
     // Another user has the same name and the same number of changes.
     subject.applies([&world.register("b")])?;
-    answered(Stale)
+    all_have(Stale)
 }
 
 pub(super) fn applied_once<S: AsyncStore>(subject: &Subject<'_, S>) -> Checked {
@@ -192,7 +192,7 @@ pub(super) fn rejected_changes_have_no_effect<S: AsyncStore>(subject: &Subject<'
     let (a, b, old) = (after(&created), after(&third), after(&second));
     let id = a.credentials().first().expect("it was created").id().as_str();
     let unknown = world.register("x");
-    for (change, answer) in [
+    for (change, expected) in [
         (world.register("a"), KeyTaken),
         (rename(b, "a"), KeyTaken),
         (world.create_as(b, GIT, "a"), KeyTaken),
@@ -209,7 +209,7 @@ pub(super) fn rejected_changes_have_no_effect<S: AsyncStore>(subject: &Subject<'
         let all: Vec<Key<'_>> =
             keys(&change).chain(a.keys()).chain(b.keys()).chain(old.keys()).collect();
         let before = subject.view(world.account, &all)?;
-        subject.expect_outcome(&change, answer)?;
+        subject.expect_outcome(&change, expected)?;
         let now = subject.view(world.account, &all)?;
         if let Some((key, seen)) = now.difference(&before).next() {
             let expected = before.iter().find(|(other, _)| other == key);

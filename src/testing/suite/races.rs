@@ -56,10 +56,10 @@ pub(super) fn dropped_commits_are_atomic<S: AsyncStore>(subject: &Subject<'_, S>
         let mut other = pin!(subject.store().commit(&others));
         let begun = poll(other.as_mut(), 1);
         drop(poll(pin!(subject.store().commit(&dropped)), polls));
-        let answer = begun.map_or_else(|| wait(other), Ok)?;
-        let answer = answer.map_err(|error| Fault(format!("`commit` failed: {error}")))?;
-        ensure(answer == Applied, || {
-            format!("another commit had the outcome {answer:?} after one was dropped")
+        let outcome = begun.map_or_else(|| wait(other), Ok)?;
+        let outcome = outcome.map_err(|error| Fault(format!("`commit` failed: {error}")))?;
+        ensure(outcome == Applied, || {
+            format!("another commit had the outcome {outcome:?} after one was dropped")
         })?;
         subject.keeps(after(&others))?;
 
@@ -193,15 +193,15 @@ fn one_wins<'c, S: AsyncStore>(
     changes: &'c [Change],
     expected: CommitOutcome,
 ) -> Checked<&'c Change> {
-    let answers = subject.race(changes.len(), |place| {
+    let outcomes = subject.race(changes.len(), |place| {
         changes.get(place).map_or(Ok(expected), |change| subject.commit(change))
     })?;
-    let won = answers.iter().filter(|answer| **answer == Applied).count();
-    let lost = answers.iter().filter(|answer| **answer == expected).count();
+    let won = outcomes.iter().filter(|outcome| **outcome == Applied).count();
+    let lost = outcomes.iter().filter(|outcome| **outcome == expected).count();
     ensure(won == 1 && won + lost == changes.len(), || {
-        format!("of changes at once one must be Applied, the rest {expected:?}: {answers:?}")
+        format!("of changes at once one must be Applied, the rest {expected:?}: {outcomes:?}")
     })?;
-    let winner = changes.iter().zip(&answers).find(|(_, answer)| **answer == Applied);
+    let winner = changes.iter().zip(&outcomes).find(|(_, outcome)| **outcome == Applied);
     winner.map(|(change, _)| change).ok_or_else(|| Fault("no change was applied".to_owned()))
 }
 

@@ -64,7 +64,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
     }
 
     pub(super) fn find(&self, key: &Key<'_>) -> Checked<Option<Arc<UserRecord>>> {
-        let found = answer("find", wait(self.store.find(key))?)?;
+        let found = succeeds("find", wait(self.store.find(key))?)?;
         let holds = found.as_ref().is_none_or(|record| record.holds(key));
         ensure(holds, || {
             format!("{} found {}, which does not hold it", print(key), state(found.as_deref()))
@@ -73,7 +73,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
     }
 
     pub(super) fn commit(&self, change: &Change) -> Checked<CommitOutcome> {
-        answer("commit", wait(self.store.commit(change))?)
+        succeeds("commit", wait(self.store.commit(change))?)
     }
 
     pub(super) fn scan(
@@ -84,7 +84,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
         limit: NonZeroUsize,
     ) -> Checked<Vec<Arc<UserRecord>>> {
         let range = ScanRange::new(account, listing, start, limit);
-        answer("scan", wait(self.store.scan(&range))?)
+        succeeds("scan", wait(self.store.scan(&range))?)
     }
 
     /// Commits `change` and expects this outcome.
@@ -189,7 +189,7 @@ impl<'a, S: AsyncStore> Subject<'a, S> {
     }
 }
 
-fn answer<T>(operation: &str, result: Result<T, StoreError>) -> Checked<T> {
+fn succeeds<T>(operation: &str, result: Result<T, StoreError>) -> Checked<T> {
     result.map_err(|error| Fault(format!("`{operation}` failed: {error}")))
 }
 
