@@ -83,10 +83,10 @@ impl Call {
         let parameter = |name: &str| {
             parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
         };
-        if let Some(status) = parameter("AssignmentStatus")
-            && self.user == User::None
-        {
-            check_assignment_status(&status)?;
+        match self.action {
+            "ListVirtualMFADevices" => check_assignment_status(parameter("AssignmentStatus"))?,
+            "ListAttachedUserPolicies" => check_policy_path(parameter("PathPrefix"))?,
+            _ => {}
         }
         if self.user != User::None {
             let user = self.user_name(parameter("UserName"))?;
@@ -150,13 +150,36 @@ fn check_page(
     Ok(())
 }
 
-fn check_assignment_status(status: &str) -> Result<(), ErrorResponse> {
-    if ["Assigned", "Unassigned", "Any"].contains(&status) {
-        return Ok(());
+fn check_assignment_status(status: Option<Cow<'_, str>>) -> Result<(), ErrorResponse> {
+    match status.as_deref() {
+        None | Some("Assigned" | "Unassigned" | "Any") => Ok(()),
+        Some(_) => Err(invalid("assignmentStatus", "enum value set")),
     }
+}
+
+/// Validates the prefix of the paths of policies: names between slashes.
+fn check_policy_path(prefix: Option<Cow<'_, str>>) -> Result<(), ErrorResponse> {
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || b".,+@=_-".contains(&it))
+    };
+    let is_path = |path: &str| {
+        let names = path.strip_prefix('/').map(|path| path.strip_suffix('/').unwrap_or(path));
+        path == "/" || path.ends_with('/') && names.is_some_and(|it| it.split('/').all(is_name))
+    };
+    match prefix {
+        Some(prefix) if prefix.len() > 512 || !is_path(&prefix) => Err(invalid(
+            "pathPrefix",
+            r"regular expression pattern: ((/[A-Za-z0-9\.,\+@=_-]+)*)/, of at most 512 characters",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn invalid(parameter: &str, constraint: &str) -> ErrorResponse {
     let message = format!(
-        "1 validation error detected: Value '{status}' at 'assignmentStatus' failed to satisfy \
-         constraint: Member must satisfy enum value set: [Assigned, Unassigned, Any]"
+        "1 validation error detected: Value at '{parameter}' failed to satisfy constraint: Member \
+         must satisfy {constraint}"
     );
-    Err(ErrorResponse::new(StatusCode::BAD_REQUEST, "ValidationError", message))
+    ErrorResponse::new(StatusCode::BAD_REQUEST, "ValidationError", message)
 }
