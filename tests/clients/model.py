@@ -120,7 +120,7 @@ def valid_value(shape):
 
 
 def invalid_values(shape, path):
-    """A value for each constraint of an input shape that violates it, and the path that names it."""
+    """A value that violates it for each constraint of an input shape, and the path of the value."""
     bounds = shape.metadata
     shortest = bounds.get("min", 0)
     if shape.type_name == "list":

@@ -82,8 +82,13 @@ impl Store for Numbered {
     }
 }
 
-/// The pages of a listing: the names of each, its scans and the records that they returned.
-fn pages(store: &Numbered, prefix: &str, size: u32) -> Vec<(Vec<UserName>, usize, usize)> {
+/// The first pages of a listing: the names of each, its scans and the records that they returned.
+fn pages(
+    store: &Numbered,
+    prefix: &str,
+    size: u32,
+    most: usize,
+) -> Vec<(Vec<UserName>, usize, usize)> {
     let iam = CredentialManager::new(account(), store);
     let request = ListUsersRequest::new().max_items(MaxItems::new(size).unwrap());
     let mut request = request.path_prefix(prefix.parse().unwrap());
@@ -93,34 +98,42 @@ fn pages(store: &Numbered, prefix: &str, size: u32) -> Vec<(Vec<UserName>, usize
         let names = page.items.iter().map(|user| user.name().clone()).collect();
         let scans = std::mem::take(&mut *store.scans.lock().unwrap());
         pages.push((names, scans.len(), scans.iter().sum()));
-        let Some(next) = page.next else { return pages };
-        request = request.marker(next);
+        match page.next {
+            Some(next) if pages.len() < most => request = request.marker(next),
+            _ => return pages,
+        }
     }
 }
 
 #[test]
 fn a_page_examines_ten_thousand_of_a_million_users() {
     let store = Numbered::new(1_000_000);
-    let rare: Vec<_> = (RARE - 1..store.users).step_by(RARE).map(name).collect();
-    for (prefix, size, expected) in [("/nobody/", 1000, vec![]), ("/rare/", 100, rare)] {
-        let pages = pages(&store, prefix, size);
-        // And one that finds nothing left.
-        assert_eq!(pages.len(), 101);
-        for (_, scans, examined) in &pages {
-            assert!(*scans <= 14 && *examined <= ListUsersRequest::MAX_EXAMINED);
+    for (prefix, size, found) in [("/nobody/", 1000, [0, 0, 0]), ("/rare/", 100, [0, 1, 1])] {
+        let pages = pages(&store, prefix, size, 3);
+        for ((names, scans, examined), found) in pages.iter().zip(found) {
+            assert_eq!((names.len(), *examined), (found, ListUsersRequest::MAX_EXAMINED));
+            assert!(*scans <= 14, "{scans}");
         }
-        let examined: usize = pages.iter().map(|(_, _, examined)| examined).sum();
-        assert_eq!(examined, store.users);
-        let names: Vec<_> = pages.into_iter().flat_map(|(names, _, _)| names).collect();
-        assert_eq!(names, expected);
+        assert_eq!(pages.len(), 3);
     }
+}
+
+#[test]
+fn all_pages_examine_each_user_once() {
+    let store = Numbered::new(40_000);
+    let pages = pages(&store, "/rare/", 100, usize::MAX);
+    // The last page finds nothing left to examine.
+    assert_eq!(pages.len(), 5);
+    assert_eq!(pages.iter().map(|(_, _, examined)| examined).sum::<usize>(), store.users);
+    let names: Vec<_> = pages.into_iter().flat_map(|(names, _, _)| names).collect();
+    assert_eq!(names, [name(RARE - 1), name(2 * RARE - 1)]);
 }
 
 #[test]
 fn a_page_that_is_full_ends_the_examination() {
     let store = Numbered::new(20_000);
     for size in [99, 100, 1000] {
-        let pages = pages(&store, "/common/", size);
+        let pages = pages(&store, "/common/", size, usize::MAX);
         let (full, scans, examined) = &pages[0];
         assert_eq!((full.len(), *scans), (size as usize, 1));
         assert!(*examined <= 101.max(size as usize + 1), "{examined}");
@@ -128,7 +141,7 @@ fn a_page_that_is_full_ends_the_examination() {
         assert_eq!(names.len(), 20_000 - 1, "{size}");
     }
     // A page that has an item of one looks ahead as far as a page examines.
-    let few = pages(&Numbered::new(30_000), "/rare/", 1);
+    let few = pages(&Numbered::new(30_000), "/rare/", 1, usize::MAX);
     let found: Vec<_> = few.iter().map(|(names, _, _)| names.len()).collect();
     assert_eq!(found, [0, 1, 1, 0]);
 }
