@@ -42,11 +42,13 @@
 //!
 //! The parameters of a POST are in its body, which is `application/x-www-form-urlencoded`, those of
 //! a GET in its query string; the path is ignored. Parameters that an action does not know are
-//! ignored (*recorded*). A parameter below the name of a list that an action takes is one of its
-//! members, `Tags.member.1.Key`, or the request is malformed (our decision); numbers may be missing.
-//! An empty `Tags` is an empty list, which is rejected. A violation within a list names the member
-//! by its number in the request, `tags.1.member.key` (*reported*). Bytes that are not UTF-8 become U+FFFD (our decision). More than
+//! ignored (*recorded*). Bytes that are not UTF-8 become U+FFFD (our decision). More than
 //! [`MAX_BYTES`] are rejected.
+//!
+//! A parameter below the name of a list that the action takes is of a member, as
+//! `Tags.member.1.Key` is, or the request is malformed (our decision). Numbers may be missing. An
+//! empty `Tags` stands for an empty list, which is rejected. A violation within a list names the
+//! member by its number in the request: `tags.1.member.key` (*reported*).
 //!
 //! Signatures and permissions are not checked. The caller of this module supplies the IAM user who
 //! sent the request, and authorizes it.

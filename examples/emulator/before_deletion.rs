@@ -84,8 +84,10 @@ impl Call {
             parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
         };
         match self.action {
-            "ListVirtualMFADevices" => check_assignment_status(parameter("AssignmentStatus"))?,
-            "ListAttachedUserPolicies" => check_policy_path(parameter("PathPrefix"))?,
+            "ListVirtualMFADevices" => {
+                check_assignment_status(parameter("AssignmentStatus").as_deref())?
+            }
+            "ListAttachedUserPolicies" => check_policy_path(parameter("PathPrefix").as_deref())?,
             _ => {}
         }
         if self.user != User::None {
@@ -150,15 +152,15 @@ fn check_page(
     Ok(())
 }
 
-fn check_assignment_status(status: Option<Cow<'_, str>>) -> Result<(), ErrorResponse> {
-    match status.as_deref() {
+fn check_assignment_status(status: Option<&str>) -> Result<(), ErrorResponse> {
+    match status {
         None | Some("Assigned" | "Unassigned" | "Any") => Ok(()),
-        Some(_) => Err(invalid("assignmentStatus", "enum value set")),
+        Some(_) => Err(invalid("assignmentStatus", "satisfy enum value set")),
     }
 }
 
 /// Validates the prefix of the paths of policies: names between slashes.
-fn check_policy_path(prefix: Option<Cow<'_, str>>) -> Result<(), ErrorResponse> {
+fn check_policy_path(prefix: Option<&str>) -> Result<(), ErrorResponse> {
     let is_name = |name: &str| {
         let mut bytes = name.bytes();
         !name.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || b".,+@=_-".contains(&it))
@@ -168,9 +170,12 @@ fn check_policy_path(prefix: Option<Cow<'_, str>>) -> Result<(), ErrorResponse> 
         path == "/" || path.ends_with('/') && names.is_some_and(|it| it.split('/').all(is_name))
     };
     match prefix {
-        Some(prefix) if prefix.len() > 512 || !is_path(&prefix) => Err(invalid(
+        Some(prefix) if prefix.len() > 512 => {
+            Err(invalid("pathPrefix", "have length less than or equal to 512"))
+        }
+        Some(prefix) if !is_path(prefix) => Err(invalid(
             "pathPrefix",
-            r"regular expression pattern: ((/[A-Za-z0-9\.,\+@=_-]+)*)/, of at most 512 characters",
+            r"satisfy regular expression pattern: ((/[A-Za-z0-9\.,\+@=_-]+)*)/",
         )),
         _ => Ok(()),
     }
@@ -179,7 +184,7 @@ fn check_policy_path(prefix: Option<Cow<'_, str>>) -> Result<(), ErrorResponse> 
 fn invalid(parameter: &str, constraint: &str) -> ErrorResponse {
     let message = format!(
         "1 validation error detected: Value at '{parameter}' failed to satisfy constraint: Member \
-         must satisfy {constraint}"
+         must {constraint}"
     );
     ErrorResponse::new(StatusCode::BAD_REQUEST, "ValidationError", message)
 }

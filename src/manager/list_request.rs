@@ -111,14 +111,14 @@ pub struct ListUsersRequest {
 }
 
 impl ListUsersRequest {
+    /// The most users that a page with a path prefix examines: 10,000 (our decision).
+    pub const MAX_EXAMINED: usize = 10_000;
+
     /// All users.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
-
-    /// The most users that a page with a path prefix examines: 10,000 (our decision).
-    pub const MAX_EXAMINED: usize = 10_000;
 
     /// Lists only users whose paths begin with this text.
     ///

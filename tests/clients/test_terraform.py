@@ -7,6 +7,7 @@ own folders, or one in `/opt`. Without Terraform or the provider the test is ski
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +17,7 @@ import boto3
 from botocore.config import Config
 
 from emulator import CODECOMMIT, Emulator, environment
+from test_terraform_calls import FORCE_DESTROY
 
 os.environ.update(environment())
 
@@ -102,7 +104,9 @@ class Terraform(unittest.TestCase):
             self.fail(missing())
         if missing():
             self.skipTest(missing())
-        emulator = Emulator()
+        self.log = tempfile.TemporaryFile("w+")
+        self.addCleanup(self.log.close)
+        emulator = Emulator("--log", log=self.log)
         self.url = emulator.__enter__().url
         self.addCleanup(emulator.__exit__)
         config = Config(retries={"total_max_attempts": 1})
@@ -156,6 +160,11 @@ class Terraform(unittest.TestCase):
         }
         self.assertEqual(planned, expected)
 
+    def actions(self):
+        """The actions of all requests so far."""
+        self.log.seek(0)
+        return re.findall(r'action="(\w+)"', self.log.read())
+
     def credentials(self, name):
         listed = self.iam.list_service_specific_credentials(UserName=name)
         return listed["ServiceSpecificCredentials"]
@@ -201,8 +210,10 @@ class Terraform(unittest.TestCase):
         # A credential that Terraform does not know is deleted by `force_destroy` only.
         for name in ["jane", "forced"]:
             self.iam.create_service_specific_credential(UserName=name, ServiceName=CASSANDRA)
-        deleted = dict.fromkeys(imports, "delete")
+        deleted, before = dict.fromkeys(imports, "delete"), len(self.actions())
         self.change(deleted, command="destroy", error="DeleteConflict")
+        of_force_destroy = [it for it in self.actions()[before:] if it in FORCE_DESTROY]
+        self.assertEqual(of_force_destroy, FORCE_DESTROY)
         [left] = self.iam.list_users()["Users"]
         self.assertEqual(left["UserName"], "jane")
         [unknown] = self.credentials("jane")
