@@ -4,8 +4,6 @@
 //!
 //! They are here and not in the crate: an emulator with an IAM of its own has its own.
 
-use std::borrow::Cow;
-
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
@@ -80,14 +78,11 @@ impl Call {
         dialect: Dialect,
     ) -> Result<(), ErrorResponse> {
         let parameters: Vec<_> = form_urlencoded::parse(form).collect();
-        let parameter = |name: &str| {
-            parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-        };
+        let parameter =
+            |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
         match self.action {
-            "ListVirtualMFADevices" => {
-                check_assignment_status(parameter("AssignmentStatus").as_deref())?
-            }
-            "ListAttachedUserPolicies" => check_policy_path(parameter("PathPrefix").as_deref())?,
+            "ListVirtualMFADevices" => check_assignment_status(parameter("AssignmentStatus"))?,
+            "ListAttachedUserPolicies" => check_policy_path(parameter("PathPrefix"))?,
             _ => {}
         }
         if self.user != User::None {
@@ -106,9 +101,9 @@ impl Call {
 
     /// The user name, in the shape that the API requires: as it is validated for an operation that
     /// requires one, or does not.
-    fn user_name(self, name: Option<Cow<'_, str>>) -> Result<Option<UserName>, RequestError> {
+    fn user_name(self, name: Option<&str>) -> Result<Option<UserName>, RequestError> {
         let like = if self.user == User::Required { "DeleteUser" } else { "GetUser" };
-        let name = name.map(|name| ("UserName", name.into_owned()));
+        let name = name.map(|name| ("UserName", name.to_owned()));
         let parsed = parse(like, name)?;
         Ok(parsed.user_name().cloned())
     }
@@ -135,15 +130,12 @@ fn parse(
 }
 
 /// Validates the parameters of paging. No marker was ever issued for an empty list.
-fn check_page(
-    marker: Option<Cow<'_, str>>,
-    max_items: Option<Cow<'_, str>>,
-) -> Result<(), ErrorResponse> {
+fn check_page(marker: Option<&str>, max_items: Option<&str>) -> Result<(), ErrorResponse> {
     let given = marker.is_some();
     let parameters = [("Marker", marker), ("MaxItems", max_items)];
     parse(
         "ListUsers",
-        parameters.into_iter().filter_map(|(name, value)| Some((name, value?.into_owned()))),
+        parameters.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))),
     )?;
     if given {
         let message = "Invalid Marker.";
