@@ -1,5 +1,8 @@
 //! What is known of the real service beyond its documentation: one table of requests, responses and
 //! sources. The policy and the dialect are the recorded ones.
+//!
+//! `Reply::of` checks what is reported of every response: its content type and its request id. What
+//! is recorded of calls that only the emulator serves is in `tests/programs/emulator_for_tests.rs`.
 
 use http::Method;
 use service_specific_credentials::{Policy, query::Dialect};
