@@ -1,6 +1,6 @@
 //! What a parameter must satisfy, and the error of one that does not.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// What a value must satisfy and does not.
 ///
@@ -50,8 +50,16 @@ impl fmt::Display for Constraint {
 #[error("{what} {constraint}")]
 pub struct InvalidParameter {
     pub(crate) name: &'static str,
+    pub(crate) member: Option<Member>,
     pub(crate) what: &'static str,
     pub(crate) constraint: Constraint,
+}
+
+/// A value within a list: the number of its member, and its field if members have fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Member {
+    pub(crate) number: u32,
+    pub(crate) field: Option<&'static str>,
 }
 
 impl InvalidParameter {
@@ -59,6 +67,19 @@ impl InvalidParameter {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The value as the API names it: the parameter or, within a list, the member with its number
+    /// in the request, such as `tags.1.member.key` (*reported*).
+    #[must_use]
+    pub fn path(&self) -> Cow<'static, str> {
+        match self.member {
+            None => self.name.into(),
+            Some(Member { number, field: None }) => format!("{}.{number}.member", self.name).into(),
+            Some(Member { number, field: Some(field) }) => {
+                format!("{}.{number}.member.{field}", self.name).into()
+            }
+        }
     }
 
     /// The constraint that the value violates.
@@ -89,7 +110,7 @@ macro_rules! invalid_value {
 
         impl From<$Invalid> for $crate::constraint::InvalidParameter {
             fn from(invalid: $Invalid) -> Self {
-                Self { name: $parameter, what: $what, constraint: invalid.0 }
+                Self { name: $parameter, member: None, what: $what, constraint: invalid.0 }
             }
         }
     };

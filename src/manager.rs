@@ -601,8 +601,8 @@ impl<S: Store> CredentialManager<S> {
 
     /// A page of users of the account, in the order of their names.
     ///
-    /// With a [path prefix](ListUsersRequest::path_prefix), the page is filled by reading on, to
-    /// the end of the account if necessary: linear in the number of users.
+    /// With a [path prefix](ListUsersRequest::path_prefix), a page may have fewer items than were
+    /// asked for, or none, before the listing is complete.
     ///
     /// # Errors
     ///

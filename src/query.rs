@@ -32,14 +32,23 @@
 //! `ResetServiceSpecificCredential`, `DeleteServiceSpecificCredential`), and eight on the users who
 //! own them (`CreateUser`, `GetUser`, `UpdateUser`, `DeleteUser`, `ListUsers`, `TagUser`,
 //! `UntagUser`, `ListUserTags`), with their documented parameters but one: `PermissionsBoundary` is
-//! rejected. User names have at most 64 characters in all of them, as those of the credentials'
-//! actions. Every other action is rejected as unknown: a server with more
-//! actions parses the [`Request`] first.
+//! rejected. Every other action is rejected as unknown: a server with more actions parses the
+//! [`Request`] first.
+//!
+//! User names have at most 64 characters in all actions. The service model permits 128 in those
+//! that name an existing user, such as `GetUser`, but `CreateUser` and `UpdateUser` give no name of
+//! more than 64. So a longer name is that of no user. It is rejected as invalid and not as missing
+//! (our decision): one type, [`UserName`], has one bound.
 //!
 //! The parameters of a POST are in its body, which is `application/x-www-form-urlencoded`, those of
 //! a GET in its query string; the path is ignored. Parameters that an action does not know are
 //! ignored (*recorded*). Bytes that are not UTF-8 become U+FFFD (our decision). More than
 //! [`MAX_BYTES`] are rejected.
+//!
+//! A parameter below the name of a list that the action takes is of a member, as
+//! `Tags.member.1.Key` is, or the request is malformed (our decision). Numbers may be missing. An
+//! empty `Tags` stands for an empty list, which is rejected. A violation within a list names the
+//! member by its number in the request: `tags.1.member.key` (*reported*).
 //!
 //! Signatures and permissions are not checked. The caller of this module supplies the IAM user who
 //! sent the request, and authorizes it.

@@ -78,8 +78,8 @@ impl Tags {
         let mut sorted = Vec::with_capacity(tags.len());
         for (key, value) in &tags {
             let (key, value) = (key.as_ref(), value.as_ref());
-            check_key(key).map_err(InvalidTags::Key)?;
-            check_value(value).map_err(InvalidTags::Value)?;
+            key_violations(key).next().map_or(Ok(()), |it| Err(InvalidTags::Key(it)))?;
+            value_violations(value).next().map_or(Ok(()), |it| Err(InvalidTags::Value(it)))?;
             if key
                 .get(..Self::RESERVED.len())
                 .is_some_and(|start| cmp_caseless(start, Self::RESERVED).is_eq())
@@ -195,22 +195,27 @@ fn length(text: &str, max: usize) -> usize {
     text.chars().take(max + 1).count()
 }
 
-/// The first violation of a key: longest, shortest, pattern.
-pub(crate) fn check_key(key: &str) -> Result<(), Constraint> {
-    check(key, Tags::MAX_KEY_LENGTH, Tags::KEY_PATTERN)?;
-    if key.is_empty() { Err(Constraint::MinLength(1)) } else { Ok(()) }
+/// All violations of a key: longest, shortest, pattern.
+pub(crate) fn key_violations(key: &str) -> impl Iterator<Item = Constraint> + use<> {
+    violations(key, 1, Tags::MAX_KEY_LENGTH, Tags::KEY_PATTERN)
 }
 
-/// The first violation of a value: longest, pattern.
-pub(crate) fn check_value(value: &str) -> Result<(), Constraint> {
-    check(value, Tags::MAX_VALUE_LENGTH, Tags::VALUE_PATTERN)
+/// All violations of a value: longest, pattern.
+pub(crate) fn value_violations(value: &str) -> impl Iterator<Item = Constraint> + use<> {
+    violations(value, 0, Tags::MAX_VALUE_LENGTH, Tags::VALUE_PATTERN)
 }
 
-fn check(text: &str, max: usize, pattern: &'static str) -> Result<(), Constraint> {
-    if length(text, max) > max {
-        return Err(Constraint::MaxLength(max));
-    }
-    if text.chars().all(is_permitted) { Ok(()) } else { Err(Constraint::Pattern(pattern)) }
+fn violations(
+    text: &str,
+    min: usize,
+    max: usize,
+    pattern: &'static str,
+) -> impl Iterator<Item = Constraint> + use<> {
+    let length = length(text, max);
+    let too_long = (length > max).then_some(Constraint::MaxLength(max));
+    let too_short = (length < min).then_some(Constraint::MinLength(min));
+    let mismatch = (!text.chars().all(is_permitted)).then_some(Constraint::Pattern(pattern));
+    [too_long, too_short, mismatch].into_iter().flatten()
 }
 
 fn is_permitted(c: char) -> bool {

@@ -4,8 +4,6 @@
 //!
 //! They are here and not in the crate: an emulator with an IAM of its own has its own.
 
-use std::borrow::Cow;
-
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
@@ -80,13 +78,12 @@ impl Call {
         dialect: Dialect,
     ) -> Result<(), ErrorResponse> {
         let parameters: Vec<_> = form_urlencoded::parse(form).collect();
-        let parameter = |name: &str| {
-            parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-        };
-        if let Some(status) = parameter("AssignmentStatus")
-            && self.user == User::None
-        {
-            check_assignment_status(&status)?;
+        let parameter =
+            |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| &**value);
+        match self.action {
+            "ListVirtualMFADevices" => check_assignment_status(parameter("AssignmentStatus"))?,
+            "ListAttachedUserPolicies" => check_policy_path(parameter("PathPrefix"))?,
+            _ => {}
         }
         if self.user != User::None {
             let user = self.user_name(parameter("UserName"))?;
@@ -104,9 +101,9 @@ impl Call {
 
     /// The user name, in the shape that the API requires: as it is validated for an operation that
     /// requires one, or does not.
-    fn user_name(self, name: Option<Cow<'_, str>>) -> Result<Option<UserName>, RequestError> {
+    fn user_name(self, name: Option<&str>) -> Result<Option<UserName>, RequestError> {
         let like = if self.user == User::Required { "DeleteUser" } else { "GetUser" };
-        let name = name.map(|name| ("UserName", name.into_owned()));
+        let name = name.map(|name| ("UserName", name.to_owned()));
         let parsed = parse(like, name)?;
         Ok(parsed.user_name().cloned())
     }
@@ -133,15 +130,12 @@ fn parse(
 }
 
 /// Validates the parameters of paging. No marker was ever issued for an empty list.
-fn check_page(
-    marker: Option<Cow<'_, str>>,
-    max_items: Option<Cow<'_, str>>,
-) -> Result<(), ErrorResponse> {
+fn check_page(marker: Option<&str>, max_items: Option<&str>) -> Result<(), ErrorResponse> {
     let given = marker.is_some();
     let parameters = [("Marker", marker), ("MaxItems", max_items)];
     parse(
         "ListUsers",
-        parameters.into_iter().filter_map(|(name, value)| Some((name, value?.into_owned()))),
+        parameters.into_iter().filter_map(|(name, value)| Some((name, value?.to_owned()))),
     )?;
     if given {
         let message = "Invalid Marker.";
@@ -150,13 +144,39 @@ fn check_page(
     Ok(())
 }
 
-fn check_assignment_status(status: &str) -> Result<(), ErrorResponse> {
-    if ["Assigned", "Unassigned", "Any"].contains(&status) {
-        return Ok(());
+fn check_assignment_status(status: Option<&str>) -> Result<(), ErrorResponse> {
+    match status {
+        None | Some("Assigned" | "Unassigned" | "Any") => Ok(()),
+        Some(_) => Err(invalid("assignmentStatus", "satisfy enum value set")),
     }
+}
+
+/// Validates the prefix of the paths of policies: names between slashes.
+fn check_policy_path(prefix: Option<&str>) -> Result<(), ErrorResponse> {
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || b".,+@=_-".contains(&it))
+    };
+    let is_path = |path: &str| {
+        let names = path.strip_prefix('/').map(|path| path.strip_suffix('/').unwrap_or(path));
+        path == "/" || path.ends_with('/') && names.is_some_and(|it| it.split('/').all(is_name))
+    };
+    match prefix {
+        Some(prefix) if prefix.len() > 512 => {
+            Err(invalid("pathPrefix", "have length less than or equal to 512"))
+        }
+        Some(prefix) if !is_path(prefix) => Err(invalid(
+            "pathPrefix",
+            r"satisfy regular expression pattern: ((/[A-Za-z0-9\.,\+@=_-]+)*)/",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn invalid(parameter: &str, constraint: &str) -> ErrorResponse {
     let message = format!(
-        "1 validation error detected: Value '{status}' at 'assignmentStatus' failed to satisfy \
-         constraint: Member must satisfy enum value set: [Assigned, Unassigned, Any]"
+        "1 validation error detected: Value at '{parameter}' failed to satisfy constraint: Member \
+         must {constraint}"
     );
-    Err(ErrorResponse::new(StatusCode::BAD_REQUEST, "ValidationError", message))
+    ErrorResponse::new(StatusCode::BAD_REQUEST, "ValidationError", message)
 }

@@ -1,6 +1,10 @@
 //! The pages of a listing: the ranges to scan for them, and their items in order.
 
-use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
+use std::{
+    num::NonZeroUsize,
+    ops::{Bound, RangeInclusive},
+    sync::Arc,
+};
 
 use super::{
     list_request::{ListRequest, ListUsersRequest},
@@ -38,6 +42,8 @@ enum End {
     NotReached,
     OfPage,
     OfListing,
+    /// As many users were examined as one page may examine.
+    OfExamination,
 }
 
 impl<'a> CredentialPager<'a> {
@@ -144,19 +150,22 @@ pub(crate) struct UserPager<'a> {
     query: Query<'a>,
     /// The last user that was read, or at which the last page ended.
     after: Option<UserName>,
+    /// The number of users that were read.
+    examined: usize,
     items: Vec<User>,
     end: End,
 }
 
 impl<'a> UserPager<'a> {
-    /// The smallest number of users that a scan with a filter fetches.
-    const MIN_FETCH: usize = 100;
+    /// The smallest and the largest number of users that a scan with a filter fetches.
+    const FETCH: RangeInclusive<usize> = 100..=1000;
 
     pub(crate) fn new(account: AccountId, request: &'a ListUsersRequest) -> Result<Self, Error> {
         let query = Query::users(account, request.path_prefix.as_ref());
         let after = request.marker.as_ref().map(|marker| query.locate(marker)).transpose()?;
         let after = after.map(|after| after.user);
-        Ok(Self { account, request, query, after, items: Vec::new(), end: End::NotReached })
+        let (examined, items) = (0, Vec::new());
+        Ok(Self { account, request, query, after, examined, items, end: End::NotReached })
     }
 
     /// The next range to scan, or `None` once the page is full or nothing is left.
@@ -182,23 +191,32 @@ impl<'a> UserPager<'a> {
             }
         }
         self.after = records.last().map(|record| record.name().clone());
+        self.examined += records.len();
+        if self.end == End::NotReached && self.examined >= ListUsersRequest::MAX_EXAMINED {
+            self.end = End::OfExamination;
+        }
     }
 
     pub(crate) fn finish(self) -> Page<User> {
-        let last = self.items.last().filter(|_| self.end == End::OfPage);
-        let next = last
-            .map(|last| self.query.mark(&Position { user: last.name().clone(), credential: None }));
+        let last = match self.end {
+            End::OfPage => self.items.last().map(|user| user.name().clone()),
+            End::OfExamination => self.after,
+            End::NotReached | End::OfListing => None,
+        };
+        let next = last.map(|user| self.query.mark(&Position { user, credential: None }));
         Page { items: self.items, next }
     }
 
-    /// The number of users to fetch: those that the page lacks and one more, the look-ahead; more
-    /// if a filter leaves some out.
+    /// The number of users to fetch: those that the page lacks and one more, the look-ahead. With a
+    /// filter, first some more, then as many as were examined so far.
     fn limit(&self) -> NonZeroUsize {
         let lacking = self.request.max_items.as_usize() - self.items.len();
-        let users = match self.request.path_prefix {
-            None => lacking,
-            Some(_) => lacking.max(Self::MIN_FETCH),
+        let left = ListUsersRequest::MAX_EXAMINED.saturating_sub(self.examined);
+        let users = match (&self.request.path_prefix, self.examined) {
+            (None, _) => lacking + 1,
+            (Some(_), 0) => (lacking + 1).max(*Self::FETCH.start()),
+            (Some(_), examined) => examined.min(*Self::FETCH.end()).min(left),
         };
-        NonZeroUsize::MIN.saturating_add(users)
+        NonZeroUsize::new(users).unwrap_or(NonZeroUsize::MIN)
     }
 }

@@ -149,7 +149,8 @@ impl From<RequestError> for ErrorResponse {
             | RequestError::PercentEncoding
             | RequestError::RepeatedParameter
             | RequestError::NotANumber(_)
-            | RequestError::NotABoolean(_) => (StatusCode::BAD_REQUEST, "MalformedInput"),
+            | RequestError::NotABoolean(_)
+            | RequestError::NotAList(_) => (StatusCode::BAD_REQUEST, "MalformedInput"),
             RequestError::MissingAction => (StatusCode::BAD_REQUEST, "MissingAction"),
             RequestError::UnknownAction { .. } => (StatusCode::BAD_REQUEST, "InvalidAction"),
             RequestError::NotSupported(_) | RequestError::EmptyList(_) | RequestError::Tags(_) => {

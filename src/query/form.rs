@@ -11,17 +11,17 @@ macro_rules! form {
         #[derive(Debug, Default)]
         pub(super) struct Form<'a> {
             $(pub(super) $field: Option<Cow<'a, str>>,)+
-            /// `Tags.member.N.Key` and `Tags.member.N.Value`, by N.
-            pub(super) tags: BTreeMap<u32, Tag<'a>>,
-            /// `TagKeys.member.N`, by N.
-            pub(super) tag_keys: BTreeMap<u32, Option<Cow<'a, str>>>,
+            /// `Tags.member.N.Key` and `Tags.member.N.Value`.
+            pub(super) tags: List<'a, Tag<'a>>,
+            /// `TagKeys.member.N`.
+            pub(super) tag_keys: List<'a, Option<Cow<'a, str>>>,
         }
 
         impl<'a> Form<'a> {
             fn slot(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
                 match name {
                     $($name => Some(&mut self.$field),)+
-                    _ => self.member(name),
+                    _ => self.list(name),
                 }
             }
         }
@@ -44,8 +44,23 @@ form! {
     new_path = "NewPath",
     path_prefix = "PathPrefix",
     permissions_boundary = "PermissionsBoundary",
-    empty_tags = "Tags",
-    empty_tag_keys = "TagKeys",
+}
+
+/// The parameters of a list.
+#[derive(Debug)]
+pub(super) struct List<'a, T> {
+    /// The members, by their number. Numbers may be missing.
+    pub(super) members: BTreeMap<u32, T>,
+    /// The parameter with the name of the list itself. An empty one stands for an empty list.
+    pub(super) whole: Option<Cow<'a, str>>,
+    /// Whether a parameter below the name of the list is none of a member.
+    pub(super) is_malformed: bool,
+}
+
+impl<T> Default for List<'_, T> {
+    fn default() -> Self {
+        Self { members: BTreeMap::new(), whole: None, is_malformed: false }
+    }
 }
 
 /// The parameters of one tag.
@@ -56,25 +71,48 @@ pub(super) struct Tag<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// The slot of a member of a list.
-    fn member(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
-        if let Some(number) = name.strip_prefix("TagKeys.member.") {
-            return Some(self.tag_keys.entry(index(number)?).or_default());
-        }
-        let (number, field) = name.strip_prefix("Tags.member.")?.split_once('.')?;
-        let number = index(number)?;
-        match field {
-            "Key" => Some(&mut self.tags.entry(number).or_default().key),
-            "Value" => Some(&mut self.tags.entry(number).or_default().value),
+    /// The slot of a list or of a value in it.
+    fn list(&mut self, name: &str) -> Option<&mut Option<Cow<'a, str>>> {
+        let (list, member) = match name.split_once('.') {
+            Some((list, below)) => (list, Some(member(below))),
+            None => (name, None),
+        };
+        let (tags, keys) = (&mut self.tags, &mut self.tag_keys);
+        match (list, member) {
+            ("Tags", None) => Some(&mut tags.whole),
+            ("Tags", Some(Some((number, Some("Key"))))) => {
+                Some(&mut tags.members.entry(number).or_default().key)
+            }
+            ("Tags", Some(Some((number, Some("Value"))))) => {
+                Some(&mut tags.members.entry(number).or_default().value)
+            }
+            ("Tags", Some(_)) => {
+                tags.is_malformed = true;
+                None
+            }
+            ("TagKeys", None) => Some(&mut keys.whole),
+            ("TagKeys", Some(Some((number, None)))) => {
+                Some(keys.members.entry(number).or_default())
+            }
+            ("TagKeys", Some(_)) => {
+                keys.is_malformed = true;
+                None
+            }
             _ => None,
         }
     }
 }
 
-/// The number of a member, in its one form: from 1, without leading zeros.
-fn index(number: &str) -> Option<u32> {
-    let index = number.parse().ok()?;
-    (index > 0 && !number.starts_with(['0', '+'])).then_some(index)
+/// The number and the field of a member: of `member.1.Key` or `member.1`. A number has one form:
+/// from 1, without leading zeros.
+fn member(below: &str) -> Option<(u32, Option<&str>)> {
+    let member = below.strip_prefix("member.")?;
+    let (text, field) = match member.split_once('.') {
+        Some((text, field)) => (text, Some(field)),
+        None => (member, None),
+    };
+    let number = text.parse().ok()?;
+    (number > 0 && !text.starts_with(['0', '+'])).then_some((number, field))
 }
 
 /// The form is invalid.

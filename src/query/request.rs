@@ -7,12 +7,12 @@ use http::{Method, header::CONTENT_TYPE};
 use super::{
     MAX_BYTES,
     action::Action,
-    form::{Form, FormError, Tag},
+    form::{Form, FormError, List, Tag},
     output::Output,
     tag_pages,
 };
 use crate::{
-    constraint::{Constraint, InvalidParameter},
+    constraint::{Constraint, InvalidParameter, Member},
     credential::{InvalidStatus, Status},
     error::Error,
     lifetime::Lifetime,
@@ -32,7 +32,7 @@ use crate::{
     },
     paging::{InvalidMarker, Marker, MaxItems},
     store::AsyncStore,
-    tags::{InvalidTags, Tags, check_key},
+    tags::{InvalidTags, Tags, key_violations, value_violations},
 };
 
 const VERSION: &str = "2010-05-08";
@@ -216,13 +216,13 @@ impl Request {
             Action::Reset => validator.id(form.credential_id).map(|id| Operation::Reset { id }),
             Action::Delete => validator.id(form.credential_id).map(|id| Operation::Delete { id }),
             Action::CreateUser => {
-                if form.permissions_boundary.is_some() {
-                    return Err(RequestError::NotSupported("PermissionsBoundary"));
-                }
                 let path = form.path.and_then(|path| validator.take(path.parse::<UserPath>()));
-                let tags = validator.tags(form.tags)?;
-                let options = RegisterOptions::new().path(path.unwrap_or_default());
-                tags.map(|tags| Operation::CreateUser(options.tags(tags)))
+                if form.permissions_boundary.is_some() {
+                    validator.reject(RequestError::NotSupported("PermissionsBoundary"));
+                }
+                let tags = validator.tags(form.tags, Presence::Optional)?;
+                let options = RegisterOptions::new().path(path.unwrap_or_default()).tags(tags);
+                Some(Operation::CreateUser(options))
             }
             Action::GetUser => Some(Operation::GetUser),
             Action::UpdateUser => {
@@ -245,16 +245,11 @@ impl Request {
                 Some(Operation::ListUsers { path_prefix, marker, max_items })
             }
             Action::TagUser => {
-                if form.tags.is_empty() {
-                    validator.require_list(form.empty_tags.as_deref(), "Tags", "tags")?;
-                }
-                validator.tags(form.tags)?.map(|tags| Operation::TagUser { tags })
+                let tags = validator.tags(form.tags, Presence::Required)?;
+                Some(Operation::TagUser { tags })
             }
             Action::UntagUser => {
-                if form.tag_keys.is_empty() {
-                    validator.require_list(form.empty_tag_keys.as_deref(), "TagKeys", "tagKeys")?;
-                }
-                let keys = validator.tag_keys(form.tag_keys);
+                let keys = validator.tag_keys(form.tag_keys)?;
                 Some(Operation::UntagUser { keys })
             }
             Action::ListUserTags => {
@@ -264,8 +259,8 @@ impl Request {
             }
         };
         match operation {
-            Some(operation) if validator.0.is_empty() => Ok(Self { action, user, operation }),
-            _ => Err(RequestError::Invalid(validator.0)),
+            Some(operation) if validator.is_satisfied() => Ok(Self { action, user, operation }),
+            _ => Err(validator.into_error()),
         }
     }
 
@@ -444,19 +439,39 @@ fn boolean(name: &'static str, text: Option<&str>) -> Result<bool, RequestError>
     }
 }
 
-fn invalid_tag(name: &'static str, constraint: Constraint) -> InvalidParameter {
-    InvalidParameter { name, what: "tag", constraint }
-}
-
 fn invalid_new_name(constraint: Constraint) -> InvalidParameter {
     InvalidParameter { name: "newUserName", ..InvalidUserName(constraint).into() }
 }
 
+/// Whether a list must be in the request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Required,
+    Optional,
+}
+
 /// Collects the violations of all parameters, in the order in which they are validated.
 #[derive(Default)]
-struct Validator(Vec<InvalidParameter>);
+struct Validator {
+    violations: Vec<InvalidParameter>,
+    /// The first error of values that violate no constraint. Violations take precedence.
+    rejection: Option<RequestError>,
+}
 
 impl Validator {
+    const fn is_satisfied(&self) -> bool {
+        self.violations.is_empty() && self.rejection.is_none()
+    }
+
+    fn into_error(self) -> RequestError {
+        let rejection = self.rejection.filter(|_| self.violations.is_empty());
+        rejection.unwrap_or(RequestError::Invalid(self.violations))
+    }
+
+    fn reject(&mut self, error: RequestError) {
+        self.rejection.get_or_insert(error);
+    }
+
     /// An optional value.
     fn text<T: FromStr, E: Into<InvalidParameter>>(
         &mut self,
@@ -468,7 +483,7 @@ impl Validator {
         let value = text.parse().ok();
         if value.is_none() {
             let violations = grammar.violations(&text);
-            self.0.extend(violations.map(|constraint| invalid(constraint).into()));
+            self.violations.extend(violations.map(|constraint| invalid(constraint).into()));
         }
         value
     }
@@ -481,7 +496,7 @@ impl Validator {
         invalid: fn(Constraint) -> E,
     ) -> Option<T> {
         if text.is_none() {
-            self.0.push(invalid(Constraint::NotNull).into());
+            self.violations.push(invalid(Constraint::NotNull).into());
         }
         self.text(text, grammar, invalid)
     }
@@ -515,63 +530,76 @@ impl Validator {
     }
 
     /// The tags of a list, in the order of their numbers.
-    fn tags(&mut self, members: BTreeMap<u32, Tag<'_>>) -> Result<Option<Tags>, RequestError> {
-        let mut pairs = Vec::with_capacity(members.len());
-        for Tag { key, value } in members.into_values() {
-            match (key, value) {
-                (Some(key), Some(value)) => pairs.push((key, value)),
-                (None, _) => self.0.push(invalid_tag("tags.member.key", Constraint::NotNull)),
-                (_, None) => self.0.push(invalid_tag("tags.member.value", Constraint::NotNull)),
-            }
+    fn tags(&mut self, list: List<'_, Tag<'_>>, presence: Presence) -> Result<Tags, RequestError> {
+        let mut pairs = Vec::new();
+        for (number, Tag { key, value }) in self.members(list, "Tags", "tags", presence)? {
+            self.member("tags", (number, Some("key")), key.as_deref(), key_violations);
+            self.member("tags", (number, Some("value")), value.as_deref(), value_violations);
+            pairs.push((key.unwrap_or_default(), value.unwrap_or_default()));
         }
-        match Tags::from_pairs(pairs) {
-            Ok(tags) => return Ok(Some(tags)),
-            Err(InvalidTags::TooMany(_)) => {
-                self.0.push(invalid_tag("tags", Constraint::MaxLength(Tags::MAX)));
-            }
-            Err(InvalidTags::Key(constraint)) => {
-                self.0.push(invalid_tag("tags.member.key", constraint));
-            }
-            Err(InvalidTags::Value(constraint)) => {
-                self.0.push(invalid_tag("tags.member.value", constraint));
-            }
-            // Another violation takes precedence.
-            Err(invalid) if self.0.is_empty() => return Err(RequestError::Tags(invalid)),
-            Err(_) => {}
-        }
-        Ok(None)
+        Ok(Tags::from_pairs(pairs).unwrap_or_else(|invalid| {
+            self.reject(RequestError::Tags(invalid));
+            Tags::new()
+        }))
     }
 
-    fn tag_keys(&mut self, members: BTreeMap<u32, Option<Cow<'_, str>>>) -> Vec<String> {
-        if members.len() > Tags::MAX {
-            self.0.push(invalid_tag("tagKeys", Constraint::MaxLength(Tags::MAX)));
-            return Vec::new();
-        }
-        let keys: Vec<_> = members.into_values().flatten().map(Cow::into_owned).collect();
-        for key in &keys {
-            if let Err(constraint) = check_key(key) {
-                self.0.push(invalid_tag("tagKeys.member", constraint));
-            }
-        }
-        keys
-    }
-
-    /// A list without members is absent, or empty: an empty value under its own name.
-    fn require_list(
+    fn tag_keys(
         &mut self,
-        empty: Option<&str>,
+        list: List<'_, Option<Cow<'_, str>>>,
+    ) -> Result<Vec<String>, RequestError> {
+        let mut keys = Vec::new();
+        for (number, key) in self.members(list, "TagKeys", "tagKeys", Presence::Required)? {
+            self.member("tagKeys", (number, None), key.as_deref(), key_violations);
+            keys.push(key.unwrap_or_default().into_owned());
+        }
+        Ok(keys)
+    }
+
+    /// The members of a list, at most as many as there can be tags.
+    fn members<T>(
+        &mut self,
+        list: List<'_, T>,
         name: &'static str,
         parameter: &'static str,
-    ) -> Result<(), RequestError> {
-        if empty.is_some() {
-            return Err(RequestError::EmptyList(name));
+        presence: Presence,
+    ) -> Result<BTreeMap<u32, T>, RequestError> {
+        let List { members, whole, is_malformed } = list;
+        if is_malformed || whole.as_ref().is_some_and(|it| !it.is_empty() || !members.is_empty()) {
+            return Err(RequestError::NotAList(name));
         }
-        self.0.push(invalid_tag(parameter, Constraint::NotNull));
-        Ok(())
+        let constraint = if members.len() > Tags::MAX {
+            Constraint::MaxLength(Tags::MAX)
+        } else if whole.is_some() {
+            self.reject(RequestError::EmptyList(name));
+            return Ok(members);
+        } else if members.is_empty() && presence == Presence::Required {
+            Constraint::NotNull
+        } else {
+            return Ok(members);
+        };
+        let what = "list of tags";
+        self.violations.push(InvalidParameter { name: parameter, member: None, what, constraint });
+        Ok(BTreeMap::new())
+    }
+
+    /// Validates a value of a member of a list.
+    fn member<V: Iterator<Item = Constraint>>(
+        &mut self,
+        name: &'static str,
+        (number, field): (u32, Option<&'static str>),
+        text: Option<&str>,
+        violations: fn(&str) -> V,
+    ) {
+        let member = Some(Member { number, field });
+        let invalid = |constraint| InvalidParameter { name, member, what: "tag", constraint };
+        match text {
+            None => self.violations.push(invalid(Constraint::NotNull)),
+            Some(text) => self.violations.extend(violations(text).map(invalid)),
+        }
     }
 
     fn take<T, E: Into<InvalidParameter>>(&mut self, value: Result<T, E>) -> Option<T> {
-        value.map_err(|invalid| self.0.push(invalid.into())).ok()
+        value.map_err(|invalid| self.violations.push(invalid.into())).ok()
     }
 }
 
@@ -618,6 +646,10 @@ pub enum RequestError {
     /// The parameter of this name is one of the API that is not supported.
     #[error("{0} is not supported")]
     NotSupported(&'static str),
+    /// The list of this name has a parameter that is no member: `Tags.member.0.Key`,
+    /// `Tags.member.1.Name`, or a value for the list itself (our decision).
+    #[error("{0} must be a list of numbered members")]
+    NotAList(&'static str),
     /// The list of this name has no members.
     #[error("{0} must not be empty")]
     EmptyList(&'static str),
@@ -672,10 +704,10 @@ impl fmt::Display for Violations<'_> {
         write!(f, "{} validation error{plural} detected: ", self.0.len())?;
         for (place, violation) in self.0.iter().enumerate() {
             let separator = if place == 0 { "" } else { "; " };
-            let (name, constraint) = (violation.name(), violation.constraint());
+            let (path, constraint) = (violation.path(), violation.constraint());
             write!(
                 f,
-                "{separator}Value at '{name}' failed to satisfy constraint: Member {constraint}"
+                "{separator}Value at '{path}' failed to satisfy constraint: Member {constraint}"
             )?;
         }
         Ok(())

@@ -118,7 +118,10 @@ mod table;
 /// user together with all credentials releases the most: `2 + S * (2 * C + 1)` keys, for `S`
 /// services with `C` credentials each. Up to 19 services of two credentials each fit; the default
 /// [policy](crate::Policy) has 6. An item has at most 400 KB: a record of well over 1,000
-/// credentials.
+/// credentials without tags. The 50 longest [tags](crate::Tags) have 19 KB in ASCII, and 77 KB if
+/// each character has four bytes: those of a user and of 12 credentials fit in ASCII, and otherwise
+/// those of a user and of 4 credentials. DynamoDB rejects a larger item, and nothing is changed
+/// ([`DynamoDbError::Service`]).
 ///
 /// One partition of DynamoDB serves 3,000 read units and 1,000 write units a second. One user can
 /// be authenticated about 1,500 times a second, and changed by 500 transactions or 1,000 puts.

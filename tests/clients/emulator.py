@@ -31,12 +31,16 @@ direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Emulator:
     """An emulator that runs within a `with` block."""
 
-    def __init__(self, *options):
+    def __init__(self, *options, log=None):
         self.options = options
+        # A file for standard error, which has the log if there is the option `--log`.
+        self.log = log
 
     def __enter__(self):
         command = [os.environ["EMULATOR"], "--listen", "127.0.0.1:0", *self.options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
         line = self.process.stdout.readline()
         assert line.startswith("listening on http://127.0.0.1:"), line
         self.url = line.split()[-1]

@@ -10,6 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import model
 from emulator import (
     ACCOUNT,
     API_KEY_SERVICES,
@@ -67,6 +68,7 @@ class Cases:
         config = Config(retries={"max_attempts": 0}, **config)
         client = boto3.client("iam", endpoint_url=self.emulator.url, config=config)
         client.meta.events.register("before-parse.iam.*", self.heard)
+        model.validate_responses(self, client)
         self.addCleanup(client.close)
         return client
 

@@ -245,7 +245,11 @@ fn calls_before_a_deletion_find_nothing_else_of_the_user() {
     }
     let wrong = client.post("Action=ListVirtualMFADevices&AssignmentStatus=any");
     assert_eq!(wrong.refusal(), (400, "ValidationError"));
-    assert!(wrong.element("Message").contains("'any' at 'assignmentStatus'"), "{}", wrong.body);
+    assert!(wrong.element("Message").contains("Value at 'assignmentStatus'"), "{}", wrong.body);
+    for (prefix, status) in [("/", 200), ("/a/b.c/", 200), ("", 400), ("a/", 400), ("//", 400)] {
+        let form = format!("Action=ListAttachedUserPolicies&UserName=anika&PathPrefix={prefix}");
+        assert_eq!(client.post(&form).status, status, "{prefix}");
+    }
     assert_eq!(client.post("Action=DeleteUser&UserName=anika").status, 200);
 }
 

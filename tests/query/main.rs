@@ -15,6 +15,7 @@ mod common;
 mod world;
 
 mod echo;
+mod facts;
 mod golden;
 mod lists;
 mod order;

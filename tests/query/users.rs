@@ -168,31 +168,40 @@ fn invalid_tags_are_rejected() {
         (
             tag(&"k".repeat(129), ""),
             "ValidationError",
-            violation("tags.member.key", "have length less than or equal to 128"),
+            violation("tags.1.member.key", "have length less than or equal to 128"),
         ),
         (
             tag("a", &"v".repeat(257)),
             "ValidationError",
-            violation("tags.member.value", "have length less than or equal to 256"),
+            violation("tags.1.member.value", "have length less than or equal to 256"),
         ),
         (
             "&Tags.member.1.Key=a".into(),
             "ValidationError",
-            violation("tags.member.value", "not be null"),
+            violation("tags.1.member.value", "not be null"),
         ),
+        ("&Tags=".into(), "InvalidInput", "Tags must not be empty".into()),
     ];
     for (parameters, code, message) in &rows {
         for (action, user) in [("TagUser", "anika"), ("CreateUser", "dora")] {
             world.rejects(action, &format!("UserName={user}{parameters}"), code, message);
         }
     }
-    world.rejects("TagUser", "UserName=anika&Tags=", "InvalidInput", "Tags must not be empty");
     let message = "TagKeys must not be empty";
     world.rejects("UntagUser", "UserName=anika&TagKeys=", "InvalidInput", message);
     for (action, name) in [("TagUser", "tags"), ("UntagUser", "tagKeys")] {
         let message = violation(name, "not be null");
         world.rejects(action, "UserName=anika", "ValidationError", &message);
     }
+    let several = "UserName=anika&Tags.member.2.Key=*&Tags.member.7.Value=&TagKeys.member.3=";
+    let message = "3 validation errors detected: \
+         Value at 'tags.2.member.key' failed to satisfy constraint: Member must satisfy regular \
+         expression pattern: [\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+; \
+         Value at 'tags.2.member.value' failed to satisfy constraint: Member must not be null; \
+         Value at 'tags.7.member.key' failed to satisfy constraint: Member must not be null";
+    world.rejects("TagUser", several, "ValidationError", message);
+    let message = violation("tagKeys.3.member", "have length greater than or equal to 1");
+    world.rejects("UntagUser", several, "ValidationError", &message);
     world.post("TagUser", &format!("UserName=anika{}", numbered(1..=50)));
     let full = world.rejection(&Call::post(
         "TagUser",
@@ -204,6 +213,48 @@ fn invalid_tags_are_rejected() {
         let refusal = world.rejection(&Call::post(action, nobody));
         assert_eq!((refusal.0, &*refusal.1), (404, "NoSuchEntity"), "{action}");
     }
+}
+
+#[test]
+fn a_parameter_below_the_name_of_a_list_is_of_a_member() {
+    let world = World::new();
+    let tag = "Tags.member.1.Key=a&Tags.member.1.Value=&TagKeys.member.1=a";
+    for (stray, list) in [
+        ("Tags.member.0.Key=b", "Tags"),
+        ("Tags.member.01.Key=b", "Tags"),
+        ("Tags.member.+2.Key=b", "Tags"),
+        ("Tags.member.4294967296.Key=b", "Tags"),
+        ("Tags.member..Key=b", "Tags"),
+        ("Tags.member.2=b", "Tags"),
+        ("Tags.member.1.Name=b", "Tags"),
+        ("Tags.member.1.Key.a=b", "Tags"),
+        ("Tags.1.Key=b", "Tags"),
+        ("Tags.entry.1.Key=b", "Tags"),
+        ("Tags=", "Tags"),
+        ("Tags=b", "Tags"),
+        ("TagKeys.member.0=b", "TagKeys"),
+        ("TagKeys.member.1.Key=b", "TagKeys"),
+        ("TagKeys.2=b", "TagKeys"),
+        ("TagKeys=", "TagKeys"),
+        ("TagKeys=b", "TagKeys"),
+    ] {
+        let parameters = format!("UserName=anika&{tag}&{stray}").replace('+', "%2B");
+        let message = format!("{list} must be a list of numbered members");
+        let actions = if list == "Tags" { &["TagUser", "CreateUser"][..] } else { &["UntagUser"] };
+        for action in actions {
+            world.rejects(action, &parameters, "MalformedInput", &message);
+        }
+        // Actions without such a list do not know the parameter.
+        assert_eq!(world.post("GetUser", &parameters).text("UserName"), "anika", "{stray}");
+    }
+    // Numbers may be missing.
+    let gap = "UserName=anika&Tags.member.9.Key=b&Tags.member.9.Value=2&Tags.member.4294967295.Key\
+               =a&Tags.member.4294967295.Value=1";
+    assert_eq!(world.post("TagUser", gap).status, 200);
+    assert_eq!(world.post("ListUserTags", "UserName=anika").texts("Key"), ["a", "b"]);
+    let message = "PermissionsBoundary is not supported";
+    let both = "UserName=dora&Tags=&PermissionsBoundary=a";
+    world.rejects("CreateUser", both, "InvalidInput", message);
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod iteration;
 mod lifecycle;
 mod listing;
 mod names;
+mod path_prefix;
 mod policy;
 mod repeated_entropy;
 mod resolve;
