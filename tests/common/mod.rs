@@ -17,8 +17,8 @@ use std::{
 };
 
 use service_specific_credentials::{
-    CredentialManager, MemoryStore, Policy,
-    store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
+    AsyncCredentialManager, CredentialManager, MemoryStore, Policy,
+    store::{AsyncStore, Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -105,6 +105,15 @@ pub(crate) fn manager<S: Store>(
         .entropy(SeededEntropy::new(7))
         .build();
     (iam, clock)
+}
+
+/// An async manager with the same clock and the same entropy.
+pub(crate) fn async_manager<S: AsyncStore>(store: S, policy: Policy) -> AsyncCredentialManager<S> {
+    AsyncCredentialManager::builder(name(ACCOUNT), store)
+        .policy(policy)
+        .clock(FixedClock::new(dawn()))
+        .entropy(SeededEntropy::new(7))
+        .build_async()
 }
 
 /// A memory store that a hook controls.

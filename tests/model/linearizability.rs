@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeSet, panic::resume_unwind, sync::atomic::AtomicU64, thread};
 
-use crate::common::{HookAction, HookedStore, dawn, manager};
+use crate::common::{HookAction, HookedStore, async_manager, dawn};
 use crate::history::{
     CallResult, Caller,
     Command::{self, *},
@@ -22,7 +22,7 @@ use proptest::{
     sample::{select, subsequence},
     test_runner::{Config, RngSeed, TestRunner},
 };
-use service_specific_credentials::{Policy, Status};
+use service_specific_credentials::{Policy, Status, store::SyncAdapter};
 
 /// Sequential commands, and the concurrent commands that follow.
 #[derive(Clone, Debug)]
@@ -76,7 +76,7 @@ impl Scenario {
             pace.pause();
             HookAction::Proceed
         });
-        let (iam, _) = manager(store, self.policy.clone());
+        let iam = async_manager(SyncAdapter::new(store), self.policy.clone());
         let clock = AtomicU64::new(0);
         let mut first = Caller::new(&iam, &clock);
         self.first.iter().for_each(|command| first.call(command));
@@ -136,6 +136,7 @@ fn word(outcome: &CallResult) -> String {
         CallResult::Users(all) => format!("{}", all.len()),
         CallResult::Denied(reason) => format!("{reason:?}"),
         CallResult::Done => "Done".to_owned(),
+        CallResult::Cancelled => "Cancelled".to_owned(),
         CallResult::Failed(error) => format!("{error:?}").split('(').next().unwrap().to_owned(),
     }
 }

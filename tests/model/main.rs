@@ -14,6 +14,7 @@ mod common;
 #[path = "../common/postgres.rs"]
 mod database;
 mod history;
+mod interleavings;
 mod linearizability;
 #[cfg(all(unix, feature = "dynamodb"))]
 #[path = "../common/dynamodb.rs"]

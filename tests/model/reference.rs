@@ -113,6 +113,7 @@ pub(crate) struct Seen {
 }
 
 /// The random values of a new credential.
+#[derive(Clone)]
 pub(crate) struct Drawn {
     pub(crate) id: String,
     pub(crate) secret: String,
