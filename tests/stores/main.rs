@@ -19,6 +19,8 @@ mod database;
 mod failing;
 mod keys;
 mod memory;
+#[cfg(unix)]
+mod messages;
 mod records;
 mod redb;
 mod suite;
