@@ -120,9 +120,10 @@ fn reads_are_retried_and_give_up() {
             Fate::Lost,
             Fate::LostAfter,
         ];
-        for operation in ["GetItem", "TransactGetItems", "Query", "BatchGetItem"] {
+        for operation in ["GetItem", "TransactGetItems", "Query", "BatchGetItem", "Scan"] {
             let read = async || match operation {
                 "GetItem" | "TransactGetItems" => scene.iam.user(&scene.user).await.map(drop),
+                "Scan" => scene.iam.store().accounts().await.map(drop).map_err(Error::from),
                 _ => scene
                     .iam
                     .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))

@@ -1,19 +1,17 @@
 //! Guarantees under concurrency, over many connections.
 
-use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
-
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialManager, Error, MemoryStore, UserName,
-    store::{
-        AsyncStore as _, Change, CommitOutcome, Key, Listing, PostgresOptions, PostgresStore,
-        ScanRange, Store as _,
-    },
-    testing::SeededEntropy,
+    AsyncCredentialManager, Error, UserName,
+    store::{Key, PostgresOptions, PostgresStore},
 };
-use tokio::sync::Barrier;
 
 use crate::{
     LEVELS, Target,
+    cases::{
+        CALLERS, a_repeated_copy_does_not_register_a_user_twice,
+        changes_of_one_store_are_visible_to_another, creations_stop_at_the_limit, manager,
+        one_of_two_users_with_an_id_is_registered,
+    },
     common::{ACCOUNT, CODECOMMIT, name},
     database::{Space, shared, wait, wait_for},
     migrations::concurrent_migrations,

@@ -19,8 +19,6 @@ mod database;
 mod failing;
 mod keys;
 mod memory;
-#[cfg(unix)]
-mod messages;
 mod records;
 mod redb;
 mod suite;
