@@ -244,6 +244,26 @@ fn throttled_and_conflicting_changes_are_retried() {
     });
 }
 
+/// A later attempt that was certainly not executed tells nothing about an earlier one.
+#[test]
+fn a_lost_response_before_other_failures_leaves_the_outcome_unknown() {
+    wait(async {
+        let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
+        let denied = Answer::new(400, "AccessDeniedException");
+        for last in [THROTTLED, denied] {
+            let fates = [Fate::Lost, Fate::Answered(THROTTLED), Fate::Answered(last)];
+            scene.gateway.befall("TransactWriteItems", fates);
+            let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
+            scene.gateway.befall("PutItem", fates);
+            let reset = scene.iam.reset(&scene.user, scene.issued.id()).await;
+            for error in [commit_error(created), commit_error(reset)] {
+                let DynamoDbError::Unknown(lost) = cause(&error) else { panic!("{error:?}") };
+                assert!(matches!(**lost, DynamoDbError::ConnectionLost(_)), "{lost:?}");
+            }
+        }
+    });
+}
+
 /// A change that was certainly not executed is not reported as unknown.
 #[test]
 fn a_change_that_gives_up_says_what_it_met() {
@@ -423,6 +443,11 @@ fn a_key_that_is_taken_after_a_lost_response_leaves_the_outcome_unknown() {
 fn the_record_decides_between_stale_and_key_taken() {
     const TAKEN: Fate =
         Fate::Answered(Answer::cancelled(&["None", "ConditionalCheckFailed", "None"]));
+    const STALE: Fate = Fate::Answered(Answer::cancelled(&[
+        "ConditionalCheckFailed",
+        "ConditionalCheckFailed",
+        "None",
+    ]));
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
         let (iam, direct, user, beate) = (&scene.iam, &scene.direct, &scene.user, name("beate"));
@@ -440,6 +465,12 @@ fn the_record_decides_between_stale_and_key_taken() {
             scene.gateway.release();
         });
         assert_eq!(*renamed.unwrap().name(), beate);
+        // The condition of the record failed as well. Nothing more is read to tell.
+        scene.gateway.befall("TransactWriteItems", [STALE]);
+        scene.gateway.take();
+        iam.rename_user(&beate, user).await.unwrap();
+        let attempt = ["GetItem", "TransactGetItems", "TransactWriteItems"];
+        assert_eq!(scene.gateway.operations(), [attempt, attempt].concat());
     });
 }
 
