@@ -164,7 +164,7 @@ pub(crate) struct Table {
     pub(crate) name: String,
 }
 
-type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 impl Table {
     /// The same table, through another port.

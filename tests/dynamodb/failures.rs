@@ -22,7 +22,7 @@ use service_specific_credentials::{
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
     gateway::{Answer, Fate, Gateway},
-    local::{Table, client, shared, until, wait},
+    local::{Item, Table, client, shared, until, wait},
 };
 
 type Manager = AsyncCredentialManager<DynamoDbStore>;
@@ -261,6 +261,12 @@ fn a_lost_response_before_other_failures_leaves_the_outcome_unknown() {
                 assert!(matches!(**lost, DynamoDbError::ConnectionLost(_)), "{lost:?}");
             }
         }
+        // An attempt with the same token is in progress.
+        scene.gateway.befall("TransactWriteItems", [Fate::Answered(IN_PROGRESS); 3]);
+        let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
+        let error = commit_error(created);
+        let DynamoDbError::Unknown(cause) = cause(&error) else { panic!("{error:?}") };
+        assert!(matches!(**cause, DynamoDbError::Contended), "{cause:?}");
     });
 }
 
@@ -276,6 +282,8 @@ fn a_change_that_gives_up_says_what_it_met() {
             (Fate::Answered(THROTTLED), false),
             (cancelled(&["None", "TransactionConflict"]), true),
             (cancelled(&["None", "ThrottlingError"]), false),
+            // A transient reason takes precedence.
+            (cancelled(&["ValidationError", "TransactionConflict"]), true),
         ] {
             scene.gateway.befall("TransactWriteItems", [fate; 3]);
             let error = commit_error(create().await);
@@ -686,10 +694,8 @@ fn what_is_damaged_is_reported() {
         let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
         let client = client(scene.table.port);
         let items = scene.table.items().await;
-        let kind = |wanted: u8| {
-            let is = |value: &AttributeValue| value.as_b().unwrap().as_ref()[0] == wanted;
-            items.iter().find(|item| is(&item["pk"])).unwrap().clone()
-        };
+        let is_kind = |item: &Item, kind: u8| item["pk"].as_b().unwrap().as_ref()[0] == kind;
+        let kind = |kind| items.iter().find(|item| is_kind(item, kind)).unwrap().clone();
         let put = async |item| {
             let put = client.put_item().table_name(&scene.table.name).set_item(Some(item));
             put.send().await.unwrap();
@@ -718,11 +724,12 @@ fn what_is_damaged_is_reported() {
         assert!(matches!(cause(&error), DynamoDbError::Item("user_id")), "{error:?}");
         put(listed).await;
 
-        // A key of the record is missing.
-        let lookup = kind(2);
-        let delete = client.delete_item().table_name(&scene.table.name);
-        let delete = delete.key("pk", lookup["pk"].clone()).key("sk", lookup["sk"].clone());
-        delete.send().await.unwrap();
+        // Keys of the record are missing.
+        for lookup in items.iter().filter(|item| is_kind(item, 2)) {
+            let delete = client.delete_item().table_name(&scene.table.name);
+            let delete = delete.key("pk", lookup["pk"].clone()).key("sk", lookup["sk"].clone());
+            delete.send().await.unwrap();
+        }
         let deleted = scene.direct.delete(&scene.user, scene.issued.id()).await;
         let error = commit_error(deleted);
         assert!(matches!(cause(&error), DynamoDbError::Index), "{error:?}");
