@@ -92,13 +92,13 @@ impl Direct for Requests {
     }
 
     fn rows(record: &UserRecord, claimed: &[Key<'_>]) -> Rows {
-        let id = record.id().as_bytes();
+        let id = *record.id().as_bytes();
         let claimed = claimed.iter().map(|key| {
             let mut item = key_item(key);
-            item.insert("user_id".to_owned(), binary(*id));
+            item.insert("user_id".to_owned(), binary(id));
             item
         });
-        let mut item = record_key(id);
+        let mut item = record_key(&id);
         let text = |text: &str| AttributeValue::S(text.to_owned());
         item.extend([
             ("record".to_owned(), binary(record.encode())),

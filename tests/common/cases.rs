@@ -115,7 +115,7 @@ pub(crate) async fn one_of_two_users_with_an_id_is_registered(store: impl AsyncS
     let bo = registration(&name("bo"), SeededEntropy::new(7));
     assert_eq!(anika.record().unwrap().id(), bo.record().unwrap().id());
     let mut outcomes = if race {
-        let (one, two) = tokio::join!(store.commit(&anika), store.commit(&bo));
+        let (one, two) = tokio::join!(Box::pin(store.commit(&anika)), Box::pin(store.commit(&bo)));
         [one.unwrap(), two.unwrap()]
     } else {
         [store.commit(&anika).await.unwrap(), store.commit(&bo).await.unwrap()]

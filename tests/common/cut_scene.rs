@@ -3,6 +3,8 @@
 //!
 //! Only every n-th byte is tried. `SSC_CUT_STEP` sets n; with 1, every byte is tried.
 
+#![allow(clippy::future_not_send, reason = "a test blocks on its future")]
+
 use service_specific_credentials::{
     AsyncCredentialManager, Credential, Error, IssuedCredential, UserName, store::AsyncStore,
 };
