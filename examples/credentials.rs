@@ -20,7 +20,6 @@ use clap::{Args, Parser, Subcommand};
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 use service_specific_credentials::{
     AccountId, Alphabet, AsyncCredentialManager, AuthenticationError, Clock as _, CreateOptions,
@@ -36,6 +35,8 @@ use zeroize::Zeroizing;
 mod copy;
 #[path = "support/explain.rs"]
 mod explain;
+#[path = "support/password.rs"]
+mod password;
 #[path = "support/store.rs"]
 mod store;
 #[path = "support/words.rs"]
@@ -133,7 +134,8 @@ enum Command {
         /// The store to copy to. A file that does not exist is created
         #[arg(long, value_name = "STORE")]
         to: StoreUrl,
-        /// Copy this account only. Default: all, if the store can list them. May be repeated
+        /// Copy this account only. Default: all; DynamoDB then reads the table one more time. May be
+        /// repeated
         #[arg(long, value_name = "ID")]
         only: Vec<AccountId>,
     },
@@ -307,13 +309,9 @@ async fn copy_users(
     if from == to || [from, to].contains(&&StoreUrl::Memory) {
         return Err(Failure::Usage("--from and --to are two stores that last".to_owned()));
     }
-    let opened = from.open_listed(RedbStore::open).await;
-    let (source, accounts) = opened.map_err(|error| not_opened(from, &error))?;
-    let accounts = match accounts {
-        _ if !only.is_empty() => only,
-        Some(accounts) => accounts,
-        None => return Err(Failure::Usage(format!("{from} lists no accounts: use --only"))),
-    };
+    let opened = from.open_listed(RedbStore::open, only.is_empty()).await;
+    let (source, all) = opened.map_err(|error| not_opened(from, &error))?;
+    let accounts = if only.is_empty() { all } else { only };
     let target = to.open(RedbStore::create).await.map_err(|error| not_opened(to, &error))?;
     let Copied { copied, present } =
         copy::copy(&source, &target, &accounts).await.map_err(Failure::Store)?;
@@ -522,22 +520,16 @@ impl Tool {
     }
 
     fn print(&self, what: &str, issued: &IssuedCredential) -> io::Result<()> {
-        let (credential, password) = (issued.credential(), issued.secret().expose());
-        // Of the final size, whatever the credential's tags: a buffer that grows leaves a copy of
-        // the password behind. Besides the credential, it has the password and its name.
-        let size = serde_json::to_string_pretty(credential)?.len() + 2 * password.len() + 64;
-        let mut text = Zeroizing::new(Vec::with_capacity(size));
-        if self.json {
-            serde_json::to_writer_pretty(&mut *text, &WithPassword { credential, password })?;
-        } else {
+        let (credential, secret) = (issued.credential(), issued.secret().expose());
+        let mut text = password::buffer(credential, secret)?;
+        password::write(&mut text, credential, secret, self.json)?;
+        if !self.json {
             // A closed standard error does not withhold the password.
             let mut aside = io::stderr();
             let (name, id) = (credential.service_user_name(), credential.id());
             let _ = writeln!(aside, "{what} {name} ({id}), for {}", credential.service());
             let _ = writeln!(aside, "This is the only time that its password is shown:");
-            text.extend_from_slice(password.as_bytes());
         }
-        text.push(b'\n');
         unbuffered(&io::stdout())?.write_all(&text)
     }
 
@@ -585,14 +577,6 @@ async fn resolved(
         ),
     };
     Err(Failure::Store(format!("{}; {outcome}", explain(&source))))
-}
-
-/// A credential and its password as one object.
-#[derive(Serialize)]
-struct WithPassword<'a> {
-    #[serde(flatten)]
-    credential: &'a Credential,
-    password: &'a str,
 }
 
 fn user_json(user: &User) -> Value {

@@ -80,27 +80,32 @@ impl StoreUrl {
         &self,
         open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,
     ) -> Result<DynAsyncStore, NotOpened> {
-        self.open_listed(open_file).await.map(|(store, _)| store)
+        self.open_listed(open_file, false).await.map(|(store, _)| store)
     }
 
-    /// The same, with the accounts that have users, unless the store cannot list them.
+    /// The same, with the accounts that have users, if `lists`. DynamoDB then reads the whole
+    /// table.
     pub(crate) async fn open_listed(
         &self,
         open_file: fn(PathBuf) -> Result<RedbStore, OpenError>,
-    ) -> Result<(DynAsyncStore, Option<Vec<AccountId>>), NotOpened> {
+        lists: bool,
+    ) -> Result<(DynAsyncStore, Vec<AccountId>), NotOpened> {
+        let mut accounts = Vec::new();
         match self.clone() {
             Self::Unknown(why) => Err(NotOpened::Unknown(why)),
             Self::Memory => {
                 let store = DynAsyncStore::new(SyncAdapter::new(MemoryStore::new()));
-                Ok((store, Some(Vec::new())))
+                Ok((store, accounts))
             }
             Self::Redb(path) => {
                 // After a crash this reads the whole file: not on a thread that serves others.
                 let opening = tokio::task::spawn_blocking(move || open_file(path));
                 match opening.await.map_err(NotOpened::other)? {
                     Ok(store) => {
-                        let accounts = store.accounts().map_err(NotOpened::other)?;
-                        Ok((DynAsyncStore::new(store.into_async()), Some(accounts)))
+                        if lists {
+                            accounts = store.accounts().map_err(NotOpened::other)?;
+                        }
+                        Ok((DynAsyncStore::new(store.into_async()), accounts))
                     }
                     Err(OpenError::Held) => Err(NotOpened::Held),
                     Err(OpenError::Missing(_)) => Err(NotOpened::Missing),
@@ -110,14 +115,19 @@ impl StoreUrl {
             Self::Postgres(url) => {
                 let store = PostgresStore::connect(&url).await.map_err(NotOpened::other)?;
                 store.migrate().await.map_err(NotOpened::other)?;
-                let accounts = store.accounts().await.map_err(NotOpened::other)?;
-                Ok((DynAsyncStore::new(store), Some(accounts)))
+                if lists {
+                    accounts = store.accounts().await.map_err(NotOpened::other)?;
+                }
+                Ok((DynAsyncStore::new(store), accounts))
             }
             #[cfg(feature = "dynamodb")]
             Self::DynamoDb(table) => {
                 let store = DynamoDbStore::connect(&table).await.map_err(NotOpened::other)?;
                 store.create_table().await.map_err(NotOpened::other)?;
-                Ok((DynAsyncStore::new(store), None))
+                if lists {
+                    accounts = store.accounts().await.map_err(NotOpened::other)?;
+                }
+                Ok((DynAsyncStore::new(store), accounts))
             }
         }
     }

@@ -10,7 +10,7 @@
 //! Without it, or without Java, a test prints that it is skipped, and passes. With
 //! `SSC_REQUIRE_DYNAMODB=1` it fails.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -18,57 +18,32 @@
     reason = "a helper of tests may fail as a test does"
 )]
 
+#[allow(clippy::duplicate_mod, reason = "one test file uses both kinds of servers")]
+mod runtime;
+
 use std::{
     collections::HashMap,
     env,
-    future::Future,
     io::{self, Write as _},
     net::{TcpListener, TcpStream},
-    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
-        Arc, Mutex, OnceLock,
+        Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant},
 };
 
+pub(crate) use self::runtime::{Blocking, TIMEOUT, guard, runtime, until, wait};
 use aws_sdk_dynamodb::{
     Client,
     config::{BehaviorVersion, Credentials, Region},
     types::AttributeValue,
 };
-use service_specific_credentials::store::{
-    AsyncStore as _, Change, CommitOutcome, DynamoDbOptions, DynamoDbStore, Key, ScanRange, Store,
-    StoreError, UserRecord,
-};
+use service_specific_credentials::store::{DynamoDbOptions, DynamoDbStore, UserRecord};
 use sha2::{Digest as _, Sha256};
-use tokio::runtime::{Builder, Runtime};
-
-/// The limit of every wait.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(300);
-
-/// The runtime of all tests.
-pub(crate) fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Builder::new_multi_thread().enable_all().build().unwrap())
-}
-
-/// Blocks on a future.
-pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    runtime().block_on(future)
-}
-
-/// Polls a condition until it is true, for events without a notification.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
-    let start = Instant::now();
-    while !ask().await {
-        assert!(start.elapsed() < TIMEOUT, "timed out waiting for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// A server.
 pub(crate) struct Server {
@@ -112,7 +87,7 @@ impl Server {
                 .stderr(Stdio::null())
                 .spawn()
                 .unwrap();
-            let guarded = guard(child.id());
+            let guarded = guard(child.id(), "kill -KILL \"$1\" 2>/dev/null", &[]);
             if listens(&mut child, port) {
                 return Some(Self { port, process: Some((Mutex::new(child), guarded)) });
             }
@@ -153,19 +128,6 @@ fn listens(child: &mut Child, port: u16) -> bool {
     false
 }
 
-/// Starts a shell that stops the server once this process has ended.
-fn guard(server: u32) -> ChildStdin {
-    const SCRIPT: &str = "trap '' INT HUP TERM; read -r _; kill -KILL \"$1\" 2>/dev/null";
-    let mut guardian = Command::new("sh");
-    guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]);
-    let quiet = guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // In its own process group, so that a terminal's interrupt does not reach it.
-    let mut guardian = quiet.process_group(0).spawn().unwrap();
-    let stdin = guardian.stdin.take().unwrap();
-    thread::spawn(move || guardian.wait());
-    stdin
-}
-
 /// Does not run for a server in a static; the guardian stops that one.
 impl Drop for Server {
     fn drop(&mut self) {
@@ -202,7 +164,7 @@ pub(crate) struct Table {
     pub(crate) name: String,
 }
 
-type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 impl Table {
     /// The same table, through another port.
@@ -282,23 +244,5 @@ impl Table {
         keys.sort();
         assert_eq!(keys, held, "the keys of {}", self.name);
         records
-    }
-}
-
-/// The store with a blocking interface.
-#[derive(Debug)]
-pub(crate) struct Blocking(pub(crate) DynamoDbStore);
-
-impl Store for Blocking {
-    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        wait(self.0.find(key))
-    }
-
-    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        wait(self.0.commit(change))
-    }
-
-    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        wait(self.0.scan(range))
     }
 }

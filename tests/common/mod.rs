@@ -16,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use serde_json::Value;
 use service_specific_credentials::{
     AsyncCredentialManager, CredentialManager, MemoryStore, Policy,
     store::{AsyncStore, Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
@@ -64,6 +65,21 @@ impl Drop for Folder {
 /// The program of an example, built if necessary, with the profile and the store features of the
 /// tests.
 pub(crate) fn example(name: &str) -> PathBuf {
+    let artifact = |message: &Value| message["executable"].as_str().map(PathBuf::from);
+    build(name).iter().filter(|it| it["target"]["name"] == name).find_map(artifact).unwrap()
+}
+
+/// The library, as the examples link it.
+pub(crate) fn library() -> PathBuf {
+    let is_library = |message: &&Value| message["target"]["name"] == "service_specific_credentials";
+    let messages = build("quickstart");
+    let files = messages.iter().find(is_library).unwrap()["filenames"].as_array().unwrap();
+    let mut files = files.iter().map(|file| PathBuf::from(file.as_str().unwrap()));
+    files.find(|file| file.extension() == Some("rlib".as_ref())).unwrap()
+}
+
+/// Builds an example. Returns Cargo's messages.
+fn build(example: &str) -> Vec<Value> {
     let features: &[&str] =
         if cfg!(feature = "dynamodb") { &["--features", "dynamodb"] } else { &[] };
     let mut cargo = Command::new(env!("CARGO"));
@@ -77,7 +93,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
         }
     }
     let built = cargo
-        .args(["build", "--quiet", "--message-format=json", "--example", name])
+        .args(["build", "--quiet", "--message-format=json", "--example", example])
         .args((!cfg!(debug_assertions)).then_some("--release"))
         .args(features)
         .stderr(Stdio::inherit())
@@ -85,12 +101,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
         .unwrap();
     assert!(built.status.success(), "the example does not build");
     let messages = str::from_utf8(&built.stdout).unwrap().lines();
-    let mut programs = messages.filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).unwrap();
-        let ours = message["target"]["name"] == name;
-        message["executable"].as_str().filter(|_| ours).map(PathBuf::from)
-    });
-    programs.next().unwrap()
+    messages.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// A manager of `store`, whose clock returns [`dawn`].

@@ -7,12 +7,14 @@
 //! Without PostgreSQL, a test prints that it is skipped, and passes. With `SSC_REQUIRE_POSTGRES=1`
 //! it fails.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
+
+#[allow(clippy::duplicate_mod, reason = "one test file uses both kinds of servers")]
+mod runtime;
 
 use std::{
     env, fs,
-    future::Future,
     io::{self, BufRead as _, BufReader, Write as _},
     net::TcpListener,
     os::unix::{
@@ -27,38 +29,11 @@ use std::{
         mpsc,
     },
     thread,
-    time::{Duration, Instant},
 };
 
-use service_specific_credentials::store::{
-    AsyncStore as _, Change, CommitOutcome, Isolation, Key, PostgresOptions, PostgresStore,
-    ScanRange, Store, StoreError, UserRecord,
-};
-use tokio::runtime::{Builder, Runtime};
+pub(crate) use self::runtime::{Blocking, TIMEOUT, runtime, until, wait};
+use service_specific_credentials::store::{Isolation, PostgresOptions, PostgresStore, UserRecord};
 use tokio_postgres::{Client, NoTls};
-
-/// The limit of every wait.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The runtime of all tests.
-pub(crate) fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Builder::new_multi_thread().enable_all().build().unwrap())
-}
-
-/// Blocks on a future.
-pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    runtime().block_on(future)
-}
-
-/// Polls a condition until it is true, for events without a notification.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
-    let start = Instant::now();
-    while !ask().await {
-        assert!(start.elapsed() < TIMEOUT, "timed out waiting for {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
 
 /// The folder of PostgreSQL's programs, if there is one.
 fn programs() -> Option<PathBuf> {
@@ -262,19 +237,11 @@ pub(crate) fn follow(
     is_ready.recv_timeout(TIMEOUT).is_ok()
 }
 
-/// Starts a shell that stops the server by a signal and removes its folder once this process has
-/// ended.
+/// Stops the server by a signal and removes its folder once this process has ended.
 pub(crate) fn guard(folder: &Path, server: u32, signal: &str) -> ChildStdin {
-    const SCRIPT: &str = "trap '' INT HUP TERM; read -r _; kill -\"$3\" \"$1\" 2>/dev/null
+    const SCRIPT: &str = "kill -\"$3\" \"$1\" 2>/dev/null
         while kill -0 \"$1\" 2>/dev/null; do sleep 0.1; done; rm -rf \"$2\"";
-    let mut guardian = Command::new("sh");
-    guardian.args(["-c", SCRIPT, "guardian", &server.to_string()]).arg(folder).arg(signal);
-    let quiet = guardian.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-    // In its own process group, so that a terminal's interrupt does not reach it.
-    let mut guardian = quiet.process_group(0).spawn().unwrap();
-    let stdin = guardian.stdin.take().unwrap();
-    thread::spawn(move || guardian.wait());
-    stdin
+    runtime::guard(server, SCRIPT, &[folder.to_str().unwrap(), signal])
 }
 
 /// The server that the tests of one file share. If it is `None`, the test is to be skipped.
@@ -469,22 +436,4 @@ pub(crate) async fn check(client: &Client) -> Vec<UserRecord> {
         client.query_one("SELECT count(*) FROM credential_keys", &[]).await.unwrap().get(0);
     assert_eq!(usize::try_from(all).unwrap(), keys_seen, "there are keys without a user");
     records
-}
-
-/// The store with a blocking interface.
-#[derive(Debug)]
-pub(crate) struct Blocking(pub(crate) PostgresStore);
-
-impl Store for Blocking {
-    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        wait(self.0.find(key))
-    }
-
-    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        wait(self.0.commit(change))
-    }
-
-    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        wait(self.0.scan(range))
-    }
 }

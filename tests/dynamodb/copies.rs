@@ -3,11 +3,14 @@
 use service_specific_credentials::{
     AsyncCredentialManager, CreateOptions, CredentialManager, IssuedCredential, Lifetime, Status,
     UserName,
-    store::{AsyncStore, Listing, PostgresOptions, RedbStore, ScanRange, copy_users},
+    store::{
+        AsyncStore, DynamoDbStore, Listing, PostgresOptions, RedbStore, ScanRange, copy_users,
+    },
 };
 use std::{num::NonZeroUsize, ops::Bound};
 
 use crate::{
+    cases::all_accounts_are_copied,
     common::{ACCOUNT, BEDROCK, CODECOMMIT, Folder, name},
     local::{shared, wait},
     postgres,
@@ -99,5 +102,15 @@ fn users_move_from_a_database_to_a_table_and_back() {
         assert_eq!(table.check().await.len(), USERS);
         let back = database.space().await.store(&options).await;
         copy(&table.store(), &back, &issued).await;
+    });
+}
+
+#[test]
+fn users_of_all_accounts_move_to_another_table() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let (table, second) = (server.table().await, server.table().await);
+        let list = DynamoDbStore::accounts;
+        all_accounts_are_copied(&table.store(), &second.store(), list).await;
     });
 }

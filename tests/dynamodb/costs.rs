@@ -8,8 +8,9 @@ use std::{num::NonZeroUsize, ops::Bound};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::Value;
 use service_specific_credentials::{
-    AsyncCredentialManager, Error, ListRequest, ListUsersRequest, MaxItems, ServiceName, UserName,
-    store::{AsyncStore as _, Listing, ScanRange, UserRecord},
+    AsyncCredentialManager, CredentialManager, Error, ListRequest, ListUsersRequest, MaxItems,
+    MemoryStore, ServiceName, UserName,
+    store::{AsyncStore as _, CopyUsers, Listing, ScanRange, SyncAdapter},
 };
 use tokio::task::JoinSet;
 
@@ -240,6 +241,10 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
         let ninety = MaxItems::new(99).unwrap();
         iam.list_users_page(&ListUsersRequest::new().max_items(ninety)).await.unwrap();
         observed.sent("a page of 99 users", &page, 8 + 100, 0);
+        iam.store().accounts().await.unwrap();
+        let listed = observed.gateway.take();
+        assert_eq!((listed.len(), &*listed[0].operation), (1, "Scan"));
+        assert_eq!(listed[0].request["ConsistentRead"], true);
         // No user has a credential.
         let all = ListRequest::all_users();
         assert!(iam.list_page(&all).await.unwrap().items.is_empty());
@@ -247,35 +252,35 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
     });
 }
 
-/// Pages through a listing of many users, in order, without a repetition or a gap.
+/// Pages through a listing of many users, in order, without a repetition or a gap. Lists the
+/// accounts of a table of many pages.
 #[test]
 fn a_hundred_thousand_users_are_paged_through() {
-    const CALLERS: usize = 32;
     let users = std::env::var("SSC_PAGE_USERS").map_or(10_000, |users| users.parse().unwrap());
     let Some(server) = shared() else { return };
+    let memory = MemoryStore::new();
+    let iam = CredentialManager::new(name(ACCOUNT), memory.clone());
+    for number in 0..users {
+        iam.register_user(&name(&format!("user-{number:06}"))).unwrap();
+    }
+    let others = (1..=20).map(|number| name(&format!("{number:012}")));
+    for account in others {
+        iam.for_account(account).register_user(&name("anika")).unwrap();
+    }
     wait(async {
-        let table = server.table().await;
-        let (store, account) = (table.store(), name(ACCOUNT));
-        let iam = AsyncCredentialManager::new(account, store.clone());
-        let mut callers = JoinSet::new();
-        for caller in 0..CALLERS {
-            let iam = iam.clone();
-            callers.spawn(async move {
-                for number in (caller..users).step_by(CALLERS) {
-                    iam.register_user(&name(&format!("user-{number:06}"))).await.unwrap();
-                }
-            });
-        }
-        callers.join_all().await;
+        let store = server.table().await.store();
+        let accounts = memory.accounts();
+        let copy = CopyUsers::new(accounts.clone()).concurrency(NonZeroUsize::new(32).unwrap());
+        copy.run_async(&SyncAdapter::new(memory), &store).await.unwrap();
+        assert_eq!(store.accounts().await.unwrap(), accounts);
         for size in [100, 1000] {
             let limit = NonZeroUsize::new(size).unwrap();
             let (mut next, mut last) = (0, None::<UserName>);
             loop {
                 let start = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-                let range = ScanRange::new(account, Listing::Users, start, limit);
+                let range = ScanRange::new(name(ACCOUNT), Listing::Users, start, limit);
                 let page = store.scan(&range).await.unwrap();
                 for record in &page {
-                    let record: &UserRecord = record;
                     assert_eq!(record.name().as_str(), format!("user-{next:06}"));
                     next += 1;
                 }

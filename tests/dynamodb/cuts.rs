@@ -1,237 +1,68 @@
-//! Cuts connections at every point of an operation: the table is consistent afterwards, and the
-//! reported outcome is true.
-//!
-//! Only every n-th byte is tried. `SSC_CUT_STEP` sets n; with 1, every byte is tried.
+//! Cuts connections at every point of an operation: see `tests/common/cut_scene.rs`.
 
 use service_specific_credentials::{
-    AsyncCredentialManager, Credential, Error, IssuedCredential, UserName,
-    store::{DynamoDbError, DynamoDbOptions, DynamoDbStore, StoreError},
+    Error,
+    store::{DynamoDbError, DynamoDbOptions, DynamoDbStore},
 };
 
 use crate::{
-    common::{ACCOUNT, CODECOMMIT, name},
+    cut_scene::{Counts, Outcome, Scene, Subject},
     local::{Server, Table, shared, wait},
-    proxy::{
-        Direction::{self, ToClient, ToServer},
-        Proxy,
-    },
+    proxy::Proxy,
 };
 
-type Manager = AsyncCredentialManager<DynamoDbStore>;
+impl Subject for Table {
+    type Store = DynamoDbStore;
 
-/// A manager behind a proxy, and one with a direct connection.
-struct Scene {
-    table: Table,
-    proxy: Proxy,
-    cut: Manager,
-    direct: Manager,
-    user: UserName,
-}
+    const STEP: usize = 97;
 
-/// The reported outcome of a change.
-#[derive(Debug, PartialEq, Eq)]
-enum Outcome {
-    Applied,
-    NotApplied,
-    Unknown,
-}
-
-fn cause(error: &StoreError) -> &DynamoDbError {
-    error.get_ref().downcast_ref().unwrap()
-}
-
-impl Scene {
-    async fn set(server: &Server, options: &DynamoDbOptions) -> Self {
-        let table = server.table().await;
-        let proxy = Proxy::start(table.port).await;
-        let direct = AsyncCredentialManager::new(name(ACCOUNT), table.store());
-        let store = table.behind(proxy.port()).store_with(options);
-        let cut = AsyncCredentialManager::new(name(ACCOUNT), store);
-        let user: UserName = name("anika");
-        direct.register_user(&user).await.unwrap();
-        Self { table, proxy, cut, direct, user }
-    }
-
-    /// Repeats `work`, cut at one byte after another, until it is not cut. `verify` verifies each
-    /// result. Returns how many changes were applied, and how many outcomes were unknown.
-    async fn cut_everywhere<T>(
-        &self,
-        direction: Direction,
-        mut prepare: impl AsyncFnMut(),
-        mut work: impl AsyncFnMut() -> Result<T, Error>,
-        mut verify: impl AsyncFnMut(&Outcome, Result<T, Error>),
-    ) -> (usize, usize) {
-        let step = std::env::var("SSC_CUT_STEP").map_or(97, |step| step.parse().unwrap());
-        let (mut applied, mut unknown) = (0, 0);
-        for byte in (0..).step_by(step) {
-            prepare().await;
-            // The connection is established.
-            self.cut.user(&self.user).await.unwrap();
-            self.proxy.cut_after(direction, byte);
-            let result = work().await;
-            let was_cut = self.proxy.was_cut();
-            self.table.check().await;
-            let outcome = match &result {
-                Ok(_) => Outcome::Applied,
-                Err(Error::OutcomeUnknown { source, .. }) => match cause(source) {
-                    DynamoDbError::Unknown(cause) => {
-                        assert!(is_of_a_cut(cause), "{cause:?}");
-                        Outcome::Unknown
-                    }
-                    other => panic!("{other:?}"),
-                },
-                // The look-up was cut.
-                Err(Error::Store(error)) => {
-                    assert!(is_of_a_cut(cause(error)), "{error:?}");
-                    Outcome::NotApplied
-                }
-                Err(other) => panic!("{other:?}"),
-            };
-            applied += usize::from(outcome == Outcome::Applied);
-            unknown += usize::from(outcome == Outcome::Unknown);
-            verify(&outcome, result).await;
-            if !was_cut {
-                assert_eq!(outcome, Outcome::Applied);
-                assert!(byte > 500, "{byte}");
-                break;
-            }
-        }
-        (applied, unknown)
-    }
-
-    async fn list(&self) -> Vec<Credential> {
-        self.direct.list(&self.user).await.unwrap()
-    }
-
-    async fn authenticates(&self, issued: &IssuedCredential) -> bool {
-        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        self.direct.authenticate(&name(CODECOMMIT), login, secret).await.is_ok()
-    }
-
-    async fn clear(&self) {
-        for credential in self.list().await {
-            self.direct.delete(&self.user, credential.id()).await.unwrap();
-        }
-    }
-
-    async fn create(&self, direction: Direction) -> (usize, usize) {
-        let clear = async || self.clear().await;
-        let create = async || self.cut.create(&self.user, &name(CODECOMMIT)).await;
-        let counts = self.cut_everywhere(direction, clear, create, async |outcome, result| {
-            let listed = self.list().await;
-            match (outcome, result) {
-                (Outcome::Applied, Ok(issued)) => {
-                    assert_eq!(listed, [issued.credential().clone()]);
-                    assert!(self.authenticates(&issued).await);
-                }
-                (Outcome::NotApplied, _) => assert!(listed.is_empty()),
-                (_, Err(Error::OutcomeUnknown { credential, .. })) => {
-                    let unknown = credential.unwrap();
-                    assert!(listed.iter().all(|credential| credential.id() == unknown.id()));
-                    assert!(listed.len() < 2);
-                }
-                _ => unreachable!(),
-            }
-        });
-        let counts = counts.await;
-        self.clear().await;
-        counts
-    }
-
-    async fn reset(&self, direction: Direction) -> (usize, usize) {
-        let mut old = Some(self.direct.create(&self.user, &name(CODECOMMIT)).await.unwrap());
-        let id = old.as_ref().unwrap().id().clone();
-        let reset = async || self.cut.reset(&self.user, &id).await;
-        let nothing = async || {};
-        let counts = self.cut_everywhere(direction, nothing, reset, async |outcome, result| {
-            let old_authenticates = match &old {
-                Some(old) => self.authenticates(old).await,
-                None => false,
-            };
-            match (outcome, result) {
-                (Outcome::Applied, Ok(issued)) => {
-                    assert!(!old_authenticates && self.authenticates(&issued).await);
-                    old = Some(issued);
-                }
-                (Outcome::NotApplied, _) => assert!(old_authenticates || old.is_none()),
-                (_, Err(Error::OutcomeUnknown { credential: named, .. })) => {
-                    assert_eq!(*named.unwrap().id(), id);
-                    // The new secret is lost. If the change was applied, the old one is invalid
-                    // too.
-                    old = old.take().filter(|_| old_authenticates);
-                }
-                _ => unreachable!(),
-            }
-            assert_eq!(self.list().await.len(), 1);
-        });
-        let counts = counts.await;
-        self.clear().await;
-        counts
-    }
-
-    async fn rename(&self, direction: Direction) -> (usize, usize) {
-        let (here, there): (UserName, UserName) = (self.user.clone(), name("beate"));
-        let back = async || {
-            let renamed = self.direct.rename_user(&there, &here).await;
-            assert!(matches!(renamed, Ok(_) | Err(Error::NoSuchUser { .. })));
+    fn outcome(error: &Error) -> Outcome {
+        let (error, outcome) = match error {
+            Error::OutcomeUnknown { source, .. } => (source, Outcome::Unknown),
+            // The look-up was cut.
+            Error::Store(error) => (error, Outcome::NotApplied),
+            other => panic!("{other:?}"),
         };
-        let issued = self.direct.create(&here, &name(CODECOMMIT)).await.unwrap();
-        let rename = async || self.cut.rename_user(&here, &there).await;
-        let counts = self.cut_everywhere(direction, back, rename, async |outcome, _| {
-            let (old, new) = (self.direct.user(&here).await, self.direct.user(&there).await);
-            assert_ne!(old.is_ok(), new.is_ok());
-            match outcome {
-                Outcome::Applied => assert!(new.is_ok()),
-                Outcome::NotApplied => assert!(old.is_ok()),
-                Outcome::Unknown => {}
-            }
-            assert!(self.authenticates(&issued).await);
-        });
-        let counts = counts.await;
-        back().await;
-        self.clear().await;
-        counts
+        let cause = match (error.get_ref().downcast_ref().unwrap(), outcome) {
+            (DynamoDbError::Unknown(cause), Outcome::Unknown) => cause,
+            (cause, Outcome::NotApplied) => cause,
+            (other, _) => panic!("{other:?}"),
+        };
+        // DynamoDB Local may respond to a partly read request with the status 500, or without an
+        // error code.
+        let is_of_a_cut =
+            matches!(cause, DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { .. });
+        assert!(is_of_a_cut, "{cause:?}");
+        outcome
+    }
+
+    async fn check(&self) {
+        Table::check(self).await;
     }
 }
 
-/// DynamoDB Local may respond to a partly read request with the status 500, or without an error
-/// code.
-fn is_of_a_cut(error: &DynamoDbError) -> bool {
-    matches!(error, DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { .. })
+async fn cut_all(server: &Server, options: &DynamoDbOptions) -> Vec<Counts> {
+    let table = server.table().await;
+    let proxy = Proxy::start(table.port).await;
+    let behind = table.behind(proxy.port()).store_with(options);
+    let direct = table.store();
+    let counts = Scene::set(table, proxy, behind, direct).await.cut_all().await;
+    assert!(counts.iter().all(|counts| counts.bytes > 500), "{counts:?}");
+    counts
 }
 
 /// Without retries, the reported outcome is true.
 #[test]
 fn what_is_told_of_a_change_that_was_cut_is_true() {
     let Some(server) = shared() else { return };
-    wait(async {
-        let scene = Scene::set(server, &DynamoDbOptions::new().attempts(1)).await;
-        for direction in [ToServer, ToClient] {
-            for (applied, unknown) in [
-                scene.create(direction).await,
-                scene.reset(direction).await,
-                scene.rename(direction).await,
-            ] {
-                assert!(applied > 0 && unknown > 0, "{direction:?}");
-            }
-        }
-    });
+    let counts = wait(cut_all(server, &DynamoDbOptions::new().attempts(1)));
+    assert!(counts.iter().all(|of| of.applied > 0 && of.unknown > 0), "{counts:?}");
 }
 
 /// With retries, every change is applied exactly once despite a cut.
 #[test]
 fn a_change_that_was_cut_is_applied_once() {
     let Some(server) = shared() else { return };
-    wait(async {
-        let scene = Scene::set(server, &DynamoDbOptions::new()).await;
-        for direction in [ToServer, ToClient] {
-            for (applied, unknown) in [
-                scene.create(direction).await,
-                scene.reset(direction).await,
-                scene.rename(direction).await,
-            ] {
-                assert!(applied > 3 && unknown == 0, "{direction:?}");
-            }
-        }
-    });
+    let counts = wait(cut_all(server, &DynamoDbOptions::new()));
+    assert!(counts.iter().all(|of| of.applied > 3 && of.unknown == 0), "{counts:?}");
 }

@@ -22,7 +22,7 @@ use service_specific_credentials::{
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
     gateway::{Answer, Fate, Gateway},
-    local::{Table, client, shared, until, wait},
+    local::{Item, Table, client, shared, until, wait},
 };
 
 type Manager = AsyncCredentialManager<DynamoDbStore>;
@@ -120,9 +120,10 @@ fn reads_are_retried_and_give_up() {
             Fate::Lost,
             Fate::LostAfter,
         ];
-        for operation in ["GetItem", "TransactGetItems", "Query", "BatchGetItem"] {
+        for operation in ["GetItem", "TransactGetItems", "Query", "BatchGetItem", "Scan"] {
             let read = async || match operation {
                 "GetItem" | "TransactGetItems" => scene.iam.user(&scene.user).await.map(drop),
+                "Scan" => scene.iam.store().accounts().await.map(drop).map_err(Error::from),
                 _ => scene
                     .iam
                     .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
@@ -243,6 +244,32 @@ fn throttled_and_conflicting_changes_are_retried() {
     });
 }
 
+/// A later attempt that was certainly not executed tells nothing about an earlier one.
+#[test]
+fn a_lost_response_before_other_failures_leaves_the_outcome_unknown() {
+    wait(async {
+        let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
+        let denied = Answer::new(400, "AccessDeniedException");
+        for last in [THROTTLED, denied] {
+            let fates = [Fate::Lost, Fate::Answered(THROTTLED), Fate::Answered(last)];
+            scene.gateway.befall("TransactWriteItems", fates);
+            let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
+            scene.gateway.befall("PutItem", fates);
+            let reset = scene.iam.reset(&scene.user, scene.issued.id()).await;
+            for error in [commit_error(created), commit_error(reset)] {
+                let DynamoDbError::Unknown(lost) = cause(&error) else { panic!("{error:?}") };
+                assert!(matches!(**lost, DynamoDbError::ConnectionLost(_)), "{lost:?}");
+            }
+        }
+        // An attempt with the same token is in progress.
+        scene.gateway.befall("TransactWriteItems", [Fate::Answered(IN_PROGRESS); 3]);
+        let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
+        let error = commit_error(created);
+        let DynamoDbError::Unknown(cause) = cause(&error) else { panic!("{error:?}") };
+        assert!(matches!(**cause, DynamoDbError::Contended), "{cause:?}");
+    });
+}
+
 /// A change that was certainly not executed is not reported as unknown.
 #[test]
 fn a_change_that_gives_up_says_what_it_met() {
@@ -255,6 +282,8 @@ fn a_change_that_gives_up_says_what_it_met() {
             (Fate::Answered(THROTTLED), false),
             (cancelled(&["None", "TransactionConflict"]), true),
             (cancelled(&["None", "ThrottlingError"]), false),
+            // A transient reason takes precedence.
+            (cancelled(&["ValidationError", "TransactionConflict"]), true),
         ] {
             scene.gateway.befall("TransactWriteItems", [fate; 3]);
             let error = commit_error(create().await);
@@ -422,6 +451,11 @@ fn a_key_that_is_taken_after_a_lost_response_leaves_the_outcome_unknown() {
 fn the_record_decides_between_stale_and_key_taken() {
     const TAKEN: Fate =
         Fate::Answered(Answer::cancelled(&["None", "ConditionalCheckFailed", "None"]));
+    const STALE: Fate = Fate::Answered(Answer::cancelled(&[
+        "ConditionalCheckFailed",
+        "ConditionalCheckFailed",
+        "None",
+    ]));
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
         let (iam, direct, user, beate) = (&scene.iam, &scene.direct, &scene.user, name("beate"));
@@ -439,6 +473,12 @@ fn the_record_decides_between_stale_and_key_taken() {
             scene.gateway.release();
         });
         assert_eq!(*renamed.unwrap().name(), beate);
+        // The condition of the record failed as well. Nothing more is read to tell.
+        scene.gateway.befall("TransactWriteItems", [STALE]);
+        scene.gateway.take();
+        iam.rename_user(&beate, user).await.unwrap();
+        let attempt = ["GetItem", "TransactGetItems", "TransactWriteItems"];
+        assert_eq!(scene.gateway.operations(), [attempt, attempt].concat());
     });
 }
 
@@ -654,10 +694,8 @@ fn what_is_damaged_is_reported() {
         let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
         let client = client(scene.table.port);
         let items = scene.table.items().await;
-        let kind = |wanted: u8| {
-            let is = |value: &AttributeValue| value.as_b().unwrap().as_ref()[0] == wanted;
-            items.iter().find(|item| is(&item["pk"])).unwrap().clone()
-        };
+        let is_kind = |item: &Item, kind: u8| item["pk"].as_b().unwrap().as_ref()[0] == kind;
+        let kind = |kind| items.iter().find(|item| is_kind(item, kind)).unwrap().clone();
         let put = async |item| {
             let put = client.put_item().table_name(&scene.table.name).set_item(Some(item));
             put.send().await.unwrap();
@@ -686,11 +724,12 @@ fn what_is_damaged_is_reported() {
         assert!(matches!(cause(&error), DynamoDbError::Item("user_id")), "{error:?}");
         put(listed).await;
 
-        // A key of the record is missing.
-        let lookup = kind(2);
-        let delete = client.delete_item().table_name(&scene.table.name);
-        let delete = delete.key("pk", lookup["pk"].clone()).key("sk", lookup["sk"].clone());
-        delete.send().await.unwrap();
+        // Keys of the record are missing.
+        for lookup in items.iter().filter(|item| is_kind(item, 2)) {
+            let delete = client.delete_item().table_name(&scene.table.name);
+            let delete = delete.key("pk", lookup["pk"].clone()).key("sk", lookup["sk"].clone());
+            delete.send().await.unwrap();
+        }
         let deleted = scene.direct.delete(&scene.user, scene.issued.id()).await;
         let error = commit_error(deleted);
         assert!(matches!(cause(&error), DynamoDbError::Index), "{error:?}");

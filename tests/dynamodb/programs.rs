@@ -1,21 +1,15 @@
 //! The examples with `--store`, on a shared table.
 
-use std::{
-    process::{Command, Output},
-    sync::Barrier,
-    thread,
-};
+use std::process::{Command, Output};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use service_specific_credentials::store::RedbStore;
 
 use super::{
-    client::Client,
-    common::{CODECOMMIT, example},
+    cases::two_emulators_behave_as_one,
+    common::{ACCOUNT, Folder, example, name},
     emulator::Server,
     local::{Table, shared, wait},
 };
-
-const CREATE: &str = "Action=CreateServiceSpecificCredential&ServiceName=codecommit.amazonaws.com";
 
 /// The environment of a program that uses the server of a table.
 fn environment(table: &Table) -> [(&'static str, String); 5] {
@@ -36,63 +30,13 @@ fn emulator(table: &Table) -> Server {
     Server::run(&mut command)
 }
 
-/// The status of `/authenticate` for a name and a password.
-fn sign_in(client: &mut Client, name: &str, password: &str) -> u16 {
-    let pair = STANDARD.encode(format!("{name}:{password}"));
-    let header = format!("Authorization: Basic {pair}");
-    client.request(&format!("GET /authenticate/{CODECOMMIT}"), &[&header], b"").status
-}
-
 #[test]
 fn two_emulators_on_one_table_behave_as_one() {
     let Some(server) = shared() else { return };
     // The first one creates the table.
     let table = server.unused();
     let servers = [emulator(&table), emulator(&table)];
-    let [mut here, mut there] = [&servers[0], &servers[1]].map(|it| Client::new(it.address));
-
-    assert_eq!(here.post("Action=CreateUser&UserName=anika").status, 200);
-    let issued = there.post(&format!("{CREATE}&UserName=Anika"));
-    let id = issued.element("ServiceSpecificCredentialId").to_owned();
-    let name = issued.element("ServiceUserName").to_owned();
-    assert_eq!(name, "anika+1-at-123456789012");
-    let password = issued.element("ServicePassword").to_owned();
-    assert_eq!(sign_in(&mut here, &name, &password), 200);
-    let listed = here.post("Action=ListServiceSpecificCredentials&UserName=anika");
-    assert_eq!(listed.element("ServiceSpecificCredentialId"), id);
-
-    let reset = format!(
-        "Action=ResetServiceSpecificCredential&UserName=anika&ServiceSpecificCredentialId={id}"
-    );
-    let renewed = here.post(&reset).element("ServicePassword").to_owned();
-    assert_eq!(sign_in(&mut there, &name, &password), 401);
-    assert_eq!(sign_in(&mut there, &name, &renewed), 200);
-
-    here.post("Action=CreateUser&UserName=ben");
-    let barrier = Barrier::new(16);
-    let answers: Vec<_> = thread::scope(|scope| {
-        let callers: Vec<_> = (0..16)
-            .map(|number| {
-                let (barrier, server) = (&barrier, &servers[number % 2]);
-                scope.spawn(move || {
-                    let mut client = Client::new(server.address);
-                    barrier.wait();
-                    client.post(&format!("{CREATE}&UserName=ben"))
-                })
-            })
-            .collect();
-        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
-    });
-    let mut names: Vec<_> = answers
-        .iter()
-        .filter(|answer| answer.status == 200)
-        .map(|answer| answer.element("ServiceUserName"))
-        .collect();
-    names.sort_unstable();
-    assert_eq!(names, ["ben+1-at-123456789012", "ben+2-at-123456789012"]);
-    for answer in answers.iter().filter(|answer| answer.status != 200) {
-        assert_eq!(answer.refusal(), (409, "LimitExceeded"));
-    }
+    two_emulators_behave_as_one(&servers);
     assert_eq!(wait(table.check()).len(), 2);
 }
 
@@ -116,6 +60,13 @@ fn the_tool_works_on_a_table_and_takes_the_standard_environment() {
     let listed = String::from_utf8(tool(&table, "list anika", &environment).stdout).unwrap();
     assert!(listed.contains("anika+1-at-123456789012"), "{listed}");
     assert_eq!(wait(table.check()).len(), 1);
+
+    let folder = Folder::new("dynamodb-copy");
+    let to = format!("copy --from dynamodb:{} --to redb:{}", table.name, folder.0.display());
+    let copied = tool(&table, &format!("{to}/copy.redb"), &environment);
+    assert_eq!(str::from_utf8(&copied.stdout), Ok("copied users: 1; accounts: 1\n"));
+    let copy = RedbStore::open(folder.file("copy.redb")).unwrap();
+    assert_eq!(copy.accounts().unwrap(), [name(ACCOUNT)]);
 
     let failed = |without: &str| {
         let mut environment = environment.to_vec();

@@ -1,23 +1,17 @@
 //! Guarantees under concurrency, with many clients.
 
-use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
-
-use service_specific_credentials::{
-    AsyncCredentialManager, Error, UserName,
-    store::{AsyncStore as _, DynamoDbStore, Key, Listing, ScanRange, copy_users},
-};
-use tokio::{sync::Barrier, task::JoinSet};
+use service_specific_credentials::{AsyncCredentialManager, Error, UserName, store::DynamoDbStore};
+use tokio::task::JoinSet;
 
 use crate::{
-    common::{ACCOUNT, CODECOMMIT, name},
+    cases::{
+        CALLERS, a_repeated_copy_does_not_register_a_user_twice,
+        changes_of_one_store_are_visible_to_another, creations_stop_at_the_limit, manager,
+        one_of_two_users_with_an_id_is_registered,
+    },
+    common::{CODECOMMIT, name},
     local::{Table, shared, wait},
 };
-
-const CALLERS: usize = 16;
-
-fn manager(store: DynamoDbStore) -> AsyncCredentialManager<DynamoDbStore> {
-    AsyncCredentialManager::new(name(ACCOUNT), store)
-}
 
 /// A manager for each caller, with its own client and connections, like separate processes.
 fn callers(table: &Table) -> Vec<AsyncCredentialManager<DynamoDbStore>> {
@@ -30,31 +24,7 @@ fn sixteen_clients_that_create_for_one_user_create_two() {
     wait(async {
         let table = server.table().await;
         let callers = callers(&table);
-        for round in 0..10 {
-            let user: UserName = name(&format!("user-{round}"));
-            callers[0].register_user(&user).await.unwrap();
-            let barrier = Arc::new(Barrier::new(CALLERS));
-            let mut tasks = JoinSet::new();
-            for iam in &callers {
-                let (iam, user, barrier) = (iam.clone(), user.clone(), Arc::clone(&barrier));
-                tasks.spawn(async move {
-                    barrier.wait().await;
-                    iam.create(&user, &name(CODECOMMIT)).await
-                });
-            }
-            let mut created = Vec::new();
-            for result in tasks.join_all().await {
-                match result {
-                    Ok(issued) => created.push(issued.id().clone()),
-                    Err(Error::LimitExceeded { .. }) => {}
-                    Err(error) => panic!("{error:?}"),
-                }
-            }
-            let mut listed: Vec<_> = callers[1].list(&user).await.unwrap();
-            assert_eq!(listed.len(), 2);
-            listed.retain(|credential| created.contains(credential.id()));
-            assert_eq!((listed.len(), created.len()), (2, 2));
-        }
+        creations_stop_at_the_limit(&callers).await;
         assert_eq!(table.check().await.len(), 10);
     });
 }
@@ -137,28 +107,18 @@ fn many_processes_create_the_table_at_once() {
     });
 }
 
-/// A registration with a held user id does not change the user who holds it.
 #[test]
 fn a_registration_with_an_id_that_is_held_is_rejected() {
     let Some(server) = shared() else { return };
     wait(async {
         let (table, second) = (server.table().await, server.table().await);
-        let (store, copy) = (table.store(), second.store());
-        let iam = manager(store.clone());
-        let anika: UserName = name("anika");
-        iam.register_user(&anika).await.unwrap();
-        assert_eq!(copy_users(&store, &copy, name(ACCOUNT)).await.unwrap(), 1);
-        iam.rename_user(&anika, &name("beate")).await.unwrap();
-        let again = copy_users(&store, &copy, name(ACCOUNT)).await;
-        assert_eq!(
-            again.unwrap_err().to_string(),
-            "the store to copy to has a conflict on a key of the user beate"
-        );
-        let records = second.check().await;
-        assert_eq!(records.len(), 1);
-        assert_eq!(records[0].name(), &anika);
-        let key = Key::User { account: name(ACCOUNT), name: &anika };
-        assert!(copy.find(&key).await.unwrap().is_some());
+        a_repeated_copy_does_not_register_a_user_twice(table.store(), second.store()).await;
+        assert_eq!(second.check().await.len(), 1);
+        for race in [false, true] {
+            let table = server.table().await;
+            one_of_two_users_with_an_id_is_registered(table.store(), race).await;
+            assert_eq!(table.check().await.len(), 1);
+        }
     });
 }
 
@@ -167,21 +127,7 @@ fn two_stores_on_one_table_are_one() {
     let Some(server) = shared() else { return };
     wait(async {
         let table = server.table().await;
-        let other = table.store();
-        let (one, two) = (manager(table.store()), manager(other.clone()));
-        let anika: UserName = name("anika");
-        one.register_user(&anika).await.unwrap();
-        let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
-        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let identity = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(identity.user_name(), &anika);
-        one.delete(&anika, issued.id()).await.unwrap();
-        assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
-        let listing = Listing::Holders { service: None };
-        let range = ScanRange::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
-        assert!(other.scan(&range).await.unwrap().is_empty());
-        two.remove_user(&anika).await.unwrap();
-        assert!(matches!(one.remove_user(&anika).await, Err(Error::NoSuchUser { .. })));
+        changes_of_one_store_are_visible_to_another(table.store(), table.store()).await;
         assert!(table.check().await.is_empty());
     });
 }

@@ -3,10 +3,13 @@
 use service_specific_credentials::{
     AsyncCredentialManager, CreateOptions, CredentialManager, Lifetime, MemoryStore, Status,
     UserName,
-    store::{CopyError, PostgresOptions, RedbStore, Store as _, SyncAdapter, copy_users},
+    store::{
+        CopyError, PostgresOptions, PostgresStore, RedbStore, Store as _, SyncAdapter, copy_users,
+    },
 };
 
 use crate::{
+    cases::all_accounts_are_copied,
     common::{ACCOUNT, BEDROCK, CODECOMMIT, Folder, name},
     database::{shared, wait},
 };
@@ -96,4 +99,15 @@ fn copying_a_user_whose_name_is_taken_fails() {
     assert!(matches!(&error, CopyError::Taken { user, .. } if user.as_str() == "beate"));
     assert!(new.user(&name("anika")).is_ok());
     assert!(new.user(&name("claus")).is_err());
+}
+
+#[test]
+fn users_of_all_accounts_are_copied_to_another_database() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let (space, second, options) =
+            (server.space().await, server.space().await, PostgresOptions::new());
+        let (from, to) = (space.store(&options).await, second.store(&options).await);
+        all_accounts_are_copied(&from, &to, PostgresStore::accounts).await;
+    });
 }

@@ -13,11 +13,15 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../common/cases.rs"]
+mod cases;
 #[path = "../common/client.rs"]
 mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod copies;
+#[path = "../common/cut_scene.rs"]
+mod cut_scene;
 mod cuts;
 #[path = "../common/postgres.rs"]
 mod database;

@@ -1,33 +1,25 @@
 //! Guarantees under concurrency, over many connections.
 
-use std::{num::NonZeroUsize, ops::Bound, sync::Arc};
-
 use service_specific_credentials::{
-    AsyncCredentialManager, CredentialManager, Error, MemoryStore, UserName,
-    store::{
-        AsyncStore as _, Change, CommitOutcome, Key, Listing, PostgresOptions, PostgresStore,
-        ScanRange, Store as _,
-    },
-    testing::SeededEntropy,
+    AsyncCredentialManager, Error, UserName,
+    store::{Key, PostgresOptions, PostgresStore},
 };
-use tokio::sync::Barrier;
 
 use crate::{
     LEVELS, Target,
+    cases::{
+        CALLERS, a_repeated_copy_does_not_register_a_user_twice,
+        changes_of_one_store_are_visible_to_another, creations_stop_at_the_limit, manager,
+        one_of_two_users_with_an_id_is_registered,
+    },
     common::{ACCOUNT, CODECOMMIT, name},
     database::{Space, shared, wait, wait_for},
     migrations::concurrent_migrations,
 };
 
-const CALLERS: usize = 16;
-
 /// The races that also run through a connection pooler.
 pub(crate) const RACES: [fn(&Target<'_>); 5] =
     [creates_for_one_user, crossing_renames, cancelled_rename, concurrent_migrations, stale_change];
-
-fn manager(store: PostgresStore) -> AsyncCredentialManager<PostgresStore> {
-    AsyncCredentialManager::new(name(ACCOUNT), store)
-}
 
 /// A manager for each caller, with its own pool, like separate processes.
 async fn callers(
@@ -53,34 +45,7 @@ fn creates_for_one_user(place: &Target<'_>) {
         for level in LEVELS {
             let space = place.space(level).await;
             let callers = callers(&space, &PostgresOptions::new().isolation(level)).await;
-            for round in 0..10 {
-                let user: UserName = name(&format!("user-{round}"));
-                callers[0].register_user(&user).await.unwrap();
-                let barrier = Arc::new(Barrier::new(CALLERS));
-                let tasks: Vec<_> = callers
-                    .iter()
-                    .map(|iam| {
-                        let (iam, user) = (iam.clone(), user.clone());
-                        let barrier = Arc::clone(&barrier);
-                        tokio::spawn(async move {
-                            barrier.wait().await;
-                            iam.create(&user, &name(CODECOMMIT)).await
-                        })
-                    })
-                    .collect();
-                let mut made = Vec::new();
-                for task in tasks {
-                    match task.await.unwrap() {
-                        Ok(issued) => made.push(issued.id().clone()),
-                        Err(Error::LimitExceeded { .. }) => {}
-                        Err(error) => panic!("{level:?}: {error:?}"),
-                    }
-                }
-                let mut listed: Vec<_> = callers[1].list(&user).await.unwrap();
-                assert_eq!(listed.len(), 2, "{level:?}");
-                listed.retain(|credential| made.contains(credential.id()));
-                assert_eq!((listed.len(), made.len()), (2, 2), "{level:?}");
-            }
+            creations_stop_at_the_limit(&callers).await;
             assert_eq!(space.check().await.len(), 10);
         }
     });
@@ -213,93 +178,33 @@ fn stale_change(place: &Target<'_>) {
     });
 }
 
-/// Two stores on one database share their state.
 #[test]
-fn changes_of_one_store_are_visible_to_another() {
+fn changes_of_one_pool_are_visible_to_another() {
     let Some(server) = shared() else { return };
     wait(async {
-        let space = server.space().await;
-        let store = space.store(&PostgresOptions::new()).await;
-        let other = space.store(&PostgresOptions::new()).await;
-        let (one, two) = (manager(store), manager(other.clone()));
-        let anika: UserName = name("anika");
-        one.register_user(&anika).await.unwrap();
-        let issued = two.create(&anika, &name(CODECOMMIT)).await.unwrap();
-        let (login, secret) = (issued.service_user_name().as_str(), issued.secret().expose());
-        let identity = one.authenticate(&name(CODECOMMIT), login, secret).await.unwrap();
-        assert_eq!(identity.user_name(), &anika);
-        one.delete(&anika, issued.id()).await.unwrap();
-        assert!(two.authenticate(&name(CODECOMMIT), login, secret).await.is_err());
-        let listing = Listing::Holders { service: None };
-        let range = ScanRange::new(name(ACCOUNT), listing, Bound::Unbounded, NonZeroUsize::MIN);
-        assert!(other.scan(&range).await.unwrap().is_empty());
-        let removed = two.remove_user(&anika).await;
-        removed.unwrap();
-        assert!(matches!(one.remove_user(&anika).await, Err(Error::NoSuchUser { .. })));
+        let (space, options) = (server.space().await, PostgresOptions::new());
+        let (store, other) = (space.store(&options).await, space.store(&options).await);
+        changes_of_one_store_are_visible_to_another(store, other).await;
         assert!(space.check().await.is_empty());
     });
 }
 
-/// A registration whose user id is held does not change the user that holds it.
 #[test]
-fn a_repeated_registration_does_not_register_the_user_under_another_name() {
+fn a_registration_with_an_id_that_is_held_is_rejected() {
     let Some(server) = shared() else { return };
     wait(async {
-        let (space, second) = (server.space().await, server.space().await);
-        let store = space.store(&PostgresOptions::new()).await;
-        let copy = second.store(&PostgresOptions::new()).await;
-        let iam = manager(store.clone());
-        let anika: UserName = name("anika");
-        iam.register_user(&anika).await.unwrap();
-        let copied = service_specific_credentials::store::copy_users(&store, &copy, name(ACCOUNT));
-        assert_eq!(copied.await.unwrap(), 1);
-        iam.rename_user(&anika, &name("beate")).await.unwrap();
-        let again = service_specific_credentials::store::copy_users(&store, &copy, name(ACCOUNT));
-        assert_eq!(
-            again.await.unwrap_err().to_string(),
-            "the store to copy to has a conflict on a key of the user beate"
-        );
-        let records = second.check().await;
-        assert_eq!(records.len(), 1);
-        assert_eq!(records[0].name(), &anika);
-        let key = Key::User { account: name(ACCOUNT), name: &anika };
-        assert!(copy.find(&key).await.unwrap().is_some());
-    });
-}
-
-/// The registration of a user whose id comes from this entropy.
-fn registration(user: &UserName, entropy: SeededEntropy) -> Change {
-    let (account, store) = (name(ACCOUNT), MemoryStore::new());
-    let manager = CredentialManager::builder(account, store.clone()).entropy(entropy).build();
-    manager.register_user(user).unwrap();
-    let record = store.find(&Key::User { account, name: user }).unwrap().unwrap();
-    Change::Register { record }
-}
-
-#[test]
-fn a_registration_with_a_held_id_returns_key_taken() {
-    let Some(server) = shared() else { return };
-    wait(async {
-        let anika = registration(&name("anika"), SeededEntropy::new(7));
-        let bo = registration(&name("bo"), SeededEntropy::new(7));
-        assert_eq!(anika.record().unwrap().id(), bo.record().unwrap().id());
+        let (space, second, options) =
+            (server.space().await, server.space().await, PostgresOptions::new());
+        let (store, copy) = (space.store(&options).await, second.store(&options).await);
+        a_repeated_copy_does_not_register_a_user_twice(store, copy).await;
+        assert_eq!(second.check().await.len(), 1);
         for level in LEVELS {
-            let space = server.space().await.isolated(level);
-            let store = space.store(&PostgresOptions::new().isolation(level)).await;
-            assert_eq!(store.commit(&anika).await.unwrap(), CommitOutcome::Applied);
-            assert_eq!(store.commit(&bo).await.unwrap(), CommitOutcome::KeyTaken);
-            let records = space.check().await;
-            assert_eq!(records.len(), 1);
-            assert_eq!(records[0].encode(), anika.record().unwrap().encode());
-
-            // The same id at the same time: one of the two waits for the other.
-            let space = server.space().await.isolated(level);
-            let store = space.store(&PostgresOptions::new().isolation(level)).await;
-            let (one, two) = tokio::join!(store.commit(&anika), store.commit(&bo));
-            let mut outcomes = [one.unwrap(), two.unwrap()];
-            outcomes.sort_by_key(|outcome| *outcome != CommitOutcome::Applied);
-            assert_eq!(outcomes, [CommitOutcome::Applied, CommitOutcome::KeyTaken]);
-            assert_eq!(space.check().await.len(), 1);
+            for race in [false, true] {
+                let space = server.space().await.isolated(level);
+                let store = space.store(&PostgresOptions::new().isolation(level)).await;
+                one_of_two_users_with_an_id_is_registered(store, race).await;
+                assert_eq!(space.check().await.len(), 1);
+            }
         }
     });
 }

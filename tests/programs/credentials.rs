@@ -16,15 +16,20 @@ use rustix::{
 };
 use serde_json::Value;
 use service_specific_credentials::{
-    CreateOptions, CredentialManager, Lifetime, Policy, store::RedbStore, testing::FixedClock,
+    CreateOptions, CredentialManager, Lifetime, MemoryStore, Policy, ServiceName, Tags, UserName,
+    store::RedbStore, testing::FixedClock,
 };
 use time::{Duration, OffsetDateTime};
 
+#[path = "../../examples/support/password.rs"]
+mod password;
 #[path = "../../examples/support/words.rs"]
 mod words;
 
 use self::words::relative;
-use crate::common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, dawn, example, name};
+use crate::common::{
+    ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, dawn, example, manager, name,
+};
 
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("credentials"));
 
@@ -524,5 +529,39 @@ fn relative_times_have_one_unit() {
     ] {
         assert_eq!(relative(now - apart, now), past);
         assert_eq!(relative(now + apart, now), future);
+    }
+}
+
+/// A buffer that moves leaves a copy of the password behind.
+#[test]
+fn the_buffer_of_a_password_is_not_moved_by_the_largest_credential() {
+    let service = "s".repeat(ServiceName::MAX_LENGTH);
+    let (git, key) = (format!("g{}", &service[1..]), format!("k{}", &service[1..]));
+    let policy = Policy::builder()
+        .password_service(name(&git))
+        .api_key_service(name(&key), "p".repeat(32))
+        .password_bytes(Policy::MAX_PASSWORD_BYTES);
+    let (iam, _) = manager(MemoryStore::new(), policy.build().unwrap());
+    let user: UserName = name(&"u".repeat(UserName::MAX_LENGTH));
+    iam.register_user(&user).unwrap();
+    // Letters of four bytes.
+    let pairs = (10..60).map(|number| (format!("{number}{}", "𐐀".repeat(126)), "𐐀".repeat(256)));
+    let largest = CreateOptions::new()
+        .lifetime(Lifetime::days(36_600).unwrap())
+        .tags(Tags::from_pairs(pairs).unwrap());
+    for service in [git, key] {
+        for options in [CreateOptions::new(), largest.clone()] {
+            let issued = iam.create_with_options(&user, &name(&service), &options).unwrap();
+            let (credential, secret) = (issued.credential(), issued.secret().expose());
+            // No alphabet has characters that are escaped.
+            for password in [secret, &"\"".repeat(secret.len())] {
+                for json in [false, true] {
+                    let mut text = password::buffer(credential, password).unwrap();
+                    let (start, capacity) = (text.as_ptr(), text.capacity());
+                    password::write(&mut text, credential, password, json).unwrap();
+                    assert_eq!((text.as_ptr(), text.capacity()), (start, capacity));
+                }
+            }
+        }
     }
 }

@@ -18,6 +18,7 @@ mod credentials;
 mod emulator;
 mod emulator_for_tests;
 mod existing_iam;
+mod messages;
 mod own_service;
 mod quickstart;
 #[path = "../common/server.rs"]

@@ -1,7 +1,9 @@
 //! Lookup by id and by service user name, and disabling by id and of a whole user.
 
 use service_specific_credentials::{
-    CreateOptions, CredentialManager, Error, Lifetime, MemoryStore, Policy, ServiceUserName, Status,
+    CreateOptions, CredentialManager, Error, Lifetime, MemoryStore, Policy, ServiceUserName,
+    Status,
+    store::{Key, Store as _},
 };
 use time::Duration;
 
@@ -118,7 +120,13 @@ fn all_credentials_of_a_user_are_disabled_in_one_change() {
         assert_eq!(credential.status(), status);
     }
     assert_eq!(iam.credential(of_bo.id()).unwrap().status(), Status::Active);
+    let revision = || {
+        let key = Key::User { account: iam.account(), name: &anika };
+        iam.store().find(&key).unwrap().unwrap().revision()
+    };
+    let before = revision();
     assert_eq!(iam.disable_all(&anika).unwrap(), []);
+    assert_eq!(revision(), before, "nothing is written");
     // A clock that steps back shows the stored status of the credential that had expired.
     clock.advance(-Duration::DAY);
     assert_eq!(iam.credential(expired.id()).unwrap().status(), Status::Active);

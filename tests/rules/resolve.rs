@@ -1,6 +1,9 @@
 //! Unknown outcomes: what `resolve` and `fence` report and do.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use service_specific_credentials::{
     AsyncCredentialManager, Credential, CredentialManager, Error, IssuedCredential, MemoryStore,
@@ -208,6 +211,10 @@ fn a_change_is_never_applied_after_its_resolution() {
                 assert!(fenced.unwrap_or_default().is_empty());
             } else {
                 assert_eq!(iam.resolve(&lost).unwrap(), Resolution::Absent);
+                // The user of that name is another one.
+                let is_untouched = meanwhile != Meanwhile::RegisteredAnew
+                    || iam_record(&iam).revision().count() == 0;
+                assert!(is_untouched);
             }
             let change = late.lock().unwrap().take().unwrap();
             let outcome = iam.store().commit(&change).unwrap();
@@ -215,6 +222,73 @@ fn a_change_is_never_applied_after_its_resolution() {
             assert!(iam.credential(lost.id()).is_err());
         }
     }
+}
+
+#[test]
+fn a_reset_is_never_applied_after_its_resolution() {
+    let (iam, armed, late) = late_world();
+    let issued = iam.create(&anika(), &name(CODECOMMIT)).unwrap();
+    *armed.lock().unwrap() = Some(Change::Remove { previous: iam_record(&iam) });
+    let lost = unknown(iam.reset(&anika(), issued.id()));
+    assert_eq!(iam.resolve(&lost).unwrap(), Resolution::Exists(issued.credential().clone()));
+    let change = late.lock().unwrap().take().unwrap();
+    assert_eq!(iam.store().commit(&change).unwrap(), CommitOutcome::Stale);
+}
+
+/// Before the second look-up, the late change is applied, and the user is renamed.
+#[derive(Debug)]
+struct Overtaken<'a, S> {
+    iam: &'a CredentialManager<S>,
+    late: Late,
+    finds: AtomicUsize,
+}
+
+impl<S: Store> Store for Overtaken<'_, S> {
+    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        if self.finds.fetch_add(1, Relaxed) == 1 {
+            let change = self.late.lock().unwrap().take().unwrap();
+            assert_eq!(self.iam.store().commit(&change)?, CommitOutcome::Applied);
+            self.iam.rename_user(&anika(), &name("anna")).unwrap();
+        }
+        self.iam.store().find(key)
+    }
+
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
+        self.iam.store().commit(change)
+    }
+
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        self.iam.store().scan(range)
+    }
+}
+
+#[test]
+fn a_change_that_is_applied_during_its_resolution_is_found_under_the_new_name() {
+    let (iam, armed, late) = late_world();
+    *armed.lock().unwrap() = Some(Change::Remove { previous: iam_record(&iam) });
+    let lost = unknown(iam.create(&anika(), &name(CODECOMMIT)));
+    let overtaken = Overtaken { iam: &iam, late, finds: AtomicUsize::new(0) };
+    let resolution = CredentialManager::new(name(ACCOUNT), overtaken).resolve(&lost).unwrap();
+    assert!(matches!(resolution, Resolution::Deleted(held) if held.user_name().as_str() == "anna"));
+    assert!(iam.credential(lost.id()).is_err());
+}
+
+#[test]
+fn a_resolution_that_loses_a_race_is_repeated() {
+    let (iam, _) = world();
+    let lost = fail(&iam, Fault::CommitAfter, |iam| iam.create(&anika(), &name(CODECOMMIT)));
+    let commits = AtomicUsize::new(0);
+    let store = HookedStore::new(move |call: StoreCall<'_>| match call {
+        StoreCall::Commit(_) if commits.fetch_add(1, Relaxed) == 1 => {
+            HookAction::Return(CommitOutcome::Stale)
+        }
+        _ => HookAction::Proceed,
+    });
+    let change = Change::Register { record: iam_record(&iam) };
+    assert_eq!(store.commit(&change).unwrap(), CommitOutcome::Applied);
+    let other = CredentialManager::new(name(ACCOUNT), store);
+    assert!(matches!(other.resolve(&lost).unwrap(), Resolution::Deleted(_)));
+    assert!(other.credential(lost.id()).is_err());
 }
 
 fn iam_record<S: Store>(iam: &CredentialManager<S>) -> Arc<UserRecord> {

@@ -43,7 +43,7 @@ const FORMAT_NUMBER: &str = "format";
 const RECORD: &str = "record";
 const REVISION: &str = "revision";
 const CHANGE_ID: &str = "change_id";
-const ACCOUNT: &str = "account";
+pub(super) const ACCOUNT: &str = "account";
 const USER_NAME: &str = "user_name";
 const CREDENTIALS: &str = "credentials";
 
@@ -51,6 +51,8 @@ const CREDENTIALS: &str = "credentials";
 pub(super) const ABSENT: &str = "attribute_not_exists(pk)";
 /// The condition that the record has the revision `:revision`.
 pub(super) const AT_REVISION: &str = "revision = :revision";
+/// The condition that the item is a record.
+pub(super) const IS_RECORD: &str = "attribute_exists(account)";
 /// The condition that the user holds the key.
 pub(super) const OF_USER: &str = "user_id = :user_id";
 
@@ -176,8 +178,8 @@ pub(super) fn record_item(record: &UserRecord, change: ChangeId) -> Item {
             (RECORD, binary(record.encode())),
             (REVISION, revision(record)),
             (CHANGE_ID, binary(change.0.as_bytes().to_vec())),
-            // For operators who look at the table.
             (ACCOUNT, text(&record.account().to_string())),
+            // For operators who look at the table.
             (USER_NAME, text(record.name().as_str())),
             (CREDENTIALS, number(record.credential_count() as u64)),
         ]
@@ -195,6 +197,16 @@ pub(super) fn key_item(key: &Key<'_>, user: UserId) -> Item {
 
 pub(super) fn record(item: &Item) -> Result<Arc<UserRecord>, DynamoDbError> {
     UserRecord::decode(bytes(item, RECORD)?).map(Arc::new).map_err(DynamoDbError::Record)
+}
+
+/// The account in the item of a record.
+pub(super) fn account(item: &Item) -> Result<AccountId, DynamoDbError> {
+    match item.get(ACCOUNT) {
+        Some(AttributeValue::S(account)) => {
+            account.parse().map_err(|_| DynamoDbError::Item(ACCOUNT))
+        }
+        _ => Err(DynamoDbError::Item(ACCOUNT)),
+    }
 }
 
 /// The user who holds the key of this item.

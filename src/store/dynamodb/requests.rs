@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     DynamoDbError, DynamoDbOptions,
     error::Failure,
-    items::{Item, PrimaryKey, SORT, USER_ID, binary},
+    items::{ACCOUNT, IS_RECORD, Item, PrimaryKey, SORT, USER_ID, binary},
 };
 
 /// How long a request is retried. DynamoDB remembers the token of a transaction for 10 minutes.
@@ -38,7 +38,7 @@ pub(super) struct Attempted<T> {
     pub(super) doubt: Option<DynamoDbError>,
 }
 
-/// A page of one shard of a listing.
+/// A page of one shard of a listing, or of the table.
 pub(super) struct Page {
     pub(super) items: Vec<Item>,
     /// The start of the next page, if there may be one.
@@ -167,6 +167,21 @@ impl Requests {
         if let Bound::Included(start) | Bound::Excluded(start) = start {
             request = request.expression_attribute_values(":sk", binary(start.clone()));
         }
+        let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
+        let read = read.await?;
+        Ok(Page { items: read.items.unwrap_or_default(), next: read.last_evaluated_key })
+    }
+
+    /// Reads a page of the table: the accounts of its records, in any order.
+    pub(super) async fn scan_accounts(&self, next: Option<Item>) -> Result<Page, DynamoDbError> {
+        let request = self
+            .client
+            .scan()
+            .table_name(self.table())
+            .filter_expression(IS_RECORD)
+            .projection_expression(ACCOUNT)
+            .set_exclusive_start_key(next)
+            .consistent_read(true);
         let read = self.repeat(|| async { request.clone().send().await.map_err(Failure::of) });
         let read = read.await?;
         Ok(Page { items: read.items.unwrap_or_default(), next: read.last_evaluated_key })
