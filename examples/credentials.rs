@@ -134,8 +134,8 @@ enum Command {
         /// The store to copy to. A file that does not exist is created
         #[arg(long, value_name = "STORE")]
         to: StoreUrl,
-        /// Copy this account only. Default: all; DynamoDB then reads the table one more time. May be
-        /// repeated
+        /// Copy this account only. Default: all, for which DynamoDB reads the table one more time.
+        /// May be repeated
         #[arg(long, value_name = "ID")]
         only: Vec<AccountId>,
     },

@@ -46,8 +46,8 @@ fn a_store_of_the_right_kind_is_accepted() {
 fn a_store_of_the_other_kind_is_rejected_with_a_hint() {
     const BELONGS: &str =
         "an `AsyncStore` belongs in an `AsyncCredentialManager` or an `AsyncAuthenticator`";
-    const ADAPTER: &str = "`SyncAdapter::new(store)` makes a `Store` in memory an `AsyncStore`, and \
-        `RedbStore::into_async` a `RedbStore`";
+    const ADAPTER: &str = "`SyncAdapter::new(store)` makes a `Store` in memory an `AsyncStore`, \
+        and `RedbStore::into_async` a `RedbStore`";
     const CHOSEN: &str =
         "a store that is chosen at run time is a `DynAsyncStore`: `DynAsyncStore::new(store)`";
     const BOXED: &str =
