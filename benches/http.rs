@@ -36,7 +36,7 @@ struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     /// A buffer for responses, of which `filled` bytes were received.
-    answer: Vec<u8>,
+    response: Vec<u8>,
     filled: usize,
 }
 
@@ -44,7 +44,7 @@ impl Connection {
     fn new(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, request: Vec::new(), answer: vec![0; 1 << 16], filled: 0 }
+        Self { stream, request: Vec::new(), response: vec![0; 1 << 16], filled: 0 }
     }
 
     /// Posts a form. Returns the body of the response, which must be a success.
@@ -60,10 +60,10 @@ impl Connection {
         self.stream.write_all(&self.request).unwrap();
         self.filled = 0;
         loop {
-            let read = self.stream.read(&mut self.answer[self.filled..]).unwrap();
+            let read = self.stream.read(&mut self.response[self.filled..]).unwrap();
             assert!(read > 0, "the server closed the connection");
             self.filled += read;
-            let received = &self.answer[..self.filled];
+            let received = &self.response[..self.filled];
             let Some(end) = find(received, b"\r\n\r\n") else { continue };
             let (head, body) = received.split_at(end + 4);
             let length = between(head, b"content-length: ", b'\r');
@@ -76,8 +76,8 @@ impl Connection {
                 break;
             }
         }
-        let end = find(&self.answer[..self.filled], b"\r\n\r\n").unwrap();
-        &self.answer[end + 4..self.filled]
+        let end = find(&self.response[..self.filled], b"\r\n\r\n").unwrap();
+        &self.response[end + 4..self.filled]
     }
 }
 

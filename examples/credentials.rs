@@ -52,7 +52,7 @@ use words::relative;
 #[command(after_help = "\
 Exit codes:
   0  it is done, or the password is right
-  1  it was refused: not found, a limit reached, a wrong password, not confirmed
+  1  it was rejected: not found, a limit reached, a wrong password, not confirmed
   2  the command line is wrong
   3  the store cannot be opened, or failed; or it is done, and its password could not be printed
 
@@ -139,7 +139,7 @@ enum Command {
         #[arg(long, value_name = "ID")]
         only: Vec<AccountId>,
     },
-    /// Read a password from standard input, and say whether it opens the service
+    /// Read a password from standard input, and say whether it authenticates at the service
     Verify {
         /// The service user name, such as anika+1-at-123456789012, or the alias of an API key
         name: String,
@@ -203,7 +203,7 @@ fn days(text: &str) -> Result<Lifetime, String> {
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
 enum Failure {
-    Refused(String),
+    Rejected(String),
     Usage(String),
     Store(String),
 }
@@ -211,7 +211,7 @@ enum Failure {
 impl Failure {
     const fn code(&self) -> u8 {
         match self {
-            Self::Refused(_) => 1,
+            Self::Rejected(_) => 1,
             Self::Usage(_) => 2,
             Self::Store(_) => 3,
         }
@@ -220,7 +220,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(message) | Self::Usage(message) | Self::Store(message)) = self;
+        let (Self::Rejected(message) | Self::Usage(message) | Self::Store(message)) = self;
         f.write_str(message)
     }
 }
@@ -231,10 +231,10 @@ impl From<Error> for Failure {
             Error::Store(_) | Error::OutcomeUnknown { .. } | Error::Entropy(_) => {
                 Self::Store(explain(&error))
             }
-            Error::UserHasCredentials { .. } => Self::Refused(
+            Error::UserHasCredentials { .. } => Self::Rejected(
                 "the user has credentials: delete them first, or use --with-credentials".to_owned(),
             ),
-            _ => Self::Refused(explain(&error)),
+            _ => Self::Rejected(explain(&error)),
         }
     }
 }
@@ -248,7 +248,7 @@ impl From<InvalidPolicy> for Failure {
 /// The reader of the output is gone, as when it is piped into `head`.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        Self::Refused(error.to_string())
+        Self::Rejected(error.to_string())
     }
 }
 
@@ -501,10 +501,10 @@ impl Tool {
                     || format!("accepted: {name} is {user}"),
                 )
             }
-            Ok(_) => Err(Failure::Refused(format!("refused: the key is not that of {name}"))),
+            Ok(_) => Err(Failure::Rejected(format!("denied: the key is not that of {name}"))),
             // The person at the terminal can read the store, so the reason reveals nothing.
-            Err(AuthenticationError::Denied(refusal)) => {
-                Err(Failure::Refused(format!("refused: {refusal} ({})", refusal.reason())))
+            Err(AuthenticationError::Denied(denial)) => {
+                Err(Failure::Rejected(format!("denied: {denial} ({})", denial.reason())))
             }
             Err(AuthenticationError::Unavailable(error)) => Err(Failure::Store(explain(&error))),
         }
@@ -623,11 +623,11 @@ fn confirm(sure: &Sure, question: &str) -> Result<(), Failure> {
         return Ok(());
     }
     eprint!("{question} [y/N] ");
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim() {
+    let mut response = String::new();
+    io::stdin().lock().read_line(&mut response)?;
+    match response.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::Refused("nothing was changed".to_owned())),
+        _ => Err(Failure::Rejected("nothing was changed".to_owned())),
     }
 }
 
@@ -662,7 +662,7 @@ fn read_password() -> Result<Zeroizing<Vec<u8>>, Failure> {
     };
     if quiet.is_some() {
         if line.get(end) == Some(&Quiet::INTERRUPT) {
-            return Err(Failure::Refused("interrupted".to_owned()));
+            return Err(Failure::Rejected("interrupted".to_owned()));
         }
         eprintln!();
     }

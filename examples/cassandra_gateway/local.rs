@@ -1,4 +1,4 @@
-//! The service after the login without an upstream: answers the requests with which drivers and
+//! The service after the login without an upstream: it serves the requests with which drivers and
 //! `cqlsh` connect, so that logins can be tested without a Cassandra.
 //!
 //! There is one node, which is the gateway, and no keyspace. `SELECT` reads columns of the tables
@@ -121,7 +121,7 @@ impl Column {
     }
 }
 
-/// Answers requests until the client disconnects.
+/// Responses requests until the client disconnects.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut channel: Channel<S>,
     address: IpAddr,
@@ -129,7 +129,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     channel.limit = LIMIT;
     loop {
         let response = match channel.read().await {
-            Ok(Some(request)) => answer(&request, address),
+            Ok(Some(request)) => response(&request, address),
             Ok(None) => return,
             Err(failure) => Err(failure),
         };
@@ -145,7 +145,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// `address` is the gateway's address from the client's view.
-fn answer(request: &Envelope, address: IpAddr) -> Result<Envelope, Failure> {
+fn response(request: &Envelope, address: IpAddr) -> Result<Envelope, Failure> {
     const ROWS: i32 = 2;
     const PREPARED: i32 = 4;
 

@@ -2,7 +2,7 @@
 //!
 //! It implements the CQL binary protocol, versions 3 to 5. `handshake` authenticates a client, with
 //! `throttle` against guessing. Then `proxy` copies bytes between the client and a Cassandra, or
-//! `local` answers the requests of connecting drivers. `envelope` and `channel` read and write
+//! `local` serves the requests of connecting drivers. `envelope` and `channel` read and write
 //! messages. This file listens, limits connections, and closes those whose credential has become
 //! invalid.
 //!

@@ -31,7 +31,7 @@ async fn serve(State(iam): State<Arc<Iam>>, request: HttpRequest) -> Response<Bo
     let (start, id) = (Instant::now(), RequestId::random());
     let request = match iam::read_request(request).await {
         Ok(request) => request,
-        Err(error) => return iam::refuse(&error),
+        Err(error) => return iam::reject(&error),
     };
     let account = account_of(&request);
     let manager = account.map_or_else(|| iam.manager.clone(), |it| iam.manager.for_account(it));

@@ -258,11 +258,11 @@ async fn authenticate(
     service: Result<Path<ServiceName>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let Ok(Path(service)) = service else { return iam::refuse(&iam::nothing_here()) };
+    let Ok(Path(service)) = service else { return iam::reject(&iam::nothing_here()) };
     let authenticator = match AsyncHttpAuthenticator::all_accounts(&authenticator, service) {
         Ok(authenticator) => authenticator,
         Err(error) => {
-            return iam::refuse(&ErrorResponse::from_error(&error, Dialect::Documented));
+            return iam::reject(&ErrorResponse::from_error(&error, Dialect::Documented));
         }
     };
     let identity = match authenticator.authenticate(&headers).await {
@@ -274,7 +274,7 @@ async fn authenticate(
             let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
             (headers, json).into_response()
         }
-        Err(_) => iam::refuse(&ErrorResponse::new(
+        Err(_) => iam::reject(&ErrorResponse::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "ServiceFailure",
             "the credential cannot be written",
@@ -288,7 +288,7 @@ fn reject(rejection: &Rejection) -> Response {
         RejectionReason::Unavailable(_) => ("ServiceFailure", "the store failed"),
         _ => ("AccessDenied", "the credential is not valid for this service"),
     };
-    let mut response = iam::refuse(&ErrorResponse::new(rejection.status(), code, message));
+    let mut response = iam::reject(&ErrorResponse::new(rejection.status(), code, message));
     let (name, value) = rejection.header();
     response.headers_mut().insert(name, value.clone());
     response
@@ -296,8 +296,8 @@ fn reject(rejection: &Rejection) -> Response {
 
 async fn only_get(body: Body) -> Response {
     let message = "Only GET is supported";
-    let refusal = ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
-    let mut response = iam::refuse_after(body, &refusal).await;
+    let rejection = ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+    let mut response = iam::reject_after(body, &rejection).await;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
     response
 }

@@ -24,7 +24,7 @@ impl Iam {
 async fn serve(State(iam): State<Arc<Iam>>, request: Request) -> Response {
     let request = match iam::read_request(request).await {
         Ok(request) => request,
-        Err(error) => return iam::refuse(&error),
+        Err(error) => return iam::reject(&error),
     };
     let Iam { manager, caller, dialect } = &*iam;
     let id = RequestId::random();

@@ -78,23 +78,23 @@ async fn read(mut body: Body) -> Result<Bytes, ErrorResponse> {
 }
 
 pub(crate) async fn not_found(body: Body) -> Response {
-    refuse_after(body, &nothing_here()).await
+    reject_after(body, &nothing_here()).await
 }
 
-/// Refuses a path.
+/// Rejects a path.
 pub(crate) fn nothing_here() -> ErrorResponse {
     ErrorResponse::new(StatusCode::NOT_FOUND, "NotFound", "There is nothing at this path")
 }
 
-/// Refuses a request, once its body is read.
-pub(crate) async fn refuse_after(body: Body, refusal: &ErrorResponse) -> Response {
+/// Rejects a request, once its body is read.
+pub(crate) async fn reject_after(body: Body, rejection: &ErrorResponse) -> Response {
     let _ = read(body).await;
-    refuse(refusal)
+    reject(rejection)
 }
 
-/// A refusal, as a response with a request id of its own.
-pub(crate) fn refuse(refusal: &ErrorResponse) -> Response {
-    refusal.response(RequestId::random()).map(Body::new)
+/// A rejection, as a response with a request id of its own.
+pub(crate) fn reject(rejection: &ErrorResponse) -> Response {
+    rejection.response(RequestId::random()).map(Body::new)
 }
 
 /// Which clients are served besides programs on this machine.
@@ -148,8 +148,8 @@ pub(crate) fn protect(router: Router, own: IpAddr, access: &Access) -> Router {
             match admit(request.uri(), request.headers(), own, &hosts) {
                 Ok(()) => next.run(request).await,
                 Err(why) => {
-                    let refusal = ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why);
-                    refuse_after(request.into_body(), &refusal).await
+                    let rejection = ErrorResponse::new(StatusCode::FORBIDDEN, "AccessDenied", why);
+                    reject_after(request.into_body(), &rejection).await
                 }
             }
         }

@@ -299,12 +299,12 @@ fn requests_in_the_frame_of_the_password_are_answered_in_order() {
             envelope(version, 4, OPTIONS, b""),
         ];
         client.write(&requests.concat());
-        let mut answers = (1..=4).map(|stream| {
-            let answer = client.receive().unwrap();
-            assert_eq!(answer.stream, stream);
-            answer.opcode
+        let mut responses = (1..=4).map(|stream| {
+            let response = client.receive().unwrap();
+            assert_eq!(response.stream, stream);
+            response.opcode
         });
-        assert!(answers.by_ref().eq([SUPPORTED, crate::world::AUTH_SUCCESS, READY, SUPPORTED]));
+        assert!(responses.by_ref().eq([SUPPORTED, crate::world::AUTH_SUCCESS, READY, SUPPORTED]));
     }
     attacked.still_works();
 }

@@ -1,7 +1,7 @@
 //! The traffic through the gateway to a Cassandra and back.
 //!
 //! Cassandra cannot be installed here. Two substitutes take its place: a second gateway, which
-//! answers the requests of connecting drivers, and a server that follows a script and records every
+//! serves the requests of connecting drivers, and a server that follows a script and records every
 //! byte.
 
 use std::{

@@ -72,10 +72,10 @@ fn a_tls_client_and_a_plain_gateway_fail_and_vice_versa() {
     let gateway = world.serve(&["--cert", &cert, "--key", &key, "--login-timeout", "2"]);
     let mut plain = gateway.connect(4);
     plain.send(OPTIONS, b"");
-    let mut answer = Vec::new();
-    let _ = plain.stream.read_to_end(&mut answer);
+    let mut response = Vec::new();
+    let _ = plain.stream.read_to_end(&mut response);
     // At most a TLS alert.
-    assert!(answer.is_empty() || answer[0] == 0x15, "{answer:?}");
+    assert!(response.is_empty() || response[0] == 0x15, "{response:?}");
     world.wait_for_log("no TLS");
     // A client that does not trust the certificate sends no password.
     let mut untrusting = connect(&gateway, &other, &TLS13, 4);

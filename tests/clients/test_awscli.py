@@ -44,7 +44,7 @@ class Cases:
         self.assertEqual((ran.returncode, ran.stderr), (0, ""))
         return json.loads(ran.stdout) if ran.stdout else None
 
-    def refused(self, code, action, message, operation, *arguments):
+    def rejected(self, code, action, message, operation, *arguments):
         ran = self.run_cli(operation, *arguments)
         self.assertEqual((ran.returncode, ran.stdout), (255, ""))
         expected = f"An error occurred ({code}) when calling the {action} operation: {message}"
@@ -62,9 +62,9 @@ class Cases:
 
     def create(self, service, *arguments):
         names = ["--user-name", "anika", "--service-name", service]
-        answer = self.aws("create-service-specific-credential", *names, *arguments)
-        self.assertEqual(list(answer), ["ServiceSpecificCredential"])
-        return answer["ServiceSpecificCredential"]
+        response = self.aws("create-service-specific-credential", *names, *arguments)
+        self.assertEqual(list(response), ["ServiceSpecificCredential"])
+        return response["ServiceSpecificCredential"]
 
     def test_users(self):
         created = self.aws("create-user", "--user-name", "Anika")
@@ -86,7 +86,7 @@ class Cases:
         self.assertEqual(self.aws("list-users"), {"Users": [expected]})
         self.assertIsNone(self.aws("delete-user", "--user-name", "jane"))
         message = "The user with name jane cannot be found."
-        self.refused("NoSuchEntity", "GetUser", message, "get-user", "--user-name", "jane")
+        self.rejected("NoSuchEntity", "GetUser", message, "get-user", "--user-name", "jane")
 
     def test_the_life_of_a_credential(self):
         self.aws("create-user", "--user-name", "anika")
@@ -95,7 +95,7 @@ class Cases:
         second = self.create(CODECOMMIT, "--credential-age-days", "30")
         self.check(second, "anika", CODECOMMIT, place=1, expires=True)
         quota = "Cannot exceed quota for ContextSpecificCredentialsPerUserPerContext: 2"
-        self.refused(
+        self.rejected(
             *("LimitExceeded", "CreateServiceSpecificCredential", quota),
             *("create-service-specific-credential", "--user-name", "anika"),
             *("--service-name", CODECOMMIT),
@@ -122,13 +122,13 @@ class Cases:
         self.assertEqual(known["id"], issued["ServiceSpecificCredentialId"])
 
         expired = "Operation does not support status Expired"
-        self.refused(
+        self.rejected(
             *("InvalidInput", "UpdateServiceSpecificCredential", expired),
             *update,
             *("--status", "Expired"),
         )
         conflict = "Cannot delete entity, must remove referenced objects first."
-        self.refused(
+        self.rejected(
             "DeleteConflict", "DeleteUser", conflict, "delete-user", "--user-name", "anika"
         )
 
@@ -140,7 +140,7 @@ class Cases:
         second.pop("ServicePassword")
         self.assertEqual(left, second)
         gone = ["--service-specific-credential-id", NOBODY]
-        self.refused(
+        self.rejected(
             "NoSuchEntity",
             "DeleteServiceSpecificCredential",
             f"No such credential {NOBODY} exists",
@@ -176,7 +176,7 @@ class Cases:
         self.check(only, "anika", "logs.amazonaws.com", secret=False)
         _, code, _ = self.dialect.unsupported
         service = "nothing.amazonaws.com"
-        self.refused(
+        self.rejected(
             *(code, "CreateServiceSpecificCredential"),
             f"No such service {service} is supported for Service Specific Credentials",
             *("create-service-specific-credential", "--user-name", "anika"),

@@ -94,19 +94,19 @@ class Cases:
             self.done(self.iam.create_user(UserName=name))
 
     def create(self, user="anika", service=CODECOMMIT, **more):
-        answer = self.iam.create_service_specific_credential(
+        response = self.iam.create_service_specific_credential(
             UserName=user, ServiceName=service, **more
         )
-        answer = self.done(answer)
-        self.assertEqual(list(answer), ["ServiceSpecificCredential"])
-        return answer["ServiceSpecificCredential"]
+        response = self.done(response)
+        self.assertEqual(list(response), ["ServiceSpecificCredential"])
+        return response["ServiceSpecificCredential"]
 
     def list(self, **parameters):
         """The items of a listing that is not truncated."""
-        answer = self.done(self.iam.list_service_specific_credentials(**parameters))
-        self.assertIs(answer.pop("IsTruncated"), False)
-        self.assertEqual(list(answer), ["ServiceSpecificCredentials"])
-        return answer["ServiceSpecificCredentials"]
+        response = self.done(self.iam.list_service_specific_credentials(**parameters))
+        self.assertIs(response.pop("IsTruncated"), False)
+        self.assertEqual(list(response), ["ServiceSpecificCredentials"])
+        return response["ServiceSpecificCredentials"]
 
     def check_date(self, date, element="CreateDate"):
         self.assertIs(type(date), datetime.datetime)
@@ -126,7 +126,7 @@ class Cases:
             self.assertEqual(expiration - created, datetime.timedelta(days=expires))
         return created
 
-    def refused(self, status, code, exception, message, call, **parameters):
+    def rejected(self, status, code, exception, message, call, **parameters):
         """Checks that a call fails with this error, and the client with this exception."""
         known = (
             ClientError if exception == "ClientError" else getattr(self.iam.exceptions, exception)
@@ -144,13 +144,13 @@ class Cases:
         self.check_headers(error.response["ResponseMetadata"])
 
     def invalid(self, message, call, **parameters):
-        self.refused(400, "ValidationError", "ClientError", message, call, **parameters)
+        self.rejected(400, "ValidationError", "ClientError", message, call, **parameters)
 
     def malformed(self, message, call, **parameters):
-        self.refused(400, "MalformedInput", "ClientError", message, call, **parameters)
+        self.rejected(400, "MalformedInput", "ClientError", message, call, **parameters)
 
     def missing(self, message, call, **parameters):
-        self.refused(404, "NoSuchEntity", "NoSuchEntityException", message, call, **parameters)
+        self.rejected(404, "NoSuchEntity", "NoSuchEntityException", message, call, **parameters)
 
     def missing_user(self, call, **parameters):
         message = f"The user with name {parameters['UserName']} cannot be found."
@@ -243,14 +243,14 @@ class Cases:
             issued = self.create(service=service)
             identity = issued["ServiceSpecificCredentialId"]
             for status in ["Inactive", "Inactive", "Active", "Active"]:
-                answer = self.iam.update_service_specific_credential(
+                response = self.iam.update_service_specific_credential(
                     UserName="anika", ServiceSpecificCredentialId=identity, Status=status
                 )
-                self.assertEqual(self.done(answer), {})
+                self.assertEqual(self.done(response), {})
                 [listed] = self.list(UserName="anika", ServiceName=service)
                 self.check(listed, service=service, status=status, secret=False)
-                answer = self.emulator.authenticate(service, authorization(issued))
-                self.assertEqual(answer == 401, status == "Inactive")
+                response = self.emulator.authenticate(service, authorization(issued))
+                self.assertEqual(response == 401, status == "Inactive")
 
     def test_reset(self):
         self.users("anika")
@@ -280,11 +280,11 @@ class Cases:
         self.users("anika")
         for service in SERVICES:
             issued = self.create(service=service)
-            answer = self.iam.delete_service_specific_credential(
+            response = self.iam.delete_service_specific_credential(
                 UserName="anika",
                 ServiceSpecificCredentialId=issued["ServiceSpecificCredentialId"],
             )
-            self.assertEqual(self.done(answer), {})
+            self.assertEqual(self.done(response), {})
             self.assertEqual(self.list(UserName="anika"), [])
             self.assertEqual(self.emulator.authenticate(service, authorization(issued)), 401)
             # The name is reused.
@@ -334,9 +334,9 @@ class Cases:
 
     def test_users(self):
         before = datetime.datetime.now(datetime.timezone.utc)
-        answer = self.done(self.iam.create_user(UserName="anika"))
-        self.assertEqual(list(answer), ["User"])
-        user = dict(answer["User"])
+        response = self.done(self.iam.create_user(UserName="anika"))
+        self.assertEqual(list(response), ["User"])
+        user = dict(response["User"])
         self.check_date(user["CreateDate"])
         self.assertLess(abs(user["CreateDate"] - before), datetime.timedelta(minutes=1))
         self.assertGreaterEqual(len(user["UserId"]), 16)
@@ -351,8 +351,8 @@ class Cases:
         self.assertEqual(self.done(self.iam.get_user(UserName="ANIKA")), {"User": user})
 
         self.create()
-        answer = self.iam.update_user(UserName="anika", NewUserName="jane")
-        self.assertEqual(self.done(answer), {})
+        response = self.iam.update_user(UserName="anika", NewUserName="jane")
+        self.assertEqual(self.done(response), {})
         expected |= {"UserName": "jane", "Arn": f"arn:aws:iam::{ACCOUNT}:user/jane"}
         self.assertEqual(self.done(self.iam.get_user(UserName="jane")), {"User": expected})
         self.missing_user(self.iam.get_user, UserName="anika")
@@ -403,14 +403,14 @@ class Cases:
                 self.iam.list_service_specific_credentials,
             ]:
                 parameters = {"UserName": "anika", "ServiceName": service}
-                self.refused(*self.dialect.unsupported, message, call, **parameters)
+                self.rejected(*self.dialect.unsupported, message, call, **parameters)
 
     def test_limit(self):
         self.users("anika")
         for service in SERVICES:
             self.create(service=service)
             self.create(service=service)
-            self.refused(
+            self.rejected(
                 409,
                 "LimitExceeded",
                 "LimitExceededException",
@@ -433,43 +433,43 @@ class Cases:
         identity = self.create("bert")["ServiceSpecificCredentialId"]
         names = {"UserName": "anika", "ServiceSpecificCredentialId": identity}
         message = f"User anika does not have a service specific credential with id {identity}"
-        refusal = (*self.dialect.others, message)
-        self.refused(
-            *refusal, self.iam.update_service_specific_credential, **names, Status="Active"
+        rejection = (*self.dialect.others, message)
+        self.rejected(
+            *rejection, self.iam.update_service_specific_credential, **names, Status="Active"
         )
-        self.refused(*refusal, self.iam.reset_service_specific_credential, **names)
-        self.refused(*refusal, self.iam.delete_service_specific_credential, **names)
+        self.rejected(*rejection, self.iam.reset_service_specific_credential, **names)
+        self.rejected(*rejection, self.iam.delete_service_specific_credential, **names)
         self.assertEqual(len(self.list(UserName="bert")), 1)
 
     def test_invalid_input(self):
         self.users("anika")
         identity = self.create()["ServiceSpecificCredentialId"]
-        refusal = (400, "InvalidInput", "InvalidInputException")
-        self.refused(
-            *refusal,
+        rejection = (400, "InvalidInput", "InvalidInputException")
+        self.rejected(
+            *rejection,
             "Operation does not support status Expired",
             self.iam.update_service_specific_credential,
             UserName="anika",
             ServiceSpecificCredentialId=identity,
             Status="Expired",
         )
-        self.refused(
-            *refusal,
+        self.rejected(
+            *rejection,
             ALL_AND_ONE,
             self.iam.list_service_specific_credentials,
             UserName="anika",
             AllUsers=True,
         )
 
-    def test_refusals_of_users(self):
+    def test_rejections_of_users(self):
         self.users("anika", "bert")
         self.create()
-        refusal = (409, "DeleteConflict", "DeleteConflictException", REFERRED)
-        self.refused(*refusal, self.iam.delete_user, UserName="anika")
+        rejection = (409, "DeleteConflict", "DeleteConflictException", REFERRED)
+        self.rejected(*rejection, self.iam.delete_user, UserName="anika")
         exists = (409, "EntityAlreadyExists", "EntityAlreadyExistsException")
         message = "User with name {} already exists."
-        self.refused(*exists, message.format("Anika"), self.iam.create_user, UserName="Anika")
-        self.refused(
+        self.rejected(*exists, message.format("Anika"), self.iam.create_user, UserName="Anika")
+        self.rejected(
             *exists,
             message.format("BERT"),
             self.iam.update_user,
@@ -601,24 +601,24 @@ class Cases:
         self.done(self.sending(iam, Unknown="1")(UserName="anika"))
 
         long = "The request must not be longer than 1048576 bytes"
-        refusal = (413, "MalformedInput", "ClientError", long)
-        self.refused(*refusal, listing, UserName="a" * 2**20)
+        rejection = (413, "MalformedInput", "ClientError", long)
+        self.rejected(*rejection, listing, UserName="a" * 2**20)
 
     def test_actions_and_versions(self):
         iam = self.iam
-        refusal = (400, "MissingAction", "ClientError", "Missing Action")
-        self.refused(*refusal, self.sending(iam, Action=None))
+        rejection = (400, "MissingAction", "ClientError", "Missing Action")
+        self.rejected(*rejection, self.sending(iam, Action=None))
         unknown = lambda action, version: (
             *(400, "InvalidAction", "ClientError"),
             f"Could not find operation {action} for version {version}",
         )
-        self.refused(*unknown("ListGroups", "2010-05-08"), iam.list_groups)
-        self.refused(
+        self.rejected(*unknown("ListGroups", "2010-05-08"), iam.list_groups)
+        self.rejected(
             *unknown("X<&>]]>\ufffd", "2010-05-08"), self.sending(iam, Action="X<&>]]>\x01")
         )
         action = "ListServiceSpecificCredentials"
-        self.refused(*unknown(action, "2010-05-09"), self.sending(iam, Version="2010-05-09"))
-        self.refused(*unknown(action, ""), self.sending(iam, Version=None))
+        self.rejected(*unknown(action, "2010-05-09"), self.sending(iam, Version="2010-05-09"))
+        self.rejected(*unknown(action, ""), self.sending(iam, Version=None))
 
     # Persistence.
 
@@ -669,18 +669,18 @@ class Cases:
 
             identity = expired["ServiceSpecificCredentialId"]
             names = {"UserName": "anika", "ServiceSpecificCredentialId": identity}
-            refusal = (400, "InvalidInput", "InvalidInputException")
+            rejection = (400, "InvalidInput", "InvalidInputException")
             message = f"service specific credential {identity} has expired"
             for status in ["Active", "Inactive"]:
                 update = self.iam.update_service_specific_credential
-                self.refused(*refusal, message, update, **names, Status=status)
+                self.rejected(*rejection, message, update, **names, Status=status)
             reset = self.iam.reset_service_specific_credential
-            self.refused(*refusal, message, reset, **names)
+            self.rejected(*rejection, message, reset, **names)
             # It counts toward the limit, and can be deleted.
             self.create()
             create = self.iam.create_service_specific_credential
             limit = (409, "LimitExceeded", "LimitExceededException", QUOTA)
-            self.refused(*limit, create, UserName="anika", ServiceName=CODECOMMIT)
+            self.rejected(*limit, create, UserName="anika", ServiceName=CODECOMMIT)
             self.done(self.iam.delete_service_specific_credential(**names))
             self.create()
             self.restart()

@@ -47,13 +47,13 @@ class Readme(unittest.TestCase):
                 return json.loads(ran.stdout)
 
             self.assertEqual(aws(create_user)["User"]["UserName"], "anika")
-            answer = aws(create)
+            response = aws(create)
         finally:
             os.killpg(emulator.pid, signal.SIGTERM)
             emulator.wait(30)
             emulator.stdout.close()
-        for credential in [answer["ServiceSpecificCredential"], shown["ServiceSpecificCredential"]]:
+        for credential in [response["ServiceSpecificCredential"], shown["ServiceSpecificCredential"]]:
             check_credential(self, credential, DOCUMENTED, "anika", CODECOMMIT)
-        self.assertEqual(list(answer), list(shown))
-        order = [list(it["ServiceSpecificCredential"]) for it in (answer, shown)]
+        self.assertEqual(list(response), list(shown))
+        order = [list(it["ServiceSpecificCredential"]) for it in (response, shown)]
         self.assertEqual(*order)

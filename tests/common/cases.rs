@@ -190,7 +190,7 @@ pub(crate) fn two_emulators_behave_as_one(servers: &[Server; 2]) {
 
     here.post("Action=CreateUser&UserName=ben");
     let barrier = Barrier::new(CALLERS);
-    let answers: Vec<_> = thread::scope(|scope| {
+    let responses: Vec<_> = thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
             .map(|number| {
                 let (barrier, server) = (&barrier, &servers[number % 2]);
@@ -203,14 +203,14 @@ pub(crate) fn two_emulators_behave_as_one(servers: &[Server; 2]) {
             .collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
-    let mut names: Vec<_> = answers
+    let mut names: Vec<_> = responses
         .iter()
-        .filter(|answer| answer.status == 200)
-        .map(|answer| answer.element("ServiceUserName"))
+        .filter(|response| response.status == 200)
+        .map(|response| response.element("ServiceUserName"))
         .collect();
     names.sort_unstable();
     assert_eq!(names, ["ben+1-at-123456789012", "ben+2-at-123456789012"]);
-    for answer in answers.iter().filter(|answer| answer.status != 200) {
-        assert_eq!(answer.refusal(), (409, "LimitExceeded"));
+    for response in responses.iter().filter(|response| response.status != 200) {
+        assert_eq!(response.rejection(), (409, "LimitExceeded"));
     }
 }

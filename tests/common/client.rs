@@ -15,7 +15,7 @@ pub(crate) struct Client {
 
 /// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     headers: Vec<(String, String)>,
     pub(crate) body: String,
@@ -39,16 +39,16 @@ impl Client {
     }
 
     /// Reads the next response.
-    pub(crate) fn answer(&mut self) -> Answer {
-        let mut answer = self.head();
-        let length: u64 = answer.header("content-length").unwrap().parse().unwrap();
-        (&mut self.stream).take(length).read_to_string(&mut answer.body).unwrap();
-        assert_eq!(answer.body.len() as u64, length);
-        answer
+    pub(crate) fn response(&mut self) -> Response {
+        let mut response = self.head();
+        let length: u64 = response.header("content-length").unwrap().parse().unwrap();
+        (&mut self.stream).take(length).read_to_string(&mut response.body).unwrap();
+        assert_eq!(response.body.len() as u64, length);
+        response
     }
 
     /// Reads the head of the next response.
-    pub(crate) fn head(&mut self) -> Answer {
+    pub(crate) fn head(&mut self) -> Response {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -61,7 +61,7 @@ impl Client {
         let (status, headers) = lines.split_first().unwrap();
         let status = status.strip_prefix("HTTP/1.1 ").unwrap();
         let headers = headers.iter().map(|line| line.split_once(": ").unwrap());
-        Answer {
+        Response {
             status: status.split(' ').next().unwrap().parse().unwrap(),
             headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             body: String::new(),
@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Sends a request with these header lines and `Host`.
-    pub(crate) fn request(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Answer {
+    pub(crate) fn request(&mut self, line: &str, headers: &[&str], body: &[u8]) -> Response {
         let host = format!("Host: {}", self.host);
         self.request_without_host(line, &[&[host.as_str()], headers].concat(), body)
     }
@@ -84,7 +84,7 @@ impl Client {
         line: &str,
         headers: &[&str],
         body: &[u8],
-    ) -> Answer {
+    ) -> Response {
         let mut head = format!("{line} HTTP/1.1\r\n");
         for header in headers {
             head.extend([header, "\r\n"]);
@@ -93,22 +93,22 @@ impl Client {
         head += if body.is_empty() { "\r\n" } else { &length };
         self.send(head);
         self.send(body);
-        self.answer()
+        self.response()
     }
 
-    pub(crate) fn get(&mut self, path: &str) -> Answer {
+    pub(crate) fn get(&mut self, path: &str) -> Response {
         self.request(&format!("GET {path}"), &[], b"")
     }
 
     /// Posts a form, to which it adds the version.
-    pub(crate) fn post(&mut self, form: &str) -> Answer {
+    pub(crate) fn post(&mut self, form: &str) -> Response {
         let form = format!("Version=2010-05-08&{form}");
         let content_type = "Content-Type: application/x-www-form-urlencoded; charset=utf-8";
         self.request("POST /", &[content_type], form.as_bytes())
     }
 }
 
-impl Answer {
+impl Response {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.headers.iter().filter(|(held, _)| held == name);
         let value = values.next().map(|(_, value)| value.as_str());
@@ -126,7 +126,7 @@ impl Answer {
     }
 
     /// Checks that this is an error response of the API. Returns its status and code.
-    pub(crate) fn refusal(&self) -> (u16, &str) {
+    pub(crate) fn rejection(&self) -> (u16, &str) {
         let start = "<ErrorResponse xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"><Error>";
         assert!(self.body.starts_with(start), "{self:?}");
         assert_eq!(self.header("content-type"), Some("text/xml"));

@@ -176,7 +176,7 @@ impl<F: Fn(StoreCall<'_>) -> HookAction + Send + Sync> Store for HookedStore<F> 
         let failure = || Err(StoreError::new("the disk is on fire"));
         match (self.hook)(StoreCall::Commit(change)) {
             HookAction::Proceed => self.inner.commit(change),
-            HookAction::Return(answer) => Ok(answer),
+            HookAction::Return(response) => Ok(response),
             HookAction::Fail => failure(),
             HookAction::FailAfterwards => self.inner.commit(change).and_then(|_| failure()),
         }

@@ -158,7 +158,7 @@ impl Caller {
         let place = self.rng.random_range(0..=count);
         let picked = own.and_then(|own| own.keys().nth(place)).cloned();
         let mut after = self.users.clone();
-        let answer = match (self.rng.random_range(0..20), picked) {
+        let response = match (self.rng.random_range(0..20), picked) {
             _ if own.is_none() => {
                 after.insert(user.to_string(), BTreeMap::new());
                 iam.register_user(&user).map(drop)
@@ -166,9 +166,9 @@ impl Caller {
             // For an inactive credential, a reset could not be observed afterwards.
             (0..5, Some(id)) if own.is_some_and(|own| own[&id].active) => {
                 let held = after.get_mut(user.as_str()).unwrap().get_mut(&id).unwrap();
-                let answer = iam.reset(&user, &id);
-                held.password = answer.as_ref().ok().map(|reset| reset.secret().expose().into());
-                answer.map(|reset| self.issued.push(Issued::of(&reset)))
+                let response = iam.reset(&user, &id);
+                held.password = response.as_ref().ok().map(|reset| reset.secret().expose().into());
+                response.map(|reset| self.issued.push(Issued::of(&reset)))
             }
             (5..8, Some(id)) => {
                 let held = after.get_mut(user.as_str()).unwrap().get_mut(&id).unwrap();
@@ -196,8 +196,8 @@ impl Caller {
                 iam.remove_user(&user)
             }
             _ => {
-                let answer = iam.create(&user, &service);
-                let (id, password) = match &answer {
+                let response = iam.create(&user, &service);
+                let (id, password) = match &response {
                     Ok(issued) => (Some(issued.id()), Some(issued.secret().expose().to_owned())),
                     Err(Error::OutcomeUnknown { credential, .. }) => {
                         (credential.as_ref().map(UnknownCredential::id), None)
@@ -208,10 +208,10 @@ impl Caller {
                     let held = Held { service, active: true, password };
                     after.get_mut(user.as_str()).unwrap().insert(id.clone(), held);
                 }
-                answer.map(|issued| self.issued.push(Issued::of(&issued)))
+                response.map(|issued| self.issued.push(Issued::of(&issued)))
             }
         };
-        match answer {
+        match response {
             Ok(()) => self.users = after,
             Err(Error::LimitExceeded { .. } | Error::UserExists { .. }) => {}
             Err(error) => {
@@ -622,7 +622,7 @@ fn concurrent_callers_share_flushes_and_return_after_them() {
 #[derive(Debug)]
 struct Recorder {
     store: AsyncRedbStore,
-    answers: Mutex<Vec<CommitOutcome>>,
+    responses: Mutex<Vec<CommitOutcome>>,
 }
 
 impl AsyncStore for Recorder {
@@ -631,9 +631,9 @@ impl AsyncStore for Recorder {
     }
 
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        let answer = self.store.commit(change).await?;
-        self.answers.lock().unwrap().push(answer);
-        Ok(answer)
+        let response = self.store.commit(change).await?;
+        self.responses.lock().unwrap().push(response);
+        Ok(response)
     }
 
     async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
@@ -646,7 +646,7 @@ fn a_rejection_waits_for_the_flush_of_the_change_that_caused_it() {
     let disk = Disk::new();
     let store = open_store(&disk).unwrap();
     reserve_space(&builder(&disk, store.clone()).build());
-    let store = Recorder { store: store.into_async(), answers: Mutex::default() };
+    let store = Recorder { store: store.into_async(), responses: Mutex::default() };
     let iam = builder(&disk, store).build_async();
     let one = flushes_of_one(&disk, &iam);
     let (first, anika) = (name("first"), name("anika"));
@@ -662,13 +662,13 @@ fn a_rejection_waits_for_the_flush_of_the_change_that_caused_it() {
     wait(ahead).unwrap();
     disk.held();
     assert!(poll(made.as_mut()).is_pending() && poll(rejected.as_mut()).is_pending());
-    let answers = || iam.store().answers.lock().unwrap().clone();
-    assert_eq!(answers(), [CommitOutcome::Applied; 2], "returned before the flush");
+    let responses = || iam.store().responses.lock().unwrap().clone();
+    assert_eq!(responses(), [CommitOutcome::Applied; 2], "returned before the flush");
     disk.release();
     let rejected = wait(rejected).unwrap_err();
     assert!(matches!(rejected, Error::UserExists { .. }), "{rejected:?}");
     wait(made).unwrap();
-    assert_eq!(answers()[2..], [CommitOutcome::KeyTaken, CommitOutcome::Applied]);
+    assert_eq!(responses()[2..], [CommitOutcome::KeyTaken, CommitOutcome::Applied]);
 }
 
 #[test]

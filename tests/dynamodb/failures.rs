@@ -21,19 +21,19 @@ use service_specific_credentials::{
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    gateway::{Answer, Fate, Gateway},
+    gateway::{Fate, Gateway, Response},
     local::{Item, Table, client, shared, until, wait},
 };
 
 type Manager = AsyncCredentialManager<DynamoDbStore>;
 
-const THROTTLED: Answer = Answer::new(400, "ProvisionedThroughputExceededException");
-const LIMITED: Answer = Answer::new(400, "ThrottlingException");
-const CONFLICT: Answer = Answer::new(400, "TransactionConflictException");
-const IN_PROGRESS: Answer = Answer::new(400, "TransactionInProgressException");
-const BROKEN: Answer = Answer::new(500, "InternalServerError");
-const UNAVAILABLE: Answer = Answer::new(503, "ServiceUnavailable");
-const FOREIGN: Answer = Answer::new(400, "");
+const THROTTLED: Response = Response::new(400, "ProvisionedThroughputExceededException");
+const LIMITED: Response = Response::new(400, "ThrottlingException");
+const CONFLICT: Response = Response::new(400, "TransactionConflictException");
+const IN_PROGRESS: Response = Response::new(400, "TransactionInProgressException");
+const BROKEN: Response = Response::new(500, "InternalServerError");
+const UNAVAILABLE: Response = Response::new(503, "ServiceUnavailable");
+const FOREIGN: Response = Response::new(400, "");
 
 /// A user with a credential, in a table behind a gateway.
 struct Scene {
@@ -155,7 +155,7 @@ fn reads_are_retried_and_give_up() {
             }
         }
         // A transaction on the item that is read is in flight.
-        let conflict = Fate::Answered(Answer::cancelled(&["TransactionConflict"]));
+        let conflict = Fate::Answered(Response::cancelled(&["TransactionConflict"]));
         scene.gateway.befall("TransactGetItems", [conflict; 3]);
         scene.iam.user(&scene.user).await.unwrap();
         scene.gateway.befall("TransactGetItems", vec![conflict; 100]);
@@ -204,7 +204,7 @@ fn what_a_batch_leaves_out_is_read_again() {
 fn throttled_and_conflicting_changes_are_retried() {
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(4)).await else { return };
-        let cancelled = |reasons| Fate::Answered(Answer::cancelled(reasons));
+        let cancelled = |reasons| Fate::Answered(Response::cancelled(reasons));
         let mut revision = scene.revision().await;
         for fate in [
             Fate::Answered(THROTTLED),
@@ -249,7 +249,7 @@ fn throttled_and_conflicting_changes_are_retried() {
 fn a_lost_response_before_other_failures_leaves_the_outcome_unknown() {
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
-        let denied = Answer::new(400, "AccessDeniedException");
+        let denied = Response::new(400, "AccessDeniedException");
         for last in [THROTTLED, denied] {
             let fates = [Fate::Lost, Fate::Answered(THROTTLED), Fate::Answered(last)];
             scene.gateway.befall("TransactWriteItems", fates);
@@ -276,7 +276,7 @@ fn a_change_that_gives_up_says_what_it_met() {
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
         let revision = scene.revision().await;
-        let cancelled = |reasons| Fate::Answered(Answer::cancelled(reasons));
+        let cancelled = |reasons| Fate::Answered(Response::cancelled(reasons));
         let create = async || scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
         for (fate, contended) in [
             (Fate::Answered(THROTTLED), false),
@@ -298,7 +298,7 @@ fn a_change_that_gives_up_says_what_it_met() {
         let error = commit_error(scene.iam.reset(&scene.user, scene.issued.id()).await);
         assert!(matches!(cause(&error), DynamoDbError::Contended), "{error:?}");
         // A permanent error is not retried.
-        let denied = Answer::new(400, "AccessDeniedException");
+        let denied = Response::new(400, "AccessDeniedException");
         scene.gateway.befall("TransactWriteItems", [Fate::Answered(denied)]);
         let error = commit_error(create().await);
         assert!(matches!(cause(&error), DynamoDbError::Denied { .. }), "{error:?}");
@@ -450,8 +450,8 @@ fn a_key_that_is_taken_after_a_lost_response_leaves_the_outcome_unknown() {
 #[test]
 fn the_record_decides_between_stale_and_key_taken() {
     const TAKEN: Fate =
-        Fate::Answered(Answer::cancelled(&["None", "ConditionalCheckFailed", "None"]));
-    const STALE: Fate = Fate::Answered(Answer::cancelled(&[
+        Fate::Answered(Response::cancelled(&["None", "ConditionalCheckFailed", "None"]));
+    const STALE: Fate = Fate::Answered(Response::cancelled(&[
         "ConditionalCheckFailed",
         "ConditionalCheckFailed",
         "None",
@@ -667,7 +667,7 @@ fn a_table_that_is_not_active_is_waited_for_and_one_without_transactions_rejecte
         let creating = Fate::Rewritten(|described| {
             described["Table"]["TableStatus"] = "CREATING".into();
         });
-        let missing = Fate::Answered(Answer::new(400, "ResourceNotFoundException"));
+        let missing = Fate::Answered(Response::new(400, "ResourceNotFoundException"));
         gateway.befall("DescribeTable", [missing, creating, creating]);
         store.create_table().await.unwrap();
         assert_eq!(gateway.count("DescribeTable"), 4);
@@ -741,7 +741,7 @@ fn credentials_that_are_rejected_are_told_apart() {
     wait(async {
         let Some(scene) = Scene::set(&once()).await else { return };
         for code in ["UnrecognizedClientException", "ExpiredTokenException"] {
-            scene.gateway.befall("GetItem", [Fate::Answered(Answer::new(400, code))]);
+            scene.gateway.befall("GetItem", [Fate::Answered(Response::new(400, code))]);
             let error = read_error(scene.iam.user(&scene.user).await);
             let DynamoDbError::Credentials { code: reported, .. } = cause(&error) else {
                 panic!("{error:?}")
@@ -749,7 +749,7 @@ fn credentials_that_are_rejected_are_told_apart() {
             assert_eq!(reported, code);
             assert!(!cause(&error).is_retryable() && !printed(&error).contains("hunter2"));
         }
-        let denied = Fate::Answered(Answer::new(400, "AccessDeniedException"));
+        let denied = Fate::Answered(Response::new(400, "AccessDeniedException"));
         scene.gateway.befall("GetItem", [denied]);
         let error = read_error(scene.iam.user(&scene.user).await);
         assert!(matches!(cause(&error), DynamoDbError::Denied { .. }), "{error:?}");

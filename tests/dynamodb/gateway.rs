@@ -26,9 +26,9 @@ pub(crate) struct Exchange {
 pub(crate) enum Fate {
     Forwarded,
     /// Does not forward the request, and responds with this.
-    Answered(Answer),
+    Answered(Response),
     /// Forwards the request, and replaces the response by this.
-    AnsweredAfter(Answer),
+    AnsweredAfter(Response),
     /// Does not forward the request, and closes the connection.
     Lost,
     /// Forwards the request, and closes the connection without a response.
@@ -48,14 +48,14 @@ pub(crate) enum Fate {
 
 /// An error, as DynamoDB reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) code: &'static str,
     /// The reasons of a cancelled transaction.
     pub(crate) reasons: &'static [&'static str],
 }
 
-impl Answer {
+impl Response {
     pub(crate) const fn new(status: u16, code: &'static str) -> Self {
         Self { status, code, reasons: &[] }
     }
@@ -72,7 +72,7 @@ impl Answer {
     }
 
     fn message(&self) -> Message {
-        // Without a code, the answer is that of an intermediary.
+        // Without a code, the response is that of an intermediary.
         if self.code.is_empty() {
             return Message { head: Self::head(self.status), body: b"<h1>Bad request</h1>".into() };
         }
@@ -286,7 +286,7 @@ async fn serve(
             fate = *then;
         }
         let response = match fate {
-            Fate::Answered(answer) => answer.message(),
+            Fate::Answered(response) => response.message(),
             Fate::Lost => return,
             Fate::Delayed => {
                 drop(client);
@@ -307,13 +307,13 @@ async fn serve(
             }
         };
         let response = match fate {
-            Fate::AnsweredAfter(answer) => answer.message(),
+            Fate::AnsweredAfter(response) => response.message(),
             Fate::LostAfter => return,
             Fate::SilencedAfter => std::future::pending().await,
             Fate::Rewritten(rewrite) => {
                 let mut content = serde_json::from_slice(&response.body).unwrap();
                 rewrite(&mut content);
-                Message { head: Answer::head(200), body: serde_json::to_vec(&content).unwrap() }
+                Message { head: Response::head(200), body: serde_json::to_vec(&content).unwrap() }
             }
             _ => response,
         };
@@ -340,14 +340,14 @@ async fn partly(
             Value::Array(forwarded);
     }
     tables.retain(|_, table| !table["Keys"].as_array().unwrap().is_empty());
-    let mut response = Message { head: Answer::head(200), body: b"{}".to_vec() };
+    let mut response = Message { head: Response::head(200), body: b"{}".to_vec() };
     if most > 0 {
         request.body = serde_json::to_vec(&content).unwrap();
         response = forward(&request, upstream, server).await.unwrap();
     }
     let mut content: Value = serde_json::from_slice(&response.body).unwrap();
     content["UnprocessedKeys"] = Value::Object(tables);
-    Message { head: Answer::head(200), body: serde_json::to_vec(&content).unwrap() }
+    Message { head: Response::head(200), body: serde_json::to_vec(&content).unwrap() }
 }
 
 /// Sends a request to the server, over the same connection as the previous one.

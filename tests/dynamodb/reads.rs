@@ -13,11 +13,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     common::{ACCOUNT, name},
-    gateway::{Answer, Fate, Gateway},
+    gateway::{Fate, Gateway, Response},
     local::{shared, until, wait},
 };
 
-const CONFLICT: Fate = Fate::Answered(Answer::cancelled(&["TransactionConflict"]));
+const CONFLICT: Fate = Fate::Answered(Response::cancelled(&["TransactionConflict"]));
 
 /// The item has not been written yet.
 const ABSENT: Fate = Fate::Rewritten(|read| *read = json!({}));

@@ -55,12 +55,12 @@ fn the_admin_address_serves_programs_on_this_machine_alone() {
         let other = if other.is_empty() { String::new() } else { format!("\r\n{other}") };
         let headers = format!("Host: {host}{other}");
         let expected: &[u16] = if served { &[200] } else { &[400, 403] };
-        for answer in [
+        for response in [
             server.admin_raw("GET", &format!("{get}got-{number}"), &headers, ""),
             server.admin_raw("POST", "/", &headers, &format!("{post}posted-{number}")),
         ] {
-            assert!(expected.contains(&status(&answer)), "{headers}: {answer}");
-            assert!(status(&answer) != 403 || element(&answer, "Code") == "AccessDenied");
+            assert!(expected.contains(&status(&response)), "{headers}: {response}");
+            assert!(status(&response) != 403 || element(&response, "Code") == "AccessDenied");
         }
     }
     // A request of before there were hosts.
@@ -133,24 +133,24 @@ fn an_insecure_admin_address_serves_web_pages() {
     );
     let allowed = "\r\naccess-control-allow-origin: *\r\n";
     let server = world.serve(&["--store", "memory", "--insecure"]);
-    let answer = raw(server.admin, &preflight);
-    assert_eq!(status(&answer), 200, "{answer}");
+    let response = raw(server.admin, &preflight);
+    assert_eq!(status(&response), 200, "{response}");
     for line in [
         allowed,
         "\r\naccess-control-allow-methods: *\r\n",
         "\r\naccess-control-allow-headers: authorization,x-amz-date\r\n",
         "\r\naccess-control-allow-private-network: true\r\n",
     ] {
-        assert!(answer.contains(line), "{line} {answer}");
+        assert!(response.contains(line), "{line} {response}");
     }
-    let answer = raw(server.admin, &list);
-    assert_eq!(status(&answer), 200);
-    assert!(answer.contains(allowed), "{answer}");
+    let response = raw(server.admin, &list);
+    assert_eq!(status(&response), 200);
+    assert!(response.contains(allowed), "{response}");
 
     let server = world.serve(&["--store", "memory", "--host", "iam"]);
     for request in [&preflight, &list] {
-        let answer = raw(server.admin, request);
-        assert_eq!(status(&answer), 403);
-        assert!(!answer.contains("access-control"), "{answer}");
+        let response = raw(server.admin, request);
+        assert_eq!(status(&response), 403);
+        assert!(!response.contains("access-control"), "{response}");
     }
 }

@@ -28,11 +28,11 @@ fn git_runs_for_no_more_requests_at_a_time_than_it_may() {
     stalled.write_all(&chunk(endless_commands(40_000).as_bytes())).unwrap();
     server.wait_for(|git| git.contains("receive-pack"));
     let path = "/demo/info/refs?service=git-upload-pack";
-    let answer = raw(server.address, &request("GET", path, &issued, "Connection: close"));
-    assert_eq!(status(&answer), 429, "{answer}");
-    assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
+    let response = raw(server.address, &request("GET", path, &issued, "Connection: close"));
+    assert_eq!(status(&response), 429, "{response}");
+    assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
     let text = "\r\n\r\ntoo many requests of this user are in progress\n";
-    assert!(answer.ends_with(text), "{answer}");
+    assert!(response.ends_with(text), "{response}");
     // Nor is a repository made for somebody who is not served.
     let new = "/new/info/refs?service=git-receive-pack";
     assert_eq!(server.status("GET", new, &issued), 429);
@@ -69,16 +69,16 @@ fn a_user_leaves_slots_to_others() {
     let mut stalled: Vec<_> = (0..64).map(|_| stall()).collect();
     // A quarter of all slots is theirs; the other requests fail at once.
     let path = "/demo/info/refs?service=git-upload-pack";
-    let answer = raw(server.address, &request("GET", path, &greedy, "Connection: close"));
-    assert_eq!(status(&answer), 429, "{answer}");
+    let response = raw(server.address, &request("GET", path, &greedy, "Connection: close"));
+    assert_eq!(status(&response), 429, "{response}");
     while server.receiving() != 2 {
         thread::yield_now();
     }
     // Disabling the credential changes nothing for others.
     let id = ("ServiceSpecificCredentialId", greedy.id().as_str());
     let parameters = [("UserName", "greedy"), id, ("Status", "Inactive")];
-    let answer = server.admin("UpdateServiceSpecificCredential", &parameters);
-    assert_eq!(status(&answer), 200, "{answer}");
+    let response = server.admin("UpdateServiceSpecificCredential", &parameters);
+    assert_eq!(status(&response), 200, "{response}");
     let url = server.url_of(&modest, "demo");
     world.does("", &["clone", "--quiet", &url, "clone"]);
     world.commit("work", "again", b"again");

@@ -54,8 +54,8 @@ fn users_are_told_apart() {
 }
 
 #[test]
-fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() {
-    let world = World::new("refused");
+fn a_credential_that_is_not_valid_is_denied_in_the_form_that_git_understands() {
+    let world = World::new("denied");
     let (anika, codecommit) = (name::<UserName>("anika"), name(CODECOMMIT));
     let iam = world.iam();
     iam.register_user(&anika).unwrap();
@@ -104,14 +104,14 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
         format!("Authorization: Bearer {password}"),
     ] {
         let close = "Connection: close";
-        let answer = raw(
+        let response = raw(
             server.address,
             &format!("GET {path} HTTP/1.1\r\nHost: git\r\n{header}\r\n{close}\r\n\r\n"),
         );
-        assert_eq!(status(&answer), 401, "{header}");
+        assert_eq!(status(&response), 401, "{header}");
         let challenge =
             "www-authenticate: Basic realm=\"codecommit.amazonaws.com\", charset=\"UTF-8\"";
-        assert!(answer.contains(challenge), "{answer}");
+        assert!(response.contains(challenge), "{response}");
         assert!(!world.repository("demo.git").exists());
     }
     // A client without a credential does not learn whether a repository exists.
@@ -120,7 +120,7 @@ fn a_credential_that_is_not_valid_is_refused_in_the_form_that_git_understands() 
 }
 
 #[test]
-fn a_credential_that_is_disabled_between_two_pushes_is_refused_until_it_is_enabled() {
+fn a_credential_that_is_disabled_between_two_pushes_is_denied_until_it_is_enabled() {
     let world = World::new("disabled");
     let issued = world.anika();
     let server = world.serve(&["--create"]);
@@ -128,8 +128,8 @@ fn a_credential_that_is_disabled_between_two_pushes_is_refused_until_it_is_enabl
     let set = |to| {
         let id = ("ServiceSpecificCredentialId", issued.id().as_str());
         let parameters = [("UserName", "anika"), id, ("Status", to)];
-        let answer = server.admin("UpdateServiceSpecificCredential", &parameters);
-        assert_eq!(status(&answer), 200, "{answer}");
+        let response = server.admin("UpdateServiceSpecificCredential", &parameters);
+        assert_eq!(status(&response), 200, "{response}");
     };
     world.work("work");
     world.does("work", &["push", &url, "main"]);
@@ -147,7 +147,7 @@ fn a_credential_that_is_disabled_between_two_pushes_is_refused_until_it_is_enabl
 }
 
 #[test]
-fn a_password_that_is_reset_between_two_pushes_is_refused_and_the_new_one_works() {
+fn a_password_that_is_reset_between_two_pushes_is_denied_and_the_new_one_works() {
     let world = World::new("reset");
     let issued = world.anika();
     let server = world.serve(&["--create", "--url-safe"]);
@@ -156,19 +156,19 @@ fn a_password_that_is_reset_between_two_pushes_is_refused_and_the_new_one_works(
     world.does("work", &["push", &url, "main"]);
     world.commit("work", "again", b"again");
     let id = ("ServiceSpecificCredentialId", issued.id().as_str());
-    let answer = server.admin("ResetServiceSpecificCredential", &[("UserName", "anika"), id]);
+    let response = server.admin("ResetServiceSpecificCredential", &[("UserName", "anika"), id]);
     let complaint = world.fails("work", &["push", &url, "main"]);
     assert!(complaint.contains("Authentication failed"), "{complaint}");
     // As it is, since it is asked for in a form that can stand in a URL.
     let (user, password) =
-        (element(&answer, "ServiceUserName"), element(&answer, "ServicePassword"));
+        (element(&response, "ServiceUserName"), element(&response, "ServicePassword"));
     assert_eq!(password, encoded(password).replace("%2D", "-").replace("%5F", "_"));
     let url = format!("http://{user}:{password}@{}/demo", server.address);
     world.does("work", &["push", &url, "main"]);
 }
 
 #[test]
-fn a_store_that_fails_is_no_refusal() {
+fn a_store_that_fails_is_no_rejection() {
     let world = World::new("unavailable");
     let issued = world.anika();
     // The signal that a file grows too large would end the server. It is told of it as an error.
@@ -181,8 +181,8 @@ fn a_store_that_fails_is_no_refusal() {
     // Nothing can be written any more, as on a full disk. The store stops when it notices.
     let full = Rlimit { current: Some(0), maximum: Some(0) };
     prlimit(Some(server.pid()), Resource::Fsize, full).unwrap();
-    let answer = server.admin("CreateUser", &[("UserName", "jane")]);
-    assert_eq!((status(&answer), element(&answer, "Code")), (500, "ServiceFailure"));
+    let response = server.admin("CreateUser", &[("UserName", "jane")]);
+    assert_eq!((status(&response), element(&response, "Code")), (500, "ServiceFailure"));
 
     world.remember(&server, issued.service_user_name().as_str(), issued.secret().expose());
     let remembered = fs::read_to_string(world.remembered()).unwrap();
@@ -257,9 +257,9 @@ fn failed_logins_are_throttled_where_they_come_from() {
     }
     // Now this name waits at this address, whatever else is sent. Git keeps its password.
     assert_eq!(login(near, "wrong"), 429);
-    let answer = login_from(near, &server, user, password, "");
-    assert_eq!(status(&answer), 429);
-    let (_, delay) = answer.split_once("\r\nretry-after: ").unwrap();
+    let response = login_from(near, &server, user, password, "");
+    assert_eq!(status(&response), 429);
+    let (_, delay) = response.split_once("\r\nretry-after: ").unwrap();
     let delay: u64 = delay.split("\r\n").next().unwrap().parse().unwrap();
     assert!((1..=20).contains(&delay), "{delay}");
     world.remember(&server, user, password);

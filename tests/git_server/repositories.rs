@@ -94,12 +94,12 @@ fn names_lead_nowhere_but_to_repositories() {
         ] {
             let status = server.status(method, &path, &issued);
             // What is no request at all does not come as far as to a name.
-            let refused = if repository.is_ascii() && !repository.contains(' ') {
+            let rejected = if repository.is_ascii() && !repository.contains(' ') {
                 status == 404 || (status == 400 && repository.contains('\\'))
             } else {
                 status == 400 || status == 404
             };
-            assert!(refused, "{method} {path}: {status}");
+            assert!(rejected, "{method} {path}: {status}");
         }
     }
     assert_eq!(tree(&world.folder.0), before);

@@ -96,10 +96,10 @@ impl Reader {
         };
         let options: Vec<_> = options.chunks(2).map(option).collect();
         let options: Vec<_> = options.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let answer = self.server().admin(&camel_case(command), &options);
-        assert_eq!(status(&answer), 200, "{command}: {answer}");
+        let response = self.server().admin(&camel_case(command), &options);
+        assert_eq!(status(&response), 200, "{command}: {response}");
         if command == "create-service-specific-credential" {
-            self.passwords.push(element(&answer, "ServicePassword").to_owned());
+            self.passwords.push(element(&response, "ServicePassword").to_owned());
         }
     }
 

@@ -134,9 +134,9 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
             let user = ("UserName", &*user);
             let id = ("ServiceSpecificCredentialId", issued[chosen].id().as_str());
             let mut password = passwords[chosen].lock().unwrap();
-            let answer = server.admin("ResetServiceSpecificCredential", &[user, id]);
-            assert_eq!(status(&answer), 200, "{answer}");
-            *password = element(&answer, "ServicePassword").to_owned();
+            let response = server.admin("ResetServiceSpecificCredential", &[user, id]);
+            assert_eq!(status(&response), 200, "{response}");
+            *password = element(&response, "ServicePassword").to_owned();
             resets += 1;
         }
         stop.store(true, Relaxed);
@@ -189,8 +189,8 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
 fn lost_slots(server: &Server, issued: &IssuedCredential) -> usize {
     let parameters =
         [("UserName", "user-0"), ("ServiceSpecificCredentialId", issued.id().as_str())];
-    let answer = server.admin("ResetServiceSpecificCredential", &parameters);
-    let login = basic(issued.service_user_name().as_str(), element(&answer, "ServicePassword"));
+    let response = server.admin("ResetServiceSpecificCredential", &parameters);
+    let login = basic(issued.service_user_name().as_str(), element(&response, "ServicePassword"));
     let head = format!(
         "POST /demo-0/git-receive-pack HTTP/1.1\r\nHost: git\r\n{login}\r\n\
          Content-Type: application/x-git-receive-pack-request\r\n\

@@ -214,7 +214,7 @@ impl World {
         self.does(folder, &["rev-parse", of])
     }
 
-    /// Has git answer for a host from a file, as a person does who does not want to type.
+    /// Makes Git read the login of a host from a file.
     pub(crate) fn remember(&self, server: &Server, user: &str, password: &str) {
         let store = format!("credential.helper=store --file={}", self.remembered().display());
         let (key, value) = store.split_once('=').unwrap();
@@ -267,7 +267,7 @@ impl Server {
         Self { child, address, admin, _output: output }
     }
 
-    /// Does something by the IAM Query API. Returns the answer.
+    /// Does something by the IAM Query API. Returns the response.
     pub(crate) fn admin(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         let mut form = format!("Version=2010-05-08&Action={action}");
         for (name, value) in parameters {
@@ -448,16 +448,16 @@ pub(crate) fn rest(stream: &mut TcpStream) -> (String, std::io::Result<()>) {
     (String::from_utf8_lossy(&response).into_owned(), result)
 }
 
-/// Sends a request as it stands, and returns the whole answer.
+/// Sends a request as it stands, and returns the whole response.
 pub(crate) fn raw(to: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    String::from_utf8_lossy(&answer).into_owned()
+    let mut response = Vec::new();
+    stream.read_to_end(&mut response).unwrap();
+    String::from_utf8_lossy(&response).into_owned()
 }
 
-/// What stands in an element of an answer.
+/// The content of an element of a response.
 pub(crate) fn element<'a>(xml: &'a str, name: &str) -> &'a str {
     let (start, end) = (format!("<{name}>"), format!("</{name}>"));
     let (_, rest) = xml.split_once(&start).unwrap_or_else(|| panic!("no {name} in {xml}"));
@@ -468,8 +468,8 @@ pub(crate) fn basic(user: &str, password: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
-pub(crate) fn status(answer: &str) -> u16 {
-    answer.split(' ').nth(1).unwrap().parse().unwrap()
+pub(crate) fn status(response: &str) -> u16 {
+    response.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 pub(crate) fn encoded(text: &str) -> String {

@@ -10,7 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 #[path = "../common/client.rs"]
 mod client;
 
-use self::client::{Answer, Client};
+use self::client::{Client, Response};
 
 /// The process. It is killed on drop.
 struct Server(Child);
@@ -58,10 +58,10 @@ fn the_identity_reaches_the_handler_and_anonymous_requests_may_only_read() {
         ("GET", &[&*format!("Authorization: Bearer {password}")], 401, denied),
         ("GET", &[&*right, &*right], 401, denied),
     ] {
-        let answer: Answer = client.request(&format!("{method} /"), headers, b"");
-        assert_eq!((answer.status, &*answer.body), (status, body), "{method} {headers:?}");
+        let response: Response = client.request(&format!("{method} /"), headers, b"");
+        assert_eq!((response.status, &*response.body), (status, body), "{method} {headers:?}");
         let challenge = r#"Basic realm="codecommit.amazonaws.com", charset="UTF-8""#;
-        assert_eq!(answer.header("www-authenticate"), (status == 401).then_some(challenge));
+        assert_eq!(response.header("www-authenticate"), (status == 401).then_some(challenge));
     }
 
     server.0.kill().unwrap();

@@ -99,10 +99,10 @@ impl Subject {
     /// Sends a line, and returns the response once the child waits for the next line.
     fn send(&mut self, line: &str) -> String {
         self.input.write_all(format!("{line}\n").as_bytes()).unwrap();
-        let mut answer = String::new();
-        self.output.read_line(&mut answer).unwrap();
-        assert!(answer.pop() == Some('\n'), "the child has ended at {line:?}");
-        answer
+        let mut response = String::new();
+        self.output.read_line(&mut response).unwrap();
+        assert!(response.pop() == Some('\n'), "the child has ended at {line:?}");
+        response
     }
 
     /// Checks that a part of its memory contains no secret.
@@ -290,12 +290,13 @@ fn emulator(store: &str) {
             let reset = maker.post(&format!("Action=ResetServiceSpecificCredential&{form}"));
             let authorization = if service == BEDROCK {
                 let [old, new] =
-                    [&created, &reset].map(|answer| answer.element("ServiceCredentialSecret"));
+                    [&created, &reset].map(|response| response.element("ServiceCredentialSecret"));
                 needles.add_api_key("the secret of a new API key", old, PREFIX);
                 needles.add_api_key("the secret of a reset API key", new, PREFIX);
                 format!("Bearer {new}")
             } else {
-                let [old, new] = [&created, &reset].map(|answer| answer.element("ServicePassword"));
+                let [old, new] =
+                    [&created, &reset].map(|response| response.element("ServicePassword"));
                 let name = reset.element("ServiceUserName");
                 needles.add_password("a new password", old);
                 needles.add_password("a reset password", new);
@@ -304,8 +305,8 @@ fn emulator(store: &str) {
             };
             let client = if number % 2 == 0 { &mut presenting } else { &mut connect() };
             let header = format!("Authorization: {authorization}");
-            let answer = client.request(&format!("GET /authenticate/{service}"), &[&header], b"");
-            assert_eq!(answer.status, 200);
+            let response = client.request(&format!("GET /authenticate/{service}"), &[&header], b"");
+            assert_eq!(response.status, 200);
         }
         if number % 3 == 1 {
             idle.push(own);

@@ -394,14 +394,14 @@ impl<S: Store> Machine<S> {
                 let (named, secret) = (&named.name.to_ascii_uppercase(), &secret.secret);
                 let real = self.managers[at].authenticate(&self::service(service), named, secret);
                 let expected = self.model.authenticate(at, service, named, secret);
-                assert_eq!(reason(real), answer(expected, at), "{command:?}");
+                assert_eq!(reason(real), response(expected, at), "{command:?}");
             }
             Command::AuthenticateKey(at, service, key, shape) => {
                 let secret = shape.apply(self.issued(key)?);
                 let service_name = self::service(service);
                 let real = self.managers[at].authenticate_api_key(&service_name, &secret);
                 let expected = self.model.authenticate_api_key(at, service, &secret);
-                assert_eq!(reason(real), answer(expected, at), "{command:?}");
+                assert_eq!(reason(real), response(expected, at), "{command:?}");
             }
             _ => unreachable!("{command:?} changes something"),
         }
@@ -409,7 +409,7 @@ impl<S: Store> Machine<S> {
     }
 
     /// Makes one commit fail, and resolves the unknown outcome. Returns the error of an operation
-    /// that is refused before it commits.
+    /// that is rejected before it commits.
     fn unknown(
         &self,
         at: At,
@@ -602,7 +602,7 @@ impl<S: Store> Machine<S> {
                         self.door.authenticate_api_key(&service_name, secret),
                     ),
                 };
-                let expected = answer(expected, at);
+                let expected = response(expected, at);
                 if at == *of {
                     assert_eq!(reason(anywhere), expected, "{name} at {service}");
                 }
@@ -613,7 +613,7 @@ impl<S: Store> Machine<S> {
 }
 
 /// The result of the model in the form of the managers' result.
-fn answer(
+fn response(
     expected: Result<(SeenUser, Seen), DenialReason>,
     at: At,
 ) -> Result<Authenticated, DenialReason> {

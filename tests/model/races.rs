@@ -313,7 +313,7 @@ impl Stage {
                     panic!("{} authenticates after its reset or deletion", issued.name)
                 }
                 Ok(identity) => issued.check_identity(&identity),
-                refused @ Err(_) => assert!(is_denied(&refused)),
+                rejected @ Err(_) => assert!(is_denied(&rejected)),
             }
         }
     }
@@ -371,7 +371,7 @@ fn random_changes_by_many_threads_keep_the_store_consistent() {
         let policy = Policy::recorded();
         let iam = builder().policy(policy).entropy(SeededEntropy::new(7)).build();
         let stage = Stage { iam, ledger: Mutex::default(), done: false.into() };
-        let refused = thread::scope(|scope| {
+        let rejected = thread::scope(|scope| {
             let stage = &stage;
             let observers: Vec<_> = (0..2)
                 .map(|seed| {
@@ -387,7 +387,7 @@ fn random_changes_by_many_threads_keep_the_store_consistent() {
                 .map(|seed| {
                     scope.spawn(move || {
                         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-                        let mut refused = 0;
+                        let mut rejected = 0;
                         for _ in 0..WRITES {
                             match stage.act(&mut rng) {
                                 Ok(()) => {}
@@ -398,10 +398,10 @@ fn random_changes_by_many_threads_keep_the_store_consistent() {
                                     | Error::OutcomeUnknown { .. }
                                     | Error::InvalidParameter(_),
                                 ) => panic!("unexpected error"),
-                                Err(_) => refused += 1,
+                                Err(_) => rejected += 1,
                             }
                         }
-                        refused
+                        rejected
                     })
                 })
                 .collect();
@@ -415,8 +415,8 @@ fn random_changes_by_many_threads_keep_the_store_consistent() {
         stage.check_rest();
         let issued = stage.ledger().issued.len();
         assert!(
-            issued > 100 && refused < WRITERS * WRITES,
-            "only {issued} issued, {refused} refused"
+            issued > 100 && rejected < WRITERS * WRITES,
+            "only {issued} issued, {rejected} rejected"
         );
     });
 }

@@ -206,7 +206,7 @@ fn operations_take_the_documented_number_of_round_trips() {
             count("remove", 2, &mut sent);
             let result = iam.remove_user(&anika).await;
             assert!(matches!(result, Err(Error::NoSuchUser { .. })));
-            count("a refusal", 1, &mut sent);
+            count("a rejection", 1, &mut sent);
         }
 
         // Each statement qualifies its tables.

@@ -136,7 +136,7 @@ fn the_life_cycle_of_a_credential() {
 
     let denied = |password: &str, reason: &str| {
         let done = tool.verify(FIRST, password);
-        let why = "credentials: refused: the credential is not valid for this service";
+        let why = "credentials: rejected: the credential is not valid for this service";
         assert_eq!((done.code, &*done.out), (1, ""));
         assert_eq!(done.err, format!("{why} ({reason})\n"));
     };
@@ -388,9 +388,9 @@ fn an_expired_credential_is_reported_as_expired() {
     tool.fails(&format!("reset anika {}", issued.id()), &reset);
 }
 
-/// Runs the tool with a terminal as its standard input, and types an answer at a prompt. Returns
+/// Runs the tool with a terminal as its standard input, and types a response at a prompt. Returns
 /// the result, and what the terminal echoed.
-fn at_a_terminal(tool: &Tool, line: &str, prompt: &str, answer: &str) -> (Outcome, String) {
+fn at_a_terminal(tool: &Tool, line: &str, prompt: &str, response: &str) -> (Outcome, String) {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -404,7 +404,7 @@ fn at_a_terminal(tool: &Tool, line: &str, prompt: &str, answer: &str) -> (Outcom
         assert_eq!(stderr.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&err));
         err.push(byte[0]);
     }
-    writeln!(terminal, "{answer}").unwrap();
+    writeln!(terminal, "{response}").unwrap();
     stderr.read_to_end(&mut err).unwrap();
     let output = child.wait_with_output().unwrap();
     // The tool restores the modes of the terminal, however it ends.
@@ -434,8 +434,8 @@ fn irreversible_commands_ask_for_confirmation() {
         format!("delete anika {id}"),
         "user remove anika --with-credentials".to_owned(),
     ] {
-        for answer in ["n", "", "maybe"] {
-            let (done, _) = at_a_terminal(&tool, &line, "[y/N] ", answer);
+        for response in ["n", "", "maybe"] {
+            let (done, _) = at_a_terminal(&tool, &line, "[y/N] ", response);
             assert_eq!((done.code, &*done.out), (1, ""), "{done:?}");
             assert!(done.err.ends_with("credentials: nothing was changed\n"), "{}", done.err);
         }

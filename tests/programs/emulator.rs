@@ -17,7 +17,7 @@ use service_specific_credentials::{
     CreateOptions, Lifetime, Policy, query::MAX_BYTES, store::RedbStore,
 };
 
-use crate::client::{Answer, Client};
+use crate::client::{Client, Response};
 use crate::common::{ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, Folder, example, name};
 use crate::server::Server;
 
@@ -49,7 +49,7 @@ fn create_user(client: &mut Client, user: &str) {
     assert_eq!(client.post(&format!("Action=CreateUser&UserName={user}")).status, 200);
 }
 
-fn create(client: &mut Client, user: &str, service: &str) -> Answer {
+fn create(client: &mut Client, user: &str, service: &str) -> Response {
     let action = "Action=CreateServiceSpecificCredential";
     client.post(&format!("{action}&UserName={user}&ServiceName={service}"))
 }
@@ -84,8 +84,8 @@ fn requests_of_web_pages_and_to_other_hosts_are_rejected() {
         "[::1]",
         "[0:0:0:0:0:0:0:1]",
     ] {
-        let answer = client.request_without_host(list, &[&format!("Host: {host}")], b"");
-        assert_eq!(answer.status, 200, "{host}");
+        let response = client.request_without_host(list, &[&format!("Host: {host}")], b"");
+        assert_eq!(response.status, 200, "{host}");
     }
     for host in [
         "evil.example",
@@ -106,18 +106,18 @@ fn requests_of_web_pages_and_to_other_hosts_are_rejected() {
         ":80",
         "localhost, evil.example",
     ] {
-        let answer = client.request_without_host(list, &[&format!("Host: {host}")], b"");
-        assert_eq!(answer.refusal(), (403, "AccessDenied"), "{host}");
+        let response = client.request_without_host(list, &[&format!("Host: {host}")], b"");
+        assert_eq!(response.rejection(), (403, "AccessDenied"), "{host}");
     }
     for headers in [&[][..], &["Host: localhost", "Host: localhost"]] {
-        let answer = client.request_without_host(list, headers, b"");
-        assert_eq!(answer.refusal(), (403, "AccessDenied"));
+        let response = client.request_without_host(list, headers, b"");
+        assert_eq!(response.rejection(), (403, "AccessDenied"));
     }
     // The host of an absolute request target counts too.
     let whole = |host: &str| format!("GET http://{host}/?Action=ListUsers&Version=2010-05-08");
     assert_eq!(client.request(&whole("localhost"), &[], b"").status, 200);
-    let answer = client.request(&whole("evil.example"), &[], b"");
-    assert_eq!(answer.refusal(), (403, "AccessDenied"));
+    let response = client.request(&whole("evil.example"), &[], b"");
+    assert_eq!(response.rejection(), (403, "AccessDenied"));
 
     for origin in ["https://evil.example", "null", &format!("http://127.0.0.1:{port}"), ""] {
         let origin = format!("Origin: {origin}");
@@ -129,8 +129,8 @@ fn requests_of_web_pages_and_to_other_hosts_are_rejected() {
             ("GET /authenticate/codecommit.amazonaws.com", b""),
             ("GET /elsewhere", b""),
         ] {
-            let answer = client.request(line, &[FORM, &origin], body);
-            assert_eq!(answer.refusal(), (403, "AccessDenied"), "{line} {origin}");
+            let response = client.request(line, &[FORM, &origin], body);
+            assert_eq!(response.rejection(), (403, "AccessDenied"), "{line} {origin}");
         }
     }
     let users = client.get("/?Action=ListUsers&Version=2010-05-08");
@@ -151,8 +151,8 @@ fn a_server_on_the_ipv6_loopback_address_accepts_it_as_host() {
     let server = Server::start(&EMULATOR, &["--listen", "127.0.0.9:0"]);
     let mut client = Client::new(server.address);
     assert_eq!(client.get(list).status, 200);
-    let answer = client.request_without_host(&format!("GET {list}"), &["Host: 127.0.0.8"], b"");
-    assert_eq!(answer.refusal(), (403, "AccessDenied"));
+    let response = client.request_without_host(&format!("GET {list}"), &["Host: 127.0.0.8"], b"");
+    assert_eq!(response.rejection(), (403, "AccessDenied"));
 }
 
 #[test]
@@ -177,10 +177,10 @@ fn only_an_insecure_emulator_listens_on_other_addresses() {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, server.address.port()));
     let list = "GET /?Action=ListUsers&Version=2010-05-08";
     let strange = ["Host: evil.example", "Origin: https://evil.example"];
-    let answer = Client::new(address).request_without_host(list, &strange, b"");
-    assert_eq!(answer.status, 200);
+    let response = Client::new(address).request_without_host(list, &strange, b"");
+    assert_eq!(response.status, 200);
     // A page may read that, and ask whether it may send more.
-    assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(response.header("access-control-allow-origin"), Some("*"));
     let asks = [
         "Access-Control-Request-Method: POST",
         "Access-Control-Request-Headers: authorization,x-amz-date",
@@ -189,13 +189,13 @@ fn only_an_insecure_emulator_listens_on_other_addresses() {
     let asks = [&strange[..], &asks].concat();
     for path in ["/", "/authenticate/codecommit.amazonaws.com"] {
         let line = format!("OPTIONS {path}");
-        let answer = Client::new(address).request_without_host(&line, &asks, b"");
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
-        assert_eq!(answer.header("access-control-allow-methods"), Some("*"));
-        let headers = answer.header("access-control-allow-headers");
+        let response = Client::new(address).request_without_host(&line, &asks, b"");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(response.header("access-control-allow-methods"), Some("*"));
+        let headers = response.header("access-control-allow-headers");
         assert_eq!(headers, Some("authorization,x-amz-date"));
-        assert_eq!(answer.header("access-control-allow-private-network"), Some("true"));
+        assert_eq!(response.header("access-control-allow-private-network"), Some("true"));
     }
 }
 
@@ -207,8 +207,8 @@ fn hosts_that_are_named_are_served_and_web_pages_are_not() {
     let mut client = Client::new(address);
     let list = "GET /?Action=ListUsers&Version=2010-05-08";
     for host in ["emulator", "EMULATOR:4566", "iam.example", "localhost", "127.0.0.1:80"] {
-        let answer = client.request_without_host(list, &[&format!("Host: {host}")], b"");
-        assert_eq!(answer.status, 200, "{host}");
+        let response = client.request_without_host(list, &[&format!("Host: {host}")], b"");
+        assert_eq!(response.status, 200, "{host}");
     }
     for (host, other) in [
         ("evil.example", "X: y"),
@@ -220,8 +220,8 @@ fn hosts_that_are_named_are_served_and_web_pages_are_not() {
         ("emulator", "Host: emulator"),
     ] {
         let headers = [&format!("Host: {host}"), other];
-        let answer = client.request_without_host(list, &headers, b"");
-        assert_eq!(answer.refusal(), (403, "AccessDenied"), "{host} {other}");
+        let response = client.request_without_host(list, &headers, b"");
+        assert_eq!(response.rejection(), (403, "AccessDenied"), "{host} {other}");
     }
     for wrong in ["", "emulator:4566", "user@emulator", "http://emulator", "a b"] {
         let output = Command::new(&*EMULATOR).args(["--host", wrong]).output().unwrap();
@@ -308,13 +308,13 @@ fn bodies_of_up_to_one_mebibyte_are_accepted() {
         let declared = client.request("POST /", &[FORM], &body);
         client.send(format!("{head}Transfer-Encoding: chunked\r\n\r\n"));
         client.send(chunks(&body));
-        for answer in [declared, client.answer()] {
+        for response in [declared, client.response()] {
             if taken {
-                assert_eq!(answer.status, 200, "{length}");
+                assert_eq!(response.status, 200, "{length}");
             } else {
-                assert_eq!(answer.refusal(), (413, "MalformedInput"), "{length}");
+                assert_eq!(response.rejection(), (413, "MalformedInput"), "{length}");
                 let message = "The request must not be longer than 1048576 bytes";
-                assert_eq!(answer.element("Message"), message);
+                assert_eq!(response.element("Message"), message);
             }
         }
         #[cfg(target_os = "linux")]
@@ -334,7 +334,7 @@ fn bodies_of_up_to_one_mebibyte_are_accepted() {
     // A truncated body, and one with malformed chunks.
     let mut broken = Client::new(server.address);
     broken.send(format!("{head}Transfer-Encoding: chunked\r\n\r\nnonsense\r\n"));
-    assert_eq!(broken.answer().refusal(), (400, "MalformedInput"));
+    assert_eq!(broken.response().rejection(), (400, "MalformedInput"));
     assert!(broken.is_closed());
 
     #[cfg(target_os = "linux")]
@@ -357,20 +357,20 @@ fn a_body_that_is_not_a_form_is_rejected() {
         &["Content-Type: multipart/form-data; boundary=x"],
         &["Content-Type: application/x-www-form-urlencoded-not"],
     ] {
-        let answer = client.request("POST /", headers, form);
-        assert_eq!(answer.refusal(), (400, "MalformedInput"), "{headers:?}");
+        let response = client.request("POST /", headers, form);
+        assert_eq!(response.rejection(), (400, "MalformedInput"), "{headers:?}");
     }
     for accepted in ["; charset=utf-8", ";charset=\"latin-1\"", " ;"] {
-        let answer = client.request("POST /", &[&format!("{FORM}{accepted}")], form);
-        assert_eq!(answer.status, 200, "{accepted}");
+        let response = client.request("POST /", &[&format!("{FORM}{accepted}")], form);
+        assert_eq!(response.status, 200, "{accepted}");
     }
 
     for broken in ["%", "%4", "%zz", "%4g", "%%41", "a%2"] {
         let broken = format!("Action=GetUser&Version=2010-05-08&UserName={broken}");
         let posted = client.request("POST /", &[FORM], broken.as_bytes());
-        assert_eq!(posted.refusal(), (400, "MalformedInput"), "{broken}");
+        assert_eq!(posted.rejection(), (400, "MalformedInput"), "{broken}");
         let got = client.get(&format!("/?{broken}"));
-        assert_eq!(got.refusal(), (400, "MalformedInput"), "{broken}");
+        assert_eq!(got.rejection(), (400, "MalformedInput"), "{broken}");
         assert_eq!(got.element("Message"), "The request is not percent-encoded correctly");
     }
 
@@ -378,15 +378,15 @@ fn a_body_that_is_not_a_form_is_rejected() {
     // ignored.
     for bytes in [&b"%ff"[..], b"\xff", b"%c3", b"a\xc3", b"%ed%a0%80"] {
         let body = [b"Action=GetUser&Version=2010-05-08&UserName=", bytes].concat();
-        let answer = client.request("POST /", &[FORM], &body);
-        assert_eq!(answer.refusal(), (400, "ValidationError"));
+        let response = client.request("POST /", &[FORM], &body);
+        assert_eq!(response.rejection(), (400, "ValidationError"));
         let body = [form, &b"&Unknown="[..], bytes].concat();
         assert_eq!(client.request("POST /", &[FORM], &body).status, 200);
     }
-    let answer = client.get("/?Version=2010-05-08&Action=%ff%00%26%3c]]%3e");
-    assert_eq!(answer.refusal(), (400, "InvalidAction"));
+    let response = client.get("/?Version=2010-05-08&Action=%ff%00%26%3c]]%3e");
+    assert_eq!(response.rejection(), (400, "InvalidAction"));
     let message = "Could not find operation \u{fffd}\u{fffd}&amp;&lt;]]&gt; for version 2010-05-08";
-    assert_eq!(answer.element("Message"), message);
+    assert_eq!(response.element("Message"), message);
 }
 
 #[test]
@@ -397,28 +397,28 @@ fn only_get_and_post_at_known_paths_are_served() {
     assert_eq!(client.get(&format!("/?{query}")).status, 200);
     assert_eq!(client.request("POST /", &[FORM], query.as_bytes()).status, 200);
     // A GET is read from its query string only, a POST from its body only.
-    let answer = client.request("GET /", &[FORM], query.as_bytes());
-    assert_eq!(answer.refusal(), (400, "MissingAction"));
-    let answer = client.request(&format!("POST /?{query}"), &[FORM], b"Version=2010-05-08");
-    assert_eq!(answer.refusal(), (400, "MissingAction"));
+    let response = client.request("GET /", &[FORM], query.as_bytes());
+    assert_eq!(response.rejection(), (400, "MissingAction"));
+    let response = client.request(&format!("POST /?{query}"), &[FORM], b"Version=2010-05-08");
+    assert_eq!(response.rejection(), (400, "MissingAction"));
 
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"] {
-        let answer = client.request(&format!("{method} /?{query}"), &[], b"");
-        assert_eq!(answer.refusal(), (405, "MethodNotAllowed"), "{method}");
-        assert_eq!(answer.header("allow"), Some("GET, POST"));
+        let response = client.request(&format!("{method} /?{query}"), &[], b"");
+        assert_eq!(response.rejection(), (405, "MethodNotAllowed"), "{method}");
+        assert_eq!(response.header("allow"), Some("GET, POST"));
         let path = "/authenticate/codecommit.amazonaws.com";
-        let answer = client.request(&format!("{method} {path}"), &[], b"");
-        assert_eq!(answer.refusal(), (405, "MethodNotAllowed"), "{method}");
-        assert_eq!(answer.header("allow"), Some("GET"));
+        let response = client.request(&format!("{method} {path}"), &[], b"");
+        assert_eq!(response.rejection(), (405, "MethodNotAllowed"), "{method}");
+        assert_eq!(response.header("allow"), Some("GET"));
     }
     // Also with a body, and the connection stays open.
-    for (line, refusal) in [
+    for (line, rejection) in [
         ("PUT /", (405, "MethodNotAllowed")),
         ("POST /authenticate/codecommit.amazonaws.com", (405, "MethodNotAllowed")),
         ("POST /elsewhere", (404, "NotFound")),
     ] {
-        let answer = client.request(line, &[FORM], &[b'a'; 10_000]);
-        assert_eq!(answer.refusal(), refusal);
+        let response = client.request(line, &[FORM], &[b'a'; 10_000]);
+        assert_eq!(response.rejection(), rejection);
     }
     client.send("HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!(client.head().status, 405);
@@ -427,8 +427,8 @@ fn only_get_and_post_at_known_paths_are_served() {
         ["/x", "//", "/index.html?Action=ListUsers", "/authenticate", "/authenticate/", "/%ff"]
     {
         for method in ["GET", "POST", "PUT"] {
-            let answer = client.request(&format!("{method} {path}"), &[FORM], b"");
-            assert_eq!(answer.refusal(), (404, "NotFound"), "{method} {path}");
+            let response = client.request(&format!("{method} {path}"), &[FORM], b"");
+            assert_eq!(response.rejection(), (404, "NotFound"), "{method} {path}");
         }
     }
 }
@@ -445,14 +445,14 @@ fn a_connection_serves_several_requests() {
         assert_eq!(issued.header("cache-control"), Some("no-store"));
         let id = issued.element("ServiceSpecificCredentialId");
         let delete = "Action=DeleteServiceSpecificCredential&UserName=anika";
-        let answer = client.post(&format!("{delete}&ServiceSpecificCredentialId={id}"));
-        assert_eq!(answer.status, 200);
+        let response = client.post(&format!("{delete}&ServiceSpecificCredentialId={id}"));
+        assert_eq!(response.status, 200);
     }
     // Also several pipelined requests.
     let list = "GET /?Action=ListUsers&Version=2010-05-08 HTTP/1.1\r\nHost: localhost\r\n\r\n";
     client.send(list.repeat(10));
     for _ in 0..10 {
-        assert_eq!(client.answer().element("UserName"), "anika");
+        assert_eq!(client.response().element("UserName"), "anika");
     }
 }
 
@@ -473,19 +473,19 @@ fn concurrent_creations_over_http_stop_at_the_limit() {
                 barrier.wait();
                 create(&mut client, &user, CODECOMMIT)
             };
-            let answers: Vec<Answer> = thread::scope(|scope| {
+            let responses: Vec<Response> = thread::scope(|scope| {
                 let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(race)).collect();
                 clients.into_iter().map(|client| client.join().unwrap()).collect()
             });
-            let (issued, refused): (Vec<_>, Vec<_>) =
-                answers.into_iter().partition(|answer| answer.status == 200);
+            let (issued, rejected): (Vec<_>, Vec<_>) =
+                responses.into_iter().partition(|response| response.status == 200);
             let mut names: Vec<&str> =
                 issued.iter().map(|issued| issued.element("ServiceUserName")).collect();
             names.sort_unstable();
             let expected = [1, 2].map(|number| format!("{user}+{number}-at-{ACCOUNT}"));
             assert_eq!(names, expected, "{store}");
-            for refused in refused {
-                assert_eq!(refused.refusal(), (409, "LimitExceeded"), "{store}");
+            for rejected in rejected {
+                assert_eq!(rejected.rejection(), (409, "LimitExceeded"), "{store}");
             }
         }
     }
@@ -520,7 +520,7 @@ fn a_signal_lets_accepted_requests_finish() {
             thread::yield_now();
         }
         busy.send(form);
-        let issued = busy.answer();
+        let issued = busy.response();
         assert_eq!(issued.status, 200);
         assert!(busy.is_closed());
         assert!(server.wait().success());
@@ -557,7 +557,7 @@ pub(crate) fn basic(name: &str, password: &str) -> String {
     format!("Authorization: Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 
-fn authenticate(client: &mut Client, service: &str, headers: &[&str]) -> Answer {
+fn authenticate(client: &mut Client, service: &str, headers: &[&str]) -> Response {
     client.request(&format!("GET /authenticate/{service}"), headers, b"")
 }
 
@@ -576,11 +576,11 @@ fn authenticate_returns_the_identity_of_a_password_or_api_key() {
         (BEDROCK, format!("Authorization: Bearer {key}"), "api-key", &alias),
         (BEDROCK, format!("authorization: bearer   {key}"), "api-key", &alias),
     ] {
-        let answer = authenticate(&mut client, service, &[&header]);
-        assert_eq!(answer.status, 200, "{header}");
-        assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        let mut credential: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        let response = authenticate(&mut client, service, &[&header]);
+        assert_eq!(response.status, 200, "{header}");
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        let mut credential: serde_json::Value = serde_json::from_str(&response.body).unwrap();
         let credential = credential.as_object_mut().unwrap();
         for (field, value) in [
             ("service", service.to_lowercase().as_str()),
@@ -639,8 +639,8 @@ fn every_invalid_credential_gets_the_same_401() {
         (BEDROCK, &[&*format!("Authorization: Bearer {key}A")]),
         (CODECOMMIT, &[&*format!("Authorization: Bearer {key}")]),
     ] {
-        let answer = authenticate(&mut client, service, headers);
-        assert_eq!(answer.refusal(), (401, "AccessDenied"), "{service} {headers:?}");
+        let response = authenticate(&mut client, service, headers);
+        assert_eq!(response.rejection(), (401, "AccessDenied"), "{service} {headers:?}");
         let challenge = if service != BEDROCK {
             format!("Basic realm=\"{service}\", charset=\"UTF-8\"")
         } else if headers.iter().any(|header| header.starts_with("Authorization: Bearer")) {
@@ -648,19 +648,19 @@ fn every_invalid_credential_gets_the_same_401() {
         } else {
             format!("Bearer realm=\"{service}\"")
         };
-        assert_eq!(answer.header("www-authenticate"), Some(&*challenge));
-        bodies.push(answer.body.replace(answer.element("RequestId"), ""));
+        assert_eq!(response.header("www-authenticate"), Some(&*challenge));
+        bodies.push(response.body.replace(response.element("RequestId"), ""));
     }
     bodies.dedup();
     assert_eq!(bodies.len(), 1);
 
     // A service that is not supported is not a denial.
-    let answer = authenticate(&mut client, "nothing.amazonaws.com", &[&right]);
-    assert_eq!(answer.refusal(), (404, "NotSupportedService"));
-    assert_eq!(answer.header("www-authenticate"), None);
+    let response = authenticate(&mut client, "nothing.amazonaws.com", &[&right]);
+    assert_eq!(response.rejection(), (404, "NotSupportedService"));
+    assert_eq!(response.header("www-authenticate"), None);
     for service in ["a%20b", "%ff", "a_b"] {
-        let answer = authenticate(&mut client, service, &[&right]);
-        assert_eq!(answer.refusal(), (404, "NotFound"), "{service}");
+        let response = authenticate(&mut client, service, &[&right]);
+        assert_eq!(response.rejection(), (404, "NotFound"), "{service}");
     }
 }
 
@@ -690,21 +690,21 @@ fn an_unavailable_store_is_not_a_denial() {
 
     let failed = (0..100_000)
         .map(|number| client.post(&format!("Action=CreateUser&UserName=user-{number}")))
-        .find(|answer| answer.status != 200)
+        .find(|response| response.status != 200)
         .unwrap();
-    assert_eq!(failed.refusal(), (500, "ServiceFailure"));
+    assert_eq!(failed.rejection(), (500, "ServiceFailure"));
     assert_eq!(failed.element("Message"), "the store failed, and the outcome is unknown");
     let other = RedbStore::open(&file).unwrap();
     let wrong = basic(&name, "wrong");
     for header in [&header, &wrong] {
-        let answer = authenticate(&mut client, CODECOMMIT, &[header]);
-        assert_eq!(answer.refusal(), (503, "ServiceFailure"));
-        assert_eq!(answer.header("retry-after"), Some("1"));
-        assert_eq!(answer.header("www-authenticate"), None);
+        let response = authenticate(&mut client, CODECOMMIT, &[header]);
+        assert_eq!(response.rejection(), (503, "ServiceFailure"));
+        assert_eq!(response.header("retry-after"), Some("1"));
+        assert_eq!(response.header("www-authenticate"), None);
     }
     assert_eq!(authenticate(&mut client, CODECOMMIT, &[]).status, 401);
-    let answer = client.get("/?Action=ListUsers&Version=2010-05-08");
-    assert_eq!(answer.refusal(), (500, "ServiceFailure"));
+    let response = client.get("/?Action=ListUsers&Version=2010-05-08");
+    assert_eq!(response.rejection(), (500, "ServiceFailure"));
 
     drop(other);
     let start = Instant::now();

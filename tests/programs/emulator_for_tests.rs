@@ -14,7 +14,7 @@ use std::{
 use service_specific_credentials::store::RedbStore;
 
 use crate::{
-    client::{Answer, Client},
+    client::{Client, Response},
     common::{CODECOMMIT, Folder, example},
     server::Server,
 };
@@ -28,7 +28,7 @@ fn start(options: &[&str]) -> Server {
 }
 
 /// Posts a form that is signed with an access key id.
-fn signed(client: &mut Client, key: &str, form: &str) -> Answer {
+fn signed(client: &mut Client, key: &str, form: &str) -> Response {
     let form = format!("Version=2010-05-08&{form}");
     let authorization = format!(
         "Authorization: AWS4-HMAC-SHA256 Credential={key}/20260131/us-east-1/iam/aws4_request, \
@@ -85,8 +85,8 @@ fn history(options: &[&str]) -> Vec<String> {
     let reset = client.post(&format!(
         "Action=ResetServiceSpecificCredential&ServiceSpecificCredentialId={id}&UserName=anika"
     ));
-    let secrets = [&issued, &reset].map(|answer| answer.element("ServicePassword").to_owned());
-    let dates = [&user, &issued].map(|answer| answer.element("CreateDate").to_owned());
+    let secrets = [&issued, &reset].map(|response| response.element("ServicePassword").to_owned());
+    let dates = [&user, &issued].map(|response| response.element("CreateDate").to_owned());
     [&[user.element("UserId").to_owned(), id.to_owned()][..], &secrets, &dates].concat()
 }
 
@@ -140,7 +140,7 @@ fn health_is_that_of_the_store() {
     // The file cannot grow; while another process holds it, it cannot be reopened either.
     let failed = (0..100_000)
         .map(|number| client.post(&format!("Action=CreateUser&UserName=user-{number}")))
-        .find(|answer| answer.status != 200);
+        .find(|response| response.status != 200);
     assert!(failed.is_some());
     let other = RedbStore::open(&file).unwrap();
     assert_eq!(client.get("/health").status, 503);
@@ -213,7 +213,7 @@ fn calls_before_a_deletion_find_nothing_else_of_the_user() {
         let user = if about_user { "&UserName=anika" } else { "&AssignmentStatus=Any" };
         let result = client.post(&format!("Action={action}{user}"));
         if list.is_empty() {
-            assert_eq!(result.refusal(), (404, "NoSuchEntity"));
+            assert_eq!(result.rejection(), (404, "NoSuchEntity"));
             let message = "Login Profile for User anika cannot be found.";
             assert_eq!(result.element("Message"), message);
         } else {
@@ -225,26 +225,26 @@ fn calls_before_a_deletion_find_nothing_else_of_the_user() {
             let page = client.post(&format!("Action={action}{user}&MaxItems=10"));
             assert_eq!(page.status, 200, "{action}");
             let invalid = client.post(&format!("Action={action}{user}&MaxItems=0"));
-            assert_eq!(invalid.refusal(), (400, "ValidationError"), "{action}");
+            assert_eq!(invalid.rejection(), (400, "ValidationError"), "{action}");
             let foreign = client.post(&format!("Action={action}{user}&Marker=x"));
-            assert_eq!(foreign.refusal(), (400, "ValidationError"), "{action}");
+            assert_eq!(foreign.rejection(), (400, "ValidationError"), "{action}");
             assert_eq!(foreign.element("Message"), "Invalid Marker.");
         }
         if about_user {
             let unknown = client.post(&format!("Action={action}&UserName=bo"));
-            assert_eq!(unknown.refusal(), (404, "NoSuchEntity"), "{action}");
+            assert_eq!(unknown.rejection(), (404, "NoSuchEntity"), "{action}");
             assert_eq!(unknown.element("Message"), "The user with name bo cannot be found.");
             let invalid = client.post(&format!("Action={action}&UserName=%C3%A9"));
-            assert_eq!(invalid.refusal(), (400, "ValidationError"), "{action}");
+            assert_eq!(invalid.rejection(), (400, "ValidationError"), "{action}");
             let repeated = format!("Action={action}&UserName=anika&UserName=anika");
             assert_eq!(client.post(&repeated).status, 400, "{action}");
         }
         // Of another version.
         let other = client.get(&format!("/?Action={action}&UserName=anika&Version=2010-05-09"));
-        assert_eq!(other.refusal(), (400, "InvalidAction"), "{action}");
+        assert_eq!(other.rejection(), (400, "InvalidAction"), "{action}");
     }
     let wrong = client.post("Action=ListVirtualMFADevices&AssignmentStatus=any");
-    assert_eq!(wrong.refusal(), (400, "ValidationError"));
+    assert_eq!(wrong.rejection(), (400, "ValidationError"));
     assert!(wrong.element("Message").contains("Value at 'assignmentStatus'"), "{}", wrong.body);
     for (prefix, status) in [("/", 200), ("/a/b.c/", 200), ("", 400), ("a/", 400), ("//", 400)] {
         let form = format!("Action=ListAttachedUserPolicies&UserName=anika&PathPrefix={prefix}");

@@ -4,7 +4,7 @@
 #![cfg(unix)]
 use std::{path::PathBuf, process::Command, sync::LazyLock};
 
-use crate::client::{Answer, Client};
+use crate::client::{Client, Response};
 use crate::common::{BEDROCK, CASSANDRA, CODECOMMIT, example};
 use crate::server::Server;
 
@@ -28,7 +28,7 @@ impl World {
         Self { _server: server, client }
     }
 
-    fn ask(&mut self, access_key: &str, action: &str, parameters: &str) -> Answer {
+    fn ask(&mut self, access_key: &str, action: &str, parameters: &str) -> Response {
         let body = format!("Action={action}&Version=2010-05-08&{parameters}");
         let signature = format!(
             "Authorization: AWS4-HMAC-SHA256 Credential={access_key}/20161101/us-east-1/iam/\
@@ -38,17 +38,17 @@ impl World {
         self.client.request("POST /", &[form, &signature], body.as_bytes())
     }
 
-    fn admin(&mut self, action: &str, parameters: &str) -> Answer {
+    fn admin(&mut self, action: &str, parameters: &str) -> Response {
         self.ask("AKIAADMIN", action, parameters)
     }
 
-    fn anika(&mut self, action: &str, parameters: &str) -> Answer {
+    fn anika(&mut self, action: &str, parameters: &str) -> Response {
         self.ask("AKIAANIKA", action, parameters)
     }
 
     fn create(&mut self, user: &str, service: &str) -> String {
-        let answer = self.admin(CREATE, &format!("UserName={user}&ServiceName={service}"));
-        answer.element("ServiceSpecificCredentialId").to_owned()
+        let response = self.admin(CREATE, &format!("UserName={user}&ServiceName={service}"));
+        response.element("ServiceSpecificCredentialId").to_owned()
     }
 }
 
@@ -81,10 +81,10 @@ fn the_policies_of_the_emulator_are_enforced() {
         ("CreateUser", "UserName=dora".to_owned()),
         ("DeleteUser", "UserName=admin".to_owned()),
     ] {
-        let answer = world.anika(action, &parameters);
-        assert_eq!(answer.refusal(), denied, "{action} {parameters}");
+        let response = world.anika(action, &parameters);
+        assert_eq!(response.rejection(), denied, "{action} {parameters}");
         let message = format!("User: anika is not authorized to perform: iam:{action}");
-        assert_eq!(answer.element("Message"), message);
+        assert_eq!(response.element("Message"), message);
     }
     for (action, parameters) in [
         (CREATE, create("CodeCommit.AmazonAWS.com", "&CredentialAgeDays=90")),
@@ -96,13 +96,13 @@ fn the_policies_of_the_emulator_are_enforced() {
         (RESET, format!("UserName=Anika&{}", id(&codecommit))),
         (DELETE, id(&codecommit)),
     ] {
-        let answer = world.anika(action, &parameters);
-        assert_eq!(answer.status, 200, "{action} {parameters}: {}", answer.body);
-        assert!(answer.body.starts_with(&format!("<{action}Response ")), "{}", answer.body);
+        let response = world.anika(action, &parameters);
+        assert_eq!(response.status, 200, "{action} {parameters}: {}", response.body);
+        assert!(response.body.starts_with(&format!("<{action}Response ")), "{}", response.body);
     }
     assert_eq!(world.admin(LIST, "AllUsers=true").status, 200);
-    let answer = world.admin(LIST, "UserName=anika");
-    assert!(answer.body.contains(&cassandra) && !answer.body.contains(&codecommit));
+    let response = world.admin(LIST, "UserName=anika");
+    assert!(response.body.contains(&cassandra) && !response.body.contains(&codecommit));
 }
 
 #[test]
@@ -110,32 +110,32 @@ fn a_caller_without_a_known_access_key_is_rejected() {
     let mut world = World::new();
     let listed = "UserName=anika";
     for key in ["AKIANOBODY", "", "akiaadmin"] {
-        let answer = world.ask(key, LIST, listed);
-        assert_eq!(answer.refusal(), (403, "InvalidClientTokenId"));
+        let response = world.ask(key, LIST, listed);
+        assert_eq!(response.rejection(), (403, "InvalidClientTokenId"));
     }
-    assert_eq!(world.client.post(LIST).refusal(), (403, "InvalidClientTokenId"));
+    assert_eq!(world.client.post(LIST).rejection(), (403, "InvalidClientTokenId"));
 }
 
 #[test]
 fn the_emulator_and_the_manager_share_their_users() {
     let mut world = World::new();
     let unknown = world.admin(CREATE, &format!("UserName=dora&ServiceName={CODECOMMIT}"));
-    assert_eq!(unknown.refusal(), (404, "NoSuchEntity"));
+    assert_eq!(unknown.rejection(), (404, "NoSuchEntity"));
     assert_eq!(unknown.element("Message"), "The user with name dora cannot be found.");
 
     assert_eq!(world.admin("CreateUser", "UserName=Dora").status, 200);
     let again = world.admin("CreateUser", "UserName=dora");
-    assert_eq!(again.refusal(), (409, "EntityAlreadyExists"));
+    assert_eq!(again.rejection(), (409, "EntityAlreadyExists"));
     let id = world.create("dora", CODECOMMIT);
     let listed = world.admin(LIST, "UserName=dora");
     assert_eq!(listed.element("UserName"), "Dora");
 
     let kept = world.admin("DeleteUser", "UserName=dora");
-    assert_eq!(kept.refusal(), (409, "DeleteConflict"));
+    assert_eq!(kept.rejection(), (409, "DeleteConflict"));
     let delete = format!("UserName=dora&ServiceSpecificCredentialId={id}");
     assert_eq!(world.admin(DELETE, &delete).status, 200);
     assert_eq!(world.admin("DeleteUser", "UserName=DORA").status, 200);
-    assert_eq!(world.admin(LIST, "UserName=dora").refusal(), (404, "NoSuchEntity"));
+    assert_eq!(world.admin(LIST, "UserName=dora").rejection(), (404, "NoSuchEntity"));
     assert_eq!(world.admin("CreateUser", "UserName=dora").status, 200);
 }
 
@@ -144,16 +144,16 @@ fn operations_that_are_not_plugged_in_stay_the_emulators() {
     let mut world = World::new();
     // The crate implements these, and the emulator does not expose them.
     for action in ["UpdateUser", "GetUser", "ListUsers"] {
-        let answer = world.admin(action, "UserName=anika&NewUserName=dora");
-        assert_eq!(answer.refusal(), (400, "InvalidAction"));
+        let response = world.admin(action, "UserName=anika&NewUserName=dora");
+        assert_eq!(response.rejection(), (400, "InvalidAction"));
     }
     for (parameters, code) in [
         ("ServiceName=codecommit.amazonaws.com&UserName=a/b", "ValidationError"),
         ("UserName=anika", "ValidationError"),
         ("ServiceName=codecommit.amazonaws.com&CredentialAgeDays=x", "MalformedInput"),
     ] {
-        assert_eq!(world.admin(CREATE, parameters).refusal(), (400, code), "{parameters}");
+        assert_eq!(world.admin(CREATE, parameters).rejection(), (400, code), "{parameters}");
     }
-    let answer = world.admin("CreateUser", "UserName=a/b");
-    assert_eq!(answer.refusal(), (400, "ValidationError"));
+    let response = world.admin("CreateUser", "UserName=a/b");
+    assert_eq!(response.rejection(), (400, "ValidationError"));
 }

@@ -28,8 +28,8 @@ fn basic(name: &str, password: &str) -> String {
 
 /// Sends a request without a body. Returns the status and the JSON of the response.
 fn ask(client: &mut Client, line: &str) -> (u16, Value) {
-    let answer = client.request(line, &[], b"");
-    (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
+    let response = client.request(line, &[], b"");
+    (response.status, serde_json::from_str(&response.body).unwrap_or(Value::Null))
 }
 
 /// Creates a credential for `anika`. Returns its id, its service user name and its password.
@@ -42,8 +42,8 @@ fn create(client: &mut Client) -> [String; 3] {
 }
 
 fn login(client: &mut Client, name: &str, password: &str) -> (u16, String) {
-    let answer = client.request("GET /", &[&basic(name, password)], b"");
-    (answer.status, answer.body)
+    let response = client.request("GET /", &[&basic(name, password)], b"");
+    (response.status, response.body)
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn it_returns_503_while_the_store_fails_and_recovers() {
     let [_, name, password] = create(&mut client);
 
     store.fail(Fault::Read, When::Always);
-    let answer = client.request("GET /", &[&basic(&name, &password)], b"");
-    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
+    let response = client.request("GET /", &[&basic(&name, &password)], b"");
+    assert_eq!((response.status, response.header("retry-after")), (503, Some("1")));
     for line in ["GET /users/anika", "POST /users/anika"] {
         let (status, error) = ask(&mut client, line);
         assert_eq!((status, error["error"].as_str()), (503, Some("the store failed")), "{line}");

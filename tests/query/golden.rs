@@ -214,7 +214,7 @@ fn policy(dialect: Dialect) -> Policy {
 }
 
 /// The response of a new world. Both managers must return the same.
-fn answer(case: &Case, dialect: Dialect) -> Reply {
+fn response(case: &Case, dialect: Dialect) -> Reply {
     let call = case.call.clone().dialect(dialect);
     let worlds = [World::by(policy(dialect)), World::by(policy(dialect))];
     let before = worlds[0].dump();
@@ -241,7 +241,7 @@ fn every_operation_and_error_matches_its_golden_file() {
         let folder = folder.join(part);
         fs::create_dir_all(&folder).unwrap();
         for case in &cases {
-            let reply = answer(case, dialect);
+            let reply = response(case, dialect);
             let expected = match dialect {
                 Dialect::Documented => case.documented,
                 Dialect::Recorded => case.recorded,

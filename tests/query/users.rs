@@ -210,8 +210,8 @@ fn invalid_tags_are_rejected() {
     assert_eq!((full.0, &*full.1), (409, "LimitExceeded"));
     for action in ["TagUser", "UntagUser", "ListUserTags"] {
         let nobody = "UserName=Nobody&Tags.member.1.Key=z&Tags.member.1.Value=&TagKeys.member.1=z";
-        let refusal = world.rejection(&Call::post(action, nobody));
-        assert_eq!((refusal.0, &*refusal.1), (404, "NoSuchEntity"), "{action}");
+        let rejection = world.rejection(&Call::post(action, nobody));
+        assert_eq!((rejection.0, &*rejection.1), (404, "NoSuchEntity"), "{action}");
     }
 }
 

@@ -44,7 +44,7 @@ fn accounts() -> Accounts {
 
 fn reason(result: Result<Identity, AuthenticationError>) -> DenialReason {
     match result {
-        Err(AuthenticationError::Denied(refusal)) => refusal.reason(),
+        Err(AuthenticationError::Denied(rejection)) => rejection.reason(),
         other => panic!("{other:?}"),
     }
 }
@@ -97,12 +97,12 @@ fn a_credential_id_of_another_account_is_unknown() {
     let Accounts { first, second, anika, codecommit, passwords: [foreign, own], .. } = accounts();
     let before = first.list(&anika).unwrap();
     let id = foreign.id();
-    let refused = [
+    let rejected = [
         second.reset(&anika, id).map(drop),
         second.set_status(&anika, id, Status::Inactive),
         second.delete(&anika, id),
     ];
-    for result in refused {
+    for result in rejected {
         assert!(matches!(result, Err(Error::NoSuchCredential { .. })), "{result:?}");
     }
     assert_eq!(first.list(&anika).unwrap(), before);

@@ -100,7 +100,7 @@ impl<S: Store> World<S> {
 }
 
 /// Checks the error of an operation, and that it changed nothing.
-macro_rules! refused {
+macro_rules! rejected {
     ($world:expr, $result:expr, $variant:pat, $status:literal $code:literal, $message:expr) => {{
         let before = $world.dump();
         let error: Error = $result.map(drop).unwrap_err();
@@ -176,7 +176,7 @@ fn every_operation_rejects_a_missing_user() {
         iam.rename_user(&nobody, &bo).map(drop),
     ];
     for result in results {
-        refused!(world, result, Error::NoSuchUser { .. }, 404 "NoSuchEntity",
+        rejected!(world, result, Error::NoSuchUser { .. }, 404 "NoSuchEntity",
             "The user with name nobody cannot be found.");
     }
 }
@@ -202,7 +202,7 @@ fn an_unsupported_service_is_rejected() {
         iam.list_page(&one.clone().marker(name::<Marker>("forged"))).map(drop),
         iam.list_page(&all.clone().marker(name::<Marker>("forged"))).map(drop),
     ] {
-        refused!(world, result, Error::ServiceNotSupported { .. }, 404 "NotSupportedService",
+        rejected!(world, result, Error::ServiceNotSupported { .. }, 404 "NotSupportedService",
             "No such service git.example.com is supported for Service Specific Credentials");
     }
 }
@@ -221,7 +221,7 @@ fn a_missing_credential_is_rejected() {
             // The credential is reported before the status.
             iam.set_status(&anika, id, Status::Expired),
         ] {
-            refused!(world, result, Error::NoSuchCredential { .. }, 404 "NoSuchEntity",
+            rejected!(world, result, Error::NoSuchCredential { .. }, 404 "NoSuchEntity",
                 format!("No such credential {id} exists"));
         }
     }
@@ -238,7 +238,7 @@ fn a_credential_of_another_user_is_rejected() {
             iam.delete(&bo, id),
             iam.set_status(&bo, id, Status::Expired),
         ] {
-            refused!(world, result, Error::CredentialOfAnotherUser { .. }, 404 "NoSuchEntity",
+            rejected!(world, result, Error::CredentialOfAnotherUser { .. }, 404 "NoSuchEntity",
                 format!("User bo does not have a service specific credential with id {id}"));
         }
     }
@@ -249,12 +249,12 @@ fn a_third_credential_exceeds_the_limit() {
     let world = World::new(MemoryStore::new());
     let (iam, [anika, ..]) = (&world.iam, users());
     for _ in 0..2 {
-        refused!(world, iam.create(&anika, &codecommit()), Error::LimitExceeded { .. },
+        rejected!(world, iam.create(&anika, &codecommit()), Error::LimitExceeded { .. },
             409 "LimitExceeded",
             "user anika has reached the limit of 2 credentials at codecommit.amazonaws.com");
     }
     let _key = iam.create(&anika, &name(BEDROCK)).unwrap();
-    refused!(world, iam.create(&anika, &name(BEDROCK)), Error::LimitExceeded { limit: 2, .. },
+    rejected!(world, iam.create(&anika, &name(BEDROCK)), Error::LimitExceeded { limit: 2, .. },
         409 "LimitExceeded",
         "user anika has reached the limit of 2 credentials at bedrock.amazonaws.com");
 }
@@ -265,7 +265,7 @@ fn the_status_expired_cannot_be_set() {
     let (iam, [anika, ..]) = (&world.iam, users());
     // Reported even before the expiry of the credential.
     for issued in [&world.active, &world.inactive, &world.expired, &world.key] {
-        refused!(world, iam.set_status(&anika, issued.id(), Status::Expired),
+        rejected!(world, iam.set_status(&anika, issued.id(), Status::Expired),
             Error::StatusNotSettable { .. }, 400 "InvalidInput",
             "Operation does not support status Expired");
     }
@@ -280,7 +280,7 @@ fn an_expired_credential_can_neither_be_set_nor_reset() {
         iam.set_status(&anika, id, Status::Inactive),
         iam.reset(&anika, id).map(drop),
     ] {
-        refused!(world, result, Error::CredentialExpired { .. }, 400 "InvalidInput",
+        rejected!(world, result, Error::CredentialExpired { .. }, 400 "InvalidInput",
             format!("the credential {id} of user anika at cassandra.amazonaws.com has expired and \
                      can only be deleted"));
     }
@@ -316,7 +316,7 @@ fn the_error_of_a_marker_of_another_query_is_invalid_marker() {
         other.list_page(&of_anika.clone().marker(marker.clone())),
         other.list_page(&of_all.marker(all)),
     ] {
-        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError",
+        rejected!(world, result, Error::MarkerMismatch, 400 "ValidationError",
             "the marker belongs to another listing, or is not a marker");
     }
     for result in [
@@ -326,7 +326,7 @@ fn the_error_of_a_marker_of_another_query_is_invalid_marker() {
         ),
         other.list_users_page(&ListUsersRequest::new().marker(users.clone()).max_items(one)),
     ] {
-        refused!(world, result, Error::MarkerMismatch, 400 "ValidationError",
+        rejected!(world, result, Error::MarkerMismatch, 400 "ValidationError",
             "the marker belongs to another listing, or is not a marker");
     }
     // The same query, with another spelling and page size.
@@ -339,7 +339,7 @@ fn a_user_with_credentials_cannot_be_removed() {
     let world = World::new(MemoryStore::new());
     let [anika, bo, _] = users();
     for user in [&anika, &bo] {
-        refused!(world, world.iam.remove_user(user), Error::UserHasCredentials { .. },
+        rejected!(world, world.iam.remove_user(user), Error::UserHasCredentials { .. },
             409 "DeleteConflict",
             format!("user {} still has credentials", user.as_str().to_ascii_lowercase()));
     }
@@ -354,7 +354,7 @@ fn a_taken_name_is_rejected() {
         world.iam.rename_user(&bo, &anika),
         world.iam.rename_user(&name("carl"), &anika),
     ] {
-        refused!(world, result, Error::UserExists { .. }, 409 "EntityAlreadyExists",
+        rejected!(world, result, Error::UserExists { .. }, 409 "EntityAlreadyExists",
             "User with name Anika already exists.");
     }
 }
@@ -470,8 +470,8 @@ fn all_denials_have_one_message_and_distinct_reasons() {
         (CASSANDRA, world.expired.service_user_name().as_str(), &expired, DenialReason::Expired),
         (CASSANDRA, world.expired.service_user_name().as_str(), &active, DenialReason::WrongSecret),
     ] {
-        let answer = iam.authenticate(&name(service), name_, presented).map(drop);
-        reasons.push((answer, expected));
+        let response = iam.authenticate(&name(service), name_, presented).map(drop);
+        reasons.push((response, expected));
     }
     for (service, presented, expected) in [
         (BEDROCK, &*long, DenialReason::TooLong),
@@ -483,12 +483,12 @@ fn all_denials_have_one_message_and_distinct_reasons() {
     ] {
         reasons.push((iam.authenticate_api_key(&name(service), presented).map(drop), expected));
     }
-    for (answer, expected) in reasons {
-        let error = answer.unwrap_err();
-        let AuthenticationError::Denied(refusal) = &error else { unreachable!("{error}") };
-        assert_eq!(refusal.reason(), expected);
+    for (response, expected) in reasons {
+        let error = response.unwrap_err();
+        let AuthenticationError::Denied(rejection) = &error else { unreachable!("{error}") };
+        assert_eq!(rejection.reason(), expected);
         assert_eq!(error.to_string(), "the credential is not valid for this service");
-        assert_eq!(refusal.to_string(), error.to_string());
+        assert_eq!(rejection.to_string(), error.to_string());
         assert!(std::error::Error::source(&error).is_none());
     }
     assert_eq!(world.dump(), before);
@@ -625,7 +625,7 @@ fn a_failing_store_is_unavailable_not_a_denial() {
     let (known, authenticator) =
         (world.active.service_user_name().as_str(), world.iam.authenticator());
     let right = world.active.secret().expose();
-    for answer in [
+    for response in [
         world.iam.authenticate(&codecommit(), known, right),
         world.iam.authenticate(&codecommit(), known, "wrong"),
         world.iam.authenticate(&codecommit(), "unknown-at-123456789012", "wrong"),
@@ -633,13 +633,13 @@ fn a_failing_store_is_unavailable_not_a_denial() {
         authenticator.authenticate(&codecommit(), known, right),
         authenticator.authenticate_api_key(&name(BEDROCK), world.key.secret().expose()),
     ] {
-        let error = answer.map(drop).unwrap_err();
+        let error = response.map(drop).unwrap_err();
         assert!(matches!(error, AuthenticationError::Unavailable(_)), "{error:?}");
         assert_eq!(error.to_string(), "the store failed");
     }
     // Text that cannot be a service user name is denied without the store.
-    let refused = world.iam.authenticate(&codecommit(), "unknown", "wrong").unwrap_err();
-    assert!(matches!(refused, AuthenticationError::Denied(_)), "{refused:?}");
+    let rejected = world.iam.authenticate(&codecommit(), "unknown", "wrong").unwrap_err();
+    assert!(matches!(rejected, AuthenticationError::Denied(_)), "{rejected:?}");
 }
 
 #[test]
@@ -679,15 +679,15 @@ fn a_failed_commit_is_an_unknown_outcome_that_names_the_credential() {
 
 #[test]
 fn an_operation_fails_after_64_conflicting_commits() {
-    for answer in [CommitOutcome::Stale, CommitOutcome::KeyTaken] {
+    for response in [CommitOutcome::Stale, CommitOutcome::KeyTaken] {
         for (what, operation, _) in changes() {
             // `KeyTaken` for a rename means that another user has the name, so it is not retried.
-            if (what, answer) == ("rename", CommitOutcome::KeyTaken) {
+            if (what, response) == ("rename", CommitOutcome::KeyTaken) {
                 continue;
             }
             let (world, order) = controlled();
             let before = world.dump();
-            order(Behaviour { commit: HookAction::Return(answer), ..NORMAL });
+            order(Behaviour { commit: HookAction::Return(response), ..NORMAL });
             let error = operation(&world).unwrap_err();
             assert_eq!(order(NORMAL), 64, "{what}");
             assert!(matches!(error, Error::Contended { .. }), "{what}: {error:?}");
@@ -695,7 +695,7 @@ fn an_operation_fails_after_64_conflicting_commits() {
             assert_eq!(error.code().http_status(), 409);
             assert_eq!(world.dump(), before, "{what}");
 
-            order(Behaviour { commit: HookAction::Return(answer), commits: 63, ..NORMAL });
+            order(Behaviour { commit: HookAction::Return(response), commits: 63, ..NORMAL });
             operation(&world).unwrap();
             assert_eq!(order(NORMAL), 64, "{what}");
             assert_ne!(world.dump(), before, "{what}");
@@ -709,7 +709,7 @@ fn a_rename_to_a_name_taken_during_the_call_is_rejected() {
     order(Behaviour { commit: HookAction::Return(CommitOutcome::KeyTaken), ..NORMAL });
     let renamed = world.iam.rename_user(&name("bo"), &name("bob"));
     assert_eq!(order(NORMAL), 1);
-    refused!(world, renamed, Error::UserExists { .. }, 409 "EntityAlreadyExists",
+    rejected!(world, renamed, Error::UserExists { .. }, 409 "EntityAlreadyExists",
         "User with name bob already exists.");
 }
 

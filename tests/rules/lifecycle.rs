@@ -47,18 +47,18 @@ fn next_name(iam: &Manager, user: &str) -> String {
 /// The id of the credential that the secret authenticates, or the reason of the denial.
 fn open(iam: &Manager, issued: &IssuedCredential) -> Result<CredentialId, DenialReason> {
     let (service, secret) = (issued.credential().service(), issued.secret().expose());
-    let answer = match issued.kind() {
+    let response = match issued.kind() {
         CredentialKind::Password => {
             iam.authenticate(service, issued.service_user_name().as_str(), secret)
         }
         CredentialKind::ApiKey => iam.authenticate_api_key(service, secret),
     };
-    answer.map(|identity| identity.credential().id().clone()).map_err(refusal)
+    response.map(|identity| identity.credential().id().clone()).map_err(rejection)
 }
 
-fn refusal(error: AuthenticationError) -> DenialReason {
+fn rejection(error: AuthenticationError) -> DenialReason {
     match error {
-        AuthenticationError::Denied(refusal) => refusal.reason(),
+        AuthenticationError::Denied(rejection) => rejection.reason(),
         AuthenticationError::Unavailable(error) => unreachable!("{error}"),
     }
 }
@@ -113,7 +113,7 @@ fn service_user_names_are_case_insensitive_and_passwords_case_sensitive() {
     let issued = create(&iam, "anika");
     let password = issued.secret().expose();
     let open = |name: &str, password: &str| {
-        iam.authenticate(&codecommit(), name, password).map(drop).map_err(refusal)
+        iam.authenticate(&codecommit(), name, password).map(drop).map_err(rejection)
     };
     assert_eq!(open("ANIKA+1-AT-123456789012", password), Ok(()));
     let loud = password.to_ascii_uppercase();
@@ -169,11 +169,13 @@ fn a_password_authenticates_at_one_service_only() {
     let other = iam.create(&anika, &name(CASSANDRA)).unwrap();
     assert_eq!(issued.service_user_name(), other.service_user_name());
     let password = issued.secret().expose();
-    let refused = iam.authenticate(&name(CASSANDRA), issued.service_user_name().as_str(), password);
-    assert_eq!(refusal(refused.unwrap_err()), DenialReason::WrongSecret);
+    let rejected =
+        iam.authenticate(&name(CASSANDRA), issued.service_user_name().as_str(), password);
+    assert_eq!(rejection(rejected.unwrap_err()), DenialReason::WrongSecret);
     iam.delete(&anika, other.id()).unwrap();
-    let refused = iam.authenticate(&name(CASSANDRA), issued.service_user_name().as_str(), password);
-    assert_eq!(refusal(refused.unwrap_err()), DenialReason::UnknownName);
+    let rejected =
+        iam.authenticate(&name(CASSANDRA), issued.service_user_name().as_str(), password);
+    assert_eq!(rejection(rejected.unwrap_err()), DenialReason::UnknownName);
 }
 
 #[test]
@@ -538,8 +540,8 @@ fn an_api_key_authenticates_by_its_whole_secret_only() {
     let inner = String::from_utf8(STANDARD.decode(encoded).unwrap()).unwrap();
     let (alias, password) = inner.split_once(':').unwrap();
     for presented in [password, secret, encoded, &inner] {
-        let refused = iam.authenticate(&bedrock(), alias, presented).unwrap_err();
-        assert_eq!(refusal(refused), DenialReason::UnsupportedService);
+        let rejected = iam.authenticate(&bedrock(), alias, presented).unwrap_err();
+        assert_eq!(rejection(rejected), DenialReason::UnsupportedService);
     }
     let wrapped = |inner: &str| format!("ABSK{}", STANDARD.encode(inner));
     let loud = wrapped(&inner.replacen("anika", "ANIKA", 1));
@@ -560,11 +562,11 @@ fn an_api_key_authenticates_by_its_whole_secret_only() {
         (&padded, DenialReason::UnknownName),
         (unpadded, DenialReason::UnknownName),
     ] {
-        let refused = iam.authenticate_api_key(&bedrock(), presented).unwrap_err();
-        assert_eq!(refusal(refused), expected, "{presented}");
+        let rejected = iam.authenticate_api_key(&bedrock(), presented).unwrap_err();
+        assert_eq!(rejection(rejected), expected, "{presented}");
     }
-    let refused = iam.authenticate_api_key(&name("logs.amazonaws.com"), secret).unwrap_err();
-    assert_eq!(refusal(refused), DenialReason::UnknownName, "another prefix");
+    let rejected = iam.authenticate_api_key(&name("logs.amazonaws.com"), secret).unwrap_err();
+    assert_eq!(rejection(rejected), DenialReason::UnknownName, "another prefix");
 }
 
 #[test]
@@ -573,10 +575,10 @@ fn a_password_wrapped_as_an_api_key_is_denied() {
     let issued = create(&iam, "anika");
     let inner =
         STANDARD.encode(format!("{}:{}", issued.service_user_name(), issued.secret().expose()));
-    let refusals = [codecommit(), bedrock()].map(|service| {
-        refusal(iam.authenticate_api_key(&service, &format!("ABSK{inner}")).unwrap_err())
+    let rejections = [codecommit(), bedrock()].map(|service| {
+        rejection(iam.authenticate_api_key(&service, &format!("ABSK{inner}")).unwrap_err())
     });
-    assert_eq!(refusals, [DenialReason::UnsupportedService, DenialReason::UnknownName]);
+    assert_eq!(rejections, [DenialReason::UnsupportedService, DenialReason::UnknownName]);
 }
 
 #[test]
@@ -711,9 +713,9 @@ fn an_authenticator_authenticates_all_accounts() {
     let issued = one.reset(&anika, one.list(&anika).unwrap().first().unwrap().id()).unwrap();
     for presented in ["anika+1-at-000000000001", "anika+1-at-999999999999", "anika+1", "", "-"] {
         for authenticator in &doors {
-            let refused =
+            let rejected =
                 authenticator.authenticate(&codecommit(), presented, issued.secret().expose());
-            let reason = refusal(refused.unwrap_err());
+            let reason = rejection(rejected.unwrap_err());
             let known = presented == "anika+1-at-000000000001";
             let expected =
                 if known { DenialReason::WrongSecret } else { DenialReason::UnknownName };
@@ -727,12 +729,12 @@ fn accounts_are_isolated() {
     let (one, _, anika) = anika(Policy::default());
     let two = one.for_account(name::<AccountId>("000000000001"));
     let issued = create(&one, "anika");
-    let refused = two.authenticate(
+    let rejected = two.authenticate(
         &codecommit(),
         issued.service_user_name().as_str(),
         issued.secret().expose(),
     );
-    assert_eq!(refusal(refused.unwrap_err()), DenialReason::UnknownName);
+    assert_eq!(rejection(rejected.unwrap_err()), DenialReason::UnknownName);
     assert!(matches!(two.list(&anika), Err(Error::NoSuchUser { .. })));
     two.register_user(&anika).unwrap();
     assert!(matches!(two.delete(&anika, issued.id()), Err(Error::NoSuchCredential { .. })));
@@ -759,7 +761,7 @@ fn a_recheck_fails_once_the_credential_no_longer_authenticates() {
         let once = iam.recheck(earlier);
         let rechecked =
             [once.and_then(|again| iam.recheck(&again)), authenticator.recheck(earlier)];
-        let [first, second] = rechecked.map(|result| result.map_err(refusal));
+        let [first, second] = rechecked.map(|result| result.map_err(rejection));
         let of = |identity: &Identity| (identity.user_id(), identity.credential_id().clone());
         assert_eq!(first.as_ref().map(of), second.as_ref().map(of));
         first.map(|identity| identity.user_name().to_string())
@@ -826,10 +828,10 @@ fn a_recheck_respects_the_account_and_the_policy_of_its_manager() {
     let elsewhere = iam.for_account(name("000000000001"));
     elsewhere.register_user(&anika).unwrap();
     let foreign = elsewhere.recheck(&connected);
-    assert_eq!(refusal(foreign.unwrap_err()), DenialReason::UnknownName);
+    assert_eq!(rejection(foreign.unwrap_err()), DenialReason::UnknownName);
 
     let without = Policy::builder().without_service(&codecommit()).build().unwrap();
     let without = CredentialManager::builder(iam.account(), store).policy(without).build();
     let unsupported = without.recheck(&connected);
-    assert_eq!(refusal(unsupported.unwrap_err()), DenialReason::UnsupportedService);
+    assert_eq!(rejection(unsupported.unwrap_err()), DenialReason::UnsupportedService);
 }

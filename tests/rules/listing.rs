@@ -309,7 +309,7 @@ fn a_damaged_marker_is_rejected() {
     let whole = iam.list_page(&all().max_items(max(1))).unwrap().next.unwrap();
     let of_users =
         iam.list_users_page(&ListUsersRequest::new().max_items(max(1))).unwrap().next.unwrap();
-    let refused =
+    let rejected =
         |text: &str| {
             assert!(is_mismatch(&iam.list_page(&all().marker(marker(text)))), "{text}");
             assert!(
@@ -323,23 +323,23 @@ fn a_damaged_marker_is_rejected() {
         for place in 0..whole.len() {
             let (before, after) = (&whole[..place], &whole[place + 1..]);
             for other in (' '..='\u{ff}').filter(|other| !whole[place..].starts_with(*other)) {
-                refused(&format!("{before}{other}{after}"));
+                rejected(&format!("{before}{other}{after}"));
             }
-            refused(&format!("{before}{after}"));
+            rejected(&format!("{before}{after}"));
             if place > 0 {
-                refused(before);
-                refused(&whole[place..]);
+                rejected(before);
+                rejected(&whole[place..]);
             }
         }
         for more in ["A", "=", "==", " ", "\u{ff}"] {
-            refused(&format!("{whole}{more}"));
-            refused(&format!("{more}{whole}"));
+            rejected(&format!("{whole}{more}"));
+            rejected(&format!("{more}{whole}"));
         }
-        refused(&format!("{whole}{whole}"));
+        rejected(&format!("{whole}{whole}"));
     }
     for foreign in ["0", "AQ", "100", "ACCA12345ABCDEXAMPLE", "eyJhIjoxfQ==", "é", &"x".repeat(320)]
     {
-        refused(foreign);
+        rejected(foreign);
     }
 }
 

@@ -80,7 +80,7 @@ struct Vectors<'a> {
     longest: &'a str,
     accepted: Vec<String>,
     /// The violated constraint, in words, and the text.
-    refused: Vec<(String, String)>,
+    rejected: Vec<(String, String)>,
 }
 
 impl<'a> Vectors<'a> {
@@ -93,14 +93,14 @@ impl<'a> Vectors<'a> {
                 "shortest" => vectors.shortest = rest,
                 "longest" => vectors.longest = rest,
                 "accept" => vectors.accepted.push(value(rest)),
-                "refuse" => {
+                "reject" => {
                     let (constraint, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-                    vectors.refused.push((vectors.words(constraint), value(rest)));
+                    vectors.rejected.push((vectors.words(constraint), value(rest)));
                 }
                 _ => unreachable!("{line}"),
             }
         }
-        assert!(vectors.accepted.len() > 2 && vectors.refused.len() > 10, "{file}");
+        assert!(vectors.accepted.len() > 2 && vectors.rejected.len() > 10, "{file}");
         vectors
     }
 
@@ -151,7 +151,7 @@ fn check<T: Name>(file: &str) {
         let back: Option<T> = serde_json::from_value(text.as_str().into()).ok();
         assert_eq!(back.map(|back| back.to_string()), Some(T::keep(text)));
     }
-    for (words, text) in &vectors.refused {
+    for (words, text) in &vectors.rejected {
         let error = text.parse::<T>().expect_err(text);
         assert_eq!(T::constraint(error).to_string(), *words, "{text:?}");
         assert!(error.to_string().ends_with(&format!(" {words}")), "{error}");
@@ -180,7 +180,7 @@ where
             assert_eq!(name.map(|name| name.to_string()), Some(T::keep(text)));
         }
     }
-    for (_, text) in &vectors.refused {
+    for (_, text) in &vectors.rejected {
         assert!(T::try_from(text.as_str()).is_err() && T::try_from(text.clone()).is_err());
     }
 }

@@ -20,7 +20,7 @@ type Shared = CredentialManager<Arc<MemoryStore>>;
 
 fn reason(result: Result<Identity, AuthenticationError>) -> Option<DenialReason> {
     match result.err()? {
-        AuthenticationError::Denied(refusal) => Some(refusal.reason()),
+        AuthenticationError::Denied(rejection) => Some(rejection.reason()),
         AuthenticationError::Unavailable(_) => None,
     }
 }
@@ -67,10 +67,10 @@ fn a_policy_outside_its_bounds_is_rejected() {
             builder.password_service(name(&format!("s{number}.example.com")))
         })
     };
-    let refused_prefix = || Some(InvalidPolicy::ApiKeyPrefix(name("keys.example.com")));
+    let rejected_prefix = || Some(InvalidPolicy::ApiKeyPrefix(name("keys.example.com")));
     let limit = |limit| Some(InvalidPolicy::CredentialsPerService(limit));
     let bytes = |bytes| Some(InvalidPolicy::PasswordBytes(bytes));
-    for (builder, refusal) in [
+    for (builder, rejection) in [
         (build().credentials_per_service(0), limit(0)),
         (build().credentials_per_service(1), None),
         (build().credentials_per_service(10), None),
@@ -84,17 +84,17 @@ fn a_policy_outside_its_bounds_is_rejected() {
         (services(0), None),
         (services(100), None),
         (services(101), Some(InvalidPolicy::Services(101))),
-        (prefix(""), refused_prefix()),
+        (prefix(""), rejected_prefix()),
         (prefix("A"), None),
         (prefix("aZ09"), None),
         (prefix(&"A".repeat(32)), None),
-        (prefix(&"A".repeat(33)), refused_prefix()),
-        (prefix("AB SK"), refused_prefix()),
-        (prefix("ABSK-"), refused_prefix()),
-        (prefix("ÄBSK"), refused_prefix()),
+        (prefix(&"A".repeat(33)), rejected_prefix()),
+        (prefix("AB SK"), rejected_prefix()),
+        (prefix("ABSK-"), rejected_prefix()),
+        (prefix("ÄBSK"), rejected_prefix()),
     ] {
         let shown = format!("{builder:?}");
-        assert_eq!(builder.build().err(), refusal, "{shown}");
+        assert_eq!(builder.build().err(), rejection, "{shown}");
     }
     assert_eq!(
         build().password_bytes(15).build().unwrap_err().to_string(),
@@ -211,9 +211,9 @@ fn custom_services_work_end_to_end() {
     assert_eq!(reason(iam.authenticate_api_key(&keys, old)), Some(DenialReason::WrongSecret));
 
     let codecommit = name(CODECOMMIT);
-    let refused = iam.create(&anika, &codecommit);
+    let rejected = iam.create(&anika, &codecommit);
     assert!(
-        matches!(refused, Err(Error::ServiceNotSupported { service, .. }) if service == codecommit)
+        matches!(rejected, Err(Error::ServiceNotSupported { service, .. }) if service == codecommit)
     );
 }
 
@@ -270,13 +270,13 @@ fn credentials_of_a_removed_service_can_only_be_listed_set_and_deleted() {
     let listed = before.list(&anika).unwrap();
 
     let (alias, secret) = (password.service_user_name().as_str(), password.secret().expose());
-    let refusals = [
+    let rejections = [
         reason(after.authenticate(&codecommit, alias, secret)),
         reason(after.authenticate_api_key(&bedrock, key.secret().expose())),
         reason(after.authenticator().authenticate(&codecommit, alias, secret)),
         reason(after.authenticator().authenticate_api_key(&bedrock, key.secret().expose())),
     ];
-    assert_eq!(refusals, [Some(DenialReason::UnsupportedService); 4]);
+    assert_eq!(rejections, [Some(DenialReason::UnsupportedService); 4]);
     for (issued, service) in [(&password, &codecommit), (&key, &bedrock)] {
         assert!(unsupported(after.create(&anika, service), service));
         assert!(unsupported(after.reset(&anika, issued.id()), service));
@@ -311,7 +311,7 @@ fn credentials_of_the_other_kind_can_neither_authenticate_nor_be_reset() {
     let key = keys.create(&anika, &service).unwrap();
     let inner = format!("{}:{}", password.service_user_name(), password.secret().expose());
     let wrapped = format!("XKEY{}", STANDARD.encode(inner));
-    let refusals = [
+    let rejections = [
         reason(keys.authenticate(
             &service,
             password.service_user_name().as_str(),
@@ -331,7 +331,7 @@ fn credentials_of_the_other_kind_can_neither_authenticate_nor_be_reset() {
         DenialReason::UnsupportedService,
         DenialReason::WrongSecret,
     ];
-    assert_eq!(refusals, expected.map(Some));
+    assert_eq!(rejections, expected.map(Some));
     assert!(unsupported(keys.reset(&anika, password.id()), &service));
     assert!(unsupported(passwords.reset(&anika, key.id()), &service));
 
@@ -378,8 +378,8 @@ fn a_lowered_limit_deletes_nothing_and_a_raised_one_permits_more() {
     }
     let [first, second, third] = &issued;
     for gone in [first, second, third] {
-        let refused = one.create(&anika, &cassandra);
-        assert!(matches!(refused, Err(Error::LimitExceeded { limit: 1, .. })));
+        let rejected = one.create(&anika, &cassandra);
+        assert!(matches!(rejected, Err(Error::LimitExceeded { limit: 1, .. })));
         let _renewed = one.reset(&anika, gone.id()).unwrap();
         one.delete(&anika, gone.id()).unwrap();
     }

@@ -362,16 +362,16 @@ fn every_operation_field_and_outcome_is_documented() {
     let drained =
         CredentialManager::builder(iam.account(), iam.store()).entropy(FailingEntropy).build();
     let bo: UserName = name("bo");
-    let refuses = Arc::new(Mutex::new(false));
-    let refusing = Arc::clone(&refuses);
+    let rejects = Arc::new(Mutex::new(false));
+    let rejecting = Arc::clone(&rejects);
     let (stuck, _) = manager(HookedStore::new(move |asked: StoreCall<'_>| match asked {
-        StoreCall::Commit(_) if *refusing.lock().unwrap() => {
+        StoreCall::Commit(_) if *rejecting.lock().unwrap() => {
             HookAction::Return(CommitOutcome::Stale)
         }
         _ => HookAction::Proceed,
     }));
     stuck.register_user(&anika).unwrap();
-    *refuses.lock().unwrap() = true;
+    *rejects.lock().unwrap() = true;
     let unsure = HookedStore::new(|asked: StoreCall<'_>| match asked {
         StoreCall::Commit(_) => HookAction::FailAfterwards,
         StoreCall::Find | StoreCall::Scan => HookAction::Proceed,

@@ -247,7 +247,7 @@ fn a_rejected_change_has_no_effect() {
     let third = created(7, &[&b], "b");
     let third_to_x = renamed(8, &[&b, &third], "b", "x");
 
-    for (made, rejected, answer) in [
+    for (made, rejected, response) in [
         // The name of the credential is taken. Its id and the holder key are free.
         (&[&a, &first, &away, &b, &b_to_a][..], &second, KeyTaken),
         // The name of the user is taken. The holder keys are free.
@@ -260,7 +260,7 @@ fn a_rejected_change_has_no_effect() {
         let store = after(made);
         let keys = [made, &[rejected]].concat();
         let before = visible(&store, &keys);
-        assert_eq!(store.commit(rejected).unwrap(), answer);
+        assert_eq!(store.commit(rejected).unwrap(), response);
         assert_eq!(visible(&store, &keys), before);
     }
 }

@@ -666,12 +666,12 @@ fn the_secrets_of_samples_still_authenticate() {
             &sample.credentials
         {
             let authenticate = |secret: &str| {
-                let answer = match kind {
+                let response = match kind {
                     CredentialKind::Password => authenticator.authenticate(service, name, secret),
                     CredentialKind::ApiKey => authenticator.authenticate_api_key(service, secret),
                 };
-                let identity = answer.map_err(|error| match error {
-                    AuthenticationError::Denied(refusal) => refusal.reason(),
+                let identity = response.map_err(|error| match error {
+                    AuthenticationError::Denied(rejection) => rejection.reason(),
                     AuthenticationError::Unavailable(error) => unreachable!("{error}"),
                 })?;
                 assert_eq!((identity.user_id(), identity.credential().id()), (record.id(), id));

@@ -76,7 +76,7 @@ fn forms(length: usize) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn answer(form: &str) {
+fn response(form: &str) {
     let iam = CredentialManager::new(name(ACCOUNT), MemoryStore::new());
     let request = http::Request::post("/")
         .header("content-type", "application/x-www-form-urlencoded")
@@ -96,13 +96,13 @@ fn heap(work: impl Fn() + Sync) -> [u64; 3] {
 fn memory_is_linear_in_the_form() {
     // One-time initialization is not counted.
     for (_, form) in forms(1 << 10) {
-        answer(&form);
+        response(&form);
     }
     for length in [1 << 14, 1 << 18] {
         for (shape, form) in forms(length) {
             assert!(form.len() <= MAX_BYTES && 2 * form.len() > length, "{shape}");
             let length = form.len() as u64;
-            let [total, most, count] = heap(|| answer(&form));
+            let [total, most, count] = heap(|| response(&form));
             assert!(total <= 64 * length + 65_536, "{shape}: {total} bytes for {length}");
             assert!(most <= 32 * length + 65_536, "{shape}: {most} bytes at once for {length}");
             assert!(count <= length / 4 + 200, "{shape}: {count} allocations for {length}");
@@ -113,7 +113,7 @@ fn memory_is_linear_in_the_form() {
 #[test]
 fn input_that_is_too_long_is_not_parsed() {
     let form = "%41=&".repeat(MAX_BYTES);
-    let [total, ..] = heap(|| answer(&form));
+    let [total, ..] = heap(|| response(&form));
     assert!(total < 32_768, "{total}");
 }
 
@@ -138,7 +138,7 @@ fn memory_is_linear_in_a_marker_and_in_a_record() {
 fn shortest(form: &str) -> Duration {
     let time = || {
         let start = Instant::now();
-        answer(form);
+        response(form);
         start.elapsed()
     };
     (0..3).map(|_| time()).min().unwrap()

@@ -45,11 +45,11 @@ impl<S: Store> Store for Watched<S> {
     }
 
     fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        let answer = self.store.commit(change)?;
-        if answer == CommitOutcome::Applied {
+        let response = self.store.commit(change)?;
+        if response == CommitOutcome::Applied {
             self.made.lock().unwrap().push(change.clone());
         }
-        Ok(answer)
+        Ok(response)
     }
 
     fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {

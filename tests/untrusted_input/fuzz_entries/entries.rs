@@ -62,7 +62,7 @@ pub(crate) fn form(bytes: &[u8]) {
 
     let caller = "carl".parse().unwrap();
     for (dialect, caller) in [(Dialect::Documented, None), (Dialect::Recorded, Some(&caller))] {
-        let answers: Vec<_> = [Some(&post), get.as_ref()]
+        let responses: Vec<_> = [Some(&post), get.as_ref()]
             .into_iter()
             .flatten()
             .map(|request| {
@@ -71,20 +71,20 @@ pub(crate) fn form(bytes: &[u8]) {
                 query::handle(fresh.as_ref().unwrap_or(&SHARED), request, caller, dialect, id)
             })
             .collect();
-        for answer in &answers {
-            let xml = std::str::from_utf8(answer.body().as_ref()).unwrap();
+        for response in &responses {
+            let xml = std::str::from_utf8(response.body().as_ref()).unwrap();
             let document = Document::parse(xml).unwrap();
             let failed = document.root_element().tag_name().name() == "ErrorResponse";
-            let status = answer.status();
+            let status = response.status();
             assert_eq!(status.is_success(), !failed, "{status} {xml}");
             assert!(!status.is_server_error(), "{status} {xml}");
             // An escaped `"` takes six bytes, and a response lists at most five users and
             // credentials.
             assert!(xml.len() <= 8 * bytes.len() + 8192, "{} bytes", xml.len());
-            assert_eq!(answer.body().as_ref(), answers[0].body().as_ref());
+            assert_eq!(response.body().as_ref(), responses[0].body().as_ref());
             if let Some(rejection) = &rejection {
                 assert_eq!(
-                    (status, answer.body().as_ref()),
+                    (status, response.body().as_ref()),
                     (rejection.status(), rejection.body().as_ref())
                 );
             }
