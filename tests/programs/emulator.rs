@@ -339,8 +339,9 @@ fn bodies_of_up_to_one_mebibyte_are_accepted() {
 
     #[cfg(target_os = "linux")]
     {
+        // A quarter of what was sent. The limit of one body and its buffers are about 4 MiB.
         let grown = server.peak_kibibytes().saturating_sub(peak);
-        assert!(grown < 4 * 1024, "{grown} KiB");
+        assert!(grown < 16 * 1024, "{grown} KiB");
     }
 }
 
