@@ -52,7 +52,8 @@ class Readme(unittest.TestCase):
             os.killpg(emulator.pid, signal.SIGTERM)
             emulator.wait(30)
             emulator.stdout.close()
-        for credential in [response["ServiceSpecificCredential"], shown["ServiceSpecificCredential"]]:
+        for shape in (response, shown):
+            credential = shape["ServiceSpecificCredential"]
             check_credential(self, credential, DOCUMENTED, "anika", CODECOMMIT)
         self.assertEqual(list(response), list(shown))
         order = [list(it["ServiceSpecificCredential"]) for it in (response, shown)]

@@ -22,7 +22,7 @@ fn a_clone_that_was_begun_is_finished_before_the_server_ends() {
     world.commit_noise("work", 30 << 20);
     world.does("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
 
-    // Git clones through a relay, which holds back the most of the response until the server was told
+    // Git clones through a relay, which holds back most of the response until the server was told
     // to end and accepts no further connection.
     let relay = TcpListener::bind("127.0.0.1:0").unwrap();
     let (through, address) = (relay.local_addr().unwrap(), server.address);
