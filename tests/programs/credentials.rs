@@ -136,7 +136,7 @@ fn the_life_cycle_of_a_credential() {
 
     let denied = |password: &str, reason: &str| {
         let done = tool.verify(FIRST, password);
-        let why = "credentials: rejected: the credential is not valid for this service";
+        let why = "credentials: denied: the credential is not valid for this service";
         assert_eq!((done.code, &*done.out), (1, ""));
         assert_eq!(done.err, format!("{why} ({reason})\n"));
     };
