@@ -303,7 +303,7 @@ mod tests {
         let long = "a".repeat(MAX_PRESENTED + 1);
         let longest = "a".repeat(MAX_PRESENTED);
         let longest_name = format!("{}-at-123456789012", "a".repeat(MAX_PRESENTED - 16));
-        let authenticator = iam.authenticator();
+        let all = iam.authenticator();
         for (service, name, secret, digests, finds, reason) in [
             (&codecommit, alias, password, 1, 1, None),
             (&codecommit, &alias.to_ascii_uppercase(), password, 1, 1, None),
@@ -344,7 +344,7 @@ mod tests {
         ] {
             let expected = (digests, finds, reason);
             assert_eq!(store.work(|| iam.authenticate(service, name, secret)), expected, "{name}");
-            assert_eq!(store.work(|| authenticator.authenticate(service, name, secret)), expected);
+            assert_eq!(store.work(|| all.authenticate(service, name, secret)), expected);
         }
 
         let wrapped = |text: &str| format!("ABSK{}", STANDARD.encode(text));
@@ -366,25 +366,16 @@ mod tests {
         ] {
             let expected = (digests, finds, reason);
             assert_eq!(store.work(|| iam.authenticate_api_key(service, secret)), expected);
-            assert_eq!(
-                store.work(|| authenticator.authenticate_api_key(service, secret)),
-                expected
-            );
+            assert_eq!(store.work(|| all.authenticate_api_key(service, secret)), expected);
         }
 
         // Only an authenticator for all accounts looks up names of another account.
         let elsewhere = "anika+1-at-000000000001";
         let (ours, everywhere) = ((1, 0, Some(UnknownName)), (1, 1, Some(UnknownName)));
         assert_eq!(store.work(|| iam.authenticate(&codecommit, elsewhere, password)), ours);
-        assert_eq!(
-            store.work(|| authenticator.authenticate(&codecommit, elsewhere, password)),
-            everywhere
-        );
+        assert_eq!(store.work(|| all.authenticate(&codecommit, elsewhere, password)), everywhere);
         let secret = wrapped(&format!("{elsewhere}:{password}"));
         assert_eq!(store.work(|| iam.authenticate_api_key(&bedrock, &secret)), ours);
-        assert_eq!(
-            store.work(|| authenticator.authenticate_api_key(&bedrock, &secret)),
-            everywhere
-        );
+        assert_eq!(store.work(|| all.authenticate_api_key(&bedrock, &secret)), everywhere);
     }
 }

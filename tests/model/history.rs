@@ -409,10 +409,8 @@ pub(crate) enum Rule {
 /// Whether some order of the events, which respects the order of returns and later calls, makes the
 /// model return the same results.
 pub(crate) fn explains(start: &Model, events: &[Event], rule: Rule) -> bool {
-    let unseen = match events.iter().any(|event| event.outcome == CallResult::Cancelled) {
-        true => Random::unseen(events),
-        false => Vec::new(),
-    };
+    let is_cancelled = |event: &Event| event.outcome == CallResult::Cancelled;
+    let unseen = if events.iter().any(is_cancelled) { Random::unseen(events) } else { Vec::new() };
     let states = vec![start.clone()];
     Search { events, rule, unseen, order: Vec::new(), states }.finishes()
 }

@@ -135,8 +135,7 @@ impl Scenario {
         let mut orders = 0;
         loop {
             let events = self.play(commands, drops, &mut choices);
-            let lines = || events.iter().map(|event| format!("{event:?}\n")).collect::<String>();
-            assert!(explains(&start, &events, Rule::Loose), "no order explains\n{}", lines());
+            assert!(explains(&start, &events, Rule::Loose), "no order explains\n{events:#?}");
             orders += 1;
             if !choices.advance() {
                 return orders;
@@ -184,7 +183,7 @@ impl Scenario {
 
     /// Explores all multisets of operations of this size.
     fn explore_all(&self, commands: &[Command], size: usize, drops: Drops) -> usize {
-        fn choose<'a>(commands: &'a [Command], size: usize) -> Vec<Vec<&'a Command>> {
+        fn choose(commands: &[Command], size: usize) -> Vec<Vec<&Command>> {
             if size == 0 {
                 return vec![Vec::new()];
             }
