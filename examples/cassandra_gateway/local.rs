@@ -121,7 +121,7 @@ impl Column {
     }
 }
 
-/// Responses requests until the client disconnects.
+/// Serves requests until the client disconnects.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut channel: Channel<S>,
     address: IpAddr,
