@@ -29,7 +29,7 @@ direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Emulator:
-    """An emulator that runs within a `with` block."""
+    """An emulator that runs within a `with` block, or until the end of a test."""
 
     def __init__(self, *options, log=None):
         self.options = options
@@ -51,6 +51,11 @@ class Emulator:
         code = self.process.wait(30)
         self.process.stdout.close()
         assert code == 0, code
+
+    def start(self, test):
+        self.__enter__()
+        test.addCleanup(self.__exit__)
+        return self
 
     def authenticate(self, service, authorization):
         """The authenticated credential, or the status of the rejection."""

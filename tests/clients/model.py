@@ -4,7 +4,9 @@ import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 
+import boto3
 import botocore.session
+from botocore.config import Config
 
 IAM = botocore.session.get_session().get_service_model("iam")
 NAMESPACE = "{https://iam.amazonaws.com/doc/2010-05-08/}"
@@ -100,6 +102,15 @@ def error_violations(status, root):
         declared = error.metadata.get("error", {})
         if declared.get("code") == texts["Code"] and declared["httpStatusCode"] != status:
             yield f"{texts['Code']} has the status {status}"
+
+
+def client(test, url, **settings):
+    """A client of an emulator, without retries, whose responses must satisfy the model."""
+    config = Config(retries={"total_max_attempts": 1}, **settings)
+    iam = boto3.client("iam", endpoint_url=url, config=config)
+    test.addCleanup(iam.close)
+    validate_responses(test, iam)
+    return iam
 
 
 def validate_responses(test, client):

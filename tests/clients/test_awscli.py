@@ -30,8 +30,7 @@ class Cases:
 
     def setUp(self):
         emulator = Emulator("--dialect", self.dialect.name, "--caller", "anika")
-        self.emulator = emulator.__enter__()
-        self.addCleanup(emulator.__exit__)
+        self.emulator = emulator.start(self)
 
     def run_cli(self, operation, *arguments):
         command = ["aws", "iam", operation, "--endpoint-url", self.emulator.url, *arguments]

@@ -60,8 +60,7 @@ class Cases:
 
     def setUp(self):
         emulator = Emulator("--dialect", self.dialect.name, *self.options)
-        self.emulator = emulator.__enter__()
-        self.addCleanup(emulator.__exit__)
+        self.emulator = emulator.start(self)
         self.iam = self.client()
 
     def client(self, **config):

@@ -3,9 +3,6 @@
 import os
 import unittest
 
-import boto3
-from botocore.config import Config
-
 import model
 from emulator import CODECOMMIT, SERVICES, Emulator, environment
 
@@ -14,13 +11,8 @@ os.environ.update(environment())
 
 class Paginators(unittest.TestCase):
     def setUp(self):
-        emulator = Emulator()
-        url = emulator.__enter__().url
-        self.addCleanup(emulator.__exit__)
-        config = Config(retries={"total_max_attempts": 1})
-        self.iam = boto3.client("iam", endpoint_url=url, config=config)
-        self.addCleanup(self.iam.close)
-        model.validate_responses(self, self.iam)
+        url = Emulator().start(self).url
+        self.iam = model.client(self, url)
 
     def pages(self, operation, items, size, **parameters):
         pages = self.iam.get_paginator(operation).paginate(

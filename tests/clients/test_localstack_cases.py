@@ -4,8 +4,6 @@ test has the name of a case there, in `tests/aws/services/iam/test_iam.py`; the 
 import os
 import unittest
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import model
@@ -23,13 +21,8 @@ PATTERN = (
 
 class LocalStack(unittest.TestCase):
     def setUp(self):
-        emulator = Emulator("--dialect", "recorded", "--caller", "anika")
-        url = emulator.__enter__().url
-        self.addCleanup(emulator.__exit__)
-        config = Config(retries={"total_max_attempts": 1})
-        self.iam = boto3.client("iam", endpoint_url=url, config=config)
-        self.addCleanup(self.iam.close)
-        model.validate_responses(self, self.iam)
+        url = Emulator("--dialect", "recorded", "--caller", "anika").start(self).url
+        self.iam = model.client(self, url)
         user = self.iam.create_user(UserName="anika")["User"]
         self.assertEqual(
             set(user), {"Arn", "CreateDate", "Path", "UserId", "UserName"}, "of a new user"

@@ -4,8 +4,6 @@ output satisfies the service model."""
 import os
 import unittest
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import model
@@ -24,13 +22,8 @@ class ServiceModel(unittest.TestCase):
     maxDiff = None
 
     def setUp(self):
-        emulator = Emulator("--caller", "anika")
-        url = emulator.__enter__().url
-        self.addCleanup(emulator.__exit__)
-        config = Config(parameter_validation=False, retries={"total_max_attempts": 1})
-        self.iam = boto3.client("iam", endpoint_url=url, config=config)
-        self.addCleanup(self.iam.close)
-        model.validate_responses(self, self.iam)
+        url = Emulator("--caller", "anika").start(self).url
+        self.iam = model.client(self, url, parameter_validation=False)
         self.call("CreateUser", UserName="anika")
         self.call("CreateUser", UserName="bert", Path="/team/", Tags=TAGS)
         self.ids = [self.create(user) for user in ("anika", "bert")]

@@ -106,9 +106,7 @@ class Terraform(unittest.TestCase):
             self.skipTest(missing())
         self.log = tempfile.TemporaryFile("w+")
         self.addCleanup(self.log.close)
-        emulator = Emulator("--log", log=self.log)
-        self.url = emulator.__enter__().url
-        self.addCleanup(emulator.__exit__)
+        self.url = Emulator("--log", log=self.log).start(self).url
         config = Config(retries={"total_max_attempts": 1})
         self.iam = boto3.client("iam", endpoint_url=self.url, config=config)
         self.addCleanup(self.iam.close)

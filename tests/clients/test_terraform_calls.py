@@ -5,8 +5,6 @@ Terraform."""
 import os
 import unittest
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import model
@@ -135,13 +133,8 @@ def code(call, **parameters):
 
 class TerraformCalls(unittest.TestCase):
     def setUp(self):
-        self.emulator = Emulator()
-        url = self.emulator.__enter__().url
-        self.addCleanup(self.emulator.__exit__)
-        config = Config(retries={"total_max_attempts": 1})
-        self.iam = boto3.client("iam", endpoint_url=url, config=config)
-        self.addCleanup(self.iam.close)
-        model.validate_responses(self, self.iam)
+        self.emulator = Emulator().start(self)
+        self.iam = model.client(self, self.emulator.url)
 
     def assert_no_drift(self, user):
         self.assertEqual(user.read(), (user.name, user.path, user.tags))
