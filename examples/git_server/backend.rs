@@ -22,7 +22,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header::CONTENT_TYPE},
     response::Response,
 };
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture, stream};
@@ -47,8 +47,9 @@ use crate::{
     upload::{PIECE, Upload, UploadError},
 };
 
-/// How many bytes of output are held back until the body of the request has ended. By then Git has
-/// written the head and some progress: this is enough for hours of it.
+/// How many bytes of output are held back until the body of the request has ended, and, in HTTP/1.0,
+/// until Git has ended. By the end of the body Git has written the head and some progress: this is
+/// enough for hours of it. The response to a push is shorter.
 const HELD: usize = 1 << 20;
 /// How long the head of the output may be. Git's is a few lines.
 const HEAD: usize = 8 * 1024;
@@ -83,6 +84,7 @@ pub(crate) struct GitRequest {
     pub(crate) repository: PathBuf,
     pub(crate) endpoint: Endpoint,
     pub(crate) method: Method,
+    pub(crate) version: Version,
     pub(crate) headers: HeaderMap,
     pub(crate) user: Identity,
     pub(crate) client: IpAddr,
@@ -102,6 +104,7 @@ pub(crate) enum BackendError {
 /// Runs Git, and returns its response once the body of the request has ended. Before that, Git
 /// writes a head and some progress, but several proxies take a response for the end of the request.
 pub(crate) async fn run(request: GitRequest, upload: Upload) -> Result<Response, BackendError> {
+    let version = request.version;
     let mut exchange = Exchange::start(request, upload)?;
     let mut held = BytesMut::new();
     while exchange.feeding.is_some() && held.len() < HELD {
@@ -119,6 +122,18 @@ pub(crate) async fn run(request: GitRequest, upload: Upload) -> Result<Response,
         }
         exchange.advance(&mut held).await?;
     };
+    if version == Version::HTTP_10 {
+        // Without a length, the end of the connection is the end of the response. A proxy takes a
+        // response that was cut for a complete one, and then `git push` waits forever for the rest.
+        while held.len() < HELD && !exchange.has_ended() {
+            exchange.advance(&mut held).await?;
+        }
+        if exchange.has_ended() {
+            exchange.result()?;
+            *response.body_mut() = Body::from(held.freeze());
+            return Ok(response);
+        }
+    }
     let pieces = stream::try_unfold((exchange, held), async |(mut exchange, mut held)| {
         while held.is_empty() && !exchange.has_ended() {
             exchange.advance(&mut held).await?;

@@ -90,7 +90,7 @@ impl Server {
         client: IpAddr,
         upload: &mut Upload,
     ) -> Result<GitRequest, Response> {
-        let Parts { method, uri, headers, .. } = head;
+        let Parts { method, uri, version, headers, .. } = head;
         let user = self.authenticate(&headers, client).await?;
         let (name, endpoint) = Endpoint::of(&method, &uri).ok_or_else(not_found)?;
         upload.decode(&headers).map_err(|error| incomplete(&error))?;
@@ -101,7 +101,7 @@ impl Server {
         let repository = repository
             .map_err(|error| failed("a repository cannot be opened", &error))?
             .ok_or_else(not_found)?;
-        Ok(GitRequest { repository, endpoint, method, headers, user, client, slot, first })
+        Ok(GitRequest { repository, endpoint, method, version, headers, user, client, slot, first })
     }
 
     /// Authenticates a request. The authenticator emits one event for each login and each denial,

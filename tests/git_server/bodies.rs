@@ -280,6 +280,39 @@ fn a_git_process_that_dies_breaks_the_connection() {
     }
 }
 
+/// Otherwise a proxy that speaks HTTP/1.0 takes a response that was cut for a complete one, and
+/// `git push` waits forever for the rest.
+#[test]
+fn a_short_response_in_http_1_0_has_a_length() {
+    let world = World::new("length");
+    let (server, issued) = serve_demo(&world, &[]);
+    let login = basic(issued.service_user_name().as_str(), issued.secret().expose());
+    let push = world.push_body("work", "other").concat();
+    let fetch = world.fetch_body("demo.git");
+    for (method, path, body) in [
+        ("GET", "info/refs?service=git-receive-pack", &[][..]),
+        ("POST", "git-upload-pack", &fetch),
+        ("POST", "git-receive-pack", &push),
+    ] {
+        let service = path.strip_prefix("git-").unwrap_or_default();
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let head = format!(
+            "{method} /demo/{path} HTTP/1.0\r\n{login}\r\nContent-Length: {}\r\n\
+             Content-Type: application/x-git-{service}-request\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).unwrap();
+        let end = response.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+        let (head, body) = response.split_at(end);
+        let head = String::from_utf8(head.to_vec()).unwrap();
+        assert_eq!(status(&head), 200, "{head}");
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+        assert!(!body.is_empty());
+    }
+}
+
 #[test]
 fn a_git_that_fails_before_it_responds_is_an_error_of_the_server() {
     let world = World::new("fails");
