@@ -70,6 +70,10 @@ impl Pattern {
 
     /// The first of the [violations](Self::violations).
     pub(crate) fn check(&self, text: &str) -> Result<(), Constraint> {
+        // The common case, in a single pass.
+        if self.matches_ascii(text) {
+            return Ok(());
+        }
         // A character has at most four bytes. A longer text is too long whatever it contains, and
         // is not read.
         if text.len() > self.max.saturating_mul(4) {
@@ -78,7 +82,7 @@ impl Pattern {
         self.violations(text).next().map_or(Ok(()), Err)
     }
 
-    /// Whether an ASCII text matches: for literals, at compile time.
+    /// Whether `text` is ASCII and matches. Also for literals, at compile time.
     pub(crate) const fn matches_ascii(&self, text: &str) -> bool {
         let mut rest = text.as_bytes();
         if rest.len() < self.min || rest.len() > self.max {
@@ -114,8 +118,8 @@ pub(crate) fn eq_caseless(left: &[u8], right: &[u8]) -> bool {
 }
 
 /// Compares two texts byte by byte, with ASCII capitals folded to lower case.
-pub(crate) fn cmp_caseless(left: &str, right: &str) -> Ordering {
-    let mut pairs = left.bytes().zip(right.bytes());
+pub(crate) fn cmp_caseless(left: &[u8], right: &[u8]) -> Ordering {
+    let mut pairs = left.iter().zip(right);
     // Equal bytes are skipped before they are folded: names in a listing have long prefixes in
     // common.
     let differing = pairs.find(|(left, right)| left != right && !left.eq_ignore_ascii_case(right));
@@ -150,7 +154,7 @@ macro_rules! caseless {
 
         impl Ord for $Name {
             fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-                $crate::names::cmp_caseless(self.as_str(), other.as_str())
+                $crate::names::cmp_caseless(self.as_str().as_bytes(), other.as_str().as_bytes())
             }
         }
     };

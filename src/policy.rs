@@ -86,7 +86,7 @@ impl Policy {
     /// The kind of the credentials of `service`, or `None` if it is not supported.
     #[must_use]
     pub fn kind(&self, service: &ServiceName) -> Option<CredentialKind> {
-        self.0.services.get(service).map(Scheme::kind)
+        self.scheme(service).map(|(_, scheme)| scheme.kind())
     }
 
     /// The name of `service` in the policy, which is shared instead of allocated, and the kind of
@@ -95,20 +95,24 @@ impl Policy {
         &self,
         service: &ServiceName,
     ) -> Result<(&ServiceName, CredentialKind), UnsupportedService> {
-        let (name, scheme) = self
-            .0
-            .services
-            .get_key_value(service)
-            .ok_or_else(|| UnsupportedService(service.clone()))?;
+        let (name, scheme) =
+            self.scheme(service).ok_or_else(|| UnsupportedService(service.clone()))?;
         Ok((name, scheme.kind()))
+    }
+
+    /// The service and its scheme. Few services are supported, and most names differ in their
+    /// length: equality is found faster than order.
+    fn scheme(&self, service: &ServiceName) -> Option<(&ServiceName, &Scheme)> {
+        let text = service.as_str();
+        self.0.services.iter().find(|(name, _)| name.as_str() == text)
     }
 
     /// The prefix of the API key secrets of `service`, if it takes API keys.
     #[must_use]
     pub fn api_key_prefix(&self, service: &ServiceName) -> Option<&str> {
-        match self.0.services.get(service)? {
-            Scheme::Password {} => None,
-            Scheme::ApiKey { prefix } => Some(prefix),
+        match self.scheme(service)? {
+            (_, Scheme::Password {}) => None,
+            (_, Scheme::ApiKey { prefix }) => Some(prefix),
         }
     }
 

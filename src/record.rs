@@ -244,7 +244,7 @@ impl UserRecord {
 
     /// The position of the credential of this service and service user name.
     pub(crate) fn position_of(&self, service: &ServiceName, name: &str) -> Option<usize> {
-        self.credentials.iter().position(|credential| credential.is_named(service, name))
+        self.credentials.position_of(service, name)
     }
 
     pub(crate) fn find(&self, id: &CredentialId) -> Option<&StoredCredential> {

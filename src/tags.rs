@@ -80,10 +80,9 @@ impl Tags {
             let (key, value) = (key.as_ref(), value.as_ref());
             key_violations(key).next().map_or(Ok(()), |it| Err(InvalidTags::Key(it)))?;
             value_violations(value).next().map_or(Ok(()), |it| Err(InvalidTags::Value(it)))?;
-            if key
-                .get(..Self::RESERVED.len())
-                .is_some_and(|start| cmp_caseless(start, Self::RESERVED).is_eq())
-            {
+            if key.get(..Self::RESERVED.len()).is_some_and(|start| {
+                cmp_caseless(start.as_bytes(), Self::RESERVED.as_bytes()).is_eq()
+            }) {
                 return Err(InvalidTags::Reserved);
             }
             match position(&sorted, key) {
@@ -145,7 +144,9 @@ impl Tags {
 
     /// These tags without those of `keys`. A key that is not there is ignored (*recorded*).
     pub(crate) fn without(&self, keys: &[&str]) -> Self {
-        let removed = |tag: &&Tag| keys.iter().any(|key| cmp_caseless(key, &tag.key).is_eq());
+        let removed = |tag: &&Tag| {
+            keys.iter().any(|key| cmp_caseless(key.as_bytes(), tag.key.as_bytes()).is_eq())
+        };
         Self::of(self.as_slice().iter().filter(|tag| !removed(tag)).cloned().collect())
     }
 
@@ -161,7 +162,9 @@ impl Tags {
         let mut tags: Vec<Tag> = Vec::new();
         for _ in 0..count {
             let (key, value) = pair().ok_or("tag")?;
-            let follows = tags.last().is_none_or(|last| cmp_caseless(&last.key, &key).is_lt());
+            let follows = tags
+                .last()
+                .is_none_or(|last| cmp_caseless(last.key.as_bytes(), key.as_bytes()).is_lt());
             let is_stored =
                 |text: &str| text.bytes().all(|byte| !byte.is_ascii() || is_ascii_permitted(byte));
             if !follows
@@ -187,7 +190,7 @@ impl Tag {
 
 /// The position of a key, or that at which it can be inserted.
 fn position(tags: &[Tag], key: &str) -> Result<usize, usize> {
-    tags.binary_search_by(|tag| cmp_caseless(&tag.key, key))
+    tags.binary_search_by(|tag| cmp_caseless(tag.key.as_bytes(), key.as_bytes()))
 }
 
 /// The number of characters, counted up to one more than `max`.

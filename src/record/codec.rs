@@ -47,9 +47,8 @@ use super::{Credentials, Details, Revision, StoredCredential, UserRecord};
 use crate::{
     credential::CredentialKind,
     names::{
-        account_id::AccountId, cmp_caseless, credential_id::CredentialId,
-        service_name::ServiceName, service_user_name::GeneratedName, user_name::UserName,
-        user_path::UserPath,
+        account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
+        service_user_name::GeneratedName, user_name::UserName, user_path::UserPath,
     },
     secret::digest::Digest,
     tags::Tags,
@@ -155,9 +154,11 @@ impl UserRecord {
         }
         let length = input.number().ok_or(DecodeError::Value("number of credentials"))?;
         let mut tagged = Vec::new();
+        let mut service = None;
         let credentials = (0..length)
             .map(|_| {
-                let (credential, tags) = input.credential(format)?;
+                let (credential, tags) = input.credential(format, service.as_ref())?;
+                service = Some(credential.service.clone());
                 if !tags.is_empty() {
                     tagged.push((credential.id.clone(), tags));
                 }
@@ -186,11 +187,7 @@ fn check(credentials: &[StoredCredential]) -> Result<(), DecodeError> {
     if repeats(|left, right| left.id.cmp(&right.id)) {
         return Err(DecodeError::Repeated("id"));
     }
-    let by_name = |left: &StoredCredential, right: &StoredCredential| {
-        let names = || cmp_caseless(left.name.as_str(), right.name.as_str());
-        left.service.cmp(&right.service).then_with(names)
-    };
-    if repeats(by_name) {
+    if repeats(|left, right| left.cmp_name(&right.service, right.name.as_bytes())) {
         return Err(DecodeError::Repeated("service user name"));
     }
     Ok(())
@@ -326,8 +323,12 @@ impl<'a> Input<'a> {
         self.text()?.parse().ok()
     }
 
-    fn service(&mut self) -> Option<ServiceName> {
+    /// Shares the name of the previous credential if it is the same.
+    fn service(&mut self, previous: Option<&ServiceName>) -> Option<ServiceName> {
         let text = self.text()?;
+        if let Some(same) = previous.filter(|previous| previous.as_str() == text) {
+            return Some(same.clone());
+        }
         let service: ServiceName = text.parse().ok()?;
         // The one form of a service name is in lower case.
         (service.as_str() == text).then_some(service)
@@ -340,11 +341,15 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn credential(&mut self, format: u8) -> Result<(StoredCredential, Tags), DecodeError> {
+    fn credential(
+        &mut self,
+        format: u8,
+        previous: Option<&ServiceName>,
+    ) -> Result<(StoredCredential, Tags), DecodeError> {
         use DecodeError::Value;
 
         let id: CredentialId = self.name().ok_or(Value("credential id"))?;
-        let service = self.service().ok_or(Value("service name"))?;
+        let service = self.service(previous).ok_or(Value("service name"))?;
         let name: GeneratedName = self.name().ok_or(Value("service user name"))?;
         let known = ACTIVE | API_KEY | EXPIRES;
         let known = if format == FORMAT_1 { known } else { known | RESET | TAGGED };

@@ -1,6 +1,6 @@
 //! The credentials in a record, without uninitialized memory.
 
-use std::{array, mem, ops::Deref};
+use std::{array, ops::Deref};
 
 use super::stored_credential::StoredCredential;
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The credentials of one user: inline up to two, the default limit at one service, and otherwise
-/// in a heap allocation of their exact size.
+/// in heap allocations of their exact size.
 ///
 /// Unused inline slots are initialized. A vector that leaves its spare capacity uninitialized
 /// (`SmallVec`, for example) carries stale bytes of the stack into the record when it is moved, and
@@ -21,16 +21,35 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Credentials {
     inline: [StoredCredential; 2],
-    held: Held,
+    inline_length: usize,
+    /// All of the credentials, if they do not fit inline.
+    many: Option<Box<Many>>,
 }
 
-/// As large as a boxed slice, whose pointer is never null, and initialized in every byte.
 #[derive(Clone, Debug)]
-enum Held {
-    /// The first of the inline slots, this many.
-    Inline(usize),
-    /// All of the credentials.
-    Boxed(Box<[StoredCredential]>),
+struct Many {
+    all: Box<[StoredCredential]>,
+    /// Their positions, in the order of service and service user name: a user may have a thousand,
+    /// and authentication looks for one of them.
+    by_name: Box<[usize]>,
+}
+
+impl Many {
+    #[expect(clippy::indexing_slicing, reason = "the positions are those of the credentials")]
+    fn new(all: Box<[StoredCredential]>) -> Self {
+        let mut by_name: Box<[usize]> = (0..all.len()).collect();
+        by_name.sort_unstable_by(|&left, &right| {
+            all[left].cmp_name(&all[right].service, all[right].name.as_bytes())
+        });
+        Self { all, by_name }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "the positions are those of the credentials")]
+    fn position_of(&self, service: &ServiceName, name: &str) -> Option<usize> {
+        let order = |&position: &usize| self.all[position].cmp_name(service, name.as_bytes());
+        let found = self.by_name.binary_search_by(order).ok()?;
+        Some(self.by_name[found])
+    }
 }
 
 /// The content of an unused slot.
@@ -50,7 +69,18 @@ fn unused() -> StoredCredential {
 
 impl Default for Credentials {
     fn default() -> Self {
-        Self { inline: array::from_fn(|_| unused()), held: Held::Inline(0) }
+        Self { inline: array::from_fn(|_| unused()), inline_length: 0, many: None }
+    }
+}
+
+impl Credentials {
+    /// The position of the credential of this service and service user name. Takes logarithmic
+    /// time.
+    pub(super) fn position_of(&self, service: &ServiceName, name: &str) -> Option<usize> {
+        match &self.many {
+            None => self.iter().position(|held| held.is_named(service, name)),
+            Some(many) => many.position_of(service, name),
+        }
     }
 }
 
@@ -58,18 +88,15 @@ impl FromIterator<StoredCredential> for Credentials {
     fn from_iter<I: IntoIterator<Item = StoredCredential>>(credentials: I) -> Self {
         let mut all = Self::default();
         let mut rest = credentials.into_iter().fuse().peekable();
-        let mut length = 0;
         for (slot, credential) in all.inline.iter_mut().zip(&mut rest) {
             *slot = credential;
-            length += 1;
+            all.inline_length += 1;
         }
-        all.held = if rest.peek().is_some() {
-            let inline = mem::replace(&mut all.inline, array::from_fn(|_| unused()));
-            Held::Boxed(inline.into_iter().chain(rest).collect())
-        } else {
-            Held::Inline(length)
-        };
-        all
+        if rest.peek().is_none() {
+            return all;
+        }
+        let many = Many::new(all.inline.into_iter().chain(rest).collect());
+        Self { many: Some(Box::new(many)), ..Self::default() }
     }
 }
 
@@ -77,9 +104,9 @@ impl Deref for Credentials {
     type Target = [StoredCredential];
 
     fn deref(&self) -> &[StoredCredential] {
-        match &self.held {
-            Held::Inline(length) => self.inline.get(..*length).unwrap_or_default(),
-            Held::Boxed(all) => all,
+        match &self.many {
+            None => self.inline.get(..self.inline_length).unwrap_or_default(),
+            Some(many) => &many.all,
         }
     }
 }
@@ -90,3 +117,41 @@ const _: () = {
     assert!(size_of::<StoredCredential>() == 160);
     assert!(size_of::<Credentials>() == 2 * 160 + 16);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `count` credentials, ten of them at each service.
+    fn credentials(count: u32) -> Credentials {
+        let credential = |number: u32| StoredCredential {
+            service: format!("service-{}.example.com", number / 10).parse().unwrap(),
+            name: GeneratedName::new(
+                &"Anika".parse().unwrap(),
+                Some(number % 10 + 1),
+                "123456789012".parse().unwrap(),
+            ),
+            ..unused()
+        };
+        (0..count).map(credential).collect()
+    }
+
+    #[test]
+    fn a_name_is_found_as_by_a_search_of_all() {
+        let all = credentials(1000);
+        for count in [0, 1, 2, 3, 11, 1000] {
+            let credentials = credentials(count);
+            for held in all.iter().step_by(7).chain(all.iter().take(12)) {
+                for name in [held.name.as_str().to_owned(), held.name.as_str().to_uppercase()] {
+                    assert_eq!(
+                        credentials.position_of(&held.service, &name),
+                        credentials.iter().position(|it| it.is_named(&held.service, &name)),
+                        "{count} {name}"
+                    );
+                }
+            }
+            let service = "service-0.example.com".parse().unwrap();
+            assert_eq!(credentials.position_of(&service, "anika-at-123456789012"), None);
+        }
+    }
+}

@@ -1,7 +1,10 @@
+use std::cmp::Ordering;
+
 use crate::{
     credential::CredentialKind,
     names::{
-        credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
+        cmp_caseless, credential_id::CredentialId, service_name::ServiceName,
+        service_user_name::GeneratedName,
     },
     secret::digest::Digest,
     timestamp::{PackedTimestamp, Timestamp},
@@ -65,6 +68,11 @@ impl StoredCredential {
     /// Whether both have the same id, service and service user name.
     pub(super) fn has_keys_of(&self, other: &Self) -> bool {
         self.id == other.id && self.service == other.service && self.name.is(other.name.as_bytes())
+    }
+
+    /// Compares the service and the service user name.
+    pub(super) fn cmp_name(&self, service: &ServiceName, name: &[u8]) -> Ordering {
+        self.service.cmp(service).then_with(|| cmp_caseless(self.name.as_bytes(), name))
     }
 
     pub(super) fn is_named(&self, service: &ServiceName, name: &str) -> bool {

@@ -12,7 +12,7 @@ use std::{
 use hashbrown::HashTable;
 use slab::Slab;
 
-use self::listings::Listings;
+use self::listings::{ListingChange, Listings};
 use crate::{
     names::account_id::AccountId,
     record::{UserRecord, key::Key},
@@ -196,18 +196,18 @@ impl Shards {
     }
 
     /// The effects of `change` on the index, in the order of the shards: on the claimed keys, the
-    /// released keys, the user's id, and the user's name, which determines the slot. Also whether
-    /// the change adds a user to a listing or removes one.
-    fn key_changes<'a>(&self, change: &'a Change) -> (Vec<KeyChange<'a>>, bool) {
+    /// released keys, the user's id, and the user's name, which determines the slot. Also its
+    /// effects on the listings.
+    fn key_changes<'a>(&self, change: &'a Change) -> (Vec<KeyChange<'a>>, Vec<ListingChange<'a>>) {
         let key_change =
             |key, effect| KeyChange { hash: self.hash(key), key: IndexKey::Key(key), effect };
         let id_change =
             |id: UserId, effect| KeyChange { hash: self.hash(id), key: IndexKey::Id(id), effect };
         let released = change.released().map(|key| (key, Effect::Release));
         let claimed = change.claimed().map(|key| (key, Effect::Claim));
-        let (mut changes, mut changes_listings) = (Vec::new(), false);
+        let (mut changes, mut listing_changes) = (Vec::new(), Vec::new());
         for (key, effect) in released.chain(claimed) {
-            changes_listings |= Listings::contain(&key);
+            listing_changes.extend(ListingChange::of(&key, effect));
             if !matches!(key, Key::Holder { .. }) {
                 changes.push(key_change(key, effect));
             }
@@ -225,7 +225,7 @@ impl Shards {
             }
         }
         changes.sort_unstable_by_key(|change| change.hash.shard());
-        (changes, changes_listings)
+        (changes, listing_changes)
     }
 }
 
@@ -242,8 +242,8 @@ impl Store for MemoryStore {
 
     fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
         let shards = &*self.0;
-        let (key_changes, changes_listings) = shards.key_changes(change);
-        let mut listings = changes_listings.then(|| write(&shards.listings));
+        let (key_changes, listing_changes) = shards.key_changes(change);
+        let mut listings = (!listing_changes.is_empty()).then(|| write(&shards.listings));
         let mut locked: Vec<(RwLockWriteGuard<'_, HashTable<Entry>>, &[KeyChange<'_>])> =
             key_changes
                 .chunk_by(|left, right| left.hash.shard() == right.hash.shard())
@@ -302,7 +302,7 @@ impl Store for MemoryStore {
             }
         }
         if let Some(listings) = &mut listings {
-            listings.apply(change, slot);
+            listings.apply(&listing_changes, slot);
         }
         Ok(CommitOutcome::Applied)
     }

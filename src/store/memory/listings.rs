@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, ops::Bound};
 
-use super::Slot;
+use super::{Effect, Slot};
 use crate::{
     names::{account_id::AccountId, service_name::ServiceName, user_name::UserName},
     record::key::{Key, Listing},
-    store::{change::Change, scan_range::ScanRange},
+    store::scan_range::ScanRange,
 };
 
 /// The user names of each listing, in order.
@@ -19,6 +19,26 @@ enum OwnedListing {
     Holders(Option<ServiceName>),
 }
 
+/// The effect of a change on an entry of a listing.
+pub(super) struct ListingChange<'a> {
+    account: AccountId,
+    listing: Listing<'a>,
+    name: &'a UserName,
+    effect: Effect,
+}
+
+impl<'a> ListingChange<'a> {
+    /// `None` if `key` is no entry of a listing.
+    pub(super) const fn of(key: &Key<'a>, effect: Effect) -> Option<Self> {
+        let (account, listing, name) = match *key {
+            Key::User { account, name } => (account, Listing::Users, name),
+            Key::Holder { account, service, user } => (account, Listing::Holders { service }, user),
+            Key::Credential { .. } | Key::ServiceUser { .. } => return None,
+        };
+        Some(Self { account, listing, name, effect })
+    }
+}
+
 impl From<Listing<'_>> for OwnedListing {
     fn from(listing: Listing<'_>) -> Self {
         match listing {
@@ -29,24 +49,24 @@ impl From<Listing<'_>> for OwnedListing {
 }
 
 impl Listings {
-    /// Whether `key` is an entry of a listing.
-    pub(super) const fn contain(key: &Key<'_>) -> bool {
-        listed(key).is_some()
-    }
-
-    /// Updates the listings for a change of the record in `slot`.
-    pub(super) fn apply(&mut self, change: &Change, slot: Slot) {
-        for (account, listing, name) in change.released().filter_map(|key| listed(&key)) {
-            let listing = (account, listing.into());
-            if let Some(names) = self.0.get_mut(&listing) {
-                names.remove(name);
-                if names.is_empty() {
-                    self.0.remove(&listing);
+    /// Updates the listings for changes of the record in `slot`.
+    pub(super) fn apply(&mut self, changes: &[ListingChange<'_>], slot: Slot) {
+        for ListingChange { account, listing, name, effect } in changes {
+            let listing = (*account, (*listing).into());
+            match effect {
+                Effect::Keep => {}
+                Effect::Release => {
+                    if let Some(names) = self.0.get_mut(&listing) {
+                        names.remove(*name);
+                        if names.is_empty() {
+                            self.0.remove(&listing);
+                        }
+                    }
+                }
+                Effect::Claim => {
+                    self.0.entry(listing).or_default().insert((*name).clone(), slot);
                 }
             }
-        }
-        for (account, listing, name) in change.claimed().filter_map(|key| listed(&key)) {
-            self.0.entry((account, listing.into())).or_default().insert(name.clone(), slot);
         }
     }
 
@@ -64,16 +84,5 @@ impl Listings {
             .flat_map(|names| names.range((range.start(), Bound::Unbounded)))
             .take(range.limit())
             .map(|(_, slot)| *slot)
-    }
-}
-
-/// The listing that contains `key`, if the key is an entry of one.
-const fn listed<'a>(key: &Key<'a>) -> Option<(AccountId, Listing<'a>, &'a UserName)> {
-    match *key {
-        Key::User { account, name } => Some((account, Listing::Users, name)),
-        Key::Holder { account, service, user } => {
-            Some((account, Listing::Holders { service }, user))
-        }
-        Key::Credential { .. } | Key::ServiceUser { .. } => None,
     }
 }
