@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use service_specific_credentials::{
-    AuthenticationError, CredentialManager, DenialReason, Store, StoreError,
-    store::{Change, CommitOutcome, Key, ScanRange, UserRecord},
+    AuthenticationError, CredentialManager, DenialReason,
+    store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
 };
 
 const ACCOUNT: &str = "123456789012";

@@ -54,7 +54,7 @@ impl Pairs<'_> {
         let is_encoded =
             bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%').all(|(at, _)| {
                 let digits = bytes.get(at + 1..at + 3);
-                digits.is_some_and(|them| them.iter().all(|&byte| char::from(byte).is_digit(16)))
+                digits.is_some_and(|them| them.iter().all(u8::is_ascii_hexdigit))
             });
         let mut names = HashSet::new();
         if bytes.len() > MAX_BYTES {
