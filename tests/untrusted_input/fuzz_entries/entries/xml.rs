@@ -82,7 +82,7 @@ fn compare_error(error: &ErrorResponse) {
 fn user(name: &str, path: &str, key: &str, value: &str) {
     let is_tag = |text: &str| Tags::from_pairs([("key", text)]).is_ok();
     let name = &valid(name, 63, |text| text.parse::<UserName>().is_ok());
-    let path = &valid(path, 510, |text| format!("/{text}/").parse::<UserPath>().is_ok());
+    let path = &valid(path, 509, |text| format!("/{text}/").parse::<UserPath>().is_ok());
     let (name, path) = (&format!("u{name}"), &format!("/p{path}/")[..]);
     let (key, value) = (&format!("k{}", valid(key, 127, is_tag)), &*valid(value, 256, is_tag));
 
@@ -155,7 +155,12 @@ impl Elements {
             Element {
                 depth: node.ancestors().filter(roxmltree::Node::is_element).count() - 1,
                 name: node.tag_name().name().to_owned(),
-                text: node.children().filter_map(|child| child.text()).collect(),
+                // An element returns the text of its first child.
+                text: node
+                    .children()
+                    .filter(roxmltree::Node::is_text)
+                    .filter_map(|text| text.text())
+                    .collect(),
             }
         });
         Self(elements.collect())
