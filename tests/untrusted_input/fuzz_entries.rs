@@ -147,6 +147,40 @@ fn any_record_is_decoded_or_rejected() {
     run(entries::record, seeds("record"), tokens);
 }
 
+#[test]
+fn any_form_is_decoded_as_by_form_urlencoded() {
+    let tokens = &[
+        "&",
+        "=",
+        "%",
+        "+",
+        "%00",
+        "%FF",
+        "%C3%A9",
+        "&Tags.member.2.Key=",
+        "&Tags.member.2.Value=",
+        "&Path=%2F",
+        "&UserName=",
+        "&MaxItems=1",
+        "&AllUsers=1",
+        "&Action=",
+    ];
+    run(entries::form_differential::compare, seeds("form_differential"), tokens);
+}
+
+#[test]
+fn any_text_in_xml_is_read_back_by_two_parsers() {
+    let tokens =
+        &["<", ">", "&", "]]>", "<![CDATA[", "<!--", "&#13;", "\r\n", "\0", "\u{fffe}", "\u{85}"];
+    run(entries::xml::compare, seeds("xml"), tokens);
+}
+
+#[test]
+fn any_alias_is_decoded_as_by_base64() {
+    let tokens = &["ABSK", "=", "==", "Og==", "LWF0LTEyMzQ1Njc4OTAxMjo", "-_", ":", "\u{e9}", "\n"];
+    run(entries::alias::compare, seeds("alias"), tokens);
+}
+
 /// The seeds include valid markers of some listing of the entries' manager.
 #[test]
 fn the_seeds_contain_a_marker_of_each_kind_of_listing() {

@@ -1,5 +1,6 @@
-//! The fuzz entries: each takes untrusted bytes, and panics if the result is neither a value nor an
-//! error. The fuzz targets and the property tests share them.
+//! The fuzz entries, which the fuzz targets and the property tests share. Each takes untrusted
+//! bytes, and panics if the result is neither a value nor an error. Those in modules of their own
+//! also compare the result with that of another crate.
 
 use std::sync::LazyLock;
 
@@ -15,6 +16,10 @@ use service_specific_credentials::{
 };
 use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
+
+pub(crate) mod alias;
+pub(crate) mod form_differential;
+pub(crate) mod xml;
 
 pub(crate) const CODECOMMIT: &str = "codecommit.amazonaws.com";
 
