@@ -47,7 +47,7 @@ use crate::{
     upload::{PIECE, Upload, UploadError},
 };
 
-/// How many bytes of output are held back until the body of the request has ended, and, in HTTP/1.0,
+/// How many bytes of output are held back until the body of the request has ended, and in HTTP/1.0
 /// until Git has ended. By the end of the body Git has written the head and some progress: this is
 /// enough for hours of it. The response to a push is shorter.
 const HELD: usize = 1 << 20;

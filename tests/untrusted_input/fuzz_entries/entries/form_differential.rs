@@ -6,7 +6,7 @@ use std::{
 };
 
 use service_specific_credentials::{
-    CredentialManager, MemoryStore, Tags,
+    CredentialManager, Lifetime, MemoryStore, Tags,
     query::{Dialect, MAX_BYTES, Request, RequestError, RequestId},
 };
 
@@ -93,7 +93,7 @@ impl Pairs<'_> {
             service.map(str::to_ascii_lowercase)
         );
         let days = of("CredentialAgeDays", &[create]).map(|days| days.parse().unwrap());
-        assert_eq!(request.lifetime().map(|it| it.as_days()), days);
+        assert_eq!(request.lifetime().map(Lifetime::as_days), days);
         let all_users = matches!(of("AllUsers", &[list]), Some("true" | "1"));
         assert_eq!(request.is_about_all_users(), all_users || action == "ListUsers");
         if action == "CreateUser" {
