@@ -50,6 +50,8 @@ pub(crate) enum Command {
     CreateUnknown(At, &'static str, &'static str, Fault),
     /// A reset whose outcome is unknown, and is then resolved.
     ResetUnknown(At, &'static str, Pick, Fault),
+    /// Operations of each kind on a store that cannot be read.
+    Unreadable(At, &'static str, &'static str, Pick),
     List(At, &'static str),
     ListForService(At, &'static str, &'static str),
     /// Reads all pages of this size.
@@ -115,8 +117,16 @@ struct Machine<S> {
     bookmark: Option<Bookmark>,
 }
 
-/// Runs the commands on an empty store. Returns the generated service user names.
-pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> Vec<String> {
+/// What happened while commands ran.
+pub(crate) struct Ran {
+    /// The generated service user names.
+    pub(crate) names: Vec<String>,
+    /// The number of injected faults.
+    pub(crate) faults: u64,
+}
+
+/// Runs the commands on an empty store.
+pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> Ran {
     let start = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382);
     let clock = Arc::new(FixedClock::new(start));
     let model = Model::new(milliseconds(start), policy.numbering());
@@ -135,7 +145,7 @@ pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> V
         names.extend(machine.apply(command));
         machine.compare();
     }
-    names
+    Ran { names, faults: machine.managers[0].store().injected() }
 }
 
 /// Account, user id, user name and credential of the authenticated user.
@@ -345,6 +355,9 @@ impl<S: Store> Machine<S> {
                     }
                 }
             }
+            Command::Unreadable(at, user, service, pick) => {
+                self.unreadable(at, &name(user), &self::service(service), pick);
+            }
             Command::Advance(by) => {
                 self.clock.advance(Duration::milliseconds(by));
                 self.model.now += by;
@@ -426,6 +439,29 @@ impl<S: Store> Machine<S> {
             }
             error => Err(error),
         }
+    }
+
+    /// Operations that read first fail with an error of the store, whatever their result would be.
+    fn unreadable(&self, at: At, user: &UserName, service: &ServiceName, pick: Pick) {
+        let (iam, id) = (&self.managers[at], self.pick(at, user.as_str(), pick));
+        iam.store().fail(Fault::Read, When::Always);
+        let errors = [
+            iam.user(user).map(drop),
+            iam.list(user).map(drop),
+            iam.list_page(&ListRequest::all_users()).map(drop),
+            iam.credential(&id).map(drop),
+            iam.create(user, service).map(drop),
+            iam.reset(user, &id).map(drop),
+            iam.delete(user, &id),
+            iam.disable(&id).map(drop),
+            iam.remove_user(user),
+        ];
+        let denial = iam.authenticate(service, "a+1-at-123456789012", "password");
+        iam.store().recover();
+        for error in errors {
+            assert!(matches!(error, Err(Error::Store(_))), "{error:?}");
+        }
+        assert!(matches!(denial, Err(AuthenticationError::Unavailable(_))), "{denial:?}");
     }
 
     fn create(
