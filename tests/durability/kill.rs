@@ -310,7 +310,7 @@ fn kill_processes(folder: &Folder, seed: u64, run: &Run) -> Counts {
     let path = folder.file(&format!("{seed}.redb"));
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let (mut ledger, mut counts) = (Ledger::default(), Counts::default());
-    for round in 0..KILLS_PER_FILE {
+    for round in (0..KILLS_PER_FILE).take_while(|_| !run.is_done()) {
         // In every fifth round it is killed while it opens the file.
         let last = if round % 5 == 4 { 0 } else { rng.random_range(1..400) };
         let acknowledged = run_and_kill(&path, rng.random::<u32>().into(), last, &mut ledger);
