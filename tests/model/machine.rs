@@ -13,8 +13,8 @@ use service_specific_credentials::{
 use time::{Duration, OffsetDateTime};
 
 use crate::reference::{
-    ACCOUNTS, At, Drawn, Model, ModelError, Position, Query, Seen, SeenUser, Tagging, fold,
-    join_api_key, kind, milliseconds, split_api_key,
+    ACCOUNTS, At, CODECOMMIT, Drawn, Model, ModelError, Position, Query, Seen, SeenUser, Tagging,
+    fold, join_api_key, kind, milliseconds, split_api_key,
 };
 
 /// An id that no credential has.
@@ -51,7 +51,7 @@ pub(crate) enum Command {
     /// A reset whose outcome is unknown, and is then resolved.
     ResetUnknown(At, &'static str, Pick, Fault),
     /// Operations of each kind on a store that cannot be read.
-    Unreadable(At, &'static str, &'static str, Pick),
+    Unreadable(At, &'static str, Pick),
     List(At, &'static str),
     ListForService(At, &'static str, &'static str),
     /// Reads all pages of this size.
@@ -355,9 +355,7 @@ impl<S: Store> Machine<S> {
                     }
                 }
             }
-            Command::Unreadable(at, user, service, pick) => {
-                self.unreadable(at, &name(user), &self::service(service), pick);
-            }
+            Command::Unreadable(at, user, pick) => self.unreadable(at, &name(user), pick),
             Command::Advance(by) => {
                 self.clock.advance(Duration::milliseconds(by));
                 self.model.now += by;
@@ -442,8 +440,9 @@ impl<S: Store> Machine<S> {
     }
 
     /// Operations that read first fail with an error of the store, whatever their result would be.
-    fn unreadable(&self, at: At, user: &UserName, service: &ServiceName, pick: Pick) {
+    fn unreadable(&self, at: At, user: &UserName, pick: Pick) {
         let (iam, id) = (&self.managers[at], self.pick(at, user.as_str(), pick));
+        let (service, login) = (&service(CODECOMMIT), format!("a+1-at-{}", ACCOUNTS[at]));
         iam.store().fail(Fault::Read, When::Always);
         let errors = [
             iam.user(user).map(drop),
@@ -456,7 +455,7 @@ impl<S: Store> Machine<S> {
             iam.disable(&id).map(drop),
             iam.remove_user(user),
         ];
-        let denial = iam.authenticate(service, "a+1-at-123456789012", "password");
+        let denial = iam.authenticate(service, &login, "password");
         iam.store().recover();
         for error in errors {
             assert!(matches!(error, Err(Error::Store(_))), "{error:?}");

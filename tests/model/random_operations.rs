@@ -161,8 +161,7 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(at, name, service, fault)| CreateUnknown(at, name, service, fault)),
         2 => (at(), name(), pick(), fault())
             .prop_map(|(at, name, pick, fault)| ResetUnknown(at, name, pick, fault)),
-        2 => (at(), name(), service(), pick())
-            .prop_map(|(at, name, service, pick)| Unreadable(at, name, service, pick)),
+        2 => (at(), name(), pick()).prop_map(|(at, name, pick)| Unreadable(at, name, pick)),
         1 => (at(), name()).prop_map(|(at, name)| List(at, name)),
         1 => (at(), name(), service())
             .prop_map(|(at, name, service)| ListForService(at, name, service)),
