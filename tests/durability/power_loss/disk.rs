@@ -193,14 +193,9 @@ impl State {
             let (number, start) = ((at / SECTOR) as u64, at % SECTOR);
             let (now, later) = rest.split_at(rest.len().min(SECTOR - start));
             self.touched.insert(number);
-            let before = self.sector(number).map_or(&[0; SECTOR], |sector| &**sector);
-            let place = start..start + now.len();
-            // The same contents are no new version.
-            if before[place.clone()] != *now {
-                let mut sector = *before;
-                sector[place].copy_from_slice(now);
-                self.written.entry(number).or_default().push(Arc::new(sector));
-            }
+            let mut sector = self.sector(number).map_or([0; SECTOR], |sector| **sector);
+            sector[start..start + now.len()].copy_from_slice(now);
+            self.written.entry(number).or_default().push(Arc::new(sector));
             (at, rest) = (at + now.len(), later);
         }
     }
