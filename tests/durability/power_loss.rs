@@ -12,16 +12,16 @@
 //!
 //! # Two-phase commit
 //!
-//! Lost power alone does not reveal whether the store commits in one phase or in two. After a commit
-//! in one phase, redb compares the checksums of all pages, and returns to the previous commit if one
-//! of them was not written. The contents that a simulation produces have equal 128-bit checksums
-//! with negligible probability. An attacker who chooses the contents can find some, because XXH3 is
-//! not a cryptographic hash. Such contents depend on the layout of redb's pages, and a record
-//! consists of digests, random ids and text, so this test does not forge them.
+//! Lost power alone does not reveal whether the store commits in one phase or in two. After a
+//! commit in one phase, redb verifies the checksums of all pages, and returns to the previous
+//! commit if a page was not written. The contents that a simulation produces have equal 128-bit
+//! checksums with negligible probability. An attacker who chooses the contents can find some,
+//! because XXH3 is not a cryptographic hash. Such contents depend on the layout of redb's pages,
+//! and a record consists of digests, random ids and text, so this test does not forge them.
 //!
 //! The order of the flushes does reveal it. In two phases, a change becomes visible by the write of
-//! one sector, and everything else that it wrote was flushed before. So each acknowledged change has
-//! to be preceded by a flush of one sector.
+//! one sector, and everything else that it wrote was flushed before. So between the call and the
+//! return of each acknowledged change, there has to be a flush of one sector.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -94,7 +94,8 @@ fn reserve_space(iam: &Iam) {
     }
 }
 
-/// How often a disk that flushes loses power and continues.
+/// How often a disk that flushes loses power and continues. One that ignores flushes does so once,
+/// because redb can abort the process when it continues with a corrupted file.
 const CYCLES: usize = 2;
 
 /// A violation that is detected after recovery.

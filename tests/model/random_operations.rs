@@ -1,7 +1,7 @@
 //! Random operations on a manager, compared step by step with a plain model of the documented API.
 //!
-//! `SSC_MODEL_OPERATIONS` sets the number of random operations on each store. By default a few fixed
-//! sequences run. After each operation, everything that is observable is compared.
+//! `SSC_MODEL_OPERATIONS` sets the number of random operations on each store. By default a few
+//! fixed sequences run. After each operation, everything that is observable is compared.
 
 #[cfg(unix)]
 use crate::common::Folder;
