@@ -5,12 +5,13 @@
 //! do and what was acknowledged. It is killed after a number of acknowledgements, and its output is
 //! compared with the contents of the file.
 //!
-//! `SSC_KILL_ROUNDS` sets the number of rounds. Default: 10.
+//! `SSC_KILLS` sets the number of kills. Default: 10.
 
 use std::{
     collections::BTreeMap,
     fs,
     io::{self, BufRead as _, BufReader, Write as _},
+    ops::AddAssign,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -22,10 +23,15 @@ use service_specific_credentials::{
     store::RedbStore,
 };
 
-use crate::common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, name};
+use crate::{
+    common::{ACCOUNT, CASSANDRA, CODECOMMIT, Folder, name},
+    progress::Run,
+};
 
 const THREADS: usize = 8;
-const SEED: u64 = 7;
+/// The number of kills before a new file is started, because every secret that was invalidated in
+/// the file is tried after each of them.
+const KILLS_PER_FILE: usize = 10;
 
 /// Each thread has its own user, so its changes happen in the order of its output.
 fn user(thread: usize) -> UserName {
@@ -283,24 +289,51 @@ fn a_process_killed_during_creation_leaves_a_file_that_opens_or_none() {
     }
 }
 
-#[test]
-fn changes_of_a_killed_process_are_durable_and_atomic() {
-    let rounds = std::env::var("SSC_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
-    let folder = Folder::new("kill");
-    let path = folder.file("store.redb");
-    let mut rng = ChaCha20Rng::seed_from_u64(SEED);
-    let (mut ledger, mut outcomes, mut acknowledged) = (Ledger::default(), [0, 0], 0);
-    for round in 0..rounds {
+#[derive(Default)]
+struct Counts {
+    acknowledged: usize,
+    /// Pending operations that were found to be applied.
+    applied: usize,
+    not_applied: usize,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, Self { acknowledged, applied, not_applied }: Self) {
+        self.acknowledged += acknowledged;
+        self.applied += applied;
+        self.not_applied += not_applied;
+    }
+}
+
+/// Kills processes that work on one file.
+fn kill_processes(folder: &Folder, seed: u64, run: &Run) -> Counts {
+    let path = folder.file(&format!("{seed}.redb"));
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let (mut ledger, mut counts) = (Ledger::default(), Counts::default());
+    for round in (0..KILLS_PER_FILE).take_while(|_| !run.is_done()) {
         // In every fifth round it is killed while it opens the file.
-        let last: usize = if round % 5 == 4 { 0 } else { rng.random_range(1..400) };
-        acknowledged += run_and_kill(&path, round, last, &mut ledger);
+        let last = if round % 5 == 4 { 0 } else { rng.random_range(1..400) };
+        let acknowledged = run_and_kill(&path, rng.random::<u32>().into(), last, &mut ledger);
         let iam = open(&path);
-        let [made, not_made] = ledger.check(&iam);
-        outcomes = [outcomes[0] + made, outcomes[1] + not_made];
+        let [applied, not_applied] = ledger.check(&iam);
         drop(iam);
         assert!(RedbStore::check_integrity(&path).unwrap());
+        counts += Counts { acknowledged, applied, not_applied };
+        run.advance(1);
     }
-    let [made, not_made] = outcomes;
-    println!("{acknowledged} acknowledged; in flight: {made} applied, {not_made} not applied");
-    assert!(acknowledged > 0 && made + not_made > 0);
+    fs::remove_file(path).unwrap();
+    counts
+}
+
+#[test]
+fn changes_of_a_killed_process_are_durable_and_atomic() {
+    let run = Run::start("kills", "SSC_KILLS", 10);
+    let folder = Folder::new("kill");
+    let Counts { acknowledged, applied, not_applied } =
+        run.each_seed(|seed| kill_processes(&folder, seed, &run));
+    assert!(acknowledged > 0 && applied + not_applied > 0);
+    run.finish(format_args!(
+        "0 changes lost or torn; {acknowledged} acknowledged; in flight: {applied} applied, \
+         {not_applied} not applied"
+    ));
 }

@@ -14,3 +14,5 @@ mod common;
 mod damage;
 mod kill;
 mod power_loss;
+#[path = "../common/progress.rs"]
+mod progress;

@@ -13,8 +13,8 @@ use service_specific_credentials::{
 use time::{Duration, OffsetDateTime};
 
 use crate::reference::{
-    ACCOUNTS, At, Drawn, Model, ModelError, Position, Query, Seen, SeenUser, Tagging, fold,
-    join_api_key, kind, milliseconds, split_api_key,
+    ACCOUNTS, At, CODECOMMIT, Drawn, Model, ModelError, Position, Query, Seen, SeenUser, Tagging,
+    fold, join_api_key, kind, milliseconds, split_api_key,
 };
 
 /// An id that no credential has.
@@ -50,6 +50,8 @@ pub(crate) enum Command {
     CreateUnknown(At, &'static str, &'static str, Fault),
     /// A reset whose outcome is unknown, and is then resolved.
     ResetUnknown(At, &'static str, Pick, Fault),
+    /// Operations of each kind on a store that cannot be read.
+    Unreadable(At, &'static str, Pick),
     List(At, &'static str),
     ListForService(At, &'static str, &'static str),
     /// Reads all pages of this size.
@@ -115,8 +117,16 @@ struct Machine<S> {
     bookmark: Option<Bookmark>,
 }
 
-/// Runs the commands on an empty store. Returns the generated service user names.
-pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> Vec<String> {
+/// What happened while commands ran.
+pub(crate) struct Ran {
+    /// The generated service user names.
+    pub(crate) names: Vec<String>,
+    /// The number of injected faults.
+    pub(crate) faults: u64,
+}
+
+/// Runs the commands on an empty store.
+pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> Ran {
     let start = OffsetDateTime::UNIX_EPOCH + Duration::milliseconds(1_478_022_442_382);
     let clock = Arc::new(FixedClock::new(start));
     let model = Model::new(milliseconds(start), policy.numbering());
@@ -135,7 +145,7 @@ pub(crate) fn run<S: Store>(store: S, policy: Policy, commands: &[Command]) -> V
         names.extend(machine.apply(command));
         machine.compare();
     }
-    names
+    Ran { names, faults: machine.managers[0].store().injected() }
 }
 
 /// Account, user id, user name and credential of the authenticated user.
@@ -331,9 +341,11 @@ impl<S: Store> Machine<S> {
                 let expected = self.model.clone().reset(at, user, id.as_str(), Some(drawn));
                 let reset = |iam: &CredentialManager<_>| iam.reset(&name(user), &id);
                 match (self.unknown(at, fault, reset), expected) {
-                    (Ok(Resolution::Exists(credential)), Ok(expected)) => {
+                    (Ok(Resolution::Exists(credential)), Ok(_)) => {
                         assert_eq!(fault, Fault::CommitBefore);
-                        assert_eq!(Seen::from(credential), expected);
+                        // It has the old secret, with the old date.
+                        let all = self.model.listing(&Query { at, ..Query::default() }).unwrap();
+                        assert!(all.contains(&Seen::from(credential)), "{command:?}");
                     }
                     (Ok(Resolution::Deleted(credential)), Ok(expected)) => {
                         assert_eq!(fault, Fault::CommitAfter);
@@ -345,6 +357,7 @@ impl<S: Store> Machine<S> {
                     }
                 }
             }
+            Command::Unreadable(at, user, pick) => self.unreadable(at, &name(user), pick),
             Command::Advance(by) => {
                 self.clock.advance(Duration::milliseconds(by));
                 self.model.now += by;
@@ -426,6 +439,30 @@ impl<S: Store> Machine<S> {
             }
             error => Err(error),
         }
+    }
+
+    /// Operations that read first fail with an error of the store, whatever their result would be.
+    fn unreadable(&self, at: At, user: &UserName, pick: Pick) {
+        let (iam, id) = (&self.managers[at], self.pick(at, user.as_str(), pick));
+        let (service, login) = (&service(CODECOMMIT), format!("a+1-at-{}", ACCOUNTS[at]));
+        iam.store().fail(Fault::Read, When::Always);
+        let errors = [
+            iam.user(user).map(drop),
+            iam.list(user).map(drop),
+            iam.list_page(&ListRequest::all_users()).map(drop),
+            iam.credential(&id).map(drop),
+            iam.create(user, service).map(drop),
+            iam.reset(user, &id).map(drop),
+            iam.delete(user, &id),
+            iam.disable(&id).map(drop),
+            iam.remove_user(user),
+        ];
+        let denial = iam.authenticate(service, &login, "password");
+        iam.store().recover();
+        for error in errors {
+            assert!(matches!(error, Err(Error::Store(_))), "{error:?}");
+        }
+        assert!(matches!(denial, Err(AuthenticationError::Unavailable(_))), "{denial:?}");
     }
 
     fn create(

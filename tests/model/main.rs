@@ -20,6 +20,8 @@ mod linearizability;
 #[path = "../common/dynamodb.rs"]
 mod local;
 mod machine;
+#[path = "../common/progress.rs"]
+mod progress;
 mod races;
 mod random_operations;
 mod reference;

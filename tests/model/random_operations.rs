@@ -1,6 +1,7 @@
 //! Random operations on a manager, compared step by step with a plain model of the documented API.
 //!
-//! `PROPTEST_CASES` sets the number of random sequences. By default a few fixed ones run.
+//! `SSC_MODEL_OPERATIONS` sets the number of random operations on each store. By default a few
+//! fixed sequences run. After each operation, everything that is observable is compared.
 
 #[cfg(unix)]
 use crate::common::Folder;
@@ -8,6 +9,7 @@ use crate::machine::{
     Command::{self, *},
     Pick, Shape, run,
 };
+use crate::progress::Run;
 use crate::reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, Tagging, UNSUPPORTED};
 use proptest::{
     prelude::*,
@@ -19,6 +21,10 @@ use service_specific_credentials::{
     store::{RedbStore, Store},
     testing::Fault,
 };
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 /// Names that collide: in case, and in the service user names generated from them.
 const NAMES: [&str; 6] = ["a", "A", "a+1", "a+2", "b", "B"];
@@ -27,23 +33,39 @@ const DAY: i64 = 86_400_000;
 /// Runs the commands with both policies, each on a new store. Returns the service user names that
 /// the default policy and the recorded policy generated.
 fn both_policies<S: Store>(store: impl Fn() -> S, commands: &[Command]) -> [Vec<String>; 2] {
-    [Policy::default(), Policy::recorded()].map(|policy| run(store(), policy, commands))
+    [Policy::default(), Policy::recorded()].map(|policy| run(store(), policy, commands).names)
 }
 
-/// Runs random commands, each sequence on a new store.
-fn random<S: Store>(cases: u32, store: impl Fn() -> S) {
-    let mut config = Config { failure_persistence: None, ..Config::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = cases;
-        config.rng_seed = RngSeed::Fixed(7);
-    }
-    let commands = prop::collection::vec(command(), 1..60);
-    let policy = prop_oneof![Just(Policy::default()), Just(Policy::recorded())];
-    let tested = TestRunner::new(config).run(&(policy, commands), |(policy, commands)| {
-        run(store(), policy, &commands);
-        Ok(())
+/// The number of sequences with the same seed, on stores with the same origin.
+const SEQUENCES: u32 = 300;
+
+/// Runs random commands, each sequence on an empty store, until `operations` of them have run.
+/// `origin` returns what empty stores are made with.
+fn random<S: Store, F: Fn() -> S>(store: &str, operations: u64, origin: impl Fn() -> F + Sync) {
+    let what = format!("operations on {store}");
+    let run = Run::start(&what, "SSC_MODEL_OPERATIONS", operations);
+    let faults: u64 = run.each_seed(|seed| {
+        let (empty_store, faults) = (origin(), Cell::new(0));
+        let config = Config {
+            cases: SEQUENCES,
+            rng_seed: RngSeed::Fixed(seed),
+            failure_persistence: None,
+            ..Config::default()
+        };
+        let commands = prop::collection::vec(command(), 1..60);
+        let policy = prop_oneof![Just(Policy::default()), Just(Policy::recorded())];
+        let tested = TestRunner::new(config).run(&(policy, commands), |(policy, commands)| {
+            if !run.is_done() {
+                let ran = self::run(empty_store(), policy, &commands);
+                faults.set(faults.get() + ran.faults);
+                run.advance(commands.len() as u64);
+            }
+            Ok(())
+        });
+        tested.unwrap_or_else(|error| panic!("{error}"));
+        faults.get()
     });
-    tested.unwrap_or_else(|error| panic!("{error}"));
+    run.finish(format_args!("all results as in the model; {faults} faults injected"));
 }
 
 fn at() -> impl Strategy<Value = At> {
@@ -139,6 +161,7 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(at, name, service, fault)| CreateUnknown(at, name, service, fault)),
         2 => (at(), name(), pick(), fault())
             .prop_map(|(at, name, pick, fault)| ResetUnknown(at, name, pick, fault)),
+        2 => (at(), name(), pick()).prop_map(|(at, name, pick)| Unreadable(at, name, pick)),
         1 => (at(), name()).prop_map(|(at, name)| List(at, name)),
         1 => (at(), name(), service())
             .prop_map(|(at, name, service)| ListForService(at, name, service)),
@@ -160,18 +183,21 @@ fn names(users: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn random_operations_agree_with_the_model() {
-    random(300, MemoryStore::new);
+fn random_operations_in_memory_agree_with_the_model() {
+    random("MemoryStore", 9_000, || MemoryStore::new);
 }
 
 #[test]
 fn random_operations_on_a_file_agree_with_the_model() {
     let folder = Folder::new("model");
-    let path = folder.file("store.redb");
-    random(15, || {
-        // The store of the previous case is closed.
-        let _ = std::fs::remove_file(&path);
-        RedbStore::create(&path).unwrap()
+    let next = AtomicU64::new(0);
+    random("RedbStore", 450, || {
+        let path = folder.file(&format!("{}.redb", next.fetch_add(1, Relaxed)));
+        move || {
+            // The store of the previous sequence is closed.
+            let _ = std::fs::remove_file(&path);
+            RedbStore::create(&path).unwrap()
+        }
     });
 }
 
@@ -181,12 +207,22 @@ fn random_operations_in_a_database_agree_with_the_model() {
     use crate::database::{Blocking, shared, wait};
     use service_specific_credentials::store::{Isolation, PostgresOptions};
 
+    let levels = [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
     let Some(server) = shared() else { return };
-    for level in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable] {
-        let options = PostgresOptions::new().isolation(level).max_connections(1);
-        // Each case has its own tables.
-        random(12, || wait(async { Blocking(server.space().await.store(&options).await) }));
-    }
+    random("PostgresStore", 1_000, || {
+        let space = wait(server.space());
+        let stores = levels.map(|level| {
+            let options = PostgresOptions::new().isolation(level).max_connections(1);
+            wait(space.store(&options))
+        });
+        let (client, turn) = (wait(space.client()), Cell::new(0));
+        move || {
+            let empty = "TRUNCATE credential_keys, credential_users";
+            wait(client.batch_execute(empty)).unwrap();
+            turn.set(turn.get() + 1);
+            Blocking(stores[turn.get() % stores.len()].clone())
+        }
+    });
 }
 
 #[cfg(all(unix, feature = "dynamodb"))]
@@ -195,8 +231,8 @@ fn random_operations_in_a_table_agree_with_the_model() {
     use crate::local::{Blocking, shared, wait};
 
     let Some(server) = shared() else { return };
-    // Each case has its own table.
-    random(12, || wait(async { Blocking(server.table().await.store()) }));
+    // Each sequence has its own table.
+    random("DynamoDbStore", 360, || || wait(async { Blocking(server.table().await.store()) }));
 }
 
 #[test]

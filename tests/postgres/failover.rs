@@ -6,7 +6,7 @@
 //!
 //! The callers have one URL of all three servers, and continue with the one that accepts writes.
 //!
-//! `SSC_FAILOVER_ROUNDS` sets the number of rounds. Default: 1.
+//! `SSC_FAILOVERS` sets the number of primaries that are lost. Default: 1.
 
 use std::{
     collections::BTreeMap,
@@ -14,18 +14,21 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::common::{ACCOUNT, CODECOMMIT, name};
 use crate::database::{Installation, Server, check, client, until, wait};
+use crate::progress::Run;
+use rand::{RngExt as _, SeedableRng as _, rngs::ChaCha20Rng};
 use service_specific_credentials::{
     AsyncCredentialManager, CredentialId, Error, IssuedCredential, ServiceName, UserName,
     store::{PostgresError, PostgresOptions, PostgresStore, StoreError},
 };
 
 const CALLERS: usize = 16;
-/// The number of changes acknowledged before the primary is stopped, and by the new one afterwards.
+/// The number of changes that the new primary acknowledges before the end. Up to twice as many are
+/// acknowledged before the old one is stopped.
 const CHANGES: usize = 200;
 
 type Manager = AsyncCredentialManager<PostgresStore>;
@@ -181,7 +184,20 @@ async fn received(standby: &Server) -> u64 {
     u64::try_from(client.query_one(end, &[]).await.unwrap().get::<_, i64>(0)).unwrap()
 }
 
-async fn fail_over(installation: &Installation) {
+/// One failover.
+struct Failover {
+    /// The time from the loss of the primary to the next acknowledged change.
+    interruption: Duration,
+    /// The part of it after the promotion.
+    promoted: Duration,
+    acknowledged: usize,
+    unknown: usize,
+    /// Operations that failed and were known not to be applied.
+    failed: usize,
+}
+
+/// Loses the primary after `changes` acknowledged changes.
+async fn fail_over(installation: &Installation, changes: usize) -> Failover {
     // The disk's flush costs time and is not under test: no power is lost.
     let settings = ["fsync=off", "wal_level=replica", "hot_standby=on", "log_min_messages=log"];
     let primary = installation.server(&settings);
@@ -219,8 +235,9 @@ async fn fail_over(installation: &Installation) {
         .map(|user| tokio::spawn(work(iam.clone(), user.clone(), Arc::clone(&progress))))
         .collect();
     let acknowledged = || progress.acknowledged.load(SeqCst);
-    until("changes before", async || acknowledged() >= CHANGES).await;
+    until("changes before", async || acknowledged() >= changes).await;
 
+    let lost = Instant::now();
     primary.crash();
     let ends = [received(&standbys[0]).await, received(&standbys[1]).await];
     let (next, other) = if ends[0] >= ends[1] { (0, 1) } else { (1, 0) };
@@ -229,32 +246,55 @@ async fn fail_over(installation: &Installation) {
     // The promoted server requires a synchronous standby with one of the same names, as the old
     // primary did.
     promoted.batch_execute("SELECT pg_promote()").await.unwrap();
+    let promotion = Instant::now();
     let follow = client(&standbys[other].url()).await;
     let from = standbys[next].conninfo(["one", "two"][other]);
     follow.batch_execute(&format!("ALTER SYSTEM SET primary_conninfo = '{from}'")).await.unwrap();
     follow.batch_execute("SELECT pg_reload_conf()").await.unwrap();
 
+    until("the first change after", async || acknowledged() > before).await;
+    let (interruption, promoted_for) = (lost.elapsed(), promotion.elapsed());
     until("changes after", async || acknowledged() >= before + CHANGES).await;
     progress.enough.store(true, SeqCst);
-    let mut changes = 0;
+    let mut revoked = 0;
     for (user, caller) in users.iter().zip(callers) {
         let acknowledged = caller.await.unwrap();
         check_acknowledged(&iam, user, &acknowledged).await;
-        changes += acknowledged.revoked.len();
+        revoked += acknowledged.revoked.len();
     }
-    assert!(changes > CHANGES / 2);
+    assert!(revoked > CHANGES / 2);
     assert_eq!(check(&promoted).await.len(), CALLERS);
     let counts = [&progress.acknowledged, &progress.unknown, &progress.failed];
-    let [made, unknown, failed] = counts.map(|count| count.load(SeqCst));
-    println!("{made} changes acknowledged, {unknown} outcomes unknown, {failed} failures to read");
+    let [acknowledged, unknown, failed] = counts.map(|count| count.load(SeqCst));
     assert!(unknown > 0, "no change was in flight when the primary was stopped");
+    Failover { interruption, promoted: promoted_for, acknowledged, unknown, failed }
 }
 
 #[test]
 fn acknowledged_changes_survive_the_loss_of_the_primary() {
-    let rounds = std::env::var("SSC_FAILOVER_ROUNDS").map_or(1, |rounds| rounds.parse().unwrap());
     let Some(installation) = Installation::find() else { return };
-    for _ in 0..rounds {
-        wait(fail_over(&installation));
+    let run = Run::start("failovers under 16 callers", "SSC_FAILOVERS", 1);
+    let mut rng = ChaCha20Rng::seed_from_u64(run.seed());
+    let mut failovers = Vec::new();
+    while !run.is_done() {
+        let changes = rng.random_range(CHANGES / 2..CHANGES * 2);
+        let failover = wait(fail_over(&installation, changes));
+        let Failover { interruption, promoted, acknowledged, unknown, failed } = &failover;
+        run.report(format_args!(
+            "first change {interruption:.2?} after the loss, {promoted:.2?} after the promotion; \
+             {acknowledged} acknowledged, {unknown} unknown, {failed} failed"
+        ));
+        failovers.push(failover);
+        run.advance(1);
     }
+    failovers.sort_by_key(|failover| failover.interruption);
+    let median = failovers[failovers.len() / 2].interruption;
+    let longest = failovers[failovers.len() - 1].interruption;
+    let sum = |count: fn(&Failover) -> usize| failovers.iter().map(count).sum::<usize>();
+    run.finish(format_args!(
+        "0 changes lost; {} acknowledged, {} unknown outcomes; first change after the loss: median \
+         {median:.2?}, longest {longest:.2?}",
+        sum(|failover| failover.acknowledged),
+        sum(|failover| failover.unknown),
+    ));
 }

@@ -33,6 +33,8 @@ mod migrations;
 mod pgbouncer;
 mod poolers;
 mod programs;
+#[path = "../common/progress.rs"]
+mod progress;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod races;

@@ -1,7 +1,7 @@
 //! A simulated disk that loses unflushed writes, and fails on request.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt, io,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     time::Duration,
@@ -11,6 +11,8 @@ use rand::{RngExt as _, rngs::ChaCha20Rng};
 use redb::StorageBackend;
 
 const SECTOR: usize = 512;
+/// Stands for the length of the file among the numbers of sectors.
+const END: u64 = u64::MAX;
 
 type Sector = Arc<[u8; SECTOR]>;
 
@@ -43,6 +45,10 @@ struct State {
     /// The contents written to each sector since the last flush.
     written: BTreeMap<u64, Vec<Sector>>,
     lens: Vec<u64>,
+    /// The sectors written since the last flush, even one that was ignored.
+    touched: BTreeSet<u64>,
+    /// The number of flushes of one sector.
+    flushes_of_one: u64,
     lies: bool,
     /// The fault, and the number of operations before it.
     fault: Option<(Fault, u64)>,
@@ -87,6 +93,7 @@ impl Disk {
     pub(crate) fn lose(&self, rng: &mut ChaCha20Rng) {
         let mut state = self.state();
         state.fault = None;
+        state.touched.clear();
         // Some caches are usually written in time, some never.
         let kept = [0.0, 0.1, 0.5, 0.9, 1.0][rng.random_range(0..5)];
         for (number, versions) in std::mem::take(&mut state.written) {
@@ -122,6 +129,13 @@ impl Disk {
     /// The number of flushes.
     pub(crate) fn flushes(&self) -> u64 {
         self.gate().passed
+    }
+
+    /// The number of flushes that had one sector to write. A change that becomes visible by such a
+    /// flush is atomic whatever the disk does, provided that the disk writes a sector entirely or
+    /// not at all: everything else that belongs to the change was flushed before.
+    pub(crate) fn flushes_of_one(&self) -> u64 {
+        self.state().flushes_of_one
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -178,6 +192,7 @@ impl State {
         while !rest.is_empty() {
             let (number, start) = ((at / SECTOR) as u64, at % SECTOR);
             let (now, later) = rest.split_at(rest.len().min(SECTOR - start));
+            self.touched.insert(number);
             let mut sector = self.sector(number).map_or([0; SECTOR], |sector| **sector);
             sector[start..start + now.len()].copy_from_slice(now);
             self.written.entry(number).or_default().push(Arc::new(sector));
@@ -193,6 +208,7 @@ impl State {
             self.written.entry(number).or_default().push(Arc::new([0; SECTOR]));
         }
         self.lens.push(len);
+        self.touched.insert(END);
     }
 
     fn flush(&mut self) {
@@ -253,6 +269,8 @@ impl StorageBackend for Disk {
         drop(gate);
         let mut state = self.state();
         state.operate()?;
+        let touched = std::mem::take(&mut state.touched);
+        state.flushes_of_one += u64::from(touched.len() == 1);
         if !state.lies {
             state.flush();
         }
@@ -268,6 +286,7 @@ impl StorageBackend for Disk {
         let len = state.len().max(offset + part.len() as u64);
         if len > state.len() {
             state.lens.push(len);
+            state.touched.insert(END);
         }
         state.write(offset, part);
         operated
