@@ -75,10 +75,10 @@ impl Run {
                 let seed = next.fetch_add(1, Relaxed);
                 match panic::catch_unwind(AssertUnwindSafe(|| case(seed))) {
                     Ok(result) => *sum.lock().unwrap() += result,
-                    Err(cause) => {
+                    Err(payload) => {
                         failed.store(true, Relaxed);
                         print(&format!("the case with seed {seed} failed"));
-                        panic::resume_unwind(cause);
+                        panic::resume_unwind(payload);
                     }
                 }
             }

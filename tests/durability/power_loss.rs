@@ -506,7 +506,9 @@ fn lose_power(seed: u64, honest: bool) -> Result<Counts, Loss> {
         check(&iam, &mut callers)?;
         continue_after_failure(&disk, iam, &mut callers)?;
     }
-    callers.iter().for_each(|caller| counts += caller.counts);
+    for caller in &callers {
+        counts += caller.counts;
+    }
     Ok(counts)
 }
 
