@@ -69,12 +69,12 @@ impl Report {
         let plotted: Vec<&str> = plotted.split(", ").filter(|name| !name.is_empty()).collect();
         let figures = self.figures.get(name);
         match (verb, figures) {
-            ("run", _) => vec![format!("{}.", self.run)],
+            ("run", _) => wrapped(&format!("{}.", self.run)),
             ("from", None) => vec![format!(
                 "No figures: `benches/report {name}` did not run, or found no server."
             )],
             ("from", Some(figures)) if figures.run != self.run => {
-                vec![format!("Of another run: {}.", figures.run)]
+                wrapped(&format!("Of another run: {}.", figures.run))
             }
             ("growth", Some(figures)) => growth(name, &figures.comparisons, &plotted),
             ("latencies", Some(figures)) => latencies(name, figures),
@@ -83,6 +83,23 @@ impl Report {
             _ => panic!("the template has an unknown directive: @{directive}"),
         }
     }
+}
+
+/// The lines of a text, of at most 100 columns.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().unwrap();
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= 100 {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines
 }
 
 /// A number with thousands separators.
@@ -118,6 +135,8 @@ fn duration(nanoseconds: f64) -> String {
 fn bound(target: Target) -> String {
     match target {
         Target::None => String::new(),
+        Target::AtMost(bound) if bound < 100.0 => format!("at most {bound}"),
+        Target::AtLeast(bound) if bound < 100.0 => format!("at least {bound}"),
         Target::AtMost(bound) => format!("at most {}", short(bound)),
         Target::AtLeast(bound) => format!("at least {}", short(bound)),
     }
@@ -131,8 +150,17 @@ fn row(cells: impl IntoIterator<Item = String>) -> String {
     format!("| {} |", cells.into_iter().collect::<Vec<_>>().join(" | "))
 }
 
-/// A table, and an empty line after it.
-fn table(head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+/// A table without its empty columns, and an empty line after it.
+fn table(mut head: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
+    let mut rows: Vec<Vec<String>> = rows.into_iter().collect();
+    for column in (0..head.len()).rev() {
+        if rows.iter().all(|row| row[column].is_empty()) {
+            head.remove(column);
+            for row in &mut rows {
+                row.remove(column);
+            }
+        }
+    }
     let rule = format!("|{}", "---|".repeat(head.len()));
     let rows = rows.into_iter().map(row);
     [row(head), rule].into_iter().chain(rows).chain([String::new()]).collect()
