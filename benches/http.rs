@@ -163,6 +163,11 @@ fn load(figures: &mut Figures, address: SocketAddr, connections: usize) {
 /// Builds the emulator in the profile of benchmarks. Returns its path.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
+    // What `cargo bench` sets for this process would make build scripts run again.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        cargo.env_remove(name);
+    }
+    cargo.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
     cargo.args(["build", "--quiet", "--message-format=json"]);
     cargo.args(["--example", "emulator", "--profile", "bench"]);
     let built = cargo.stderr(Stdio::inherit()).output().unwrap();
