@@ -5,6 +5,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
     reason = "a benchmark stops where it fails, and rounds"
@@ -13,6 +14,7 @@
 mod contest;
 #[path = "../tests/common/dynamodb.rs"]
 mod local;
+mod measure;
 
 use std::{collections::HashMap, hint::black_box, sync::Mutex};
 
@@ -21,9 +23,10 @@ use aws_sdk_dynamodb::{
     primitives::Blob,
     types::{AttributeValue, Get, KeysAndAttributes, Put, TransactGetItem, TransactWriteItem},
 };
-use contest::{Direct, account, compare, rate};
+use contest::{Direct, account, time};
 use futures_util::future::join_all;
-use local::{Server, wait};
+use local::{Server, runtime, wait};
+use measure::{Figures, Target, at_most};
 use service_specific_credentials::{
     AsyncCredentialManager, ListUsersRequest, MaxItems,
     store::{Key, UserRecord},
@@ -81,8 +84,8 @@ struct Requests {
 }
 
 impl Direct for Requests {
-    const ROUNDS: usize = 25;
-    const COUNT: usize = 160;
+    const READS: usize = 160;
+    const CHANGES: usize = 160;
 
     type Place = Place;
     type Rows = Rows;
@@ -107,7 +110,11 @@ impl Direct for Requests {
             ("user_name".to_owned(), text(record.name().as_str())),
             ("credentials".to_owned(), AttributeValue::N("1".to_owned())),
         ]);
-        Rows { record: item, claimed: claimed.collect(), revision: Mutex::new(0) }
+        Rows {
+            record: item,
+            claimed: claimed.collect(),
+            revision: Mutex::new(record.revision().count() - 1),
+        }
     }
 
     async fn find(&self, place: &Place) {
@@ -202,12 +209,14 @@ impl Requests {
 fn main() {
     let Some(server) = Server::start() else { return };
     let table = wait(server.table());
-    let (store, direct) =
-        (table.store(), Requests { client: table.client(), table: table.name.clone() });
-    contest::run(&store, &direct, || {});
+    let store = table.store();
+    let direct = Requests { client: table.client(), table: table.name.clone() };
+    let users = at_most(30_000);
+    let mut figures = Figures::default();
+    contest::run(runtime(), &mut figures, &store, &[users], || direct.clone());
 
     let iam = AsyncCredentialManager::new(account(), store);
-    let pages = [(); Requests::COUNT / 4];
+    let pages = [(); 40];
     let request = ListUsersRequest::new().max_items(MaxItems::new(100).unwrap());
     let ours = |()| {
         let (iam, request) = (iam.clone(), request.clone());
@@ -217,9 +226,14 @@ fn main() {
         let direct = direct.clone();
         async move { direct.page().await }
     };
-    compare::<Requests>(
-        "page of 100 users",
-        |callers| rate(callers, &pages, ours),
-        |callers| rate(callers, &pages, theirs),
-    );
+    for &callers in Requests::COMPARED {
+        figures.compare(
+            "a page of 100 users",
+            (users, callers),
+            Target::AtMost(1.11),
+            || time(runtime(), callers, &pages, ours),
+            || time(runtime(), callers, &pages, theirs),
+        );
+    }
+    figures.write("dynamodb");
 }

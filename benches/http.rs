@@ -1,5 +1,6 @@
-//! Requests per second that the emulator serves over HTTP on the loopback interface: 8 keep-alive
-//! connections, with creates, resets and lists in turns. Server and load share the machine's cores.
+//! Requests per second and latencies of the emulator over HTTP on the loopback interface:
+//! keep-alive connections, with creates, resets and lists in turns. Server and load share the
+//! machine's cores.
 //!
 //! The clients are threads that write whole requests and parse only what they need of a response,
 //! to leave as much of the machine as possible to the server.
@@ -17,19 +18,19 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::PathBuf,
     process::{Command, Stdio},
-    sync::Barrier,
-    thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use measure::{Figures, Target, at_once, rounds};
+
+mod measure;
 #[path = "../tests/common/server.rs"]
 mod server;
 
-const CONNECTIONS: usize = 8;
-/// The number of requests per connection: one third each of creates, resets and lists.
-const REQUESTS: usize = 15_000;
-const ROUNDS: usize = 5;
-const TARGET: u32 = 20_000;
+const CONNECTIONS: [usize; 3] = [1, 8, 64];
+const OPERATIONS: [&str; 3] = ["create", "reset", "list one user"];
+/// The number of users per round of the other benchmarks, shared by all connections.
+const USERS: usize = 1_600;
 
 /// A keep-alive connection.
 struct Connection {
@@ -92,38 +93,81 @@ fn between<'a>(bytes: &'a [u8], start: &[u8], end: u8) -> &'a str {
     std::str::from_utf8(&rest[..end]).unwrap()
 }
 
-/// Creates a credential for each of the connection's users, resets it, and lists the user's.
-fn work(address: SocketAddr, round: usize, place: usize, ready: &Barrier) -> (Instant, Instant) {
+/// The durations of each of [`OPERATIONS`].
+type Durations = [Vec<Duration>; OPERATIONS.len()];
+
+/// Creates a credential for each of the users, resets it, and lists the user's.
+fn work(connection: &mut Connection, users: &[String]) -> Durations {
     const SERVICE: &str = "codecommit.amazonaws.com";
 
-    let mut connection = Connection::new(address);
-    let user = |number: usize| format!("user-{round}-{place}-{number}");
-    for number in 0..REQUESTS / 3 {
-        connection.post("CreateUser", format_args!("&UserName={}", user(number)));
-    }
-    ready.wait();
-    let begun = Instant::now();
-    for number in 0..REQUESTS / 3 {
-        let user = user(number);
+    let mut durations = Durations::default();
+    for user in users {
+        let begun = Instant::now();
         let created = connection.post(
             "CreateServiceSpecificCredential",
             format_args!("&UserName={user}&ServiceName={SERVICE}"),
         );
+        durations[0].push(begun.elapsed());
         let id = between(created, b"<ServiceSpecificCredentialId>", b'<').to_owned();
+        let begun = Instant::now();
         connection.post(
             "ResetServiceSpecificCredential",
             format_args!("&UserName={user}&ServiceSpecificCredentialId={id}"),
         );
+        durations[1].push(begun.elapsed());
+        let begun = Instant::now();
         let listed =
             connection.post("ListServiceSpecificCredentials", format_args!("&UserName={user}"));
+        durations[2].push(begun.elapsed());
         assert_eq!(between(listed, b"<ServiceSpecificCredentialId>", b'<'), id);
     }
-    (begun, Instant::now())
+    durations
+}
+
+/// Measures with this many connections.
+fn load(figures: &mut Figures, address: SocketAddr, connections: usize) {
+    let users = (rounds() * USERS).div_ceil(connections);
+    let mut clients: Vec<(Connection, Vec<String>)> = (0..connections)
+        .map(|place| {
+            let name = |number| format!("user-{connections}-{place}-{number}");
+            (Connection::new(address), (0..users).map(name).collect())
+        })
+        .collect();
+    at_once(clients.iter_mut().map(|(connection, users)| {
+        move || {
+            for user in users.iter() {
+                connection.post("CreateUser", format_args!("&UserName={user}"));
+            }
+        }
+    }));
+    let (all, elapsed) =
+        at_once(clients.iter_mut().map(|(connection, users)| move || work(connection, users)));
+
+    let mut durations = Durations::default();
+    for (operation, durations) in durations.iter_mut().enumerate() {
+        *durations = all.iter().flat_map(|own| own[operation].iter().copied()).collect();
+    }
+    let requests: usize = durations.iter().map(Vec::len).sum();
+    for (operation, durations) in OPERATIONS.into_iter().zip(durations) {
+        figures.latency(operation, connections, durations, elapsed);
+    }
+    let target = if connections == 8 { Target::AtLeast(20_000.0) } else { Target::None };
+    figures.value(
+        &format!("requests per second, {connections} connections"),
+        (requests as f64 / elapsed.as_secs_f64()).round(),
+        "",
+        target,
+    );
 }
 
 /// Builds the emulator in the profile of benchmarks. Returns its path.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
+    // What `cargo bench` sets for this process would make build scripts run again.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_")) {
+        cargo.env_remove(name);
+    }
+    cargo.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
     cargo.args(["build", "--quiet", "--message-format=json"]);
     cargo.args(["--example", "emulator", "--profile", "bench"]);
     let built = cargo.stderr(Stdio::inherit()).output().unwrap();
@@ -139,27 +183,11 @@ fn build() -> PathBuf {
 fn main() {
     let emulator = build();
     let server = server::Server::start(&emulator, &["--listen", "127.0.0.1:0"]);
-    let mut rates: Vec<f64> = (0..ROUNDS)
-        .map(|round| {
-            let (address, ready) = (server.address, Barrier::new(CONNECTIONS));
-            let times: Vec<_> = thread::scope(|scope| {
-                let ready = &ready;
-                let clients: Vec<_> = (0..CONNECTIONS)
-                    .map(|place| scope.spawn(move || work(address, round, place, ready)))
-                    .collect();
-                clients.into_iter().map(|client| client.join().unwrap()).collect()
-            });
-            let begun = times.iter().map(|(begun, _)| *begun).min().unwrap();
-            let ended = times.iter().map(|(_, ended)| *ended).max().unwrap();
-            (CONNECTIONS * REQUESTS) as f64 / ended.duration_since(begun).as_secs_f64()
-        })
-        .collect();
+    let mut figures = Figures::default();
+    for connections in CONNECTIONS {
+        load(&mut figures, server.address, connections);
+    }
     server.signal("TERM");
     assert!(server.wait().success());
-
-    rates.sort_by(f64::total_cmp);
-    let [lowest, .., highest] = &rates[..] else { return };
-    println!("{CONNECTIONS} connections, creates, resets and lists in turns, {ROUNDS} rounds");
-    println!("{:.0} requests a second (median; {lowest:.0} to {highest:.0})", rates[ROUNDS / 2]);
-    println!("target: at least {TARGET}");
+    figures.write("http");
 }

@@ -1,60 +1,60 @@
-//! Each operation on a store of 1,000,000 users with two credentials each, compared with its floor:
-//! the minimal work for the same picks. A summary of the ratios comes last.
+//! Each operation in memory compared with its floor: the minimal work for the same users, in plain
+//! maps without rules, locks or order. From 1,000 users with two credentials each to 10,000,000.
 
 #![allow(
-    missing_docs,
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
-    reason = "a benchmark stops where it fails"
+    clippy::cast_precision_loss,
+    reason = "a benchmark stops where it fails, and rounds"
 )]
 
-use std::{
-    cell::Cell,
-    collections::HashMap,
-    fs,
-    hint::black_box,
-    path::PathBuf,
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
-};
+mod measure;
+
+use std::{collections::HashMap, hint::black_box, ops::Range, sync::Arc, thread};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use criterion::{Criterion, Throughput};
+use measure::{Figures, Target, in_turns, rounds, shuffled, sizes, time};
 use service_specific_credentials::{
-    Credential, CredentialId, CredentialManager, Entropy, ListRequest, MaxItems, MemoryStore,
-    ServiceName, SystemEntropy, UserName,
+    Credential, CredentialId, CredentialManager, Entropy, IssuedCredential, ListRequest, MaxItems,
+    MemoryStore, Policy, PolicyBuilder, ServiceName, Status, SystemEntropy, UserName,
 };
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-const USERS: usize = 1_000_000;
-const FEW_USERS: usize = 1_000;
-const PICKS: usize = 1 << 19;
+/// The largest number of users for which both contenders are in memory, and measured in turns.
+const TOGETHER: usize = 1_000_000;
+/// The number of picked users, spread over all.
+const PICKS: usize = 200_000;
+/// The number of operations per round.
+const COUNT: usize = 10_000;
+/// The number of pages per round.
+const PAGES: usize = 100;
 
-/// The maps of a minimal program, without rules, locks or order.
-#[derive(Default)]
-struct Plain {
-    credentials: HashMap<String, Vec<Credential>>,
-    digests: HashMap<String, [u8; 32]>,
-    owners: HashMap<String, String>,
+const AUTHENTICATE: &str = "authenticate";
+const ON_TWO_THREADS: &str = "authenticate on two threads";
+const PAGE: &str = "a page of 100 credentials";
+/// A reset changes passwords, so it comes after what authenticates.
+const OPERATIONS: [(&str, Target); 6] = [
+    (AUTHENTICATE, Target::AtMost(1.5)),
+    (ON_TWO_THREADS, Target::None),
+    ("create", Target::AtMost(2.5)),
+    ("reset", Target::AtMost(2.5)),
+    ("list one user", Target::AtMost(1.5)),
+    (PAGE, Target::None),
+];
+
+/// What is measured: this crate, or the floor.
+trait Contender: Sized {
+    /// Users with two credentials each.
+    fn populate(users: usize) -> Self;
+
+    /// The nanoseconds per operation, on other users with each call.
+    fn time(&mut self, operation: &str) -> f64;
 }
 
-struct Population {
-    iam: CredentialManager<Arc<MemoryStore>>,
-    plain: Plain,
-    picks: Vec<Pick>,
-}
-
-/// A user and one of its two credentials, picked at random. The picks are stored in the order of
-/// their use, so that reading them adds little to the measurement.
-struct Pick {
-    user: UserName,
-    plain_user: String,
-    id: CredentialId,
-    name: String,
-    plain_key: String,
-    password: String,
+fn manager() -> CredentialManager<Arc<MemoryStore>> {
+    CredentialManager::new("123456789012".parse().unwrap(), Arc::new(MemoryStore::new()))
 }
 
 fn codecommit() -> ServiceName {
@@ -66,72 +66,182 @@ fn cassandra() -> ServiceName {
 }
 
 fn user_name(number: usize) -> String {
-    format!("user{number:06}")
+    format!("user{number:08}")
 }
 
-fn plain_key(service: &ServiceName, name: &str) -> String {
+/// Registers a user and creates two credentials.
+fn issue(
+    iam: &CredentialManager<Arc<MemoryStore>>,
+    service: &ServiceName,
+    number: usize,
+) -> [IssuedCredential; 2] {
+    let user = user_name(number).parse().unwrap();
+    iam.register_user(&user).unwrap();
+    [(); 2].map(|()| iam.create(&user, service).unwrap())
+}
+
+/// A user and one of its credentials.
+struct Pick {
+    user: UserName,
+    id: CredentialId,
+    name: String,
+    /// The key of the floor.
+    key: String,
+    password: String,
+}
+
+/// The picks, in an order of their own.
+struct Picks {
+    picks: Vec<Pick>,
+    next: usize,
+}
+
+impl Picks {
+    /// Picks from users in the order in which they were created, and calls `each` for all of them.
+    fn from(
+        users: usize,
+        mut issue: impl FnMut(usize) -> [IssuedCredential; 2],
+        mut each: impl FnMut([IssuedCredential; 2]),
+    ) -> Self {
+        let step = users.div_ceil(PICKS);
+        let mut picks = Vec::with_capacity(users / step);
+        for (place, number) in shuffled(users).into_iter().enumerate() {
+            let issued = issue(number);
+            if place % step == 0 {
+                let issued = &issued[number % 2];
+                let credential = issued.credential();
+                let name = credential.service_user_name().as_str();
+                picks.push(Some(Pick {
+                    user: credential.user_name().clone(),
+                    id: credential.id().as_str().parse().unwrap(),
+                    name: name.to_owned(),
+                    key: key(credential.service(), name),
+                    password: issued.secret().expose().to_owned(),
+                }));
+            }
+            each(issued);
+        }
+        let order = shuffled(picks.len());
+        let picks = order.into_iter().map(|place| picks[place].take().unwrap()).collect();
+        Self { picks, next: 0 }
+    }
+
+    /// The picks of the next round, which are all different.
+    fn next(&mut self) -> Range<usize> {
+        let start = if self.next < self.picks.len() { self.next } else { 0 };
+        self.next = (start + COUNT).min(self.picks.len());
+        start..self.next
+    }
+}
+
+/// The nanoseconds per call, with the calls divided between two threads.
+fn on_two_threads(picks: &[Pick], call: impl Fn(&Pick) + Sync) -> f64 {
+    let (one, other) = picks.split_at(picks.len() / 2);
+    time(picks.len(), || {
+        thread::scope(|scope| {
+            scope.spawn(|| one.iter().for_each(&call));
+            other.iter().for_each(&call);
+        });
+    })
+}
+
+struct Ours {
+    iam: CredentialManager<Arc<MemoryStore>>,
+    picks: Picks,
+    pages: Vec<ListRequest>,
+}
+
+impl Contender for Ours {
+    fn populate(users: usize) -> Self {
+        let (iam, service) = (manager(), codecommit());
+        let picks = Picks::from(users, |number| issue(&iam, &service, number), drop);
+        let pages = pages(&iam, users);
+        Self { iam, picks, pages }
+    }
+
+    fn time(&mut self, operation: &str) -> f64 {
+        let (service, second) = (codecommit(), cassandra());
+        let Self { iam, picks, pages } = self;
+        let range = picks.next();
+        let picks = &picks.picks[range];
+        let authenticate = |pick: &Pick| {
+            black_box(iam.authenticate(&service, &pick.name, &pick.password).unwrap());
+        };
+        match operation {
+            AUTHENTICATE => time(picks.len(), || picks.iter().for_each(authenticate)),
+            ON_TWO_THREADS => on_two_threads(picks, authenticate),
+            "create" => {
+                let mut issued = Vec::with_capacity(picks.len());
+                let time = time(picks.len(), || {
+                    issued
+                        .extend(picks.iter().map(|pick| iam.create(&pick.user, &second).unwrap()));
+                });
+                for issued in issued {
+                    iam.delete(issued.credential().user_name(), issued.id()).unwrap();
+                }
+                time
+            }
+            "reset" => time(picks.len(), || {
+                for pick in picks {
+                    black_box(&iam.reset(&pick.user, &pick.id).unwrap());
+                }
+            }),
+            "list one user" => time(picks.len(), || {
+                for pick in picks {
+                    black_box(&iam.list(&pick.user).unwrap());
+                }
+            }),
+            PAGE => {
+                pages.rotate_left(PAGES);
+                time(PAGES, || {
+                    for page in &pages[..PAGES] {
+                        let page = iam.list_page(page).unwrap();
+                        assert_eq!(black_box(&page).items.len(), 100);
+                    }
+                })
+            }
+            other => panic!("{other} is no operation"),
+        }
+    }
+}
+
+/// Requests for pages that begin anywhere in the listing of all users, in random order.
+fn pages(iam: &CredentialManager<Arc<MemoryStore>>, users: usize) -> Vec<ListRequest> {
+    let of = |items| ListRequest::all_users().max_items(MaxItems::new(items).unwrap());
+    let step = u32::try_from((2 * users / 1_000).clamp(10, 1_000)).unwrap();
+    let mut markers = Vec::new();
+    let mut request = of(step);
+    while let Some(marker) = iam.list_page(&request).unwrap().next {
+        markers.push(marker.clone());
+        request = request.marker(marker);
+    }
+    // A page that begins later has fewer than 100 items.
+    markers.truncate(markers.len() - 100 / step as usize);
+    let order = shuffled(markers.len());
+    order
+        .into_iter()
+        .cycle()
+        .take(1_000)
+        .map(|place| of(100).marker(markers[place].clone()))
+        .collect()
+}
+
+/// The maps of a minimal program, without rules, locks or order.
+struct Floor {
+    credentials: HashMap<String, Vec<Credential>>,
+    digests: HashMap<String, [u8; 32]>,
+    owners: HashMap<String, String>,
+    picks: Picks,
+    /// The users of each page.
+    pages: Vec<Vec<String>>,
+}
+
+/// The key of a service user name.
+fn key(service: &ServiceName, name: &str) -> String {
     format!("{service}/{name}")
 }
 
-fn random() -> u64 {
-    let mut bytes = [0; 8];
-    SystemEntropy.fill(&mut bytes).unwrap();
-    u64::from_le_bytes(bytes)
-}
-
-fn populate(users: usize) -> Population {
-    let service = codecommit();
-    let store = Arc::new(MemoryStore::new());
-    let iam = CredentialManager::new("123456789012".parse().unwrap(), store);
-    let mut plain = Plain::default();
-    let mut passwords = Vec::with_capacity(2 * users);
-    // Registered in random order, as users are.
-    let mut numbers: Vec<usize> = (0..users).collect();
-    for place in (1..users).rev() {
-        numbers.swap(place, usize::try_from(random()).unwrap() % (place + 1));
-    }
-    for number in numbers {
-        let user: UserName = user_name(number).parse().unwrap();
-        iam.register_user(&user).unwrap();
-        for _ in 0..2 {
-            let (credential, secret) = iam.create(&user, &service).unwrap().into_parts();
-            let digest = Sha256::digest(secret.expose()).into();
-            plain
-                .digests
-                .insert(plain_key(&service, credential.service_user_name().as_str()), digest);
-            let id = credential.id().as_str().to_owned();
-            plain.owners.insert(id, user.as_str().to_owned());
-            passwords.push((credential.clone(), secret.expose().to_owned()));
-            plain.credentials.entry(user.as_str().to_owned()).or_default().push(credential);
-        }
-    }
-    let picks = (0..PICKS)
-        .map(|_| {
-            let (credential, password) =
-                &passwords[usize::try_from(random()).unwrap() % passwords.len()];
-            let name = credential.service_user_name().as_str();
-            Pick {
-                user: credential.user_name().clone(),
-                plain_user: credential.user_name().as_str().to_owned(),
-                id: credential.id().as_str().parse().unwrap(),
-                name: name.to_owned(),
-                plain_key: plain_key(&service, name),
-                password: password.clone(),
-            }
-        })
-        .collect();
-    Population { iam, plain, picks }
-}
-
-impl Population {
-    /// The picks, repeated, from where the last call stopped.
-    fn picks(&self) -> impl Iterator<Item = &Pick> {
-        thread_local!(static NEXT: Cell<usize> = const { Cell::new(0) });
-        let start = NEXT.with(|next| next.replace((next.get() + PICKS / 7) % PICKS));
-        self.picks.iter().cycle().skip(start)
-    }
-}
-
+/// A password and its digest.
 fn draw_password() -> (String, [u8; 32]) {
     let mut bytes = [0; 32];
     SystemEntropy.fill(&mut bytes).unwrap();
@@ -140,228 +250,226 @@ fn draw_password() -> (String, [u8; 32]) {
     (password, digest)
 }
 
-fn authenticate(criterion: &mut Criterion, population: &Population) {
-    let service = codecommit();
-    let Population { iam, plain, .. } = population;
-    let floor = |pick: &Pick| {
-        let stored = plain.digests.get(&pick.plain_key).unwrap();
-        let presented: [u8; 32] = Sha256::digest(&pick.password).into();
-        bool::from(stored.ct_eq(&presented))
-    };
-    let ours = |pick: &Pick| iam.authenticate(&service, &pick.name, &pick.password).is_ok();
-
-    let mut group = criterion.benchmark_group("authenticate");
-    let mut picks = population.picks();
-    group.bench_function("floor", |b| b.iter(|| assert!(floor(picks.next().unwrap()))));
-    group.bench_function("ours", |b| b.iter(|| assert!(ours(picks.next().unwrap()))));
-    group.finish();
-
-    let mut group = criterion.benchmark_group("authenticate on two threads");
-    group.throughput(Throughput::Elements(1));
-    group.bench_function("floor", |b| b.iter_custom(|n| on_two_threads(population, n, &floor)));
-    group.bench_function("ours", |b| b.iter_custom(|n| on_two_threads(population, n, &ours)));
-    group.finish();
+/// A credential id.
+fn draw_id() -> String {
+    let mut random = [0; 17];
+    SystemEntropy.fill(&mut random).unwrap();
+    let letters = random.iter().map(|byte| char::from(b'A' + byte % 26));
+    "ACCA".chars().chain(letters).collect()
 }
 
-/// The time of `count` calls divided between two threads.
-fn on_two_threads(
-    population: &Population,
-    count: u64,
-    call: &(impl Fn(&Pick) -> bool + Sync),
-) -> Duration {
-    let half = usize::try_from(count.div_ceil(2)).unwrap();
-    let run = |skip| {
-        for pick in population.picks.iter().cycle().skip(skip).take(half) {
-            assert!(call(pick));
-        }
-    };
-    let skip = usize::try_from(random()).unwrap() % PICKS;
-    let start = Instant::now();
-    thread::scope(|scope| {
-        scope.spawn(|| run(skip));
-        run((skip + PICKS / 2) % PICKS);
-    });
-    start.elapsed()
-}
-
-/// Creates at a second service. The created credentials are deleted outside of the measured time.
-fn create(criterion: &mut Criterion, population: &mut Population) {
-    const BATCH: u64 = 10_000;
-    let service = cassandra();
-    let mut group = criterion.benchmark_group("create");
-
-    let Population { iam, plain, picks } = population;
-    let mut start = 0;
-    group.bench_function("floor", |b| {
-        b.iter_custom(|count| {
-            in_batches(count, BATCH, |batch| {
-                start = (start + 7 * 10_000) % PICKS;
-                let picks: Vec<_> = picks.iter().cycle().skip(start).take(batch).collect();
-                let mut made = Vec::with_capacity(batch);
-                let clock = Instant::now();
-                for pick in &picks {
-                    let mut random = [0; 17];
-                    SystemEntropy.fill(&mut random).unwrap();
-                    let id: String = std::iter::once("ACCA")
-                        .flat_map(str::chars)
-                        .chain(random.iter().map(|byte| char::from(b'A' + byte % 26)))
-                        .collect();
-                    let (password, digest) = draw_password();
-                    let key = format!("{service}/{}+1-at-123456789012", pick.plain_user);
-                    plain.digests.insert(key, digest);
-                    plain.owners.insert(id.clone(), pick.plain_user.clone());
-                    made.push((id, password));
+impl Contender for Floor {
+    fn populate(users: usize) -> Self {
+        let mut floor = Self {
+            credentials: HashMap::new(),
+            digests: HashMap::new(),
+            owners: HashMap::new(),
+            picks: Picks { picks: Vec::new(), next: 0 },
+            pages: Vec::new(),
+        };
+        // The credentials come from a manager that is replaced before it is large.
+        let (mut iam, service, mut issued) = (manager(), codecommit(), 0);
+        floor.picks = Picks::from(
+            users,
+            |number| {
+                issued += 1;
+                if issued % 1_000 == 0 {
+                    iam = manager();
                 }
-                let elapsed = clock.elapsed();
-                for (pick, (id, _)) in picks.iter().zip(made) {
-                    let key = format!("{service}/{}+1-at-123456789012", pick.plain_user);
-                    plain.digests.remove(&key);
-                    plain.owners.remove(&id);
+                issue(&iam, &service, number)
+            },
+            |issued| {
+                let mut of_user = Vec::with_capacity(2);
+                for issued in issued {
+                    let (credential, secret) = issued.into_parts();
+                    let name = credential.service_user_name().as_str();
+                    let digest = Sha256::digest(secret.expose()).into();
+                    floor.digests.insert(key(&service, name), digest);
+                    let user = credential.user_name().as_str().to_owned();
+                    floor.owners.insert(credential.id().as_str().to_owned(), user);
+                    of_user.push(credential);
                 }
-                elapsed
-            })
-        });
-    });
-    group.bench_function("ours", |b| {
-        b.iter_custom(|count| {
-            in_batches(count, BATCH, |batch| {
-                start = (start + 7 * 10_000) % PICKS;
-                let picks: Vec<_> = picks.iter().cycle().skip(start).take(batch).collect();
-                let mut made = Vec::with_capacity(batch);
-                let clock = Instant::now();
-                for pick in &picks {
-                    // A user whom the batch picks a third time reaches the limit; few do.
-                    made.push(iam.create(&pick.user, &service));
-                }
-                let elapsed = clock.elapsed();
-                for issued in made.into_iter().flatten() {
-                    iam.delete(issued.credential().user_name(), issued.id()).unwrap();
-                }
-                elapsed
-            })
-        });
-    });
-    group.finish();
-}
-
-fn in_batches(count: u64, batch: u64, mut run: impl FnMut(usize) -> Duration) -> Duration {
-    let whole = (0..count / batch).map(|_| batch);
-    let batches = whole.chain(std::iter::once(count % batch));
-    batches.map(|size| run(usize::try_from(size).unwrap())).sum()
-}
-
-fn reset(criterion: &mut Criterion, population: &Population) {
-    let Population { iam, plain, .. } = population;
-    let mut picks = population.picks();
-    let mut group = criterion.benchmark_group("reset");
-    group.bench_function("floor", |b| {
-        b.iter(|| {
-            let pick = picks.next().unwrap();
-            black_box(plain.digests.get(&pick.plain_key).unwrap());
-            draw_password()
-        });
-    });
-    group.bench_function("ours", |b| {
-        b.iter(|| {
-            let pick = picks.next().unwrap();
-            iam.reset(&pick.user, &pick.id).unwrap()
-        });
-    });
-    group.finish();
-}
-
-fn list(criterion: &mut Criterion, population: &Population) {
-    let Population { iam, plain, .. } = population;
-    let mut picks = population.picks();
-    let mut group = criterion.benchmark_group("list one user");
-    group.bench_function("floor", |b| {
-        b.iter(|| plain.credentials.get(&picks.next().unwrap().plain_user).unwrap().clone());
-    });
-    group.bench_function("ours", |b| b.iter(|| iam.list(&picks.next().unwrap().user).unwrap()));
-    group.finish();
-}
-
-fn page(criterion: &mut Criterion, many: &Population, few: &Population) {
-    let mut group = criterion.benchmark_group("page of 100");
-    for (name, population) in [("floor", few), ("ours", many)] {
-        let pages = pages_of_100(population);
-        let mut pages = pages.iter().cycle();
-        group.bench_function(name, |b| {
-            b.iter(|| {
-                let page = population.iam.list_page(pages.next().unwrap()).unwrap();
-                assert_eq!(page.items.len(), 100);
-                page
-            });
-        });
-    }
-    group.finish();
-}
-
-/// Requests for pages that begin anywhere in the listing of all users, in random order.
-fn pages_of_100(population: &Population) -> Vec<ListRequest> {
-    let of = |items| ListRequest::all_users().max_items(MaxItems::new(items).unwrap());
-    let users = population.plain.credentials.len();
-    let step = u32::try_from(users / 1_000).unwrap().clamp(10, 1_000);
-    let mut markers = Vec::new();
-    let mut request = of(step);
-    while let Some(marker) = population.iam.list_page(&request).unwrap().next {
-        markers.push(marker.clone());
-        request = request.marker(marker);
-    }
-    markers.truncate(markers.len() - 100 / step as usize);
-    (0..10_000)
-        .map(|_| {
-            of(100).marker(markers[usize::try_from(random()).unwrap() % markers.len()].clone())
-        })
-        .collect()
-}
-
-/// The median of criterion's measurement, in nanoseconds.
-fn median(group: &str, name: &str) -> Option<f64> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/target")),
-        PathBuf::from,
-    );
-    let file = target.join("criterion").join(group).join(name).join("new/estimates.json");
-    let estimates: serde_json::Value = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
-    estimates["median"]["point_estimate"].as_f64()
-}
-
-fn summarize() {
-    println!("\n{:<30}{:>12}{:>12}{:>9}  target", "median", "floor", "ours", "ratio");
-    for (group, target) in [
-        ("authenticate", "at most 1.5"),
-        ("create", "at most 2.5"),
-        ("reset", "at most 2.5"),
-        ("list one user", "at most 1.5"),
-        ("page of 100", "at most 4"),
-        ("authenticate on two threads", ""),
-    ] {
-        if let (Some(floor), Some(ours)) = (median(group, "floor"), median(group, "ours")) {
-            let ratio = ours / floor;
-            println!("{group:<30}{floor:>9.0} ns{ours:>9.0} ns{ratio:>9.2}  {target}");
-        }
-    }
-    let gain =
-        |name| Some(median("authenticate", name)? / median("authenticate on two threads", name)?);
-    if let (Some(floor), Some(ours)) = (gain("floor"), gain("ours")) {
-        let ratio = ours / floor;
-        println!(
-            "{:<30}{floor:>11.2}x{ours:>11.2}x{ratio:>9.2}  at least 0.9",
-            "gain by a second thread"
+                let user = of_user[0].user_name().as_str().to_owned();
+                floor.credentials.insert(user, of_user);
+            },
         );
+        let pages = shuffled(users / 50).into_iter().cycle().take(1_000);
+        floor.pages =
+            pages.map(|page| (page * 50..(page + 1) * 50).map(user_name).collect()).collect();
+        floor
     }
+
+    fn time(&mut self, operation: &str) -> f64 {
+        let Self { credentials, digests, owners, picks, pages } = self;
+        let range = picks.next();
+        let picks = &picks.picks[range];
+        let second = cassandra();
+        let second_key = |pick: &Pick| format!("{second}/{}+1-at-123456789012", pick.user);
+        match operation {
+            AUTHENTICATE => time(picks.len(), || {
+                for pick in picks {
+                    verify(digests, pick);
+                }
+            }),
+            ON_TWO_THREADS => on_two_threads(picks, |pick| verify(digests, pick)),
+            "create" => {
+                let mut made = Vec::with_capacity(picks.len());
+                let time = time(picks.len(), || {
+                    for pick in picks {
+                        let id = draw_id();
+                        let (password, digest) = draw_password();
+                        digests.insert(second_key(pick), digest);
+                        owners.insert(id.clone(), pick.user.as_str().to_owned());
+                        made.push((id, password));
+                    }
+                });
+                for (pick, (id, _)) in picks.iter().zip(made) {
+                    digests.remove(&second_key(pick));
+                    owners.remove(&id);
+                }
+                time
+            }
+            "reset" => time(picks.len(), || {
+                for pick in picks {
+                    let digest = digests.get_mut(&pick.key).unwrap();
+                    let (password, new) = draw_password();
+                    *digest = new;
+                    black_box(password);
+                }
+            }),
+            "list one user" => time(picks.len(), || {
+                for pick in picks {
+                    black_box(credentials[pick.user.as_str()].clone());
+                }
+            }),
+            PAGE => {
+                pages.rotate_left(PAGES);
+                time(PAGES, || {
+                    for users in &pages[..PAGES] {
+                        let mut page = Vec::with_capacity(100);
+                        for user in users {
+                            page.extend_from_slice(&credentials[user]);
+                        }
+                        black_box(page);
+                    }
+                })
+            }
+            other => panic!("{other} is no operation"),
+        }
+    }
+}
+
+fn verify(digests: &HashMap<String, [u8; 32]>, pick: &Pick) {
+    let presented: [u8; 32] = Sha256::digest(&pick.password).into();
+    assert!(bool::from(digests[&pick.key].ct_eq(&presented)));
+}
+
+/// The times of all operations, of one contender alone.
+fn alone<C: Contender>(users: usize) -> [Vec<f64>; OPERATIONS.len()] {
+    let mut contender = C::populate(users);
+    OPERATIONS.map(|(operation, _)| (0..rounds()).map(|_| contender.time(operation)).collect())
+}
+
+fn growth(figures: &mut Figures, users: usize) {
+    if users > TOGETHER {
+        let times = alone::<Ours>(users).into_iter().zip(alone::<Floor>(users));
+        for ((operation, target), (ours, floor)) in OPERATIONS.into_iter().zip(times) {
+            figures.compared(operation, (users, 1), target, &[ours, floor]);
+        }
+    } else {
+        let (mut ours, mut floor) = (Ours::populate(users), Floor::populate(users));
+        for (operation, target) in OPERATIONS {
+            let times = in_turns(|| ours.time(operation), || floor.time(operation));
+            figures.compared(operation, (users, 1), target, &times);
+        }
+    }
+}
+
+/// Figures that follow from those of the operations.
+fn derived(figures: &mut Figures, sizes: &[usize]) {
+    let of = |operation: &str, users: usize| {
+        let mut all = figures.comparisons.iter();
+        all.find(|found| found.operation == operation && found.users == users).unwrap()
+    };
+    let gain = |users| of(AUTHENTICATE, users).ratio / of(ON_TWO_THREADS, users).ratio;
+    let page = |users| of(PAGE, users).ours / of(PAGE, sizes[0]).ours;
+    let together = *sizes.iter().rfind(|size| **size <= TOGETHER).unwrap();
+    let (gain, page) = (gain(together), page(together));
+    figures.value(
+        "gain by a second authenticating thread, of the floor's gain",
+        gain,
+        "times",
+        Target::AtLeast(0.9),
+    );
+    figures.value(
+        &format!("a page of 100 credentials, among {together} users to among {}", sizes[0]),
+        page,
+        "times",
+        Target::AtMost(4.0),
+    );
+}
+
+/// A user with as many credentials as any policy allows, compared with one who has two.
+fn largest_user(figures: &mut Figures) {
+    let names = (0..Policy::MAX_SERVICES).map(|number| format!("service{number}.amazonaws.com"));
+    let services: Vec<ServiceName> = names.map(|name| name.parse().unwrap()).collect();
+    let limit = Policy::MAX_CREDENTIALS_PER_SERVICE;
+    let policy = Policy::builder().without_services().credentials_per_service(limit);
+    let policy = services.iter().cloned().fold(policy, PolicyBuilder::password_service);
+    let iam = CredentialManager::builder("123456789012".parse().unwrap(), MemoryStore::new())
+        .policy(policy.build().unwrap())
+        .build();
+    let [two, many]: [UserName; 2] = ["two", "many"].map(|name| name.parse().unwrap());
+    iam.register_user(&two).unwrap();
+    iam.register_user(&many).unwrap();
+    let issue = |user: &UserName, service: &ServiceName| iam.create(user, service).unwrap();
+    let of_two = [(); 2].map(|()| issue(&two, &services[0]));
+    let of_many: Vec<IssuedCredential> =
+        (0..limit).flat_map(|_| services.iter().map(|service| issue(&many, service))).collect();
+    let size = of_many.len();
+
+    let authenticate = |issued: &IssuedCredential| {
+        let (credential, secret) = (issued.credential(), issued.secret());
+        let name = credential.service_user_name().as_str();
+        black_box(iam.authenticate(credential.service(), name, secret.expose()).unwrap());
+    };
+    figures.compare(
+        &format!("authenticate: {size} credentials beside two"),
+        (2, 1),
+        Target::AtMost(3.0),
+        || time(size, || of_many.iter().for_each(authenticate)),
+        || time(size, || of_two.iter().cycle().take(size).for_each(authenticate)),
+    );
+
+    let mut of_many = of_many.iter().map(IssuedCredential::credential).cycle();
+    let mut change = |what: &str, change: &dyn Fn(&Credential)| {
+        let times = (0..rounds() * 4).map(|_| {
+            let credential = of_many.next().unwrap();
+            time(1, || change(credential))
+        });
+        let micros = measure::median(times) / 1e3;
+        let what = format!("{what}, a user with {size} credentials");
+        figures.value(&what, micros, "µs", Target::AtMost(1_000.0));
+    };
+    change("disable", &|credential| {
+        iam.set_status(&many, credential.id(), Status::Inactive).unwrap();
+    });
+    change("reset", &|credential| {
+        black_box(&iam.reset(&many, credential.id()).unwrap());
+    });
+    change("delete and create", &|credential| {
+        iam.delete(&many, credential.id()).unwrap();
+        black_box(&iam.create(&many, credential.service()).unwrap());
+    });
 }
 
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    let mut many = populate(USERS);
-    let few = populate(FEW_USERS);
-    authenticate(&mut criterion, &many);
-    create(&mut criterion, &mut many);
-    reset(&mut criterion, &many);
-    list(&mut criterion, &many);
-    page(&mut criterion, &many, &few);
-    criterion.final_summary();
-    summarize();
+    let mut figures = Figures::default();
+    let sizes = sizes(10_000_000);
+    for users in &sizes {
+        growth(&mut figures, *users);
+    }
+    derived(&mut figures, &sizes);
+    largest_user(&mut figures);
+    figures.write("operations");
 }

@@ -1,10 +1,12 @@
-//! A store in PostgreSQL compared with its own statements, sent directly over the same pool.
+//! A store in PostgreSQL compared with its own statements, sent directly over the same pool of 16
+//! connections. From 1,000 users to 1,000,000.
 //!
 //! The benchmark starts its own server, in memory if the system supports it, on the same cores.
 //! Nothing is flushed, so that the overhead of the store is visible.
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
     reason = "a benchmark stops where it fails, and rounds"
@@ -13,12 +15,14 @@
 mod contest;
 #[path = "../tests/common/postgres.rs"]
 mod database;
+mod measure;
 
 use std::{hint::black_box, sync::Mutex};
 
 use contest::Direct;
-use database::{Installation, wait};
+use database::{Installation, runtime, wait};
 use deadpool_postgres::{Manager, Pool};
+use measure::{Figures, sizes};
 use service_specific_credentials::store::{Key, PostgresStore, UserRecord};
 use tokio_postgres::NoTls;
 use uuid::Uuid;
@@ -59,8 +63,8 @@ impl Statements {
 }
 
 impl Direct for Statements {
-    const ROUNDS: usize = 25;
-    const COUNT: usize = 300;
+    const READS: usize = 300;
+    const CHANGES: usize = 300;
 
     type Place = Vec<u8>;
     type Rows = Rows;
@@ -75,7 +79,7 @@ impl Direct for Statements {
             name: record.name().as_str().to_owned(),
             record: record.encode(),
             claimed: claimed.iter().map(Key::encode).collect(),
-            revision: Mutex::new(0),
+            revision: Mutex::new(i64::try_from(record.revision().count()).unwrap() - 1),
         }
     }
 
@@ -103,7 +107,10 @@ fn main() {
     let pool = Pool::builder(Manager::new(config, NoTls)).max_size(16).build().unwrap();
     let store = PostgresStore::from_pool(pool.clone());
     wait(store.migrate()).unwrap();
-    contest::run(&store, &Statements(pool), || {
+    let mut figures = Figures::default();
+    contest::run(runtime(), &mut figures, &store, &sizes(1_000_000), || {
         wait(async { server.client().await.batch_execute("VACUUM ANALYZE").await.unwrap() });
+        Statements(pool.clone())
     });
+    figures.write("postgres");
 }

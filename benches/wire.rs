@@ -1,23 +1,24 @@
 //! The Query protocol in process, on one thread, from a form to XML, compared with the same
-//! operations of the manager. The contenders run in turns. The medians are printed.
+//! operations of the manager.
 
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
     reason = "a benchmark stops where it fails, and rounds"
 )]
 
-use std::{hint::black_box, time::Instant};
+mod measure;
 
+use std::hint::black_box;
+
+use measure::{Figures, Target, time};
 use service_specific_credentials::{
     CredentialManager, ListRequest, MemoryStore, ServiceName, UserName,
     query::{self, Dialect, RequestId},
 };
-use sha2::{Digest as _, Sha256};
 
-const ROUNDS: usize = 15;
 const USERS: usize = 10_000;
 const SERVICE: &str = "codecommit.amazonaws.com";
 
@@ -30,18 +31,6 @@ fn form(action: &str, user: &UserName) -> Form {
         .header("content-type", "application/x-www-form-urlencoded; charset=utf-8")
         .body(body.into_bytes())
         .unwrap()
-}
-
-/// The nanoseconds of `work` per operation, of which it performs `count`.
-fn time(count: usize, work: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    work();
-    start.elapsed().as_nanos() as f64 / count as f64
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 /// A store in which every user has this many credentials.
@@ -64,11 +53,6 @@ fn wire(iam: &CredentialManager<MemoryStore>, form: &Form) {
     black_box(response);
 }
 
-fn row(what: &str, wire: f64, core: f64, target: u32) {
-    let (rate, share) = (1e9 / wire, wire - core);
-    println!("{what:<10}{wire:>10.0}{core:>10.0}{share:>10.0}{rate:>12.0}  at least {target}");
-}
-
 fn main() {
     let users: Vec<UserName> =
         (0..USERS).map(|number| format!("user{number:05}").parse().unwrap()).collect();
@@ -81,31 +65,40 @@ fn main() {
         users.iter().map(|user| ListRequest::of(user.clone()).service(service.clone())).collect();
     let listed = populated(&users, 2);
 
-    let [mut create, mut create_core, mut list, mut list_core, mut hash] =
-        std::array::from_fn(|_| Vec::new());
-    for _ in 0..ROUNDS {
-        let iam = populated(&users, 0);
-        create.push(time(USERS, || creates.iter().for_each(|form| wire(&iam, form))));
-        let iam = populated(&users, 0);
-        create_core.push(time(USERS, || {
-            for user in &users {
-                black_box(&iam.create(user, &service).unwrap());
-            }
-        }));
-        list.push(time(USERS, || lists.iter().for_each(|form| wire(&listed, form))));
-        list_core.push(time(USERS, || {
-            for page in &pages {
-                black_box(&listed.list_page(page).unwrap());
-            }
-        }));
-        hash.push(time(USERS, || {
-            for _ in 0..USERS {
-                black_box(Sha256::digest(black_box([7_u8; 44])));
-            }
-        }));
-    }
-    println!("SHA-256 of 44 bytes: {:.0} ns", median(hash));
-    println!("{:<10}{:>10}{:>10}{:>10}{:>12}", "ns", "wire", "without", "share", "a second");
-    row("create", median(create), median(create_core), 200_000);
-    row("list of 2", median(list), median(list_core), 300_000);
+    let mut figures = Figures::default();
+    figures.compare(
+        "create",
+        (USERS, 1),
+        Target::None,
+        || {
+            let iam = populated(&users, 0);
+            time(USERS, || creates.iter().for_each(|form| wire(&iam, form)))
+        },
+        || {
+            let iam = populated(&users, 0);
+            time(USERS, || {
+                for user in &users {
+                    black_box(&iam.create(user, &service).unwrap());
+                }
+            })
+        },
+    );
+    figures.compare(
+        "list of 2",
+        (USERS, 1),
+        Target::None,
+        || time(USERS, || lists.iter().for_each(|form| wire(&listed, form))),
+        || {
+            time(USERS, || {
+                for page in &pages {
+                    black_box(&listed.list_page(page).unwrap());
+                }
+            })
+        },
+    );
+    let per_second = |place: usize| (1e9 / figures.comparisons[place].ours).round();
+    let (create, list) = (per_second(0), per_second(1));
+    figures.value("creates per second, one thread", create, "", Target::AtLeast(200_000.0));
+    figures.value("lists of 2 per second, one thread", list, "", Target::AtLeast(300_000.0));
+    figures.write("wire");
 }
