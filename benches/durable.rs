@@ -20,7 +20,7 @@ use std::{
     hint::black_box,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -29,7 +29,7 @@ use std::{
 
 use contest::{Direct, Owner, account, service};
 use measure::{Figures, Target, in_turns, median, sizes, time};
-use redb::{Database, ReadableDatabase as _, TableDefinition};
+use redb::{Database, ReadOnlyTable, ReadableDatabase as _, TableDefinition};
 use service_specific_credentials::{
     CredentialManager,
     store::{Key, RedbOptions, RedbStore, UserRecord},
@@ -39,9 +39,30 @@ use tokio::runtime::Builder;
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
 
-/// The database without the store.
+/// The database without the store. As the store does, it keeps the tables of the last commit open
+/// for reading.
 #[derive(Clone)]
-struct Transactions(Arc<Database>);
+struct Transactions {
+    database: Arc<Database>,
+    tables: Arc<RwLock<Tables>>,
+}
+
+type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+struct Tables {
+    records: Table,
+    index: Table,
+}
+
+impl Tables {
+    fn open(database: &Database) -> Self {
+        let reading = database.begin_read().unwrap();
+        Self {
+            records: reading.open_table(RECORDS).unwrap(),
+            index: reading.open_table(INDEX).unwrap(),
+        }
+    }
+}
 
 /// The rows of a user.
 struct Rows {
@@ -51,8 +72,13 @@ struct Rows {
 }
 
 impl Transactions {
+    fn new(database: Database) -> Self {
+        let tables = Arc::new(RwLock::new(Tables::open(&database)));
+        Self { database: Arc::new(database), tables }
+    }
+
     fn commit(&self, rows: &Rows, claimed: &[Vec<u8>]) {
-        let mut transaction = self.0.begin_write().unwrap();
+        let mut transaction = self.database.begin_write().unwrap();
         transaction.set_two_phase_commit(true);
         {
             let mut records = transaction.open_table(RECORDS).unwrap();
@@ -63,6 +89,7 @@ impl Transactions {
             records.insert(rows.id.as_slice(), rows.record.as_slice()).unwrap();
         }
         transaction.commit().unwrap();
+        *self.tables.write().unwrap() = Tables::open(&self.database);
     }
 }
 
@@ -70,7 +97,7 @@ impl Direct for Transactions {
     const READS: usize = 2_000;
     const CHANGES: usize = 20;
     const COMPARED: &'static [usize] = &[1];
-    const TARGETS: [Target; 2] = [Target::AtMost(1.67), Target::AtMost(1.18)];
+    const TARGETS: [Target; 2] = [Target::AtMost(1.25), Target::AtMost(1.18)];
 
     type Place = Vec<u8>;
     type Rows = Rows;
@@ -88,11 +115,9 @@ impl Direct for Transactions {
     }
 
     async fn find(&self, key: &Vec<u8>) {
-        let reading = self.0.begin_read().unwrap();
-        let index = reading.open_table(INDEX).unwrap();
-        let records = reading.open_table(RECORDS).unwrap();
-        let id = index.get(key.as_slice()).unwrap().unwrap();
-        black_box(records.get(id.value()).unwrap().unwrap().value());
+        let tables = self.tables.read().unwrap();
+        let id = tables.index.get(key.as_slice()).unwrap().unwrap();
+        black_box(tables.records.get(id.value()).unwrap().unwrap().value());
     }
 
     async fn create(&self, key: &Vec<u8>, rows: &Rows) {
@@ -210,7 +235,7 @@ fn main() {
         let database = Database::create(&copy).unwrap();
         // Unlinked files are removed when they are closed.
         fs::remove_file(&copy).unwrap();
-        Transactions(Arc::new(database))
+        Transactions::new(database)
     };
     let owners = contest::run(&runtime, &mut figures, &store.clone().into_async(), &sizes, copy);
     let creates = |callers| {
@@ -220,7 +245,7 @@ fn main() {
     if let (Some(one), Some(many)) = (creates(1), creates(64)) {
         let gain = many.per_second / one.per_second;
         let what = "creates of 64 callers, to those of one caller";
-        figures.value(what, gain, "times", Target::AtLeast(5.0));
+        figures.value(what, gain, "times", Target::AtLeast(8.0));
     }
     drop(runtime);
 

@@ -36,10 +36,10 @@ const ON_TWO_THREADS: &str = "authenticate on two threads";
 const PAGE: &str = "a page of 100 credentials";
 /// A reset changes passwords, so it comes after what authenticates.
 const OPERATIONS: [(&str, Target); 6] = [
-    (AUTHENTICATE, Target::AtMost(1.5)),
+    (AUTHENTICATE, Target::AtMost(1.25)),
     (ON_TWO_THREADS, Target::None),
-    ("create", Target::AtMost(2.5)),
-    ("reset", Target::AtMost(2.5)),
+    ("create", Target::AtMost(1.8)),
+    ("reset", Target::AtMost(1.8)),
     ("list one user", Target::AtMost(1.5)),
     (PAGE, Target::None),
 ];

@@ -119,14 +119,11 @@ pub(crate) fn eq_caseless(left: &[u8], right: &[u8]) -> bool {
 
 /// Compares two texts byte by byte, with ASCII capitals folded to lower case.
 pub(crate) fn cmp_caseless(left: &[u8], right: &[u8]) -> Ordering {
-    let mut pairs = left.iter().zip(right);
-    // Equal bytes are skipped before they are folded: names in a listing have long prefixes in
-    // common.
-    let differing = pairs.find(|(left, right)| left != right && !left.eq_ignore_ascii_case(right));
-    match differing {
-        Some((left, right)) => left.to_ascii_lowercase().cmp(&right.to_ascii_lowercase()),
-        None => left.len().cmp(&right.len()),
-    }
+    // Names in a listing have long prefixes in common. They are skipped, eight bytes at a time.
+    let ((chunks, _), (others, _)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
+    let common = 8 * chunks.iter().zip(others).take_while(|(one, other)| one == other).count();
+    let rest = |text: &[u8]| text.iter().skip(common).map(u8::to_ascii_lowercase);
+    rest(left).cmp(rest(right))
 }
 
 /// Implements equality, order and hash of a name without regard to ASCII case.
@@ -232,6 +229,7 @@ pub(crate) use {caseless, text_conversions, text_formats};
 mod tests {
     use regex::RegexBuilder;
 
+    use super::{cmp_caseless, eq_caseless};
     use crate::{
         names::{
             account_id::AccountId, credential_id::CredentialId, service_name::ServiceName,
@@ -257,6 +255,24 @@ mod tests {
             for c in '\0'..=char::MAX {
                 let permitted = pattern.class.permits(c);
                 assert_eq!(permitted, regex.is_match(c.encode_utf8(&mut [0; 4])), "{class} {c:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_compare_as_their_lower_case() {
+        let long = "a-prefix-of-many-bytes";
+        let endings = ["", "a", "A", "b", "B", "aa", "[", "_", "+1-at-123456789012", "\u{e9}"];
+        for start in (0..=long.len()).map(|length| &long[..length]) {
+            for (left, right) in endings.iter().flat_map(|one| endings.map(|other| (one, other))) {
+                let [left, right] =
+                    [format!("{start}{left}"), format!("{}{right}", start.to_uppercase())];
+                let expected = left.to_ascii_lowercase().cmp(&right.to_ascii_lowercase());
+                assert_eq!(cmp_caseless(left.as_bytes(), right.as_bytes()), expected);
+                assert_eq!(eq_caseless(left.as_bytes(), right.as_bytes()), expected.is_eq());
+                let same_case = format!("{start}{}", &right[start.len()..]);
+                let expected = left.to_ascii_lowercase().cmp(&same_case.to_ascii_lowercase());
+                assert_eq!(cmp_caseless(left.as_bytes(), same_case.as_bytes()), expected);
             }
         }
     }
