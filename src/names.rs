@@ -122,8 +122,12 @@ pub(crate) fn cmp_caseless(left: &[u8], right: &[u8]) -> Ordering {
     // Names in a listing have long prefixes in common. They are skipped, eight bytes at a time.
     let ((chunks, _), (others, _)) = (left.as_chunks::<8>(), right.as_chunks::<8>());
     let common = 8 * chunks.iter().zip(others).take_while(|(one, other)| one == other).count();
-    let rest = |text: &[u8]| text.iter().skip(common).map(u8::to_ascii_lowercase);
-    rest(left).cmp(rest(right))
+    folded(left, common).cmp(folded(right, common))
+}
+
+/// The bytes from `start` on, with ASCII capitals folded to lower case.
+fn folded(text: &[u8], start: usize) -> impl Iterator<Item = u8> {
+    text.iter().skip(start).map(u8::to_ascii_lowercase)
 }
 
 /// Implements equality, order and hash of a name without regard to ASCII case.
