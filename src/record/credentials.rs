@@ -26,6 +26,7 @@ pub(super) struct Credentials {
     many: Option<Box<Many>>,
 }
 
+/// More credentials than fit inline, with an index by name.
 #[derive(Clone, Debug)]
 struct Many {
     all: Box<[StoredCredential]>,

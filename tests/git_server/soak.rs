@@ -285,7 +285,7 @@ fn client(
     }
 }
 
-/// Processes that serve a repository of this world, whoever is their parent.
+/// Processes that serve a repository of this world, including orphans.
 fn processes_of(world: &World) -> Vec<u32> {
     let root = format!("GIT_PROJECT_ROOT={}", world.repository("").display());
     let serves = |pid: &u32| {

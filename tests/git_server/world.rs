@@ -374,7 +374,7 @@ impl Server {
     }
 }
 
-/// Waits until processes have ended, whoever is their parent by then.
+/// Waits until processes have ended, including orphans.
 pub(crate) fn wait_for_the_end_of(processes: &[u32]) {
     while running().any(|(pid, _)| processes.contains(&pid)) {
         thread::yield_now();

@@ -132,8 +132,8 @@ impl Disk {
     }
 
     /// The number of flushes that had one sector to write. A change that becomes visible by such a
-    /// flush is atomic whatever the disk does, provided that the disk writes a sector entirely or
-    /// not at all: everything else that belongs to the change was flushed before.
+    /// flush is atomic, provided that the disk writes a sector atomically: everything else that
+    /// belongs to the change was flushed before.
     pub(crate) fn flushes_of_one(&self) -> u64 {
         self.state().flushes_of_one
     }
