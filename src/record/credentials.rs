@@ -1,12 +1,19 @@
 //! The credentials in a record, without uninitialized memory.
 
-use std::{array, ops::Deref};
+use std::{
+    array,
+    hash::{BuildHasher, Hash, Hasher, RandomState},
+    ops::Deref,
+};
+
+use hashbrown::HashTable;
 
 use super::stored_credential::StoredCredential;
 use crate::{
     credential::CredentialKind,
     names::{
-        credential_id::CredentialId, service_name::ServiceName, service_user_name::GeneratedName,
+        credential_id::CredentialId, hash_caseless, service_name::ServiceName,
+        service_user_name::GeneratedName,
     },
     secret::digest::Digest,
     timestamp::{PackedTimestamp, Timestamp},
@@ -26,31 +33,41 @@ pub(super) struct Credentials {
     many: Option<Box<Many>>,
 }
 
-/// More credentials than fit inline, with an index by name.
+/// More credentials than fit inline, with an index by name: a user may have a thousand, and
+/// authentication looks for one of them.
 #[derive(Clone, Debug)]
 struct Many {
     all: Box<[StoredCredential]>,
-    /// Their positions, in the order of service and service user name: a user may have a thousand,
-    /// and authentication looks for one of them.
-    by_name: Box<[usize]>,
+    positions: HashTable<usize>,
+    hasher: RandomState,
 }
 
 impl Many {
     #[expect(clippy::indexing_slicing, reason = "the positions are those of the credentials")]
     fn new(all: Box<[StoredCredential]>) -> Self {
-        let mut by_name: Box<[usize]> = (0..all.len()).collect();
-        by_name.sort_unstable_by(|&left, &right| {
-            all[left].cmp_name(&all[right].service, all[right].name.as_bytes())
-        });
-        Self { all, by_name }
+        let hasher = RandomState::new();
+        let hash = |held: &StoredCredential| hash_name(&hasher, &held.service, held.name.as_str());
+        let mut positions = HashTable::with_capacity(all.len());
+        for (position, held) in all.iter().enumerate() {
+            positions.insert_unique(hash(held), position, |&moved| hash(&all[moved]));
+        }
+        Self { all, positions, hasher }
     }
 
     #[expect(clippy::indexing_slicing, reason = "the positions are those of the credentials")]
     fn position_of(&self, service: &ServiceName, name: &str) -> Option<usize> {
-        let order = |&position: &usize| self.all[position].cmp_name(service, name.as_bytes());
-        let found = self.by_name.binary_search_by(order).ok()?;
-        Some(self.by_name[found])
+        let hash = hash_name(&self.hasher, service, name);
+        let found = self.positions.find(hash, |&held| self.all[held].is_named(service, name));
+        found.copied()
     }
+}
+
+/// The hash of a service and a service user name, which compare without ASCII case.
+fn hash_name(hasher: &RandomState, service: &ServiceName, name: &str) -> u64 {
+    let mut state = hasher.build_hasher();
+    service.hash(&mut state);
+    hash_caseless(name, &mut state);
+    state.finish()
 }
 
 /// The content of an unused slot.
@@ -75,7 +92,7 @@ impl Default for Credentials {
 }
 
 impl Credentials {
-    /// The position of the credential of this service and service user name. Takes logarithmic
+    /// The position of the credential of this service and service user name. Takes constant
     /// time.
     pub(super) fn position_of(&self, service: &ServiceName, name: &str) -> Option<usize> {
         match &self.many {
