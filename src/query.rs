@@ -185,9 +185,9 @@ impl RequestId {
     /// hash tables.
     #[must_use]
     pub fn random() -> Self {
-        let half = || u128::from(RandomState::new().hash_one(()));
-        let random = half() << 64 | half();
-        Self(uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid())
+        let half = || RandomState::new().hash_one(());
+        let random = Uuid::from_u64_pair(half(), half()).into_bytes();
+        Self(uuid::Builder::from_random_bytes(random).into_uuid())
     }
 
     fn text(self) -> String {

@@ -312,7 +312,8 @@ impl UserRecord {
 
     /// Inserts a credential at its position in the order.
     fn insert(&self, credential: StoredCredential) -> Self {
-        let position = self.credentials.partition_point(|held| held.order() < credential.order());
+        let order = |held: &StoredCredential| held.order().cmp(&credential.order());
+        let (Ok(position) | Err(position)) = self.credentials.binary_search_by(order);
         let (before, after) = self.credentials.split_at(position);
         let (before, after) = (before.iter().cloned(), after.iter().cloned());
         self.with_credentials(before.chain([credential]).chain(after).collect())
@@ -342,3 +343,52 @@ impl UserRecord {
 // Path and tags cost a record without them no memory.
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<UserRecord>() == 408);
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use crate::{
+        manager::CredentialManager,
+        names::user_name::UserName,
+        policy::Policy,
+        record::key::Key,
+        store::{Store, memory::MemoryStore},
+    };
+
+    /// The keys of all other credentials are not compared.
+    #[test]
+    fn a_change_differs_in_one_credential() {
+        let account = "123456789012".parse().unwrap();
+        let policy = Policy::builder().credentials_per_service(4).build().unwrap();
+        let iam = CredentialManager::builder(account, MemoryStore::new()).policy(policy).build();
+        let (anika, codecommit): (UserName, _) =
+            ("anika".parse().unwrap(), "codecommit.amazonaws.com".parse().unwrap());
+        iam.register_user(&anika).unwrap();
+        for _ in 0..4 {
+            drop(iam.create(&anika, &codecommit).unwrap());
+        }
+        let key = Key::User { account, name: &anika };
+        let before = iam.store().find(&key).unwrap().unwrap();
+
+        assert_eq!(before.differing(None), 0..4);
+        assert_eq!(before.differing(Some(&before)), 4..4);
+        for (position, held) in before.credentials().iter().enumerate() {
+            let after = before.delete(held.id()).unwrap();
+            assert_eq!(before.differing(Some(&after)), position..position + 1);
+            assert_eq!(after.differing(Some(&before)), position..position);
+            assert!(after.keys_without(Some(&before)).eq(iter::empty()));
+            let released: Vec<_> = before.keys_without(Some(&after)).collect();
+            let name = held.name.as_str();
+            assert_eq!(
+                released,
+                [
+                    Key::Credential { account, id: held.id() },
+                    Key::ServiceUser { account, service: &codecommit, name },
+                ]
+            );
+        }
+        let renamed = before.update(Some(&"ben".parse().unwrap()), None).unwrap();
+        assert_eq!(renamed.differing(Some(&before)), 0..4);
+    }
+}

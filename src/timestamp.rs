@@ -138,6 +138,15 @@ mod tests {
         assert_eq!(PackedTimestamp::ZERO.unpack(), Timestamp(0));
     }
 
+    #[test]
+    fn debug_output_is_the_date() {
+        let date = Timestamp(1_478_022_442_382);
+        let expected = format!("{:?}", date.date());
+        assert!(expected.contains("2016-11-01"));
+        assert_eq!(format!("{date:?}"), expected);
+        assert_eq!(format!("{:?}", PackedTimestamp::from(date)), expected);
+    }
+
     #[cfg(feature = "query")]
     #[test]
     fn iso_8601_pads_every_part() {

@@ -199,6 +199,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_of_up_to_39_bytes_is_inline() {
+        for length in [1, 38, 39, 40, 100] {
+            let name = GeneratedName::store(&"n".repeat(length));
+            assert_eq!(name.as_str().len(), length);
+            assert_eq!(name.boxed.is_empty(), length <= INLINE);
+        }
+    }
+
+    #[test]
     fn names_are_written_as_documented() {
         let account: AccountId = "012345678901".parse().unwrap();
         let user: UserName = "Anika".parse().unwrap();

@@ -133,6 +133,16 @@ mod tests {
         assert_eq!(Vec::from(body), expected);
     }
 
+    /// A vector that grows by itself would take another capacity, and leave a copy behind.
+    #[test]
+    fn a_body_grows_only_by_moving_to_a_larger_buffer() {
+        let mut body = ResponseBody::with_capacity(4);
+        for (bytes, capacity) in [(4, 4), (1, 10), (5, 10), (0, 10), (100, 220)] {
+            body.push(&vec![b'x'; bytes]);
+            assert_eq!(body.0.capacity(), capacity, "{bytes}");
+        }
+    }
+
     #[test]
     fn a_body_is_sent_in_one_frame() {
         let mut body = ResponseBody::with_capacity(0);

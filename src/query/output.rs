@@ -154,14 +154,37 @@ mod tests {
             assert_eq!(user_id(UserId::from_bytes(bytes)), expected);
         }
     }
-    use crate::manager::create_options::CreateOptions;
     use crate::{
         lifetime::Lifetime,
-        manager::CredentialManager,
+        manager::{
+            CredentialManager, create_options::CreateOptions, user_options::RegisterOptions,
+        },
         names::{service_name::ServiceName, user_name::UserName},
         policy::Policy,
         store::memory::MemoryStore,
+        tags::Tags,
     };
+
+    #[test]
+    fn a_document_has_a_capacity_for_each_of_its_items() {
+        let iam = CredentialManager::new("123456789012".parse().unwrap(), MemoryStore::new());
+        let tags = Tags::from_pairs([("team", "a"), ("room", "b"), ("floor", "c")]).unwrap();
+        let anika: UserName = "anika".parse().unwrap();
+        let user =
+            iam.register_user_with_options(&anika, &RegisterOptions::new().tags(tags)).unwrap();
+        let codecommit: ServiceName = "codecommit.amazonaws.com".parse().unwrap();
+        let listed = [(); 2].map(|()| iam.create(&anika, &codecommit).unwrap().into_parts().0);
+        let pair = || ("team".to_owned(), "a".to_owned());
+        for (output, kib) in [
+            (Output::Done, 1),
+            (Output::User(user.clone()), 4),
+            (Output::Users(Page { items: vec![user.clone(), user], next: None }), 3),
+            (Output::Listed(Page { items: listed.into(), next: None }), 3),
+            (Output::Tags(Page { items: vec![pair(), pair()], next: None }), 3),
+        ] {
+            assert_eq!(output.capacity(), kib * 1024);
+        }
+    }
 
     #[test]
     fn a_document_that_holds_a_secret_never_grows() {

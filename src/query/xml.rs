@@ -38,16 +38,11 @@ pub(super) struct Xml(Writer<Sink>);
 struct Sink(ResponseBody);
 
 impl io::Write for Sink {
+    // Inlined into the writer, which writes a tag in several pieces.
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.push(bytes);
         Ok(bytes.len())
-    }
-
-    // Inlined into the writer, which writes a tag in several pieces.
-    #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.push(bytes);
-        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -134,4 +129,20 @@ pub(super) fn response(
         headers.insert(REQUEST_ID, id);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another text is read character by character.
+    #[test]
+    fn a_text_is_plain_without_characters_to_escape_or_replace() {
+        for text in ["", "anika", " !\"#$%'()*+,-./09:;=?@AZ[\\]^_`az{|}~"] {
+            assert!(is_plain(text), "{text}");
+        }
+        for text in ["<", "a>", "&b", "a\tb", "\u{7f}", "\0", "ä", "a\u{fffe}"] {
+            assert!(!is_plain(text), "{text}");
+        }
+    }
 }

@@ -176,3 +176,39 @@ impl Hash for Key<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
+    };
+
+    use super::*;
+
+    fn hash(key: &Key<'_>) -> u64 {
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
+    }
+
+    #[test]
+    fn each_part_of_a_key_is_hashed() {
+        let accounts = ["000000000001", "000000000002", "123456789012"];
+        let id = CredentialId::from_static("ACCA12345ABCDEXAMPLE");
+        let [anika, ben]: [UserName; 2] = ["anika", "ben"].map(|name| name.parse().unwrap());
+        let services = ["a.example.com", "b.example.com"].map(ServiceName::from_static);
+        let mut keys = Vec::new();
+        for account in accounts.map(AccountId::from_static) {
+            keys.push(Key::Credential { account, id: &id });
+            for user in [&anika, &ben] {
+                keys.push(Key::User { account, name: user });
+                keys.push(Key::Holder { account, service: None, user });
+                for service in &services {
+                    keys.push(Key::Holder { account, service: Some(service), user });
+                    keys.push(Key::ServiceUser { account, service, name: user.as_str() });
+                }
+            }
+        }
+        let hashes: BTreeSet<u64> = keys.iter().map(hash).collect();
+        assert_eq!(hashes.len(), keys.len());
+    }
+}

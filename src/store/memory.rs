@@ -174,9 +174,9 @@ impl Shards {
         KeyHash((self.hasher.hash_one(key) >> 32) as u32)
     }
 
-    #[expect(clippy::indexing_slicing, reason = "the remainder is less than the number of shards")]
+    #[expect(clippy::indexing_slicing, reason = "a key and a slot have one of the shards")]
     fn records(&self, shard: usize) -> &RwLock<Slab<Arc<UserRecord>>> {
-        &self.records[shard % SHARDS].0
+        &self.records[shard].0
     }
 
     fn get(&self, key: &Key<'_>) -> Option<Arc<UserRecord>> {
@@ -353,5 +353,71 @@ impl Default for MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::{manager::CredentialManager, names::user_name::UserName};
+
+    #[test]
+    fn a_key_is_released_alone() {
+        let hashes: Vec<KeyHash> = (0..200).map(KeyHash).collect();
+        let slots = [Slot(0), Slot(1)];
+        let mut index = HashTable::new();
+        let mut held: Vec<_> = slots
+            .into_iter()
+            .flat_map(|slot| hashes.iter().map(move |&hash| (hash, slot)))
+            .collect();
+        for &(hash, slot) in &held {
+            apply(&mut index, hash, Effect::Claim, slot);
+        }
+        while let Some((hash, slot)) = held.pop() {
+            apply(&mut index, hash, Effect::Release, slot);
+            assert_eq!(index.len(), held.len());
+            for &(hash, slot) in &held {
+                assert!(entries(&index, hash).any(|entry| entry.slot == slot));
+            }
+        }
+    }
+
+    #[test]
+    fn users_whose_names_have_the_same_hash_are_told_apart() {
+        let account = AccountId::from_static("123456789012");
+        let store = MemoryStore::new();
+        let iam = CredentialManager::new(account, &store);
+        let mut seen = HashMap::new();
+        let mut pairs = 0;
+        for number in 0..400_000 {
+            let name: UserName = format!("user{number}").parse().unwrap();
+            let hash = store.0.hash(Key::User { account, name: &name });
+            let Some(first) = seen.insert(hash.0, number) else { continue };
+            let first: UserName = format!("user{first}").parse().unwrap();
+            pairs += 1;
+            iam.register_user(&first).unwrap();
+            assert!(iam.user(&name).is_err());
+            iam.register_user(&name).unwrap();
+            for name in [&first, &name] {
+                assert_eq!(iam.user(name).unwrap().name(), name);
+            }
+            iam.remove_user(&first).unwrap();
+            assert!(iam.user(&first).is_err());
+            assert_eq!(iam.user(&name).unwrap().name(), &name);
+        }
+        assert!(pairs > 0, "among 400,000 hashes of 32 bits, 19 pairs are expected");
+    }
+
+    /// A hash table takes the position from the lower bits, and seven bits for comparison from the
+    /// upper ones.
+    #[test]
+    fn hashes_spread_over_all_bits() {
+        let spread: Vec<u64> = (0..1_000).map(|hash| KeyHash(hash).spread()).collect();
+        for bit in 0..u64::BITS {
+            let set = spread.iter().filter(|hash| *hash >> bit & 1 == 1).count();
+            assert!((400..=600).contains(&set), "{set} of 1,000 hashes have bit {bit}");
+        }
     }
 }

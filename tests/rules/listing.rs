@@ -1,6 +1,10 @@
 //! Paged listings: every item once, in order, and markers that are valid for their own query only.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Arc, Mutex},
+};
 
 use proptest::{
     prelude::*,
@@ -9,6 +13,7 @@ use proptest::{
 use service_specific_credentials::{
     Credential, CredentialId, CredentialManager, Error, Lifetime, ListRequest, ListUsersRequest,
     Marker, MaxItems, MemoryStore, RegisterOptions, ServiceName, UserName,
+    store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
@@ -535,5 +540,64 @@ proptest! {
         }
         let users = ListUsersRequest::new().marker(marker(&text)).max_items(max(1));
         prop_assert!(is_mismatch(&iam.list_users_page(&users)));
+    }
+}
+
+/// A store that records the limit of each scan.
+#[derive(Debug, Default)]
+struct RecordsLimits {
+    inner: MemoryStore,
+    limits: Mutex<Vec<usize>>,
+}
+
+impl Store for RecordsLimits {
+    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
+        self.inner.find(key)
+    }
+
+    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
+        self.inner.commit(change)
+    }
+
+    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
+        self.limits.lock().unwrap().push(range.limit());
+        self.inner.scan(range)
+    }
+}
+
+#[test]
+fn a_page_fetches_about_as_many_users_as_it_needs() {
+    let store = RecordsLimits::default();
+    let iam = CredentialManager::new("123456789012".parse().unwrap(), &store);
+    for number in 0..300 {
+        let user = format!("user{number}").parse().unwrap();
+        iam.register_user(&user).unwrap();
+        drop(iam.create(&user, &CODECOMMIT.parse().unwrap()).unwrap());
+    }
+    let limits = || mem::take(&mut *store.limits.lock().unwrap());
+
+    // First as if each user had two credentials, with the user at whom the last page ended, and a
+    // look-ahead.
+    for (size, expected) in
+        [(1, &[3][..]), (10, &[7, 102]), (250, &[127, 125]), (299, &[152, 149]), (1000, &[502])]
+    {
+        let request = ListRequest::all_users().max_items(MaxItems::new(size).unwrap());
+        assert_eq!(iam.list_page(&request).unwrap().items.len(), size.min(300) as usize);
+        assert_eq!(limits(), expected, "{size} credentials");
+    }
+    for (size, prefix, expected) in [
+        (10, None, &[11][..]),
+        (1000, None, &[1001]),
+        (10, Some("/none/"), &[100, 100, 200]),
+        (99, Some("/none/"), &[100, 100, 200]),
+        (100, Some("/none/"), &[101, 101, 202]),
+        (150, Some("/none/"), &[151, 151]),
+    ] {
+        let mut request = ListUsersRequest::new().max_items(MaxItems::new(size).unwrap());
+        if let Some(prefix) = prefix {
+            request = request.path_prefix(prefix.parse().unwrap());
+        }
+        iam.list_users_page(&request).unwrap();
+        assert_eq!(limits(), expected, "{size} users, {prefix:?}");
     }
 }

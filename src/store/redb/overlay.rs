@@ -163,6 +163,87 @@ mod tests {
 
     use super::*;
 
+    /// Storage that records how it was locked and closed.
+    #[derive(Debug, Default)]
+    struct Recorder {
+        storage: InMemoryBackend,
+        calls: Mutex<Vec<&'static str>>,
+        locked_by_another: bool,
+    }
+
+    impl Recorder {
+        fn record(&self, call: &'static str) {
+            self.calls.lock().unwrap().push(call);
+        }
+    }
+
+    impl StorageBackend for Recorder {
+        fn len(&self) -> io::Result<u64> {
+            self.storage.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.storage.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.record("set_len");
+            self.storage.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.record("sync_data");
+            self.storage.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.record("write");
+            self.storage.write(offset, data)
+        }
+
+        fn close(&self) -> io::Result<()> {
+            self.record("close");
+            self.storage.close()
+        }
+
+        fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+            self.record("lock");
+            Ok(!self.locked_by_another)
+        }
+
+        fn try_lock_shared_range(
+            &self,
+            _: Bound<u64>,
+            _: Bound<u64>,
+        ) -> Result<bool, BackendError> {
+            self.record("shared lock");
+            Ok(!self.locked_by_another)
+        }
+
+        fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+            self.record("unlock");
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_base_is_locked_for_reading_and_closed() {
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        for locked_by_another in [false, true] {
+            let overlay =
+                Overlay::new(Recorder { locked_by_another, ..Recorder::default() }).unwrap();
+            assert_eq!(overlay.try_lock_range(all.0, all.1).unwrap(), !locked_by_another);
+            assert_eq!(overlay.try_lock_shared_range(all.0, all.1).unwrap(), !locked_by_another);
+            overlay.set_len(2).unwrap();
+            overlay.write(0, b"ab").unwrap();
+            overlay.sync_data().unwrap();
+            overlay.unlock_range(all.0, all.1).unwrap();
+            overlay.close().unwrap();
+            let calls = overlay.0.base.calls.lock().unwrap();
+            assert_eq!(*calls, ["shared lock", "shared lock", "unlock", "close"]);
+        }
+    }
+
     /// An overlay behaves like plain storage, and its base does not change.
     #[test]
     fn it_reads_as_storage_that_was_changed() {
@@ -187,9 +268,11 @@ mod tests {
             rng.fill(&mut bytes[..]);
             overlay.write(at as u64, &bytes).unwrap();
             expected[at..at + bytes.len()].copy_from_slice(&bytes);
-            let mut read = vec![0; expected.len()];
-            overlay.read(0, &mut read).unwrap();
-            assert!(read == expected);
+            for from in [0, at] {
+                let mut read = vec![0; expected.len() - from];
+                overlay.read(from as u64, &mut read).unwrap();
+                assert!(read == expected[from..]);
+            }
             assert_eq!(overlay.len().unwrap(), expected.len() as u64);
         }
         let after = expected.len() as u64;
