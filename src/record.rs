@@ -346,7 +346,9 @@ const _: () = assert!(size_of::<UserRecord>() == 408);
 
 #[cfg(test)]
 mod tests {
-    use std::iter;
+    use std::{iter, sync::Arc};
+
+    use time::{Duration, OffsetDateTime};
 
     use crate::{
         manager::CredentialManager,
@@ -354,6 +356,7 @@ mod tests {
         policy::Policy,
         record::key::Key,
         store::{Store, memory::MemoryStore},
+        testing::FixedClock,
     };
 
     /// The keys of all other credentials are not compared.
@@ -361,12 +364,17 @@ mod tests {
     fn a_change_differs_in_one_credential() {
         let account = "123456789012".parse().unwrap();
         let policy = Policy::builder().credentials_per_service(4).build().unwrap();
-        let iam = CredentialManager::builder(account, MemoryStore::new()).policy(policy).build();
+        let clock = Arc::new(FixedClock::new(OffsetDateTime::UNIX_EPOCH));
+        let iam = CredentialManager::builder(account, MemoryStore::new())
+            .policy(policy)
+            .clock(Arc::clone(&clock))
+            .build();
         let (anika, codecommit): (UserName, _) =
             ("anika".parse().unwrap(), "codecommit.amazonaws.com".parse().unwrap());
         iam.register_user(&anika).unwrap();
         for _ in 0..4 {
             drop(iam.create(&anika, &codecommit).unwrap());
+            clock.advance(Duration::DAY);
         }
         let key = Key::User { account, name: &anika };
         let before = iam.store().find(&key).unwrap().unwrap();
@@ -388,6 +396,16 @@ mod tests {
                 ]
             );
         }
+        // The last credential is created again, with another id and the same name.
+        let last = before.credentials().last().unwrap();
+        iam.delete(&anika, last.id()).unwrap();
+        drop(iam.create(&anika, &codecommit).unwrap());
+        let after = iam.store().find(&key).unwrap().unwrap();
+        assert_eq!(after.credentials().last().unwrap().name.as_str(), last.name.as_str());
+        assert_eq!(before.differing(Some(&after)), 3..4);
+        let released: Vec<_> = before.keys_without(Some(&after)).collect();
+        assert_eq!(released, [Key::Credential { account, id: last.id() }]);
+
         let renamed = before.update(Some(&"ben".parse().unwrap()), None).unwrap();
         assert_eq!(renamed.differing(Some(&before)), 0..4);
     }

@@ -112,7 +112,7 @@ fn member(below: &str) -> Option<(u32, Option<&str>)> {
         None => (member, None),
     };
     let number = text.parse().ok()?;
-    (number > 0 && !text.starts_with(['0', '+'])).then_some((number, field))
+    (!text.starts_with(['0', '+'])).then_some((number, field))
 }
 
 /// The form is invalid.

@@ -358,7 +358,7 @@ impl fmt::Debug for MemoryStore {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
     use crate::{manager::CredentialManager, names::user_name::UserName};
@@ -419,5 +419,9 @@ mod tests {
             let set = spread.iter().filter(|hash| *hash >> bit & 1 == 1).count();
             assert!((400..=600).contains(&set), "{set} of 1,000 hashes have bit {bit}");
         }
+        let store = MemoryStore::new();
+        let shards: HashSet<usize> =
+            (0..2_000).map(|number: u32| store.0.hash(number).shard()).collect();
+        assert!(shards.len() > SHARDS / 2, "{} shards are used", shards.len());
     }
 }

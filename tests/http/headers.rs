@@ -13,7 +13,7 @@ use http::{
 };
 use service_specific_credentials::{
     AsyncCredentialManager, CreateOptions, CredentialManager, DenialReason, Error, Identity,
-    Lifetime, Policy, ServiceName, Status, UserName,
+    Lifetime, MemoryStore, Policy, ServiceName, Status, UserName,
     http::{
         AsyncHttpAuthenticator, HttpAuthenticator, InvalidAuthorization, InvalidRealm, Rejection,
         RejectionReason,
@@ -23,7 +23,9 @@ use service_specific_credentials::{
 };
 use time::Duration;
 
-use crate::common::{BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, name};
+use crate::common::{
+    ACCOUNT, BEDROCK, CASSANDRA, CODECOMMIT, HookAction, HookedStore, StoreCall, name,
+};
 
 type Hook = Box<dyn Fn(StoreCall<'_>) -> HookAction + Send + Sync>;
 type Store = Arc<HookedStore<Hook>>;
@@ -265,6 +267,30 @@ fn an_unsupported_service_is_an_error_of_the_constructor() {
         HttpAuthenticator::all_accounts(&world.iam.authenticator(), service.clone()).unwrap_err(),
     ] {
         assert!(matches!(error, Error::ServiceNotSupported { service: s, .. } if s == service));
+    }
+}
+
+#[test]
+fn the_policy_says_which_services_are_supported_and_how() {
+    let git: ServiceName = name("git.example.com");
+    let policy = Policy::builder().without_services().api_key_service(git.clone(), "GIT");
+    let policy = policy.build().unwrap();
+    let iam = CredentialManager::builder(name(ACCOUNT), MemoryStore::new())
+        .policy(policy.clone())
+        .build();
+    assert_eq!(*iam.authenticator().policy(), policy);
+    let authenticators = |service: &ServiceName| {
+        [
+            HttpAuthenticator::new(&iam, service.clone()),
+            HttpAuthenticator::all_accounts(&iam.authenticator(), service.clone()),
+        ]
+    };
+    for authenticator in authenticators(&git) {
+        let rejection = authenticator.unwrap().authenticate(&HeaderMap::new()).unwrap_err();
+        assert_eq!(rejection.header().1, r#"Bearer realm="git.example.com""#);
+    }
+    for authenticator in authenticators(&name(CODECOMMIT)) {
+        assert!(authenticator.is_err());
     }
 }
 

@@ -419,19 +419,23 @@ fn accessors_return_the_action_and_parameters_of_a_request() {
             text(request.user_name().map(AsRef::as_ref)),
             text(request.service_name().map(AsRef::as_ref)),
             text(request.credential_id().map(AsRef::as_ref)),
+            text(request.new_user_name().map(AsRef::as_ref)),
         ]
     };
     let of = "UserName=Anika&ServiceName=Logs&ServiceSpecificCredentialId=ACCA12345ABCDEXAMPLE";
+    let renamed = format!("{of}&NewUserName=ben");
     let with_status = format!("{of}&Status=Active");
-    assert_eq!(read(CREATE, of), ["Anika", "logs", "-"]);
-    assert_eq!(read(CREATE, "ServiceName=logs"), ["-", "logs", "-"]);
-    assert_eq!(read(LIST, of), ["Anika", "logs", "-"]);
-    assert_eq!(read(LIST, "ServiceName="), ["-", "-", "-"]);
-    assert_eq!(read(UPDATE, &with_status), ["Anika", "-", ID]);
-    assert_eq!(read(RESET, of), ["Anika", "-", ID]);
-    assert_eq!(read(DELETE, of), ["Anika", "-", ID]);
-    assert_eq!(read("ListUsers", of), ["-", "-", "-"]);
+    assert_eq!(read(CREATE, of), ["Anika", "logs", "-", "-"]);
+    assert_eq!(read(CREATE, "ServiceName=logs"), ["-", "logs", "-", "-"]);
+    assert_eq!(read(LIST, of), ["Anika", "logs", "-", "-"]);
+    assert_eq!(read(LIST, "ServiceName="), ["-", "-", "-", "-"]);
+    assert_eq!(read(UPDATE, &with_status), ["Anika", "-", ID, "-"]);
+    assert_eq!(read(RESET, of), ["Anika", "-", ID, "-"]);
+    assert_eq!(read(DELETE, of), ["Anika", "-", ID, "-"]);
+    assert_eq!(read("ListUsers", of), ["-", "-", "-", "-"]);
+    assert_eq!(read("UpdateUser", &renamed), ["Anika", "-", "-", "ben"]);
+    assert_eq!(read("GetUser", &renamed), ["Anika", "-", "-", "-"]);
     for action in ["CreateUser", "GetUser", "UpdateUser", "DeleteUser"] {
-        assert_eq!(read(action, of), ["Anika", "-", "-"]);
+        assert_eq!(read(action, of), ["Anika", "-", "-", "-"]);
     }
 }

@@ -12,6 +12,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use redb::{StorageBackend, backends::InMemoryBackend};
+use regex::Regex;
 use service_specific_credentials::{
     CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, ListUsersRequest,
     Marker, MaxItems, Policy, ServiceName, Status, UserName,
@@ -356,6 +357,41 @@ fn tables(document: &str) -> Vec<BTreeSet<String>> {
     tables
 }
 
+/// The events of the next test, without level and target, account and quotes. `GIT` is CodeCommit,
+/// and `ID` the id of a credential.
+const EVENTS: [&str; 30] = [
+    "create user=anika service=GIT id=ID outcome=ok",
+    "authenticate user=anika service=GIT id=ID outcome=ok",
+    "authenticate user=anika service=GIT id=ID outcome=denied reason=wrong-secret",
+    "ensure_user user=bo outcome=ok",
+    "register_user user=bo outcome=EntityAlreadyExists",
+    "rename_user user=anika new_name=bo outcome=EntityAlreadyExists",
+    "user user=nobody outcome=NoSuchEntity",
+    "list_users_page outcome=ok",
+    "list user=anika outcome=ok",
+    "list_page user=nobody outcome=NoSuchEntity",
+    "list_page user=anika outcome=ValidationError",
+    "list user=anika service=git.example.com outcome=NotSupportedService",
+    "create user=anika service=GIT id=ID outcome=ok",
+    "create user=anika service=GIT outcome=LimitExceeded",
+    "set_status user=anika service=GIT id=ID outcome=ok",
+    "set_status user=anika id=ID outcome=InvalidInput",
+    "reset user=anika service=GIT id=ID outcome=ok",
+    "credential user=anika service=GIT id=ID outcome=ok",
+    "credential_by_name user=anika service=GIT id=ID outcome=ok",
+    "credential_by_name service=GIT outcome=NoSuchEntity",
+    "disable user=anika service=GIT id=ID outcome=ok",
+    "disable_all user=anika outcome=ok",
+    "fence user=anika outcome=ok",
+    "delete user=anika service=GIT id=ID outcome=ok",
+    "remove_user user=anika outcome=DeleteConflict",
+    "remove_user_with_credentials user=anika outcome=ok",
+    "create user=anika service=GIT outcome=ConcurrentModification",
+    "register_user user=anika outcome=unknown cause=the disk is on fire",
+    "register_user user=anika outcome=entropy cause=drained",
+    "user user=bo outcome=unavailable cause=the disk is on fire",
+];
+
 #[test]
 fn every_operation_field_and_outcome_is_documented() {
     let (iam, anika, order) = controlled();
@@ -399,6 +435,7 @@ fn every_operation_field_and_outcome_is_documented() {
         drop(iam.reset(&anika, id).unwrap());
         iam.credential(id).unwrap();
         iam.credential_by_name(&codecommit(), issued.service_user_name()).unwrap();
+        iam.credential_by_name(&codecommit(), &name("nobody-at-123456789012")).unwrap_err();
         iam.disable(id).unwrap();
         iam.disable_all(&anika).unwrap();
         iam.fence(&anika).unwrap();
@@ -411,6 +448,15 @@ fn every_operation_field_and_outcome_is_documented() {
         order(HookAction::Fail);
         iam.user(&bo).unwrap_err();
     });
+    let id = Regex::new("ACCA[A-Z0-9]+").unwrap();
+    for (line, expected) in lines.iter().zip(EVENTS) {
+        let (level, line) = line.split_once(&format!(" {TARGET}: operation=")).unwrap();
+        assert_eq!(level, if line.contains(" cause=") { "WARN" } else { "INFO" });
+        let line = line.replace(" account=123456789012", "").replace('"', "");
+        assert_eq!(id.replace_all(&line.replace(CODECOMMIT, "GIT"), "ID"), expected);
+    }
+    assert_eq!(lines.len(), EVENTS.len());
+
     let [mut fields, mut outcomes, mut operations] = [(); 3].map(|()| BTreeSet::new());
     for line in &lines {
         // The cause is last, and may contain anything.

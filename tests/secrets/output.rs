@@ -9,12 +9,13 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, Response, header::AUTHORIZATION};
 use rand::{SeedableRng, rngs::ChaCha20Rng};
+use redb::backends::InMemoryBackend;
 use service_specific_credentials::{
     AuthenticationError, Authenticator, CreateOptions, CredentialManager, Entropy, EntropyError,
     Error, Lifetime, ListRequest, ListUsersRequest, MaxItems, MemoryStore, Policy, RngEntropy,
-    ServiceName, Status, SystemClock, SystemEntropy, UserName,
+    ServiceName, Status, SystemClock, SystemEntropy, Tags, UserName,
     http::{Credentials, DecodeBuffer, HttpAuthenticator},
-    store::{CommitOutcome, Store, StoreError},
+    store::{CommitOutcome, CopyUsers, Key, RedbOptions, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
 };
 use time::Duration;
@@ -178,6 +179,37 @@ fn no_type_prints_a_secret() {
     assert!(notes.contains("UserRecord") && notes.contains('[') && notes.contains("Sha256(..)"));
     assert!(read.contains("[REDACTED]") && read.contains("ACCA"));
     assert!(!hunt.found_in(&read) && !hunt.found_in(&notes));
+}
+
+/// What the implementations of `Debug` that are written by hand show.
+#[test]
+fn debug_output_identifies_the_value() {
+    let (iam, _) = manager(MemoryStore::new());
+    let anika: UserName = name("anika");
+    iam.register_user(&anika).unwrap();
+    let issued = iam.create(&anika, &codecommit()).unwrap();
+    let alias = issued.service_user_name().as_str();
+    let identity = iam.authenticate(&codecommit(), alias, issued.secret().expose()).unwrap();
+    let key = Key::User { account: iam.account(), name: &anika };
+    let record = iam.store().find(&key).unwrap().unwrap();
+    let id = issued.id();
+    let tags = Tags::from_pairs([("team", "a"), ("room", "b")]).unwrap();
+    let items = iam.credentials(ListRequest::all_users());
+    let redb = RedbOptions::new().create_with_backend(|| Ok(InMemoryBackend::new())).unwrap();
+    for (shown, expected) in [
+        (format!("{:?}", iam.account()), "AccountId(123456789012)".to_owned()),
+        (format!("{:?}", MemoryStore::new()), "MemoryStore { .. }".to_owned()),
+        (format!("{tags:?}"), r#"{"room": "b", "team": "a"}"#.to_owned()),
+        (format!("{identity:?}"), format!("credential: Credential {{ id: {id:?}")),
+        (format!("{identity:?}"), format!("user_id: {:?}", identity.user_id())),
+        (format!("{record:?}"), format!("name: {alias:?}")),
+        (format!("{items:?}"), "Items { pager: Pager { manager: ".to_owned()),
+        (format!("{items:?}"), "is_finished: false".to_owned()),
+        (format!("{redb:?}"), "Connection { database: Some(Guarded(..))".to_owned()),
+        (format!("{:?}", CopyUsers::new([iam.account()])), "CopyUsers { accounts: ".to_owned()),
+    ] {
+        assert!(shown.contains(&expected), "{shown}");
+    }
 }
 
 #[test]

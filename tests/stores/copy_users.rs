@@ -108,11 +108,15 @@ fn all_accounts_are_copied_and_progress_is_reported() {
             let mut totals: Vec<_> = progress.iter().map(CopyProgress::total).collect();
             totals.sort_unstable();
             assert_eq!(totals, (1..=USERS).collect::<Vec<_>>());
+            assert!(progress.iter().all(|it| (it.copied(), it.present()) == (it.total(), 0)));
         }
+        seen.lock().unwrap().clear();
         assert_eq!(copy.run(&from, &to).unwrap(), 0);
-        let present: usize =
-            seen.lock().unwrap().values().flatten().map(CopyProgress::present).max().unwrap();
-        assert_eq!(present, USERS);
+        for progress in seen.lock().unwrap().values() {
+            assert_eq!(progress.iter().map(CopyProgress::total).max(), Some(USERS));
+            assert!(progress.iter().all(|it| (it.copied(), it.present()) == (0, it.total())));
+        }
+        assert_eq!(seen.lock().unwrap().len(), ACCOUNTS.len());
     }
     assert_eq!(CopyUsers::new(from.accounts()).run(&from, &file).unwrap(), 3 * USERS);
     assert_eq!(file.accounts().unwrap(), accounts);

@@ -174,3 +174,59 @@ impl RedbError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_why_a_file_cannot_be_opened_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.redb");
+        for (kind, path, expected) in [
+            (io::ErrorKind::NotFound, &*path, "Missing("),
+            (io::ErrorKind::NotFound, &path.join("below"), "NoFolder("),
+            (io::ErrorKind::NotADirectory, &path, "NoFolder("),
+            (io::ErrorKind::PermissionDenied, &path, "ReadOnly("),
+            (io::ErrorKind::ReadOnlyFilesystem, &path, "ReadOnly("),
+            (io::ErrorKind::AlreadyExists, &path, "Exists("),
+            (io::ErrorKind::UnexpectedEof, &path, "Damaged("),
+            (io::ErrorKind::StorageFull, &path, "Other("),
+            (io::ErrorKind::AlreadyExists, folder.path(), "Exists("),
+            (io::ErrorKind::PermissionDenied, folder.path(), "Directory("),
+        ] {
+            let error = format!("{:?}", OpenError::of_file(kind.into(), path));
+            assert!(error.starts_with(expected), "{kind}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_reason_why_redb_does_not_open_a_database_is_named() {
+        let io = |kind: io::ErrorKind| DatabaseError::Storage(StorageError::Io(kind.into()));
+        for (error, expected) in [
+            (DatabaseError::DatabaseAlreadyOpen, "Held"),
+            (DatabaseError::UpgradeRequired(2), "EarlierRedb(2)"),
+            (io(io::ErrorKind::InvalidData), "NotADatabase"),
+            (io(io::ErrorKind::UnexpectedEof), "Damaged("),
+            (io(io::ErrorKind::StorageFull), "Other("),
+            (DatabaseError::Storage(StorageError::Corrupted(String::new())), "Damaged("),
+        ] {
+            let error = format!("{:?}", OpenError::from(error));
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_that_redb_may_not_survive_ends_the_database() {
+        let io = || io::Error::from(io::ErrorKind::StorageFull);
+        for (error, ends) in [
+            (RedbError::from(redb::Error::Io(io())), true),
+            (RedbError::from(redb::Error::PreviousIo), true),
+            (RedbError::from(redb::Error::Corrupted(String::new())), false),
+            (RedbError::Panicked, false),
+            (RedbError::Index, false),
+        ] {
+            assert_eq!(error.ends_database(), ends, "{error:?}");
+        }
+    }
+}
