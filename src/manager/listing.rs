@@ -207,14 +207,14 @@ impl<'a> UserPager<'a> {
         Page { items: self.items, next }
     }
 
-    /// The number of users to fetch: those that the page lacks and one more, the look-ahead. With a
-    /// filter, first some more, then as many as were examined so far.
+    /// The number of users to fetch: those of a page and one more, the look-ahead. With a filter,
+    /// first some more, then as many as were examined so far.
     fn limit(&self) -> NonZeroUsize {
-        let lacking = self.request.max_items.as_usize() - self.items.len();
+        let page = self.request.max_items.as_usize() + 1;
         let left = ListUsersRequest::MAX_EXAMINED.saturating_sub(self.examined);
         let users = match (&self.request.path_prefix, self.examined) {
-            (None, _) => lacking + 1,
-            (Some(_), 0) => (lacking + 1).max(*Self::FETCH.start()),
+            (None, _) => page,
+            (Some(_), 0) => page.max(*Self::FETCH.start()),
             (Some(_), examined) => examined.min(*Self::FETCH.end()).min(left),
         };
         NonZeroUsize::new(users).unwrap_or(NonZeroUsize::MIN)

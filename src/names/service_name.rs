@@ -100,3 +100,20 @@ const fn is_lower_case(text: &str) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "1 to 128 characters of `[a-z0-9.-]`")]
+    fn a_static_name_is_in_lower_case() {
+        let _ = ServiceName::from_static("Git.example.com");
+    }
+
+    #[test]
+    #[should_panic(expected = "1 to 128 characters of `[a-z0-9.-]`")]
+    fn a_static_name_is_valid() {
+        let _ = ServiceName::from_static("git_example");
+    }
+}

@@ -184,6 +184,10 @@ mod tests {
         ] {
             assert_eq!(output.capacity(), kib * 1024);
         }
+        let cassandra: ServiceName = "cassandra.amazonaws.com".parse().unwrap();
+        let issued = iam.create(&anika, &cassandra).unwrap();
+        let secret = issued.secret().expose().len();
+        assert_eq!(Output::Issued(issued).capacity(), 2048 + secret);
     }
 
     #[test]

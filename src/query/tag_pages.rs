@@ -56,3 +56,62 @@ fn hash(user: &User, key: &str) -> Vec<u8> {
     let key = key.to_ascii_lowercase();
     Sha256::new_with_prefix(user.id().as_bytes()).chain_update(key).finalize().to_vec()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        manager::{CredentialManager, user_options::RegisterOptions},
+        store::memory::MemoryStore,
+        tags::Tags,
+    };
+
+    /// A user with the tags `k0` to `k4`.
+    fn tagged() -> User {
+        let iam = CredentialManager::new("123456789012".parse().unwrap(), MemoryStore::new());
+        let tags = Tags::from_pairs((0..5).map(|number| (format!("k{number}"), "v"))).unwrap();
+        let options = RegisterOptions::new().tags(tags);
+        iam.register_user_with_options(&"anika".parse().unwrap(), &options).unwrap()
+    }
+
+    #[test]
+    fn a_page_begins_after_the_tag_at_which_the_last_one_ended() {
+        let user = tagged();
+        for size in 1..=6 {
+            let (mut keys, mut marker, mut pages) = (Vec::new(), None, 0);
+            loop {
+                let page = page(&user, marker.as_ref(), MaxItems::new(size).unwrap()).unwrap();
+                keys.extend(page.items.into_iter().map(|(key, _)| key));
+                pages += 1;
+                marker = page.next;
+                if marker.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(keys, ["k0", "k1", "k2", "k3", "k4"]);
+            assert_eq!(pages, 5_u32.div_ceil(size));
+        }
+    }
+
+    /// Of the marker, the tag counts, and its position only if the tag is gone.
+    #[test]
+    fn a_marker_is_of_this_user_and_complete() {
+        let user = tagged();
+        let forged = |id: &[u8], count: u8, last: &[u8]| {
+            let marker = [id, &[count], last].concat();
+            locate(&user, &Marker::new(URL_SAFE_NO_PAD.encode(marker)))
+        };
+        let id = user.id();
+        let (id, k2, gone) = (id.as_bytes(), hash(&user, "k2"), hash(&user, "gone"));
+        for count in [1, 3, 255] {
+            assert_eq!(forged(id, count, &k2), Some(3));
+            assert_eq!(forged(id, count, &gone), Some(usize::from(count) - 1));
+        }
+        assert_eq!(forged(tagged().id().as_bytes(), 3, &k2), None);
+        assert_eq!(forged(id, 0, &k2), None);
+        for last in [&k2[..31], &[&k2[..], &[0]].concat(), &[]] {
+            assert_eq!(forged(id, 3, last), None);
+        }
+        assert_eq!(locate(&user, &mark(&user, 3, "k2")), Some(3));
+    }
+}

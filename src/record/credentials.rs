@@ -138,6 +138,8 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// `count` credentials, ten of them at each service.
@@ -171,5 +173,9 @@ mod tests {
             let service = "service-0.example.com".parse().unwrap();
             assert_eq!(credentials.position_of(&service, "anika-at-123456789012"), None);
         }
+        let hasher = RandomState::new();
+        let hashes: BTreeSet<u64> =
+            all.iter().map(|held| hash_name(&hasher, &held.service, held.name.as_str())).collect();
+        assert_eq!(hashes.len(), all.len());
     }
 }

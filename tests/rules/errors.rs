@@ -9,7 +9,7 @@ use service_specific_credentials::{
     AccountId, AuthenticationError, Constraint, CreateOptions, CredentialId, CredentialKind,
     CredentialManager, DenialReason, Entropy, EntropyError, Error, IssuedCredential, Lifetime,
     ListRequest, ListUsersRequest, Marker, MaxItems, MemoryStore, Policy, ServiceName, Status,
-    UserName,
+    Tags, UserName,
     store::{CommitOutcome, Store, StoreError},
     testing::{FixedClock, SeededEntropy},
 };
@@ -106,6 +106,7 @@ macro_rules! rejected {
         let error: Error = $result.map(drop).unwrap_err();
         assert!(matches!(error, $variant), "{error:?} is no {}", stringify!($variant));
         assert_eq!((error.code().http_status(), error.code().as_str()), ($status, $code));
+        assert_eq!(error.code().to_string(), $code);
         assert_eq!(error.to_string(), $message);
         assert_eq!($world.dump(), before, "{error}");
     }};
@@ -520,7 +521,11 @@ enum Named {
     Active,
 }
 
-fn changes<S: Store>() -> [Operation<S>; 10] {
+fn tags() -> Tags {
+    Tags::from_pairs([("team", "a")]).unwrap()
+}
+
+fn changes<S: Store>() -> [Operation<S>; 14] {
     [
         ("create", |it| it.iam.create(&name("bo"), &codecommit()).map(drop), Named::New),
         ("create key", |it| it.iam.create(&name("bo"), &name(BEDROCK)).map(drop), Named::New),
@@ -539,6 +544,14 @@ fn changes<S: Store>() -> [Operation<S>; 10] {
             "remove with credentials",
             |it| it.iam.remove_user_with_credentials(&name("anika")).map(drop),
             Named::Nothing,
+        ),
+        ("disable", |it| it.iam.disable(it.active.id()).map(drop), Named::Active),
+        ("disable all", |it| it.iam.disable_all(&name("anika")).map(drop), Named::Nothing),
+        ("tag user", |it| it.iam.tag_user(&name("anika"), &tags()).map(drop), Named::Nothing),
+        (
+            "tag credential",
+            |it| it.iam.tag_credential(&name("anika"), it.active.id(), &tags()).map(drop),
+            Named::Active,
         ),
     ]
 }

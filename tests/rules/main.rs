@@ -25,4 +25,5 @@ mod path_prefix;
 mod policy;
 mod repeated_entropy;
 mod resolve;
+mod stale_reads;
 mod users;

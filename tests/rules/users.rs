@@ -241,4 +241,6 @@ fn users_and_pages_are_read_from_the_json_that_they_are_written_as() {
         assert!(serde_json::from_value::<Tags>(tags).is_err());
     }
     assert!(serde_json::from_str::<Tags>(r#"{ "a": "1", "a": "2" }"#).is_err());
+    let error = serde_json::from_str::<Tags>("[]").unwrap_err().to_string();
+    assert!(error.contains("expected a map of at most 50 tags"), "{error}");
 }

@@ -15,7 +15,7 @@ use redb::{StorageBackend, backends::InMemoryBackend};
 use regex::Regex;
 use service_specific_credentials::{
     CredentialManager, Entropy, EntropyError, Error, ErrorCode, ListRequest, ListUsersRequest,
-    Marker, MaxItems, Policy, ServiceName, Status, UserName,
+    Marker, MaxItems, Policy, ServiceName, Status, Tags, UpdateOptions, UserName,
     http::HttpAuthenticator,
     store::{CommitOutcome, RedbOptions, Store},
     testing::FixedClock,
@@ -359,7 +359,7 @@ fn tables(document: &str) -> Vec<BTreeSet<String>> {
 
 /// The events of the next test, without level and target, account and quotes. `GIT` is CodeCommit,
 /// and `ID` the id of a credential.
-const EVENTS: [&str; 30] = [
+const EVENTS: [&str; 38] = [
     "create user=anika service=GIT id=ID outcome=ok",
     "authenticate user=anika service=GIT id=ID outcome=ok",
     "authenticate user=anika service=GIT id=ID outcome=denied reason=wrong-secret",
@@ -380,6 +380,14 @@ const EVENTS: [&str; 30] = [
     "credential user=anika service=GIT id=ID outcome=ok",
     "credential_by_name user=anika service=GIT id=ID outcome=ok",
     "credential_by_name service=GIT outcome=NoSuchEntity",
+    "set_user_tags user=anika outcome=ok",
+    "tag_user user=anika outcome=ok",
+    "untag_user user=anika outcome=ok",
+    "set_credential_tags user=anika service=GIT id=ID outcome=ok",
+    "tag_credential user=anika service=GIT id=ID outcome=ok",
+    "untag_credential user=anika service=GIT id=ID outcome=ok",
+    "update_user user=bo new_name=ben outcome=ok",
+    "update_user user=ben new_name=bo outcome=ok",
     "disable user=anika service=GIT id=ID outcome=ok",
     "disable_all user=anika outcome=ok",
     "fence user=anika outcome=ok",
@@ -436,6 +444,15 @@ fn every_operation_field_and_outcome_is_documented() {
         iam.credential(id).unwrap();
         iam.credential_by_name(&codecommit(), issued.service_user_name()).unwrap();
         iam.credential_by_name(&codecommit(), &name("nobody-at-123456789012")).unwrap_err();
+        let tags = Tags::from_pairs([("team", "a")]).unwrap();
+        iam.set_user_tags(&anika, &tags).unwrap();
+        iam.tag_user(&anika, &tags).unwrap();
+        iam.untag_user(&anika, &["team"]).unwrap();
+        iam.set_credential_tags(&anika, id, &tags).unwrap();
+        iam.tag_credential(&anika, id, &tags).unwrap();
+        iam.untag_credential(&anika, id, &["team"]).unwrap();
+        iam.update_user(&bo, &UpdateOptions::new().name(name("ben"))).unwrap();
+        iam.update_user(&name("ben"), &UpdateOptions::new().name(bo.clone())).unwrap();
         iam.disable(id).unwrap();
         iam.disable_all(&anika).unwrap();
         iam.fence(&anika).unwrap();
@@ -494,6 +511,6 @@ fn every_operation_field_and_outcome_is_documented() {
     for operation in &operations {
         assert!(document.contains(&format!("`{operation}`")), "{operation}");
     }
-    assert_eq!(operations.len(), 19);
+    assert_eq!(operations.len(), 26);
     assert!(document.contains(&format!("`{TARGET}`")));
 }
