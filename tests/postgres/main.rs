@@ -38,6 +38,7 @@ mod progress;
 #[path = "../common/proxy.rs"]
 mod proxy;
 mod races;
+mod reported;
 mod statements;
 mod urls;
 
