@@ -89,11 +89,10 @@ impl Requests {
             (Err(failure), doubt) => return Err(unsure(failure, doubt)),
         };
         // The record that the last attempt found may be the one that an earlier attempt wrote.
-        let (from, to) = (before.revision().count(), after.revision().count());
         match self.state(after.id()).await {
             Ok(Some(state)) if state.change == id => Ok(CommitOutcome::Applied),
             // Another change was applied to the revision, and only one change of a revision can be.
-            Ok(Some(state)) if from < state.revision && state.revision <= to => {
+            Ok(Some(state)) if state.revision <= after.revision().count() => {
                 Ok(CommitOutcome::Stale)
             }
             // Either change may have been applied, as others followed; or the record cannot be
@@ -248,4 +247,41 @@ fn delete_key(
         .condition_expression(OF_USER)
         .expression_attribute_values(":user_id", user_id(user));
     Ok(TransactWriteItem::builder().delete(delete.build().map_err(invalid)?).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reasons_of_a_cancellation_tell_what_differs() {
+        // Of the record, of two claimed keys and of a released one.
+        for (codes, expected) in [
+            (["ConditionalCheckFailed", "None", "None", "None"], Some(Verdict::RecordDiffers)),
+            (
+                ["ConditionalCheckFailed", "ConditionalCheckFailed", "None", "TransactionConflict"],
+                Some(Verdict::RecordDiffers),
+            ),
+            (
+                ["None", "ConditionalCheckFailed", "None", "None"],
+                Some(Verdict::KeysDiffer { claimed: true }),
+            ),
+            (
+                ["None", "None", "ConditionalCheckFailed", "ConditionalCheckFailed"],
+                Some(Verdict::KeysDiffer { claimed: true }),
+            ),
+            (
+                ["None", "None", "None", "ConditionalCheckFailed"],
+                Some(Verdict::KeysDiffer { claimed: false }),
+            ),
+            (["None", "ConditionalCheckFailed", "None", "TransactionConflict"], None),
+            (["None", "None", "None", "None"], None),
+            (["TransactionConflict", "None", "None", "None"], None),
+        ] {
+            let reasons = codes.map(|code| CancellationReason::builder().code(code).build());
+            let found = verdict(&reasons, 3).ok();
+            assert_eq!(found, expected, "{codes:?}");
+        }
+        assert!(verdict(&[], 1).is_err());
+    }
 }

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::{
     types::CancellationReason,
 };
 
-use crate::record::codec::DecodeError;
+use crate::{causes::Causes, record::codec::DecodeError};
 
 /// The error of a [`DynamoDbStore`](super::DynamoDbStore).
 ///
@@ -201,10 +201,10 @@ impl Failure {
             SdkError::ResponseError(_) => Self::lost(DynamoDbError::ConnectionLost(error.into())),
             SdkError::DispatchFailure(failure) => {
                 let perhaps_done = !failure.is_user();
-                let error = DynamoDbError::Client(text(&error));
+                let error = DynamoDbError::Client(Causes(&error).to_string());
                 Self { error, transient: false, perhaps_done }
             }
-            _ => Self::rejected(DynamoDbError::Client(text(&error))),
+            _ => Self::rejected(DynamoDbError::Client(Causes(&error).to_string())),
         }
     }
 
@@ -267,18 +267,6 @@ impl Failure {
     }
 }
 
-/// The message of an error, and those of its sources.
-fn text(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
-}
-
 /// Whether the connection was refused: nothing was sent.
 fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
@@ -289,4 +277,77 @@ fn is_refused(error: &(dyn StdError + 'static)) -> bool {
         next = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(failure: &Failure) -> (String, bool, bool) {
+        (format!("{:?}", failure.error), failure.transient, failure.perhaps_done)
+    }
+
+    #[test]
+    fn a_response_tells_whether_to_retry_and_whether_the_request_may_have_been_executed() {
+        let (never, later, lost) = ((false, false), (true, false), (true, true));
+        for (status, code, expected, (transient, perhaps_done)) in [
+            (400, "ProvisionedThroughputExceededException", "Throttled", later),
+            (400, "RequestLimitExceeded", "Throttled", later),
+            (400, "ThrottlingException", "Throttled", later),
+            (503, "Throttling", "Throttled", later),
+            (400, "TransactionConflictException", "Contended", later),
+            (400, "ReplicatedWriteConflictException", "Contended", later),
+            (400, "TransactionInProgressException", "Contended", lost),
+            (500, "InternalServerError", "Unavailable", lost),
+            (599, "", "Unavailable", lost),
+            (400, "", "Unavailable", lost),
+            (400, "ResourceNotFoundException", "TableMissing", never),
+            (400, "AccessDeniedException", "Denied", never),
+            (400, "ExpiredTokenException", "Credentials", never),
+            (400, "IncompleteSignatureException", "Credentials", never),
+            (400, "InvalidSignatureException", "Credentials", never),
+            (400, "MissingAuthenticationTokenException", "Credentials", never),
+            (400, "UnrecognizedClientException", "Credentials", never),
+            (400, "ValidationException", "Service", never),
+            (499, "ValidationException", "Service", never),
+        ] {
+            let failure = Failure::of_response(status, code, "message");
+            let (error, retried, executed) = shown(&failure);
+            assert!(error.starts_with(expected), "{status} {code}: {error}");
+            assert_eq!((retried, executed), (transient, perhaps_done), "{status} {code}");
+            // A change that may have been made is not repeated by the caller.
+            assert_eq!(failure.error.is_retryable(), transient, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn of_the_reasons_of_a_cancellation_a_transient_one_takes_precedence() {
+        let reasons = |codes: &[&str]| -> Vec<_> {
+            let reason = |code: &&str| CancellationReason::builder().code(*code).build();
+            codes.iter().map(reason).collect()
+        };
+        for (codes, expected, transient) in [
+            (&[][..], "Contended", true),
+            (&["None", "None"], "Contended", true),
+            (&["None", "TransactionConflict"], "Contended", true),
+            (&["ValidationError", "TransactionConflict"], "Contended", true),
+            (&["ValidationError", "ThrottlingError"], "Throttled", true),
+            (&["None", "ProvisionedThroughputExceeded"], "Throttled", true),
+            (&["None", "ValidationError"], "Service { code: \"ValidationError\"", false),
+            (&["ItemCollectionSizeLimitExceeded"], "Service", false),
+        ] {
+            let (error, retried, executed) = shown(&Failure::of_cancellation(&reasons(codes)));
+            assert!(error.starts_with(expected), "{codes:?}: {error}");
+            assert_eq!((retried, executed), (transient, false), "{codes:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_connection_is_found_among_the_causes() {
+        let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert!(is_refused(&refused));
+        assert!(is_refused(&DynamoDbError::Unreachable(refused.into())));
+        assert!(!is_refused(&io::Error::from(io::ErrorKind::ConnectionReset)));
+        assert!(!is_refused(&DynamoDbError::TimedOut));
+    }
 }
