@@ -37,6 +37,8 @@ pub(crate) mod dyn_async_store;
 #[cfg(feature = "dynamodb")]
 pub(crate) mod dynamodb;
 pub(crate) mod memory;
+#[cfg(any(feature = "dynamodb", feature = "postgres"))]
+mod pause;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "redb")]

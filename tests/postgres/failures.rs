@@ -184,6 +184,8 @@ fn a_full_pool_fails_and_recovers() {
         let options =
             PostgresOptions::new().max_connections(1).pool_wait(Duration::from_millis(50));
         let iam = manager(&space, &options).await;
+        let shown = format!("{:?}", iam.store());
+        assert!(shown.starts_with("PostgresStore { pool: Status { max_size: 1,"), "{shown}");
         let client = space.client().await;
         block(&client).await;
         let creating = tokio::spawn({

@@ -9,13 +9,14 @@ use aws_sdk_dynamodb::{
     operation::transact_get_items::TransactGetItemsError,
     types::{Get, KeysAndAttributes, TransactGetItem},
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     DynamoDbError, DynamoDbOptions,
     error::Failure,
     items::{ACCOUNT, IS_RECORD, Item, PrimaryKey, SORT, USER_ID, binary},
 };
+use crate::store::pause::pause;
 
 /// How long a request is retried. DynamoDB remembers the token of a transaction for 10 minutes.
 const WINDOW: Duration = Duration::from_secs(300);
@@ -87,7 +88,7 @@ impl Requests {
                 }
                 result => return Attempted { result, doubt },
             }
-            pause(attempt).await;
+            pause(longest_pause(attempt)).await;
             attempt += 1;
         }
     }
@@ -215,7 +216,7 @@ impl Requests {
                 if fruitless >= self.attempts {
                     return Err(DynamoDbError::Throttled { code: "UnprocessedKeys".to_owned() });
                 }
-                pause(fruitless).await;
+                pause(longest_pause(fruitless)).await;
             }
         }
         Ok(items)
@@ -227,10 +228,18 @@ pub(super) fn invalid(error: impl std::error::Error) -> DynamoDbError {
     DynamoDbError::Client(error.to_string())
 }
 
-/// Pauses before the next attempt for a random time, so that callers that conflicted once do not
-/// conflict again.
-pub(super) async fn pause(attempt: u32) {
-    let longest = 20_u32.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(1000);
-    let random = getrandom::u32().map_or(longest / 2, |random| random % (longest + 1));
-    sleep(Duration::from_millis(random.into())).await;
+/// The longest pause after a failed attempt, in milliseconds: 20, 40, 80 … 1000.
+pub(super) fn longest_pause(attempt: u32) -> u32 {
+    20_u32.saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_pause;
+
+    #[test]
+    fn pauses_become_longer() {
+        let pauses = [1, 2, 3, 6, 7, 100].map(longest_pause);
+        assert_eq!(pauses, [20, 40, 80, 640, 1000, 1000]);
+    }
 }

@@ -9,8 +9,9 @@ use super::{
     DynamoDbError,
     error::Failure,
     items::{self, ABSENT, FORMAT, PARTITION, PrimaryKey, SORT},
-    requests::{Requests, invalid, pause},
+    requests::{Requests, invalid, longest_pause},
 };
+use crate::store::pause::pause;
 
 /// The maximum number of reads of the state of a table that is being created. With the pauses, they
 /// take at least two minutes on average.
@@ -28,7 +29,7 @@ impl Requests {
             if !waits || read >= READS {
                 return Err(error);
             }
-            pause(read).await;
+            pause(longest_pause(read)).await;
             read += 1;
         }
         match self.check_format().await {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use deadpool_postgres::{ClientWrapper, Object, Pool};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_postgres::{
     Row, Statement,
     types::{ToSql, Type},
@@ -21,7 +21,7 @@ use super::{
     startup::StartupSettings,
     statements::{Schema, Statements, qualify},
 };
-use crate::store::change::CommitOutcome;
+use crate::store::{change::CommitOutcome, pause::pause};
 
 /// The maximum number of attempts of a statement that conflicts with other transactions.
 const ATTEMPTS: u32 = 64;
@@ -92,7 +92,7 @@ impl Connections {
             attempt += 1;
             let late = matches!(failure.error, PostgresError::Unanswered);
             match failure.kind {
-                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
+                Kind::Conflict if attempt < ATTEMPTS => pause(longest_pause(attempt)).await,
                 // The next connection is a new one.
                 Kind::Broken if !late && lost + 1 < CONNECTIONS => {
                     lost += 1;
@@ -122,7 +122,7 @@ impl Connections {
                 // Only the index has a unique constraint that no statement checks beforehand. The
                 // statement reached the index, so the record had the expected revision.
                 Kind::Taken => return Ok(CommitOutcome::KeyTaken),
-                Kind::Conflict if attempt < ATTEMPTS => pause(attempt).await,
+                Kind::Conflict if attempt < ATTEMPTS => pause(longest_pause(attempt)).await,
                 _ if failure.perhaps_done => {
                     return Err(PostgresError::Unknown(Box::new(failure.error)));
                 }
@@ -269,12 +269,19 @@ impl Drop for InUse<'_> {
     }
 }
 
-/// Pauses before an attempt: not before the second one, and for a random time before each later
-/// one, up to 1, 3, 7 … 63 milliseconds.
-pub(super) async fn pause(attempt: u32) {
-    let longest = 1_u32 << attempt.saturating_sub(1).min(6);
-    // Without a random number, all callers pause for the same time, which is no worse than no
-    // pause.
-    let random = getrandom::u32().unwrap_or(longest / 2) % longest;
-    sleep(Duration::from_millis(random.into())).await;
+/// The longest pause after a failed attempt, in milliseconds: none after the first one, then 1, 3,
+/// 7 … 63.
+pub(super) fn longest_pause(attempt: u32) -> u32 {
+    (1 << attempt.saturating_sub(1).min(6)) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_pause;
+
+    #[test]
+    fn pauses_become_longer() {
+        let pauses = [1, 2, 3, 4, 7, 8, 64].map(longest_pause);
+        assert_eq!(pauses, [0, 1, 3, 7, 63, 63, 63]);
+    }
 }

@@ -9,10 +9,11 @@ use tokio_postgres::types::ToSql;
 
 use super::{
     PostgresError,
-    connections::{Connections, Purpose, pause},
+    connections::{Connections, Purpose, longest_pause},
     error::{Failure, Kind},
     statements::{Statements, TABLES},
 };
+use crate::store::pause::pause;
 
 /// The definitions that upgrade the tables from each version to the next.
 const MIGRATIONS: &[fn(&Statements) -> [&str; 2]] =
@@ -99,7 +100,7 @@ async fn settle(
         attempt += 1;
         match kind {
             Kind::Conflict | Kind::Taken | Kind::Defined if attempt < ATTEMPTS => {
-                pause(attempt).await;
+                pause(longest_pause(attempt)).await;
             }
             Kind::Conflict | Kind::Taken | Kind::Defined => {
                 return Err(PostgresError::MigrationContended);
