@@ -31,7 +31,8 @@ impl Failing {
                 "CREATE SEQUENCE calls;
                  CREATE TABLE plan (code text, message text, times bigint);
                  INSERT INTO plan VALUES ('', '', 0);
-                 CREATE FUNCTION fail() RETURNS boolean LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+                 CREATE FUNCTION fail() RETURNS boolean LANGUAGE plpgsql
+                     SET search_path FROM CURRENT AS $$
                  DECLARE planned plan;
                  BEGIN
                      SELECT * INTO planned FROM plan;
@@ -40,7 +41,8 @@ impl Failing {
                      END IF;
                      RETURN true;
                  END $$;
-                 CREATE FUNCTION fail_change() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+                 CREATE FUNCTION fail_change() RETURNS trigger LANGUAGE plpgsql
+                     SET search_path FROM CURRENT AS $$
                  BEGIN
                      PERFORM fail();
                      RETURN NULL;

@@ -137,3 +137,60 @@ fn check_description(table: &TableDescription) -> Result<(), DynamoDbError> {
         Some(status) => Err(DynamoDbError::NotActive(status.as_str().to_owned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: KeyType = KeyType::Hash;
+    const RANGE: KeyType = KeyType::Range;
+    const B: ScalarAttributeType = ScalarAttributeType::B;
+    const S: ScalarAttributeType = ScalarAttributeType::S;
+
+    fn table(keys: &[(&str, KeyType, ScalarAttributeType)]) -> TableDescription {
+        let mut table = TableDescription::builder().table_status(TableStatus::Active);
+        for (name, role, of) in keys {
+            let key = KeySchemaElement::builder().attribute_name(*name).key_type(role.clone());
+            let attribute =
+                AttributeDefinition::builder().attribute_name(*name).attribute_type(of.clone());
+            table = table
+                .key_schema(key.build().unwrap())
+                .attribute_definitions(attribute.build().unwrap());
+        }
+        table.build()
+    }
+
+    #[test]
+    fn a_table_has_two_binary_keys() {
+        check_description(&table(&[("pk", HASH, B), ("sk", RANGE, B)])).unwrap();
+        for keys in [
+            &[][..],
+            &[("pk", HASH, B)],
+            &[("pk", HASH, S), ("sk", RANGE, B)],
+            &[("pk", HASH, B), ("sk", RANGE, S)],
+            &[("pk", HASH, B), ("other", RANGE, B)],
+            &[("other", HASH, B), ("sk", RANGE, B)],
+            &[("pk", RANGE, B), ("sk", HASH, B)],
+            &[("sk", HASH, B), ("pk", RANGE, B)],
+        ] {
+            let error = check_description(&table(keys)).unwrap_err();
+            assert!(matches!(error, DynamoDbError::WrongTable(_)), "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_active_and_has_transactions() {
+        let described = |status: TableStatus, consistency: Option<MultiRegionConsistency>| {
+            let mut table = table(&[("pk", HASH, B), ("sk", RANGE, B)]);
+            table.table_status = Some(status);
+            table.multi_region_consistency = consistency;
+            check_description(&table)
+        };
+        described(TableStatus::Active, None).unwrap();
+        described(TableStatus::Active, Some(MultiRegionConsistency::Eventual)).unwrap();
+        let strong = described(TableStatus::Active, Some(MultiRegionConsistency::Strong));
+        assert!(matches!(strong, Err(DynamoDbError::WrongTable(_))));
+        let creating = described(TableStatus::Creating, None);
+        assert!(matches!(creating, Err(DynamoDbError::NotActive(_))));
+    }
+}
