@@ -174,8 +174,8 @@ mod tests {
             assert_eq!(credentials.position_of(&service, "anika-at-123456789012"), None);
         }
         let hasher = RandomState::new();
-        let hashes: BTreeSet<u64> =
+        let distinct: BTreeSet<u64> =
             all.iter().map(|held| hash_name(&hasher, &held.service, held.name.as_str())).collect();
-        assert_eq!(hashes.len(), all.len());
+        assert_eq!(distinct.len(), all.len());
     }
 }
