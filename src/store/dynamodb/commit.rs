@@ -89,10 +89,13 @@ impl Requests {
             (Err(failure), doubt) => return Err(unsure(failure, doubt)),
         };
         // The record that the last attempt found may be the one that an earlier attempt wrote.
+        let (from, to) = (before.revision().count(), after.revision().count());
         match self.state(after.id()).await {
             Ok(Some(state)) if state.change == id => Ok(CommitOutcome::Applied),
             // Another change was applied to the revision, and only one change of a revision can be.
-            Ok(Some(state)) if state.revision <= after.revision().count() => {
+            // At an earlier revision (of a restored table), the attempt in doubt may still be
+            // executed.
+            Ok(Some(state)) if from < state.revision && state.revision <= to => {
                 Ok(CommitOutcome::Stale)
             }
             // Either change may have been applied, as others followed; or the record cannot be
