@@ -138,7 +138,7 @@ pub(crate) struct HookedStore<F> {
 pub(crate) enum StoreCall<'a> {
     Find,
     Commit(&'a Change),
-    Scan,
+    Scan(&'a ScanRange<'a>),
 }
 
 /// What the store does.
@@ -183,7 +183,7 @@ impl<F: Fn(StoreCall<'_>) -> HookAction + Send + Sync> Store for HookedStore<F> 
     }
 
     fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        self.read(StoreCall::Scan, || self.inner.scan(range).unwrap())
+        self.read(StoreCall::Scan(range), || self.inner.scan(range).unwrap())
     }
 }
 

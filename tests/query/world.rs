@@ -53,7 +53,7 @@ impl Fault {
     fn does(self, asked: StoreCall<'_>) -> HookAction {
         match (self, asked) {
             (Self::Stale, StoreCall::Commit(_)) => HookAction::Return(CommitOutcome::Stale),
-            (Self::Read, StoreCall::Find | StoreCall::Scan)
+            (Self::Read, StoreCall::Find | StoreCall::Scan(_))
             | (Self::Write, StoreCall::Commit(_)) => HookAction::Fail,
             (Self::AfterWriting, StoreCall::Commit(_)) => HookAction::FailAfterwards,
             _ => HookAction::Proceed,

@@ -581,7 +581,7 @@ fn controlled() -> (World<impl Store>, impl Fn(Behaviour) -> usize) {
         let (orders, asked_for) = &mut *orders.lock().unwrap();
         match asked {
             StoreCall::Find => orders.find,
-            StoreCall::Scan => orders.scan,
+            StoreCall::Scan(_) => orders.scan,
             StoreCall::Commit(_) => {
                 *asked_for += 1;
                 if *asked_for > orders.commits { HookAction::Proceed } else { orders.commit }

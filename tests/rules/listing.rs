@@ -13,10 +13,11 @@ use proptest::{
 use service_specific_credentials::{
     Credential, CredentialId, CredentialManager, Error, Lifetime, ListRequest, ListUsersRequest,
     Marker, MaxItems, MemoryStore, RegisterOptions, ServiceName, UserName,
-    store::{Change, CommitOutcome, Key, ScanRange, Store, StoreError, UserRecord},
     testing::{FixedClock, SeededEntropy},
 };
 use time::{Duration, OffsetDateTime};
+
+use crate::common::{HookAction, HookedStore, StoreCall};
 
 type Iam = CredentialManager<MemoryStore>;
 
@@ -543,38 +544,22 @@ proptest! {
     }
 }
 
-/// A store that records the limit of each scan.
-#[derive(Debug, Default)]
-struct RecordsLimits {
-    inner: MemoryStore,
-    limits: Mutex<Vec<usize>>,
-}
-
-impl Store for RecordsLimits {
-    fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        self.inner.find(key)
-    }
-
-    fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        self.inner.commit(change)
-    }
-
-    fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        self.limits.lock().unwrap().push(range.limit());
-        self.inner.scan(range)
-    }
-}
-
 #[test]
 fn a_page_fetches_about_as_many_users_as_it_needs() {
-    let store = RecordsLimits::default();
+    let limits = Mutex::new(Vec::new());
+    let store = HookedStore::new(|call: StoreCall<'_>| {
+        if let StoreCall::Scan(range) = call {
+            limits.lock().unwrap().push(range.limit());
+        }
+        HookAction::Proceed
+    });
     let iam = CredentialManager::new("123456789012".parse().unwrap(), &store);
     for number in 0..300 {
         let user = format!("user{number}").parse().unwrap();
         iam.register_user(&user).unwrap();
         drop(iam.create(&user, &CODECOMMIT.parse().unwrap()).unwrap());
     }
-    let limits = || mem::take(&mut *store.limits.lock().unwrap());
+    let limits = || mem::take(&mut *limits.lock().unwrap());
 
     // First as if each user had two credentials, with the user at whom the last page ended, and a
     // look-ahead.

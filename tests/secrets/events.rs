@@ -224,7 +224,7 @@ fn failed_reads_unknown_outcomes_and_failed_entropy_have_distinct_outcomes() {
         let store = HookedStore::new(move |asked: StoreCall<'_>| {
             let asked = match asked {
                 StoreCall::Find => "find",
-                StoreCall::Scan => "scan",
+                StoreCall::Scan(_) => "scan",
                 StoreCall::Commit(_) => "commit",
             };
             if asked == on && *fails.lock().unwrap() { does } else { HookAction::Proceed }
@@ -418,7 +418,7 @@ fn every_operation() -> Vec<String> {
     *rejects.lock().unwrap() = true;
     let unsure = HookedStore::new(|asked: StoreCall<'_>| match asked {
         StoreCall::Commit(_) => HookAction::FailAfterwards,
-        StoreCall::Find | StoreCall::Scan => HookAction::Proceed,
+        StoreCall::Find | StoreCall::Scan(_) => HookAction::Proceed,
     });
     let (unsure, _) = manager(unsure);
     let ((), lines) = logged(|| {

@@ -237,7 +237,7 @@ fn no_error_contains_a_secret() {
     let next = Arc::clone(&does);
     let store =
         HookedStore::new(move |asked: StoreCall<'_>| match (asked, *next.lock().unwrap()) {
-            (StoreCall::Find | StoreCall::Scan, does) if does != HookAction::Fail => {
+            (StoreCall::Find | StoreCall::Scan(_), does) if does != HookAction::Fail => {
                 HookAction::Proceed
             }
             (_, does) => does,
