@@ -238,6 +238,11 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
             let read: usize = exchanges.iter().map(|exchange| units(exchange).read).sum();
             assert_eq!(read, 8 + 101);
         }
+        let many = ListUsersRequest::new().max_items(MaxItems::new(299).unwrap());
+        iam.list_users_page(&many).await.unwrap();
+        // 300 users are in three batches.
+        assert_eq!(observed.gateway.count("BatchGetItem"), 3);
+        let _ = observed.gateway.take();
         let ninety = MaxItems::new(99).unwrap();
         iam.list_users_page(&ListUsersRequest::new().max_items(ninety)).await.unwrap();
         observed.sent("a page of 99 users", &page, 8 + 100, 0);

@@ -179,22 +179,17 @@ fn what_a_batch_leaves_out_is_read_again() {
                 _ => Fate::Forwarded,
             }
         };
+        let all = ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap());
         for most in [1, 7, 99] {
             scene.gateway.decide(unprocessed(most));
-            let users = scene
-                .iam
-                .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap()))
-                .await
-                .unwrap();
+            let users = scene.iam.list_users_page(&all).await.unwrap();
             assert_eq!(users.items.len(), 151, "{most}");
         }
+        // Three responses in a row without an item, of four that are allowed.
+        scene.gateway.befall("BatchGetItem", [Fate::Partly(0); 3]);
+        assert_eq!(scene.iam.list_users_page(&all).await.unwrap().items.len(), 151);
         scene.gateway.decide(unprocessed(0));
-        let error = read_error(
-            scene
-                .iam
-                .list_users_page(&ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap()))
-                .await,
-        );
+        let error = read_error(scene.iam.list_users_page(&all).await);
         assert!(matches!(cause(&error), DynamoDbError::Throttled { .. }), "{error:?}");
     });
 }
@@ -557,14 +552,13 @@ fn a_change_larger_than_a_transaction_is_rejected_and_not_sent() {
              100, or delete credentials one by one"
         );
         assert_eq!(gateway.operations(), ["GetItem", "TransactGetItems"]);
-        // Two services fewer: 98 items.
-        for service in services.iter().take(2) {
-            for credential in iam.list_for_service(&user, &name(service)).await.unwrap() {
-                iam.delete(&user, credential.id()).await.unwrap();
-            }
+        // Two keys fewer for each deleted credential: 100 items.
+        for service in services.iter().take(4) {
+            let credentials = iam.list_for_service(&user, &name(service)).await.unwrap();
+            iam.delete(&user, credentials[0].id()).await.unwrap();
         }
         iam.rename_user(&user, &name("beate")).await.unwrap();
-        assert_eq!(table.check().await[0].keys().count(), 97);
+        assert_eq!(table.check().await[0].keys().count(), 99);
         iam.remove_user_with_credentials(&name("beate")).await.unwrap();
         assert!(table.check().await.is_empty());
     });
@@ -653,6 +647,33 @@ fn the_table_is_billed_by_request_and_protected() {
         assert_eq!(billing, BillingMode::PayPerRequest);
         assert_eq!(described.deletion_protection_enabled, Some(true));
         client.delete_table().table_name(&table.name).send().await.unwrap_err();
+    });
+}
+
+#[test]
+fn a_table_that_another_process_creates_meanwhile_is_used() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let table = server.unused();
+        let gateway = Gateway::start(table.port).await;
+        let store = table.behind(gateway.port()).store();
+        let invalid = Response::new(400, "ValidationException");
+        for (operation, created) in [
+            ("CreateTable", Response::new(400, "ResourceInUseException")),
+            ("PutItem", Response::new(400, "ConditionalCheckFailedException")),
+        ] {
+            gateway.befall(operation, [Fate::Answered(invalid)]);
+            let error = store.create_table().await.unwrap_err();
+            assert!(
+                matches!(&error, DynamoDbError::Service { code, .. } if code == invalid.code),
+                "{operation}: {error:?}"
+            );
+            gateway.befall(operation, [Fate::AnsweredAfter(created)]);
+            store.create_table().await.unwrap();
+            assert_eq!(gateway.count(operation), 2);
+            store.check_table().await.unwrap();
+            let _ = gateway.take();
+        }
     });
 }
 

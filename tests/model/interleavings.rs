@@ -1,117 +1,129 @@
 //! Every interleaving of two and of three operations over an async store.
 //!
-//! Each access to the store is a step. An executor polls the futures of the operations in every
-//! possible order, and drops one of them after each of its steps. Then the test searches for an
-//! order of the operations in which a plain model of the documented API returns the same results
-//! and ends in the same state. An operation that was dropped was executed completely or not at all.
+//! Each access to the store is a step. The futures of the operations are polled in every possible
+//! order, and one of them is dropped after each of its steps. Then the test searches for an order of
+//! the operations in which a plain model of the documented API returns the same results and ends in
+//! the same state. An operation that was dropped was executed completely or not at all.
 //!
-//! `SSC_INTERLEAVINGS=3` adds all triples of operations, and all pairs of which one is dropped.
+//! An operation is deterministic: what it does next depends only on what the store has returned to
+//! it. Orders that lead to the same state, that is the same records in the store and the same
+//! responses to each operation, therefore go on in the same ways. They are explored once.
+//!
+//! `SSC_INTERLEAVINGS` sets how many sets of three operations are explored, and `SSC_SEED` the first.
 
 use std::{
-    env,
+    collections::HashMap,
     future::poll_fn,
+    hash::{DefaultHasher, Hash, Hasher as _},
     mem,
-    pin::Pin,
-    sync::{Arc, atomic::AtomicU64},
+    num::NonZeroUsize,
+    ops::{AddAssign, Bound},
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     task::{Context, Poll, Waker},
 };
 
 use service_specific_credentials::{
     AsyncCredentialManager, MemoryStore, Policy, Status,
     store::{
-        AsyncStore, Change, CommitOutcome, Key, ScanRange, Store as _, StoreError, UserRecord,
+        AsyncStore, Change, CommitOutcome, Key, Listing, ScanRange, Store as _, StoreError,
+        UserRecord,
     },
+    testing::{FixedClock, SeededEntropy},
 };
 
 use crate::{
-    common::{async_manager, dawn},
+    common::{ACCOUNT, dawn, name},
     history::{
         CallResult, Caller,
         Command::{self, *},
         Event, Rule, explains,
     },
+    progress::Run,
     reference::{CODECOMMIT, Model, milliseconds},
 };
 
-/// A store that waits before each access. If operations are dropped, it also waits after each
-/// commit, so that one can be dropped before it learns the outcome.
+/// A store as one operation sees it. It waits before each access. It also waits after each commit,
+/// so that an operation can be dropped before it learns the outcome.
 #[derive(Debug)]
 struct Stepped {
-    inner: MemoryStore,
-    drops: Drops,
+    inner: Arc<MemoryStore>,
+    /// A hash of all steps and responses.
+    seen: Mutex<DefaultHasher>,
 }
 
-/// Is pending once.
-async fn step() {
-    let mut waited = false;
-    poll_fn(|_| if mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending })
-        .await;
+impl Stepped {
+    fn saw(&self, response: impl Hash) {
+        response.hash(&mut *self.seen.lock().unwrap());
+    }
+
+    /// Is pending once.
+    async fn step(&self) {
+        self.saw("step");
+        let mut waited = false;
+        let pending_once = |_: &mut Context<'_>| {
+            if mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(pending_once).await;
+    }
 }
 
 impl AsyncStore for Stepped {
     async fn find(&self, key: &Key<'_>) -> Result<Option<Arc<UserRecord>>, StoreError> {
-        step().await;
-        self.inner.find(key)
+        self.step().await;
+        let found = self.inner.find(key)?;
+        self.saw(found.as_ref().map(|record| record.encode()));
+        Ok(found)
     }
 
     async fn commit(&self, change: &Change) -> Result<CommitOutcome, StoreError> {
-        step().await;
-        let outcome = self.inner.commit(change);
-        if self.drops == Drops::One {
-            step().await;
-        }
-        outcome
+        self.step().await;
+        let outcome = self.inner.commit(change)?;
+        self.saw(outcome);
+        self.step().await;
+        Ok(outcome)
     }
 
     async fn scan(&self, range: &ScanRange<'_>) -> Result<Vec<Arc<UserRecord>>, StoreError> {
-        step().await;
-        self.inner.scan(range)
+        self.step().await;
+        let found = self.inner.scan(range)?;
+        self.saw(encoded(&found));
+        Ok(found)
     }
 }
 
-/// Enumerates sequences of choices, depth first.
-#[derive(Default)]
-struct Choices {
-    /// The choices of this sequence, and the number of options of each.
-    path: Vec<(usize, usize)>,
-    next: usize,
+fn encoded(records: &[Arc<UserRecord>]) -> Vec<Vec<u8>> {
+    records.iter().map(|record| record.encode()).collect()
 }
 
-impl Choices {
-    fn choose(&mut self, options: usize) -> usize {
-        if self.next == self.path.len() {
-            self.path.push((0, options));
-        }
-        let (chosen, expected) = self.path[self.next];
-        assert_eq!(options, expected, "the operations are not deterministic");
-        self.next += 1;
-        chosen
-    }
+type Manager = AsyncCredentialManager<Stepped>;
 
-    /// Goes to the next sequence. `false` if there is none.
-    fn advance(&mut self) -> bool {
-        self.next = 0;
-        while let Some((chosen, options)) = self.path.pop() {
-            if chosen + 1 < options {
-                self.path.push((chosen + 1, options));
-                return true;
-            }
-        }
-        false
-    }
+/// A manager whose random values are its own, so that they do not depend on what other operations
+/// do.
+fn manager(store: Stepped, policy: &Policy, seed: u64) -> Manager {
+    AsyncCredentialManager::builder(name(ACCOUNT), store)
+        .policy(policy.clone())
+        .clock(FixedClock::new(dawn()))
+        .entropy(SeededEntropy::new(seed))
+        .build_async()
 }
 
 fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let mut future = Box::pin(future);
-    loop {
-        if let Poll::Ready(output) = poll(future.as_mut()) {
-            return output;
+/// Executes a command without an interruption.
+fn execute(iam: &Manager, caller: &mut Caller<'_, Stepped>, command: &Command) {
+    let call = caller.begin(command);
+    let outcome = {
+        let mut future = pin!(call.run(iam));
+        loop {
+            if let Poll::Ready(outcome) = poll(future.as_mut()) {
+                break outcome;
+            }
         }
-    }
+    };
+    caller.end(call, outcome);
 }
 
 /// What precedes the concurrent operations.
@@ -120,94 +132,169 @@ struct Scenario {
     first: &'static [Command],
 }
 
-/// Whether one of the operations is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Drops {
-    None,
-    One,
+/// One operation is polled and, if it is pending then, perhaps dropped.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    operation: usize,
+    dropped: bool,
 }
 
-impl Scenario {
-    /// Runs the operations in every order, and returns the number of orders.
-    fn explore(&self, commands: &[&Command], drops: Drops) -> usize {
-        let start = Model::new(milliseconds(dawn()), self.policy.numbering());
-        let mut choices = Choices::default();
-        let mut orders = 0;
-        loop {
-            let events = self.play(commands, drops, &mut choices);
-            assert!(explains(&start, &events, Rule::Loose), "no order explains\n{events:#?}");
-            orders += 1;
-            if !choices.advance() {
-                return orders;
-            }
-        }
+/// Whether an operation still runs. A result depends on the responses alone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Progress {
+    Running,
+    Returned,
+    Dropped,
+}
+
+/// What the rest of the operations depends on.
+#[derive(PartialEq, Eq, Hash)]
+struct State {
+    records: Vec<Vec<u8>>,
+    /// How far each operation is, and a hash of what it has seen.
+    operations: Vec<(Progress, u64)>,
+}
+
+/// Where a sequence of turns leads.
+enum Position {
+    Running(State),
+    Over(Vec<Event>),
+    /// The last turn drops an operation that has returned.
+    Impossible,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Explored {
+    orders: u128,
+    states: usize,
+}
+
+impl AddAssign for Explored {
+    fn add_assign(&mut self, other: Self) {
+        self.orders += other.orders;
+        self.states += other.states;
+    }
+}
+
+/// Operations to run in every order. At most one of them is dropped.
+struct Set<'a> {
+    scenario: &'a Scenario,
+    commands: Vec<&'a Command>,
+}
+
+impl Set<'_> {
+    fn explore(&self) -> Explored {
+        let mut orders_from = HashMap::new();
+        let orders = self.explore_after(&mut Vec::new(), &mut orders_from);
+        Explored { orders, states: orders_from.len() }
     }
 
-    fn play(&self, commands: &[&Command], drops: Drops, choices: &mut Choices) -> Vec<Event> {
-        let iam = async_manager(Stepped { inner: MemoryStore::new(), drops }, self.policy.clone());
-        let clock = AtomicU64::new(0);
+    /// Explores what can follow these turns. Returns the number of orders.
+    fn explore_after(&self, turns: &mut Vec<Turn>, orders_from: &mut HashMap<State, u128>) -> u128 {
+        let state = match self.play(turns) {
+            Position::Running(state) => state,
+            Position::Impossible => return 0,
+            Position::Over(events) => {
+                let policy = &self.scenario.policy;
+                let start = Model::new(milliseconds(dawn()), policy.numbering());
+                let explained = explains(&start, &events, Rule::Loose);
+                assert!(explained, "no order explains\n{turns:?}\n{events:#?}");
+                return 1;
+            }
+        };
+        if let Some(&orders) = orders_from.get(&state) {
+            return orders;
+        }
+        let may_drop = state.operations.iter().all(|(progress, _)| *progress != Progress::Dropped);
+        let mut orders = 0;
+        for (operation, (progress, _)) in state.operations.iter().enumerate() {
+            if *progress == Progress::Running {
+                for &dropped in if may_drop { &[false, true][..] } else { &[false] } {
+                    turns.push(Turn { operation, dropped });
+                    orders += self.explore_after(turns, orders_from);
+                    turns.pop();
+                }
+            }
+        }
+        orders_from.insert(state, orders);
+        orders
+    }
+
+    fn play(&self, turns: &[Turn]) -> Position {
+        let (store, policy) = (Arc::new(MemoryStore::new()), &self.scenario.policy);
+        let manager = |seed| {
+            let store = Stepped { inner: Arc::clone(&store), seen: Mutex::default() };
+            manager(store, policy, seed)
+        };
+        let (iam, clock) = (manager(0), AtomicU64::new(0));
         let mut caller = Caller::new(&iam, &clock);
-        for command in self.first {
+        for command in self.scenario.first {
             execute(&iam, &mut caller, command);
         }
 
+        let managers: Vec<_> = (1..).take(self.commands.len()).map(manager).collect();
         // What each operation knows is what was known before all of them.
-        let calls: Vec<_> = commands.iter().map(|command| caller.begin(command)).collect();
-        let mut running: Vec<_> =
-            calls.iter().map(|call| (call, Box::pin(call.run(&iam)))).collect();
-        let mut may_drop = drops == Drops::One;
-        while !running.is_empty() {
-            let index = choices.choose(running.len());
-            let (call, future) = &mut running[index];
+        let calls: Vec<_> = self.commands.iter().map(|command| caller.begin(command)).collect();
+        let mut futures: Vec<_> = calls
+            .iter()
+            .zip(&managers)
+            .map(|(call, iam)| (Progress::Running, Box::pin(call.run(iam))))
+            .collect();
+        for (index, turn) in turns.iter().enumerate() {
+            let (progress, future) = &mut futures[turn.operation];
             let outcome = match poll(future.as_mut()) {
-                Poll::Ready(outcome) => outcome,
+                // This is the turn that does not drop it.
+                Poll::Ready(_) if turn.dropped => {
+                    assert_eq!(index + 1, turns.len(), "the operations are not deterministic");
+                    return Position::Impossible;
+                }
+                Poll::Ready(outcome) => {
+                    *progress = Progress::Returned;
+                    outcome
+                }
                 // To drop it later makes no difference: between its steps it does nothing.
-                Poll::Pending if may_drop && choices.choose(2) == 1 => {
-                    may_drop = false;
+                Poll::Pending if turn.dropped => {
+                    *progress = Progress::Dropped;
                     CallResult::Cancelled
                 }
                 Poll::Pending => continue,
             };
-            let call = call.clone();
-            drop(running.remove(index));
-            caller.end(call, outcome);
+            caller.end(calls[turn.operation].clone(), outcome);
         }
 
+        if futures.iter().any(|(progress, _)| *progress == Progress::Running) {
+            let all =
+                ScanRange::new(name(ACCOUNT), Listing::Users, Bound::Unbounded, NonZeroUsize::MAX);
+            let records = store.scan(&all).unwrap();
+            let operations = futures.iter().zip(&managers);
+            let operations = operations
+                .map(|((progress, _), iam)| (*progress, iam.store().seen.lock().unwrap().finish()));
+            let operations = operations.collect();
+            return Position::Running(State { records: encoded(&records), operations });
+        }
+        drop(futures);
         execute(&iam, &mut caller, &Users);
         execute(&iam, &mut caller, &All);
         for index in 0..caller.known.len() {
             execute(&iam, &mut caller, &Authenticate(index));
         }
-        caller.events
-    }
-
-    /// Explores all multisets of operations of this size.
-    fn explore_all(&self, commands: &[Command], size: usize, drops: Drops) -> usize {
-        fn choose(commands: &[Command], size: usize) -> Vec<Vec<&Command>> {
-            if size == 0 {
-                return vec![Vec::new()];
-            }
-            let starts = (0..commands.len()).flat_map(|start| {
-                let rest = choose(&commands[start..], size - 1);
-                rest.into_iter().map(move |mut chosen| {
-                    chosen.push(&commands[start]);
-                    chosen
-                })
-            });
-            starts.collect()
-        }
-        choose(commands, size).iter().map(|commands| self.explore(commands, drops)).sum()
+        Position::Over(caller.events)
     }
 }
 
-fn execute(
-    iam: &AsyncCredentialManager<Stepped>,
-    caller: &mut Caller<'_, Stepped>,
-    command: &Command,
-) {
-    let call = caller.begin(command);
-    let outcome = wait(call.run(iam));
-    caller.end(call, outcome);
+/// All multisets of operations of this size.
+fn multisets(commands: &[Command], size: usize) -> Vec<Vec<&Command>> {
+    if size == 0 {
+        return vec![Vec::new()];
+    }
+    let starts = (0..commands.len()).flat_map(|start| {
+        let rest = multisets(&commands[start..], size - 1);
+        rest.into_iter().map(move |mut chosen| {
+            chosen.push(&commands[start]);
+            chosen
+        })
+    });
+    starts.collect()
 }
 
 /// The operations on one record.
@@ -249,32 +336,38 @@ fn scenarios() -> impl Iterator<Item = (Scenario, &'static [Command])> {
     })
 }
 
-#[test]
-fn every_interleaving_of_two_operations_is_linearizable() {
-    let orders: usize = scenarios()
-        .map(|(scenario, commands)| scenario.explore_all(commands, 2, Drops::None))
-        .sum();
-    println!("{orders} orders of pairs");
-    assert!(orders > 2_000, "{orders}");
+impl Scenario {
+    /// All sets of this many of the commands, each of which may occur more than once.
+    fn sets<'a>(&'a self, commands: &'a [Command], size: usize) -> impl Iterator<Item = Set<'a>> {
+        let sets = multisets(commands, size).into_iter();
+        sets.map(move |commands| Set { scenario: self, commands })
+    }
 }
 
 #[test]
-fn an_operation_that_is_dropped_was_executed_or_not() {
-    let (scenario, commands) = scenarios().next().unwrap();
-    // The first four: a creation, a reset, a change of status and a deletion.
-    let orders = scenario.explore_all(&commands[..4], 2, Drops::One);
-    println!("{orders} orders of pairs, of which one operation may be dropped");
-    assert!(orders > 1_000, "{orders}");
+fn every_interleaving_of_two_operations_is_linearizable() {
+    let mut explored = Explored::default();
+    for (scenario, commands) in scenarios() {
+        for set in scenario.sets(commands, 2) {
+            explored += set.explore();
+        }
+    }
+    let Explored { orders, states } = explored;
+    assert!(orders > 1_000_000 && states > 10_000, "{orders} orders, {states} states");
 }
 
 #[test]
 fn every_interleaving_of_three_operations_is_linearizable() {
-    if env::var("SSC_INTERLEAVINGS").is_ok_and(|size| size == "3") {
-        for (scenario, commands) in scenarios() {
-            let triples = scenario.explore_all(commands, 3, Drops::None);
-            let dropped = scenario.explore_all(commands, 2, Drops::One);
-            println!("{triples} orders of triples of {} operations", commands.len());
-            println!("{dropped} orders of pairs, of which one operation may be dropped");
-        }
-    }
+    let scenarios: Vec<_> = scenarios().collect();
+    let sets: Vec<_> =
+        scenarios.iter().flat_map(|(scenario, commands)| scenario.sets(commands, 3)).collect();
+    let run = Run::start("sets of operations", "SSC_INTERLEAVINGS", 2);
+    let Explored { orders, states } = run.each_seed(|seed| {
+        let set = usize::try_from(seed).unwrap() % sets.len();
+        let explored = sets[set].explore();
+        run.advance(1);
+        explored
+    });
+    let all = sets.len();
+    run.finish(format_args!("all as in the model, {orders} orders, {states} states, {all} sets"));
 }

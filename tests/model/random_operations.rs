@@ -1,13 +1,14 @@
 //! Random operations on a manager, compared step by step with a plain model of the documented API.
 //!
 //! `SSC_MODEL_OPERATIONS` sets the number of random operations on each store. By default a few
-//! fixed sequences run. After each operation, everything that is observable is compared.
+//! fixed sequences run. The result of each operation is compared. So is everything that is
+//! observable: after each operation, or, if the store is a server, after each sequence.
 
 #[cfg(unix)]
 use crate::common::Folder;
 use crate::machine::{
     Command::{self, *},
-    Pick, Shape, run,
+    Compare, Pick, Shape, run,
 };
 use crate::progress::Run;
 use crate::reference::{ACCOUNTS, At, BEDROCK, CASSANDRA, CODECOMMIT, Query, Tagging, UNSUPPORTED};
@@ -33,7 +34,8 @@ const DAY: i64 = 86_400_000;
 /// Runs the commands with both policies, each on a new store. Returns the service user names that
 /// the default policy and the recorded policy generated.
 fn both_policies<S: Store>(store: impl Fn() -> S, commands: &[Command]) -> [Vec<String>; 2] {
-    [Policy::default(), Policy::recorded()].map(|policy| run(store(), policy, commands).names)
+    [Policy::default(), Policy::recorded()]
+        .map(|policy| run(store(), policy, commands, Compare::AfterEach).names)
 }
 
 /// The number of sequences with the same seed, on stores with the same origin.
@@ -41,7 +43,12 @@ const SEQUENCES: u32 = 300;
 
 /// Runs random commands, each sequence on an empty store, until `operations` of them have run.
 /// `origin` returns what empty stores are made with.
-fn random<S: Store, F: Fn() -> S>(store: &str, operations: u64, origin: impl Fn() -> F + Sync) {
+fn random<S: Store, F: Fn() -> S>(
+    store: &str,
+    operations: u64,
+    compare: Compare,
+    origin: impl Fn() -> F + Sync,
+) {
     let what = format!("operations on {store}");
     let run = Run::start(&what, "SSC_MODEL_OPERATIONS", operations);
     let faults: u64 = run.each_seed(|seed| {
@@ -56,7 +63,7 @@ fn random<S: Store, F: Fn() -> S>(store: &str, operations: u64, origin: impl Fn(
         let policy = prop_oneof![Just(Policy::default()), Just(Policy::recorded())];
         let tested = TestRunner::new(config).run(&(policy, commands), |(policy, commands)| {
             if !run.is_done() {
-                let ran = self::run(empty_store(), policy, &commands);
+                let ran = self::run(empty_store(), policy, &commands, compare);
                 faults.set(faults.get() + ran.faults);
                 run.advance(commands.len() as u64);
             }
@@ -184,14 +191,14 @@ fn names(users: &[&str]) -> Vec<String> {
 
 #[test]
 fn random_operations_in_memory_agree_with_the_model() {
-    random("MemoryStore", 9_000, || MemoryStore::new);
+    random("MemoryStore", 9_000, Compare::AfterEach, || MemoryStore::new);
 }
 
 #[test]
 fn random_operations_on_a_file_agree_with_the_model() {
     let folder = Folder::new("model");
     let next = AtomicU64::new(0);
-    random("RedbStore", 450, || {
+    random("RedbStore", 450, Compare::AfterEach, || {
         let path = folder.file(&format!("{}.redb", next.fetch_add(1, Relaxed)));
         move || {
             // The store of the previous sequence is closed.
@@ -209,7 +216,7 @@ fn random_operations_in_a_database_agree_with_the_model() {
 
     let levels = [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable];
     let Some(server) = shared() else { return };
-    random("PostgresStore", 1_000, || {
+    random("PostgresStore", 1_000, Compare::AtTheEnd, || {
         let space = wait(server.space());
         let stores = levels.map(|level| {
             let options = PostgresOptions::new().isolation(level).max_connections(1);
@@ -232,7 +239,9 @@ fn random_operations_in_a_table_agree_with_the_model() {
 
     let Some(server) = shared() else { return };
     // Each sequence has its own table.
-    random("DynamoDbStore", 360, || || wait(async { Blocking(server.table().await.store()) }));
+    random("DynamoDbStore", 360, Compare::AtTheEnd, || {
+        || wait(async { Blocking(server.table().await.store()) })
+    });
 }
 
 #[test]

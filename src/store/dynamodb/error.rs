@@ -321,6 +321,49 @@ mod tests {
     }
 
     #[test]
+    fn a_request_without_a_response_tells_whether_it_may_have_been_executed() {
+        use aws_config::retry::ErrorKind;
+        use aws_sdk_dynamodb::error::ConnectorError;
+
+        type Lost = SdkError<aws_sdk_dynamodb::Error, HttpResponse>;
+        let cause = |kind: io::ErrorKind| Box::new(io::Error::from(kind));
+        let reset = || cause(io::ErrorKind::ConnectionReset);
+        let refused = || cause(io::ErrorKind::ConnectionRefused);
+        let (never, later, lost) = ((false, false), (true, false), (true, true));
+        let dispatch: [(ConnectorError, _, _); 7] = [
+            (ConnectorError::timeout(reset()), "TimedOut", lost),
+            (ConnectorError::io(reset()), "ConnectionLost", lost),
+            (ConnectorError::io(refused()), "Unreachable", later),
+            (
+                ConnectorError::other(reset(), Some(ErrorKind::TransientError)),
+                "ConnectionLost",
+                lost,
+            ),
+            (
+                ConnectorError::other(refused(), Some(ErrorKind::TransientError)),
+                "Unreachable",
+                later,
+            ),
+            (ConnectorError::other(reset(), None), "Client", (false, true)),
+            // The request could not be sent.
+            (ConnectorError::user(reset()), "Client", never),
+        ];
+        let dispatch = dispatch
+            .into_iter()
+            .map(|(error, expected, then)| (Lost::dispatch_failure(error), expected, then));
+        let others: [(Lost, _, _); 2] = [
+            (Lost::timeout_error(reset()), "TimedOut", lost),
+            (Lost::construction_failure(reset()), "Client", never),
+        ];
+        for (error, expected, then) in dispatch.chain(others) {
+            let shown_error = format!("{error:?}");
+            let (error, transient, perhaps_done) = shown(&Failure::of(error));
+            assert!(error.starts_with(expected), "{shown_error}: {error}");
+            assert_eq!((transient, perhaps_done), then, "{shown_error}");
+        }
+    }
+
+    #[test]
     fn of_the_reasons_of_a_cancellation_a_transient_one_takes_precedence() {
         let reasons = |codes: &[&str]| -> Vec<_> {
             let reason = |code: &&str| CancellationReason::builder().code(*code).build();
