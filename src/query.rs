@@ -93,7 +93,8 @@ pub use ::http::{Request as HttpRequest, Response, StatusCode};
 pub use authorization::{AGE_DAYS_KEY, CREDENTIAL_ACTIONS, SERVICE_NAME_KEY};
 pub use body::ResponseBody;
 pub use error_response::{Dialect, ErrorResponse};
-pub use request::{Request, RequestError};
+pub use request::Request;
+pub use request_error::RequestError;
 
 mod action;
 mod authorization;
@@ -102,7 +103,9 @@ mod error_response;
 mod form;
 mod output;
 mod request;
+mod request_error;
 mod tag_pages;
+mod validator;
 mod xml;
 
 /// The maximum number of bytes of a body or a query string: 1 MiB (our decision).

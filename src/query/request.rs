@@ -1,19 +1,21 @@
 //! Parses named parameters into a typed request, or into all violations.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, str::FromStr};
+use std::borrow::Cow;
 
 use http::{Method, header::CONTENT_TYPE};
 
 use super::{
     MAX_BYTES,
     action::Action,
-    form::{Form, FormError, List, Tag},
+    form::Form,
     output::Output,
+    request_error::RequestError,
     tag_pages,
+    validator::{Presence, Validator},
 };
 use crate::{
-    constraint::{Constraint, InvalidParameter, Member},
-    credential::{InvalidStatus, Status},
+    constraint::{Constraint, InvalidParameter},
+    credential::Status,
     error::Error,
     lifetime::Lifetime,
     manager::{
@@ -23,8 +25,7 @@ use crate::{
         user_options::{RegisterOptions, UpdateOptions},
     },
     names::{
-        Pattern,
-        credential_id::{CredentialId, InvalidCredentialId},
+        credential_id::CredentialId,
         path_prefix::PathPrefix,
         service_name::{InvalidServiceName, ServiceName},
         user_name::{InvalidUserName, UserName},
@@ -32,7 +33,7 @@ use crate::{
     },
     paging::{InvalidMarker, Marker, MaxItems},
     store::AsyncStore,
-    tags::{InvalidTags, Tags, key_violations, value_violations},
+    tags::Tags,
 };
 
 const VERSION: &str = "2010-05-08";
@@ -98,6 +99,17 @@ enum Operation {
 struct Service {
     name: ServiceName,
     sent: Option<Box<str>>,
+}
+
+impl Service {
+    /// A required service.
+    fn read(text: Option<Cow<'_, str>>, validator: &mut Validator) -> Option<Self> {
+        let sent = text.clone();
+        let name: ServiceName =
+            validator.required(text, &ServiceName::GRAMMAR, InvalidServiceName)?;
+        let sent = sent.filter(|sent| *sent != name.as_str());
+        Some(Self { name, sent: sent.map(|sent| sent.into_owned().into()) })
+    }
 }
 
 impl Request {
@@ -194,14 +206,14 @@ impl Request {
         };
         let operation = match action {
             Action::Create => {
-                let service = validator.service(form.service_name);
+                let service = Service::read(form.service_name, &mut validator);
                 let lifetime = validator.number("CredentialAgeDays", form.age, Lifetime::days)?;
                 service.map(|service| Operation::Create { service, lifetime })
             }
             Action::List => {
                 // An empty one is no filter (*recorded*).
                 let filter = form.service_name.filter(|name| !name.is_empty());
-                let service = filter.and_then(|name| validator.service(Some(name)));
+                let service = filter.and_then(|name| Service::read(Some(name), &mut validator));
                 let marker = validator.text(form.marker, &Marker::GRAMMAR, InvalidMarker);
                 let max_items = validator.number("MaxItems", form.max_items, MaxItems::new)?;
                 let all_users = boolean("AllUsers", form.all_users.as_deref())?;
@@ -441,275 +453,4 @@ fn boolean(name: &'static str, text: Option<&str>) -> Result<bool, RequestError>
 
 fn invalid_new_name(constraint: Constraint) -> InvalidParameter {
     InvalidParameter { name: "newUserName", ..InvalidUserName(constraint).into() }
-}
-
-/// Whether a list must be in the request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Required,
-    Optional,
-}
-
-/// Collects the violations of all parameters, in the order in which they are validated.
-#[derive(Default)]
-struct Validator {
-    violations: Vec<InvalidParameter>,
-    /// The first error of values that violate no constraint. Violations take precedence.
-    rejection: Option<RequestError>,
-}
-
-impl Validator {
-    const fn is_satisfied(&self) -> bool {
-        self.violations.is_empty() && self.rejection.is_none()
-    }
-
-    fn into_error(self) -> RequestError {
-        let rejection = self.rejection.filter(|_| self.violations.is_empty());
-        rejection.unwrap_or(RequestError::Invalid(self.violations))
-    }
-
-    fn reject(&mut self, error: RequestError) {
-        self.rejection.get_or_insert(error);
-    }
-
-    /// An optional value.
-    fn text<T: FromStr, E: Into<InvalidParameter>>(
-        &mut self,
-        text: Option<Cow<'_, str>>,
-        grammar: &Pattern,
-        invalid: fn(Constraint) -> E,
-    ) -> Option<T> {
-        let text = text?;
-        let value = text.parse().ok();
-        if value.is_none() {
-            let violations = grammar.violations(&text);
-            self.violations.extend(violations.map(|constraint| invalid(constraint).into()));
-        }
-        value
-    }
-
-    /// A required value.
-    fn required<T: FromStr, E: Into<InvalidParameter>>(
-        &mut self,
-        text: Option<Cow<'_, str>>,
-        grammar: &Pattern,
-        invalid: fn(Constraint) -> E,
-    ) -> Option<T> {
-        if text.is_none() {
-            self.violations.push(invalid(Constraint::NotNull).into());
-        }
-        self.text(text, grammar, invalid)
-    }
-
-    fn id(&mut self, text: Option<Cow<'_, str>>) -> Option<CredentialId> {
-        self.required(text, &CredentialId::GRAMMAR, InvalidCredentialId)
-    }
-
-    fn service(&mut self, text: Option<Cow<'_, str>>) -> Option<Service> {
-        let sent = text.clone();
-        let name: ServiceName = self.required(text, &ServiceName::GRAMMAR, InvalidServiceName)?;
-        let sent = sent.filter(|sent| *sent != name.as_str());
-        Some(Service { name, sent: sent.map(|sent| sent.into_owned().into()) })
-    }
-
-    fn status(&mut self, text: Option<Cow<'_, str>>) -> Option<Status> {
-        let parsed = text.map_or(Err(InvalidStatus(Constraint::NotNull)), |text| text.parse());
-        self.take(parsed)
-    }
-
-    /// An optional number. A negative number is below every range, as zero is.
-    fn number<T, E: Into<InvalidParameter>>(
-        &mut self,
-        name: &'static str,
-        text: Option<Cow<'_, str>>,
-        new: fn(u32) -> Result<T, E>,
-    ) -> Result<Option<T>, RequestError> {
-        let Some(text) = text else { return Ok(None) };
-        let number: i32 = text.parse().map_err(|_| RequestError::NotANumber(name))?;
-        Ok(self.take(new(u32::try_from(number).unwrap_or(0))))
-    }
-
-    /// The tags of a list, in the order of their numbers.
-    fn tags(&mut self, list: List<'_, Tag<'_>>, presence: Presence) -> Result<Tags, RequestError> {
-        let mut pairs = Vec::new();
-        for (number, Tag { key, value }) in self.members(list, "Tags", "tags", presence)? {
-            self.member("tags", (number, Some("key")), key.as_deref(), key_violations);
-            self.member("tags", (number, Some("value")), value.as_deref(), value_violations);
-            pairs.push((key.unwrap_or_default(), value.unwrap_or_default()));
-        }
-        Ok(Tags::from_pairs(pairs).unwrap_or_else(|invalid| {
-            self.reject(RequestError::Tags(invalid));
-            Tags::new()
-        }))
-    }
-
-    fn tag_keys(
-        &mut self,
-        list: List<'_, Option<Cow<'_, str>>>,
-    ) -> Result<Vec<String>, RequestError> {
-        let mut keys = Vec::new();
-        for (number, key) in self.members(list, "TagKeys", "tagKeys", Presence::Required)? {
-            self.member("tagKeys", (number, None), key.as_deref(), key_violations);
-            keys.push(key.unwrap_or_default().into_owned());
-        }
-        Ok(keys)
-    }
-
-    /// The members of a list, at most as many as there can be tags.
-    fn members<T>(
-        &mut self,
-        list: List<'_, T>,
-        name: &'static str,
-        parameter: &'static str,
-        presence: Presence,
-    ) -> Result<BTreeMap<u32, T>, RequestError> {
-        let List { members, whole, is_malformed } = list;
-        if is_malformed || whole.as_ref().is_some_and(|it| !it.is_empty() || !members.is_empty()) {
-            return Err(RequestError::NotAList(name));
-        }
-        let constraint = if members.len() > Tags::MAX {
-            Constraint::MaxLength(Tags::MAX)
-        } else if whole.is_some() {
-            self.reject(RequestError::EmptyList(name));
-            return Ok(members);
-        } else if members.is_empty() && presence == Presence::Required {
-            Constraint::NotNull
-        } else {
-            return Ok(members);
-        };
-        let what = "list of tags";
-        self.violations.push(InvalidParameter { name: parameter, member: None, what, constraint });
-        Ok(BTreeMap::new())
-    }
-
-    /// Validates a value of a member of a list.
-    fn member<V: Iterator<Item = Constraint>>(
-        &mut self,
-        name: &'static str,
-        (number, field): (u32, Option<&'static str>),
-        text: Option<&str>,
-        violations: fn(&str) -> V,
-    ) {
-        let member = Some(Member { number, field });
-        let invalid = |constraint| InvalidParameter { name, member, what: "tag", constraint };
-        match text {
-            None => self.violations.push(invalid(Constraint::NotNull)),
-            Some(text) => self.violations.extend(violations(text).map(invalid)),
-        }
-    }
-
-    fn take<T, E: Into<InvalidParameter>>(&mut self, value: Result<T, E>) -> Option<T> {
-        value.map_err(|invalid| self.violations.push(invalid.into())).ok()
-    }
-}
-
-/// A request is invalid.
-///
-/// `Display` is the message of the error response. It quotes untrusted input of up to
-/// [`MAX_BYTES`], which may contain any characters.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RequestError {
-    /// The method is neither GET nor POST.
-    #[error("Only GET and POST are supported")]
-    Method,
-    /// The body of a POST is not a form.
-    #[error("The content type must be application/x-www-form-urlencoded")]
-    ContentType,
-    /// The form has more than [`MAX_BYTES`].
-    #[error("The request must not be longer than {MAX_BYTES} bytes")]
-    TooLarge,
-    /// A percent sign is not followed by two hexadecimal digits.
-    #[error("The request is not percent-encoded correctly")]
-    PercentEncoding,
-    /// A parameter is given twice.
-    #[error("A parameter is given more than once")]
-    RepeatedParameter,
-    /// There is no `Action`.
-    #[error("Missing Action")]
-    MissingAction,
-    /// The API has no such action in that version.
-    #[error("Could not find operation {action} for version {version}")]
-    #[non_exhaustive]
-    UnknownAction {
-        /// The action, as it was sent.
-        action: String,
-        /// The version, as it was sent.
-        version: String,
-    },
-    /// The parameter of this name is not a 32-bit integer.
-    #[error("{0} must be an integer")]
-    NotANumber(&'static str),
-    /// The parameter of this name is neither `true` or `1` nor `false` or `0`.
-    #[error("{0} must be a boolean")]
-    NotABoolean(&'static str),
-    /// The parameter of this name is one of the API that is not supported.
-    #[error("{0} is not supported")]
-    NotSupported(&'static str),
-    /// The list of this name has a parameter that is no member: `Tags.member.0.Key`,
-    /// `Tags.member.1.Name`, or a value for the list itself (our decision).
-    #[error("{0} must be a list of numbered members")]
-    NotAList(&'static str),
-    /// The list of this name has no members.
-    #[error("{0} must not be empty")]
-    EmptyList(&'static str),
-    /// A key of a tag is reserved, or given twice.
-    #[error(transparent)]
-    Tags(InvalidTags),
-    /// Parameters are invalid: all violations, in the order user, service, id, status, age,
-    /// marker, number of items, and for one value in the order null, longest, shortest, pattern,
-    /// enum, range.
-    #[error("{}", Violations(.0))]
-    Invalid(Vec<InvalidParameter>),
-}
-
-impl From<FormError> for RequestError {
-    fn from(error: FormError) -> Self {
-        match error {
-            FormError::Percent => Self::PercentEncoding,
-            FormError::Repeated => Self::RepeatedParameter,
-        }
-    }
-}
-
-/// Violations, as the API words them.
-struct Violations<'a>(&'a [InvalidParameter]);
-
-impl fmt::Display for Violations<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [only] = self.0
-            && let Constraint::Pattern(pattern) = only.constraint()
-        {
-            match only.name() {
-                name @ ("userName" | "newUserName") => {
-                    return write!(
-                        f,
-                        "The specified value for {name} is invalid. It must contain only \
-                         alphanumeric characters and/or the following: +=,.@_-"
-                    );
-                }
-                "path" | "newPath" | "pathPrefix" => {
-                    return write!(
-                        f,
-                        "The specified value for {} is invalid. It must begin and end with / and \
-                         contain only alphanumeric characters and/or / characters.",
-                        only.name()
-                    );
-                }
-                "serviceName" => return write!(f, "ServiceName must match {pattern}"),
-                _ => {}
-            }
-        }
-        let plural = if self.0.len() == 1 { "" } else { "s" };
-        write!(f, "{} validation error{plural} detected: ", self.0.len())?;
-        for (place, violation) in self.0.iter().enumerate() {
-            let separator = if place == 0 { "" } else { "; " };
-            let (path, constraint) = (violation.path(), violation.constraint());
-            write!(
-                f,
-                "{separator}Value at '{path}' failed to satisfy constraint: Member {constraint}"
-            )?;
-        }
-        Ok(())
-    }
 }

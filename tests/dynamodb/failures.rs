@@ -570,6 +570,8 @@ fn the_state_of_the_table_is_reported() {
     wait(async {
         let table = server.unused();
         let store = table.store();
+        let shown = format!("{store:?}");
+        assert_eq!(shown, format!("DynamoDbStore {{ table: {:?}, .. }}", table.name));
         let error = store.check_table().await.unwrap_err();
         assert!(matches!(error, DynamoDbError::TableMissing), "{error:?}");
         assert!(!error.is_retryable());
@@ -654,14 +656,14 @@ fn the_table_is_billed_by_request_and_protected() {
 fn a_table_that_another_process_creates_meanwhile_is_used() {
     let Some(server) = shared() else { return };
     wait(async {
-        let table = server.unused();
-        let gateway = Gateway::start(table.port).await;
-        let store = table.behind(gateway.port()).store();
         let invalid = Response::new(400, "ValidationException");
         for (operation, created) in [
             ("CreateTable", Response::new(400, "ResourceInUseException")),
             ("PutItem", Response::new(400, "ConditionalCheckFailedException")),
         ] {
+            let table = server.unused();
+            let gateway = Gateway::start(table.port).await;
+            let store = table.behind(gateway.port()).store();
             gateway.befall(operation, [Fate::Answered(invalid)]);
             let error = store.create_table().await.unwrap_err();
             assert!(
@@ -672,7 +674,6 @@ fn a_table_that_another_process_creates_meanwhile_is_used() {
             store.create_table().await.unwrap();
             assert_eq!(gateway.count(operation), 2);
             store.check_table().await.unwrap();
-            let _ = gateway.take();
         }
     });
 }
