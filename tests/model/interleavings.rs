@@ -1,15 +1,16 @@
 //! Every interleaving of two and of three operations over an async store.
 //!
 //! Each access to the store is a step. The futures of the operations are polled in every possible
-//! order, and one of them is dropped after each of its steps. Then the test searches for an order of
-//! the operations in which a plain model of the documented API returns the same results and ends in
-//! the same state. An operation that was dropped was executed completely or not at all.
+//! order, and one of them is dropped after each of its steps. Then the test searches for an order
+//! of the operations in which a plain model of the documented API returns the same results and ends
+//! in the same state. An operation that was dropped was executed completely or not at all.
 //!
 //! An operation is deterministic: what it does next depends only on what the store has returned to
 //! it. Orders that lead to the same state, that is the same records in the store and the same
 //! responses to each operation, therefore go on in the same ways. They are explored once.
 //!
-//! `SSC_INTERLEAVINGS` sets how many sets of three operations are explored, and `SSC_SEED` the first.
+//! `SSC_INTERLEAVINGS` sets how many sets of three operations are explored, and `SSC_SEED` the
+//! first.
 
 use std::{
     collections::HashMap,
