@@ -1,15 +1,19 @@
 //! The store in memory: a sharded index and sharded records.
 //!
-//! Tests: `tests/stores/`.
+//! Tests: `tests/stores/`, and `tests/schedules/run` for the locks.
 
+#[cfg(not(all(test, shuttle)))]
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::{BuildHasher, Hash},
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, PoisonError},
 };
 
 use hashbrown::HashTable;
+#[cfg(all(test, shuttle))]
+use shuttle::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use slab::Slab;
 
 use self::listings::{ListingChange, Listings};
@@ -26,6 +30,7 @@ use crate::{
 };
 
 mod listings;
+mod schedules;
 
 /// A store in memory, for tests, emulators and services that may lose their state.
 ///

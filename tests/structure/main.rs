@@ -66,6 +66,7 @@ fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let text = text.split("#[cfg(test)]\npub(crate) mod tests").next().unwrap();
+    let text = text.split("#![cfg(all(test, shuttle))]").next().unwrap();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
