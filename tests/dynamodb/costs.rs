@@ -260,7 +260,7 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
 /// Pages through a listing of many users, in order, without a repetition or a gap. Lists the
 /// accounts of a table of many pages.
 #[test]
-fn a_hundred_thousand_users_are_paged_through() {
+fn many_users_are_paged_through() {
     let users = std::env::var("SSC_PAGE_USERS").map_or(10_000, |users| users.parse().unwrap());
     let Some(server) = shared() else { return };
     let memory = MemoryStore::new();
