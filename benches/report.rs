@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use measure::{Comparison, Figures, Target};
+use measure::{Comparison, Figures, Target, grouped};
 use plot::{Curve, Stroke};
 
 fn benches() -> PathBuf {
@@ -100,18 +100,6 @@ fn wrapped(text: &str) -> Vec<String> {
         }
     }
     lines
-}
-
-/// A number with thousands separators.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).unwrap())
-        .collect();
-    groups.join(",")
 }
 
 /// Three significant digits, with separators.
@@ -211,7 +199,9 @@ fn growth(name: &str, comparisons: &[Comparison], plotted: &[&str]) -> Vec<Strin
         if first.users < 1_000 {
             cells[1] = cell(first);
         }
-        cells.push(bound(last.target));
+        let mut bounds: Vec<String> = found.iter().map(|found| bound(found.target)).collect();
+        bounds.dedup();
+        cells.push(bounds.join(", then "));
         let grown = format!("{:.2}, {:.2}", last.ours / first.ours, last.floor / first.floor);
         cells.push(if found.len() > 1 { grown } else { String::new() });
         cells

@@ -107,6 +107,11 @@ where
     (results.into_iter().map(|(_, result, _)| result).collect(), end - start)
 }
 
+/// A number with separators.
+pub(crate) fn grouped(number: usize) -> String {
+    indicatif::HumanCount(u64::try_from(number).unwrap()).to_string()
+}
+
 /// The bound of a figure.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Target {
