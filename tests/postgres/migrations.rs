@@ -204,6 +204,24 @@ fn a_missing_schema_is_reported() {
     });
 }
 
+/// A type of the same name conflicts with a table as a concurrent migration does, each time.
+#[test]
+fn a_migration_that_always_conflicts_gives_up() {
+    let Some(server) = shared() else { return };
+    wait(async {
+        let client = server.client().await;
+        let conflict = "CREATE SCHEMA occupied; CREATE DOMAIN occupied.credential_users AS integer";
+        client.batch_execute(conflict).await.unwrap();
+        let options = PostgresOptions::new().schema("occupied");
+        let store = PostgresStore::connect_with(&options, &server.url()).await.unwrap();
+        let error = store.migrate().await.unwrap_err();
+        assert!(matches!(error, PostgresError::MigrationContended), "{error:?}");
+        assert!(error.is_retryable());
+        client.batch_execute("DROP DOMAIN occupied.credential_users").await.unwrap();
+        store.migrate().await.unwrap();
+    });
+}
+
 /// Any text is a valid name of a schema, in the options or in the URL, with the store's own pool or
 /// another one.
 #[test]

@@ -3,7 +3,7 @@
 use service_specific_credentials::store::{PostgresError, PostgresOptions, PostgresStore};
 
 use crate::{
-    database::{Installation, until, wait},
+    database::{Installation, shared, until, wait},
     failures::connect_error,
 };
 
@@ -74,6 +74,18 @@ fn the_error_identifies_the_invalid_part_of_a_url() {
             assert!(matches!(error, PostgresError::SchemaName), "{schema:?}");
         }
     });
+}
+
+#[test]
+fn several_hosts_can_share_one_port() {
+    let Some(server) = shared() else { return };
+    let url = server.url();
+    let (address, _) = url.split_once("/postgres?").unwrap();
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let hosts = "host=127.0.0.1&host=127.0.0.1";
+    let url = format!("postgres:///postgres?user=postgres&{hosts}&port={port}&sslmode=disable");
+    let store = wait(PostgresStore::connect(&url)).unwrap();
+    wait(store.migrate()).unwrap();
 }
 
 /// The server has a certificate of a test authority.
