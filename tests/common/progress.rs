@@ -58,6 +58,11 @@ impl Run {
         Self { count, seed, what, bar, start, reported: Mutex::new(start) }
     }
 
+    /// Whether a variable of the environment sets its length.
+    pub(crate) const fn is_long(&self) -> bool {
+        self.what.is_some()
+    }
+
     pub(crate) const fn seed(&self) -> u64 {
         self.seed
     }
@@ -84,7 +89,7 @@ impl Run {
             }
         };
         let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = if self.what.is_some() { processors } else { 1 };
+        let threads = if self.is_long() { processors } else { 1 };
         thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
         sum.into_inner().unwrap()
     }
@@ -111,7 +116,7 @@ impl Run {
 
     /// Prints a line in a long run.
     pub(crate) fn report(&self, line: impl Display) {
-        if self.what.is_some() {
+        if self.is_long() {
             self.bar.suspend(|| print(&line.to_string()));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! `SSC_MODEL_OPERATIONS` sets the number of random operations on each store. By default a few
 //! fixed sequences run. The result of each operation is compared. So is everything that is
-//! observable: after each operation, or, if the store is a server, after each sequence.
+//! observable: after each operation, or, in a long run on a server, after each sequence.
 
 #[cfg(unix)]
 use crate::common::Folder;
@@ -42,7 +42,8 @@ fn both_policies<S: Store>(store: impl Fn() -> S, commands: &[Command]) -> [Vec<
 const SEQUENCES: u32 = 300;
 
 /// Runs random commands, each sequence on an empty store, until `operations` of them have run.
-/// `origin` returns what empty stores are made with.
+/// `origin` returns what empty stores are made with. A long run compares as `compare` says, a short
+/// one after each operation.
 fn random<S: Store, F: Fn() -> S>(
     store: &str,
     operations: u64,
@@ -51,6 +52,7 @@ fn random<S: Store, F: Fn() -> S>(
 ) {
     let what = format!("operations on {store}");
     let run = Run::start(&what, "SSC_MODEL_OPERATIONS", operations);
+    let compare = if run.is_long() { compare } else { Compare::AfterEach };
     let faults: u64 = run.each_seed(|seed| {
         let (empty_store, faults) = (origin(), Cell::new(0));
         let config = Config {
