@@ -226,7 +226,8 @@ fn random_operations_in_a_database_agree_with_the_model() {
         });
         let (client, turn) = (wait(space.client()), Cell::new(0));
         move || {
-            let empty = "TRUNCATE credential_keys, credential_users";
+            // A sequence leaves a few rows, which `TRUNCATE` takes longer to remove.
+            let empty = "DELETE FROM credential_keys; DELETE FROM credential_users";
             wait(client.batch_execute(empty)).unwrap();
             turn.set(turn.get() + 1);
             Blocking(stores[turn.get() % stores.len()].clone())
