@@ -421,9 +421,9 @@ impl<S: Store> CredentialManager<S> {
 
     /// A page of credentials, of one user or of all.
     ///
-    /// Pages neither repeat nor skip a credential that exists during the whole listing, whatever is
-    /// created or deleted meanwhile. In a listing of all users, the credentials of a user who is
-    /// renamed meanwhile may be missed or repeated.
+    /// Pages neither repeat nor skip a credential that exists during the whole listing, although
+    /// others are created or deleted. In a listing of all users, the credentials of a user who is
+    /// renamed during the listing may be missed or repeated.
     ///
     /// [`credentials`](Self::credentials) iterates over all pages.
     ///
@@ -601,8 +601,8 @@ impl<S: Store> CredentialManager<S> {
 
     /// A page of users of the account, in the order of their names.
     ///
-    /// With a [path prefix](ListUsersRequest::path_prefix), a page may have fewer items than were
-    /// asked for, or none, before the listing is complete.
+    /// With a [path prefix](ListUsersRequest::path_prefix), a page may have fewer items than
+    /// requested, or none, before the listing is complete.
     ///
     /// # Errors
     ///

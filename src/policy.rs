@@ -156,7 +156,7 @@ impl Policy {
         self.0.max_lifetime
     }
 
-    /// The lifetime of a new credential for which `requested` was asked.
+    /// The lifetime of a new credential for which the caller requests `requested`.
     pub(crate) fn lifetime(
         &self,
         requested: Option<Lifetime>,

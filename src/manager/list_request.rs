@@ -124,7 +124,7 @@ impl ListUsersRequest {
     ///
     /// No index has the paths. A page is filled by reading on from user to user, in at most 14
     /// scans of the store, and ends after [`MAX_EXAMINED`](Self::MAX_EXAMINED) users. So it may
-    /// have fewer items than were asked for, or none, and still a marker, as the API permits: the
+    /// have fewer items than requested, or none, and still a marker, as the API permits: the
     /// listing is complete when a page has no marker. Among 1,000,000 users a listing has at least
     /// 100 pages, whichever users match.
     #[must_use]

@@ -117,7 +117,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As [`RequestError`] says.
+    /// The variants of [`RequestError`] are the causes.
     pub fn read<B: AsRef<[u8]>>(request: &http::Request<B>) -> Result<Self, RequestError> {
         match *request.method() {
             Method::GET => Self::from_form(request.uri().query().unwrap_or_default().as_bytes()),
@@ -139,7 +139,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As [`RequestError`] says.
+    /// The variants of [`RequestError`] are the causes.
     pub fn from_form(bytes: &[u8]) -> Result<Self, RequestError> {
         if bytes.len() > MAX_BYTES {
             return Err(RequestError::TooLarge);
@@ -169,8 +169,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As [`RequestError`] says. Names and values have at most [`MAX_BYTES`] in all, with two bytes
-    /// more for each pair, as in a form.
+    /// The variants of [`RequestError`] are the causes. Names and values have at most [`MAX_BYTES`] in
+    /// all, with two bytes more for each pair, as in a form.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, RequestError> {
@@ -282,14 +282,14 @@ impl Request {
         self.action.name()
     }
 
-    /// The user that is asked about, if one is named. Otherwise it is the caller, or, for some
-    /// actions, [all users](Self::is_about_all_users).
+    /// The parameter `UserName`. Without it, the request is about the caller or, for some actions,
+    /// about [all users](Self::is_about_all_users).
     #[must_use]
     pub const fn user_name(&self) -> Option<&UserName> {
         self.user.as_ref()
     }
 
-    /// Whether all users of the account are asked about.
+    /// Whether the request is about all users of the account.
     #[must_use]
     pub const fn is_about_all_users(&self) -> bool {
         matches!(
@@ -298,7 +298,7 @@ impl Request {
         )
     }
 
-    /// The name that the user is to have from now on, if it is another one.
+    /// The parameter `NewUserName`.
     #[must_use]
     pub const fn new_user_name(&self) -> Option<&UserName> {
         match &self.operation {
@@ -307,13 +307,13 @@ impl Request {
         }
     }
 
-    /// The service that is asked about, if one is named.
+    /// The parameter `ServiceName`.
     #[must_use]
     pub fn service_name(&self) -> Option<&ServiceName> {
         self.service().map(|service| &service.name)
     }
 
-    /// The lifetime that a new credential is to have, if one is named.
+    /// The lifetime of a new credential: the parameter `CredentialAgeDays`.
     #[must_use]
     pub const fn lifetime(&self) -> Option<Lifetime> {
         match &self.operation {
@@ -322,7 +322,7 @@ impl Request {
         }
     }
 
-    /// The credential that is asked about, if one is named.
+    /// The parameter `ServiceSpecificCredentialId`.
     #[must_use]
     pub const fn credential_id(&self) -> Option<&CredentialId> {
         match &self.operation {
@@ -346,7 +346,7 @@ impl Request {
         self.service().map(|service| service.sent.as_deref().unwrap_or(service.name.as_str()))
     }
 
-    /// Has the manager do what is asked for. Without a user name, `caller` is meant.
+    /// Executes the request. Without the parameter `UserName`, it is about `caller`.
     pub(super) async fn run<S: AsyncStore>(
         &self,
         iam: &AsyncCredentialManager<S>,

@@ -41,7 +41,7 @@ mod writer;
 ///
 /// An acknowledged change is durable: it survives a crash of the process, a crash of the system,
 /// and a loss of power, provided that the disk keeps what it reports as flushed. A change that was
-/// not acknowledged is applied completely or not at all.
+/// not acknowledged is applied completely or has no effect.
 ///
 /// A commit costs two flushes, because it has two phases. Concurrent commits share them: one
 /// caller, or a thread of the store, writes a batch for all. Reads do not wait for commits, and see

@@ -16,8 +16,8 @@ use crate::{
     store_error::StoreError,
 };
 
-/// A store, as managers read it. Each method verifies what the store returns and fails if a record
-/// was not asked for: the index of a store may be damaged or altered, and it decides whose
+/// A store, as managers read it. Each method verifies what the store returns and fails on a record
+/// that was not requested: the index of a store may be damaged or altered, and it decides whose
 /// credentials are changed and who is authenticated.
 #[derive(Debug)]
 pub(crate) struct Verified<S>(pub(crate) S);
@@ -81,7 +81,7 @@ impl<S: AsyncStore> Verified<S> {
     }
 }
 
-/// A store returned something other than what it was asked for: its index is damaged or altered, or
+/// A store returned a record that was not requested: its index is damaged or altered, or
 /// the store violates its [contract](super::Store).
 ///
 /// Managers, authenticators and [`copy_users`](super::copy_users) verify each record that they

@@ -267,7 +267,7 @@ obligations! {
     /// The largest record (a name of 64 characters, 10 credentials at each of 100 services) is
     /// stored, found, changed and removed like any other.
     LargestRecord, "the largest record is kept", index::largest_record;
-    /// A commit whose future is dropped is applied completely or not at all, and affects no other.
+    /// A commit whose future is dropped is atomic, and affects no other.
     DroppedCommitsAreAtomic, "dropped commits are atomic", races::dropped_commits_are_atomic;
     /// Once a thread has received `Applied`, every other thread observes the change, by every key
     /// and in listings.

@@ -1,5 +1,5 @@
 //! Failures of DynamoDB and of the connection: which are retried, and what a change reports. Every
-//! change is applied once or not at all.
+//! change is applied once or never.
 
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 

@@ -51,7 +51,7 @@ fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
     world.remember(&server, issued.service_user_name().as_str(), issued.secret().expose());
     world.work("work");
     world.does("work", &["push", &url, "main"]);
-    // Git writes it anew each time that it was accepted.
+    // Git writes it again each time that it was accepted.
     let remembered = fs::read_to_string(world.remembered()).unwrap();
     assert_eq!(remembered.lines().count(), 1);
     world.does("", &["clone", "--quiet", &url, "clone"]);

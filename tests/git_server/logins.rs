@@ -139,7 +139,7 @@ fn a_credential_that_is_disabled_between_two_pushes_is_denied_until_it_is_enable
     let complaint = world.fails("work", &["push", &url, "main"]);
     assert!(complaint.contains("Authentication failed"), "{complaint}");
     assert_eq!(world.head(world.repository("demo.git"), "main"), first);
-    // Whoever runs the server sees why; and no secret.
+    // The operator sees the reason, and no secret.
     assert_eq!(world.log().matches("reason=\"inactive\"").count(), 1, "{}", world.log());
     set("Active");
     world.does("work", &["push", &url, "main"]);

@@ -3,7 +3,7 @@
 //! Each access to the store is a step. The futures of the operations are polled in every possible
 //! order, and one of them is dropped after each of its steps. Then the test searches for an order
 //! of the operations in which a plain model of the documented API returns the same results and ends
-//! in the same state. An operation that was dropped was executed completely or not at all.
+//! in the same state. An operation that was dropped was executed completely or had no effect.
 //!
 //! An operation is deterministic: what it does next depends only on what the store has returned to
 //! it. Orders that lead to the same state, that is the same records in the store and the same

@@ -90,7 +90,7 @@ impl Tool {
         serde_json::from_str(&self.succeeds(&format!("--json {line}"))).unwrap()
     }
 
-    /// Runs a command that fails, with nothing but the error on one line.
+    /// Runs a command that fails and prints only its error, on one line.
     fn fails(&self, line: &str, why: &str) {
         let done = self.run(line);
         assert_eq!((done.code, &*done.out), (1, ""), "{line}: {done:?}");

@@ -51,7 +51,7 @@ const SAMPLES: [Recipe; 10] = [
         it.create("Anika", CODECOMMIT);
         it.create("Anika", CODECOMMIT);
     }),
-    ("api_key", "A user with an API key, made anew once.", |it| {
+    ("api_key", "A user with an API key that was reset once.", |it| {
         it.register("anika");
         let id = it.create("anika", BUILDS);
         it.later();

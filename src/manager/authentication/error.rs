@@ -17,8 +17,8 @@ pub enum AuthenticationError {
 
 /// The name and the secret do not authenticate for the service.
 ///
-/// The message states nothing more. The [reason](Self::reason) is for logs: a client that learns it
-/// learns which names exist.
+/// The message states nothing more. The [reason](Self::reason) is for logs: it would reveal to a
+/// client which names exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the credential is not valid for this service")]
 pub struct Denial(DenialReason);

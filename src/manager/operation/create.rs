@@ -95,7 +95,7 @@ impl<S: AsyncStore> Operation for Create<'_, S> {
     fn decide(&mut self, found: Option<Arc<UserRecord>>) -> Result<Decision<Self::Output>, Error> {
         let previous = existing(found, self.user)?;
         let policy = &self.shared.policy;
-        // The names that other users hold are looked up anew after each conflict.
+        // The names that other users hold are looked up again after each conflict.
         let first = std::mem::take(&mut self.first);
         let (index, name) = previous.free_name(self.service, first, policy.numbering());
         let (record, issued) = loop {
