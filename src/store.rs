@@ -76,9 +76,8 @@ pub(crate) mod verified;
 ///   later change is a fence: after it the unknown change has been applied or never will be.
 ///
 /// A store may document a limit of the keys that one change releases and claims, and reject a
-/// larger change before it sends anything: `DynamoDbStore` has one, as DynamoDB
-/// limits its transactions. The limit has to fit the largest
-/// record of the [policy](crate::Policy).
+/// larger change before it sends anything: `DynamoDbStore` has one, as DynamoDB limits its
+/// transactions. The limit has to fit the largest record of the [policy](crate::Policy).
 ///
 /// There are no default methods: each of the three needs the implementor's attention.
 ///
@@ -115,7 +114,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// [limit](ScanRange::limit), fewer only if there are no more.
     ///
     /// A record that holds its key for the whole duration of the call is returned. A record that
-    /// gains or loses its key meanwhile may be returned or not.
+    /// gains or loses its key during the call may be returned or not.
     ///
     /// # Errors
     ///

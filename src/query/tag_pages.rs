@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A page of the tags, in the order of their keys. If the tag at which the last page ended was
-/// removed meanwhile, the page starts at its former position.
+/// removed since, the page starts at its former position.
 pub(super) fn page(
     user: &User,
     marker: Option<&Marker>,

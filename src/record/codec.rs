@@ -2,41 +2,40 @@
 //!
 //! # Format 2
 //!
-//! A *number* is written in groups of seven bits, the lowest first, each but the last with its high
-//! bit set, in as few bytes as it needs. A *text* is its length in one byte, then its bytes; a
-//! *long text* is its length as a number, then its bytes. A *moment* is the number of milliseconds
-//! since 1970. *Tags* are how many, as a number, and for each, in the order of the keys, its key
-//! and its value, two long texts.
+//! A *varint* is an unsigned LEB128 number without redundant bytes. A *text* is length-prefixed UTF-8
+//! with a length of one byte; a *long text* has a varint instead. A *timestamp* is the varint of the
+//! milliseconds since 1970. *Tags* are a varint, the number of tags, then the key and the value of
+//! each, two long texts, in the order of the keys.
 //!
 //! | | |
 //! |---|---|
 //! | format | the byte 2 |
-//! | account | number |
+//! | account | varint |
 //! | user id | 16 bytes |
-//! | changes since the registration | number |
-//! | registered | moment |
+//! | changes since the registration | varint |
+//! | registered | timestamp |
 //! | user name, as spelled | text |
 //! | path | long text, empty for `/` |
 //! | tags of the user | tags |
-//! | how many credentials | number |
-//! | *for each, in order of creation, then of id:* | |
+//! | number of credentials | varint |
+//! | *for each, in order of creation date, then of id:* | |
 //! | id, service, service user name or alias | three texts |
 //! | flags | one byte: 1 active, 2 API key, 4 expires, 8 was reset, 16 has tags |
-//! | created | moment |
-//! | expires, if flagged | moment |
-//! | last reset, if flagged and later than created | moment |
+//! | creation date | timestamp |
+//! | expiration date, if flagged | timestamp |
+//! | date of the last reset, if flagged and later than the creation date | timestamp |
 //! | tags, if flagged | tags |
 //! | digest algorithm | the byte 1: SHA-256 |
 //! | digest | 32 bytes |
 //! | *at the end:* | |
-//! | checksum | the first 4 bytes of the SHA-256 of all before |
+//! | checksum | the first 4 bytes of the SHA-256 of the preceding bytes |
 //!
-//! A record has one form in each format, and only that form is read.
+//! The encoding is canonical: a record has one encoding in each format, and no other is decoded.
 //!
 //! # Format 1
 //!
-//! Without path, tags and resets, and with a byte 1 in front. It is still read: each secret has the
-//! creation date of its credential.
+//! As format 2, with the byte 1 first, and without path, tags and resets. It is still decoded: the
+//! date of each secret is the creation date of its credential.
 
 use std::{cmp::Ordering, str::FromStr};
 
@@ -56,9 +55,9 @@ use crate::{
     user::UserId,
 };
 
-/// The format that is written.
+/// The format of new encodings.
 const FORMAT: u8 = 2;
-/// The earlier format, which is read.
+/// The former format, which is still decoded.
 const FORMAT_1: u8 = 1;
 const ACTIVE: u8 = 1;
 const API_KEY: u8 = 2;
@@ -68,24 +67,23 @@ const TAGGED: u8 = 16;
 const SHA_256: u8 = 1;
 const CHECKSUM: usize = 4;
 
-/// The bytes are no record that this release can read.
+/// The bytes are not a record that this release can decode.
 ///
-/// Nothing was read from them. The message names what is wrong and where, and quotes nothing of
-/// what the bytes hold.
+/// The message names the cause and the value, and contains none of the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// There are no bytes.
     #[error("a record is never empty")]
     Empty,
-    /// They were written in a format that this release does not know, or are no record.
-    #[error("record format {0} is not known, only formats {FORMAT_1} and {FORMAT}")]
+    /// The bytes have a format of a later release, or are not a record.
+    #[error("unsupported record format {0}; supported: {FORMAT_1} and {FORMAT}")]
     UnknownFormat(u8),
-    /// They were damaged, or are no record.
+    /// The bytes were damaged, or are not a record.
     #[error("the checksum of the record is wrong")]
     Checksum,
-    /// One of the values is missing, or is not what a record has there.
-    #[error("the record's {0} is missing or not valid")]
+    /// A value is missing or invalid.
+    #[error("the record's {0} is missing or invalid")]
     Value(&'static str),
     /// Two of the credentials have the same id, or the same name at the same service.
     #[error("two credentials of the record have the same {0}")]
@@ -93,28 +91,28 @@ pub enum DecodeError {
     /// The credentials are not in order of creation, then of id.
     #[error("the credentials of the record are not in order")]
     Unordered,
-    /// There are more bytes than the record has.
-    #[error("the record goes on after its end")]
+    /// There are bytes after the end of the record.
+    #[error("there are bytes after the end of the record")]
     Surplus,
 }
 
 impl UserRecord {
-    /// The record as bytes, for a store that keeps bytes. About 40 bytes and 110 for each
-    /// credential, and those of the path and the tags. Every later release reads them.
+    /// Encodes the record, for a store that keeps bytes: about 40 bytes, 110 for each credential,
+    /// and those of the path and the tags. Every later release can decode them.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         debug_assert_eq!(check(&self.credentials), Ok(()), "the rules make only what decodes");
         let mut out = Vec::with_capacity(128 + 192 * self.credentials.len());
         out.push(FORMAT);
-        put_number(&mut out, self.account.number());
+        put_varint(&mut out, self.account.number());
         out.extend(self.revision.user.as_bytes());
-        put_number(&mut out, self.revision.count);
-        put_moment(&mut out, self.created);
+        put_varint(&mut out, self.revision.count);
+        put_timestamp(&mut out, self.created);
         put_text(&mut out, self.name.as_str());
         let path = self.path();
         put_long_text(&mut out, if *path == UserPath::ROOT { "" } else { path.as_str() });
         put_tags(&mut out, self.tags());
-        put_number(&mut out, self.credentials.len() as u64);
+        put_varint(&mut out, self.credentials.len() as u64);
         for credential in self.credentials.iter() {
             put_credential(&mut out, credential, self.details.tags_of(&credential.id));
         }
@@ -123,7 +121,7 @@ impl UserRecord {
         out
     }
 
-    /// Reads a record that [`encode`](Self::encode) wrote, in this or an earlier release.
+    /// Decodes a record that [`encode`](Self::encode) of this or an earlier release encoded.
     ///
     /// # Errors
     ///
@@ -140,19 +138,19 @@ impl UserRecord {
         }
         let mut input = Input(body.get(1..).unwrap_or_default());
         let account =
-            input.number().and_then(AccountId::from_number).ok_or(DecodeError::Value("account"))?;
+            input.varint().and_then(AccountId::from_number).ok_or(DecodeError::Value("account"))?;
         let user = input.array().ok_or(DecodeError::Value("user id"))?;
-        // A number that the changes to come cannot use up.
-        let count = input.number().filter(|count| *count <= u64::MAX / 2);
+        // Leaves room for later changes.
+        let count = input.varint().filter(|count| *count <= u64::MAX / 2);
         let count = count.ok_or(DecodeError::Value("number of changes"))?;
-        let created = input.moment().ok_or(DecodeError::Value("creation date"))?;
+        let created = input.timestamp().ok_or(DecodeError::Value("creation date"))?;
         let name: UserName = input.name().ok_or(DecodeError::Value("user name"))?;
         let mut details = Details::default();
         if format != FORMAT_1 {
             let path = input.path().ok_or(DecodeError::Value("path"))?;
             details = details.with_path(path).with_tags(input.tags()?);
         }
-        let length = input.number().ok_or(DecodeError::Value("number of credentials"))?;
+        let length = input.varint().ok_or(DecodeError::Value("number of credentials"))?;
         let mut tagged = Vec::new();
         let mut service = None;
         let credentials = (0..length)
@@ -193,7 +191,7 @@ fn check(credentials: &[StoredCredential]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-fn put_number(out: &mut Vec<u8>, mut number: u64) {
+fn put_varint(out: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
         out.push(low_bits(number) | 0x80);
         number >>= 7;
@@ -205,8 +203,8 @@ const fn low_bits(number: u64) -> u8 {
     (number & 0x7f) as u8
 }
 
-fn put_moment(out: &mut Vec<u8>, moment: Timestamp) {
-    put_number(out, moment.milliseconds().unsigned_abs());
+fn put_timestamp(out: &mut Vec<u8>, timestamp: Timestamp) {
+    put_varint(out, timestamp.milliseconds().unsigned_abs());
 }
 
 fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -216,12 +214,12 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 fn put_long_text(out: &mut Vec<u8>, text: &str) {
-    put_number(out, text.len() as u64);
+    put_varint(out, text.len() as u64);
     out.extend(text.as_bytes());
 }
 
 fn put_tags(out: &mut Vec<u8>, tags: &Tags) {
-    put_number(out, tags.len() as u64);
+    put_varint(out, tags.len() as u64);
     for (key, value) in tags.iter() {
         put_long_text(out, key);
         put_long_text(out, value);
@@ -239,12 +237,12 @@ fn put_credential(out: &mut Vec<u8>, credential: &StoredCredential, tags: &Tags)
     let reset = if was_reset { RESET } else { 0 };
     let tagged = if tags.is_empty() { 0 } else { TAGGED };
     out.push(active | kind | expires | reset | tagged);
-    put_moment(out, credential.created);
+    put_timestamp(out, credential.created);
     if let Some(expires) = credential.expires() {
-        put_moment(out, expires);
+        put_timestamp(out, expires);
     }
     if was_reset {
-        put_moment(out, credential.secret_changed());
+        put_timestamp(out, credential.secret_changed());
     }
     if !tags.is_empty() {
         put_tags(out, tags);
@@ -254,7 +252,7 @@ fn put_credential(out: &mut Vec<u8>, credential: &StoredCredential, tags: &Tags)
     out.extend(digest);
 }
 
-/// What is left to read.
+/// The remaining bytes.
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
@@ -268,13 +266,13 @@ impl<'a> Input<'a> {
         self.array().map(|[byte]| byte)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    fn varint(&mut self) -> Option<u64> {
         let mut number = 0_u64;
         for shift in (0..u64::BITS).step_by(7) {
             let byte = self.byte()?;
             let bits = u64::from(byte & 0x7f);
             let shifted = bits << shift;
-            // Bits beyond the highest, and groups that add nothing, are not written.
+            // Overflow and redundant bytes are not canonical.
             if shifted >> shift != bits || (byte == 0 && shift > 0) {
                 return None;
             }
@@ -286,8 +284,8 @@ impl<'a> Input<'a> {
         None
     }
 
-    fn moment(&mut self) -> Option<Timestamp> {
-        Timestamp::from_milliseconds(i64::try_from(self.number()?).ok()?)
+    fn timestamp(&mut self) -> Option<Timestamp> {
+        Timestamp::from_milliseconds(i64::try_from(self.varint()?).ok()?)
     }
 
     fn text(&mut self) -> Option<&'a str> {
@@ -298,7 +296,7 @@ impl<'a> Input<'a> {
     }
 
     fn long_text(&mut self) -> Option<&'a str> {
-        let length = usize::try_from(self.number()?).ok()?;
+        let length = usize::try_from(self.varint()?).ok()?;
         let (text, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         std::str::from_utf8(text).ok()
@@ -307,14 +305,14 @@ impl<'a> Input<'a> {
     fn path(&mut self) -> Option<UserPath> {
         match self.long_text()? {
             "" => Some(UserPath::ROOT),
-            // Its one form is the empty text.
+            // Its canonical encoding is the empty text.
             "/" => None,
             path => path.parse().ok(),
         }
     }
 
     fn tags(&mut self) -> Result<Tags, DecodeError> {
-        let count = self.number().ok_or(DecodeError::Value("number of tags"))?;
+        let count = self.varint().ok_or(DecodeError::Value("number of tags"))?;
         let pair = || Some((SmolStr::new(self.long_text()?), SmolStr::new(self.long_text()?)));
         Tags::from_stored(count, pair).map_err(DecodeError::Value)
     }
@@ -323,14 +321,14 @@ impl<'a> Input<'a> {
         self.text()?.parse().ok()
     }
 
-    /// Shares the name of the previous credential if it is the same.
+    /// Shares the name of the previous credential's service if it is equal.
     fn service(&mut self, previous: Option<&ServiceName>) -> Option<ServiceName> {
         let text = self.text()?;
         if let Some(same) = previous.filter(|previous| previous.as_str() == text) {
             return Some(same.clone());
         }
         let service: ServiceName = text.parse().ok()?;
-        // The one form of a service name is in lower case.
+        // The canonical spelling of a service name is in lower case.
         (service.as_str() == text).then_some(service)
     }
 
@@ -355,17 +353,17 @@ impl<'a> Input<'a> {
         let known = if format == FORMAT_1 { known } else { known | RESET | TAGGED };
         let flags = self.byte().filter(|flags| flags & !known == 0);
         let flags = flags.ok_or(Value("credential flags"))?;
-        let created = self.moment().ok_or(Value("credential creation date"))?;
+        let created = self.timestamp().ok_or(Value("credential creation date"))?;
         let expires = if flags & EXPIRES == 0 {
             Timestamp::NEVER
         } else {
-            let expires = self.moment().filter(|expires| *expires >= created);
+            let expires = self.timestamp().filter(|expires| *expires >= created);
             expires.ok_or(Value("credential expiration date"))?
         };
         let secret_changed = if flags & RESET == 0 {
             created
         } else {
-            let changed = self.moment().filter(|changed| *changed > created);
+            let changed = self.timestamp().filter(|changed| *changed > created);
             changed.ok_or(Value("date of the secret"))?
         };
         let tags = if flags & TAGGED == 0 { Tags::new() } else { self.tags()? };

@@ -1,4 +1,4 @@
-//! What most records do not have: a path, and tags.
+//! The path and the tags, which most records do not have.
 
 use std::sync::Arc;
 

@@ -37,10 +37,10 @@ const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
 /// Copies the users of accounts from one store to another, with their ids, revisions and
 /// credentials, whose secrets remain valid.
 ///
-/// It is for moving to another store. Stop all writers of both stores until it has returned:
-/// changes of the first store meanwhile may be missed. Repeat a copy that failed or was
-/// interrupted; users that were copied already are left as they are. Do not repeat it once the
-/// second store is in use: users that were removed there would be restored, with their passwords.
+/// It is for moving to another store. Stop all writers of both stores until it has returned: a copy
+/// may miss changes that are made while it runs. Repeat a copy that failed or was interrupted;
+/// users that were copied already are left as they are. Do not repeat it once the second store is
+/// in use: users that were removed there would be restored, with their passwords.
 ///
 /// ```
 /// use service_specific_credentials::{CredentialManager, MemoryStore, store::CopyUsers};

@@ -814,7 +814,7 @@ fn the_error_names_an_invalid_value() {
             for bad in &bad {
                 let error = two().with(what, nth, bad).decode().unwrap_err();
                 assert_eq!(error, Value(what), "{bad:x?}");
-                let message = format!("the record's {what} is missing or not valid");
+                let message = format!("the record's {what} is missing or invalid");
                 assert_eq!(error.to_string(), message);
                 assert_eq!(format!("{error:?}"), format!("Value({what:?})"));
             }
@@ -991,12 +991,12 @@ fn a_false_number_of_credentials_allocates_nothing() {
 fn decode_errors_have_precise_messages() {
     for (error, message) in [
         (Empty, "a record is never empty"),
-        (UnknownFormat(9), "record format 9 is not known, only formats 1 and 2"),
+        (UnknownFormat(9), "unsupported record format 9; supported: 1 and 2"),
         (Checksum, "the checksum of the record is wrong"),
-        (Value("digest"), "the record's digest is missing or not valid"),
+        (Value("digest"), "the record's digest is missing or invalid"),
         (Repeated("id"), "two credentials of the record have the same id"),
         (Unordered, "the credentials of the record are not in order"),
-        (Surplus, "the record goes on after its end"),
+        (Surplus, "there are bytes after the end of the record"),
     ] {
         assert_eq!(error.to_string(), message);
     }

@@ -96,7 +96,7 @@ pub enum DynamoDbError {
     #[error("a record in the table cannot be decoded")]
     Record(#[source] DecodeError),
     /// An item of the table lacks an attribute, or the attribute has another type.
-    #[error("the attribute {0} of an item is missing or not valid")]
+    #[error("the attribute {0} of an item is missing or invalid")]
     Item(&'static str),
     /// A key of the record is missing from the table, or belongs to another record.
     #[error("the table lacks a key of the record")]
