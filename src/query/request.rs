@@ -169,8 +169,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// The variants of [`RequestError`] are the causes. Names and values have at most [`MAX_BYTES`] in
-    /// all, with two bytes more for each pair, as in a form.
+    /// The variants of [`RequestError`] are the causes. Names and values have at most [`MAX_BYTES`]
+    /// in all, with two bytes more for each pair, as in a form.
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, RequestError> {

@@ -2,10 +2,10 @@
 //!
 //! # Format 2
 //!
-//! A *varint* is an unsigned LEB128 number without redundant bytes. A *text* is length-prefixed UTF-8
-//! with a length of one byte; a *long text* has a varint instead. A *timestamp* is the varint of the
-//! milliseconds since 1970. *Tags* are a varint, the number of tags, then the key and the value of
-//! each, two long texts, in the order of the keys.
+//! A *varint* is an unsigned LEB128 number without redundant bytes. A *text* is length-prefixed
+//! UTF-8 with a length of one byte; a *long text* has a varint instead. A *timestamp* is the varint
+//! of the milliseconds since 1970. *Tags* are a varint, the number of tags, then the key and the
+//! value of each, two long texts, in the order of the keys.
 //!
 //! | | |
 //! |---|---|
