@@ -180,7 +180,7 @@ pub enum Error {
     #[error("the entropy source failed")]
     Entropy(#[from] EntropyError),
 
-    /// The store could not be read, or returned a record that was not requested
+    /// The store could not be read, or returned records that do not match the request
     /// ([`CorruptIndex`](crate::store::CorruptIndex)). Nothing was changed.
     #[error("the store failed")]
     Store(#[from] StoreError),

@@ -16,9 +16,9 @@ use crate::{
     store_error::StoreError,
 };
 
-/// A store, as managers read it. Each method verifies what the store returns and fails on a record
-/// that was not requested: the index of a store may be damaged or altered, and it decides whose
-/// credentials are changed and who is authenticated.
+/// A store, as managers read it. Each method verifies that what the store returns matches the
+/// request. The index of a store may be damaged or altered, and it determines the user whose
+/// credentials are changed, and the identity that is authenticated.
 #[derive(Debug)]
 pub(crate) struct Verified<S>(pub(crate) S);
 
@@ -81,8 +81,8 @@ impl<S: AsyncStore> Verified<S> {
     }
 }
 
-/// A store returned a record that was not requested: its index is damaged or altered, or
-/// the store violates its [contract](super::Store).
+/// A store returned records that do not match the request: its index is damaged or altered, or the
+/// store violates its [contract](super::Store).
 ///
 /// Managers, authenticators and [`copy_users`](super::copy_users) verify each record that they
 /// read. They report this error inside a [`StoreError`] (use [`get_ref`](StoreError::get_ref) and

@@ -43,7 +43,7 @@ fn git_clones_commits_pushes_and_fetches_with_a_credential_in_the_url() {
 }
 
 #[test]
-fn git_asks_a_credential_helper_and_forgets_what_is_refused() {
+fn git_asks_a_credential_helper_and_forgets_a_denied_password() {
     let world = World::new("helper");
     let issued = world.anika();
     let server = world.serve(&["--create"]);
