@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::common::example;
+
 /// Replaces random parts by a word, and sorts credentials of the same time.
 fn settled(output: &str) -> Vec<String> {
     let mut settled: Vec<String> = Vec::new();
@@ -25,8 +27,7 @@ fn the_readme_shows_the_output_of_the_quickstart() {
     let readme = include_str!("../../README.md");
     let (_, shown) = readme.split_once("```text\n").unwrap();
     let (shown, _) = shown.split_once("```").unwrap();
-    let run = ["run", "--quiet", "--example", "quickstart"];
-    let printed = Command::new(env!("CARGO")).args(run).output().unwrap();
+    let printed = Command::new(example("quickstart")).output().unwrap();
     assert!(printed.status.success());
     assert_eq!(settled(std::str::from_utf8(&printed.stdout).unwrap()), settled(shown));
 }

@@ -18,7 +18,7 @@ mod recovery;
 mod secrets;
 mod tasks;
 
-use crate::common::{ACCOUNT, CODECOMMIT, Folder, name};
+use crate::common::{ACCOUNT, CODECOMMIT, Folder, example, name};
 
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const INDEX: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("index");
@@ -120,9 +120,9 @@ fn a_registration_with_a_repeated_id_replaces_no_user() {
 fn the_example_finds_the_data_of_its_first_run_on_the_second() {
     let folder = Folder::new("example");
     let path = folder.file("store.redb");
+    let program = example("durable");
     let run = || {
-        let example = ["run", "--quiet", "--example", "durable", "--"];
-        let run = Command::new(env!("CARGO")).args(example).arg(&path).output().unwrap();
+        let run = Command::new(&program).arg(&path).output().unwrap();
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         String::from_utf8(run.stdout).unwrap()
     };
