@@ -1,7 +1,7 @@
 //! The login: from the first byte of a client to its identity.
 //!
-//! `OPTIONS` is answered. `STARTUP` is answered by a request for a password. One `AUTH_RESPONSE`
-//! follows, with a user name and a password as SASL PLAIN (RFC 4616). Any other message ends the
+//! The response to `OPTIONS` is `SUPPORTED`, and to `STARTUP` a request for a password. One
+//! `AUTH_RESPONSE` follows, with a user name and a password as SASL PLAIN (RFC 4616). Any other message ends the
 //! connection.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Instant};
@@ -104,7 +104,8 @@ impl Handshake {
     }
 }
 
-/// Reads the next message, which must have the opcode `wanted`. `OPTIONS` is answered before it.
+/// Reads the next message, which must have the opcode `wanted`. Any `OPTIONS` before it gets its
+/// response.
 async fn next<S: AsyncRead + AsyncWrite + Unpin>(
     channel: &mut Channel<S>,
     wanted: u8,

@@ -167,7 +167,8 @@ fn response(request: &Envelope, address: IpAddr) -> Result<Envelope, Failure> {
         return Err(request.fail(code::PROTOCOL, "the statement cannot be read"));
     };
     let Some(result) = Selected::by(statement, address) else {
-        let message = "only what drivers connect with is answered, since there is no upstream";
+        let message =
+            "there is no upstream: only the queries that drivers send to connect are supported";
         return Ok(request.error(code::INVALID, message));
     };
     let mut body = Vec::new();

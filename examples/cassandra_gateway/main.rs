@@ -88,8 +88,8 @@ struct Options {
     /// The account of the credentials
     #[arg(long, value_name = "ID", default_value = "123456789012")]
     account: AccountId,
-    /// The Cassandra to forward to after the login; without it, only the requests are answered that
-    /// drivers connect with
+    /// The Cassandra to forward to after the login; without it, only the queries that drivers
+    /// send to connect are supported
     #[arg(long, value_name = "HOST:PORT")]
     upstream: Option<String>,
     /// The user name that the upstream knows the gateway by, if it does not trust it as it is; the

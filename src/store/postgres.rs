@@ -177,8 +177,8 @@ impl PostgresStore {
 
     /// Uses an existing pool, with the [schema](PostgresOptions::schema), the [isolation
     /// level](PostgresOptions::isolation), the [statement
-    /// timeout](PostgresOptions::statement_timeout) and the [answer
-    /// timeout](PostgresOptions::answer_timeout) of the options. The other options are about
+    /// timeout](PostgresOptions::statement_timeout) and the [response
+    /// timeout](PostgresOptions::response_timeout) of the options. The other options are about
     /// connecting, which the pool does, and are ignored.
     ///
     /// # Errors

@@ -336,7 +336,7 @@ fn slow_and_idle_clients_are_disconnected() {
                 assert_eq!(client.receive(), None, "no password");
             });
         }
-        // One byte at a time, or one complete request: both are answered, and the time limit is the
+        // One byte at a time, or one complete request: both get a response, and the time limit is the
         // same.
         scope.spawn(|| {
             let mut client = attacked.gateway.connect(4);

@@ -52,7 +52,7 @@ fn a_client_logs_in_in_every_version_and_its_first_requests_succeed() {
         ];
         assert_eq!(supported.body, expected.concat());
         client.start();
-        // A request between the two messages of the login is answered too.
+        // A request between the two messages of the login gets a response too.
         assert_eq!(client.ask(OPTIONS, &[]), supported);
         let token = format!("\0{}\0{}", issued.service_user_name(), issued.secret().expose());
         client.authenticate(token.as_bytes()).unwrap();

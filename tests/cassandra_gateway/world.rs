@@ -297,7 +297,7 @@ impl<S: Read + Write> Client<S> {
         response
     }
 
-    /// Whether a query is answered.
+    /// Whether a query gets a result.
     pub(crate) fn works(&mut self) -> bool {
         let response = self.ask(QUERY, &query("SELECT release_version FROM system.local"));
         response.opcode == RESULT && response.body.ends_with(b"5.0.0")

@@ -112,11 +112,11 @@ fn reads_are_retried_and_give_up() {
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(4)).await else { return };
         let fates = [
-            Fate::Answered(THROTTLED),
-            Fate::Answered(LIMITED),
-            Fate::Answered(BROKEN),
-            Fate::Answered(UNAVAILABLE),
-            Fate::Answered(FOREIGN),
+            Fate::Responded(THROTTLED),
+            Fate::Responded(LIMITED),
+            Fate::Responded(BROKEN),
+            Fate::Responded(UNAVAILABLE),
+            Fate::Responded(FOREIGN),
             Fate::Lost,
             Fate::LostAfter,
         ];
@@ -142,10 +142,10 @@ fn reads_are_retried_and_give_up() {
                 scene.gateway.befall(operation, vec![fate; 100]);
                 let error = read_error(read().await);
                 let expected = match fate {
-                    Fate::Answered(THROTTLED | LIMITED) => {
+                    Fate::Responded(THROTTLED | LIMITED) => {
                         matches!(cause(&error), DynamoDbError::Throttled { .. })
                     }
-                    Fate::Answered(_) => {
+                    Fate::Responded(_) => {
                         matches!(cause(&error), DynamoDbError::Unavailable { .. })
                     }
                     _ => matches!(cause(&error), DynamoDbError::ConnectionLost(_)),
@@ -155,7 +155,7 @@ fn reads_are_retried_and_give_up() {
             }
         }
         // A transaction on the item that is read is in flight.
-        let conflict = Fate::Answered(Response::cancelled(&["TransactionConflict"]));
+        let conflict = Fate::Responded(Response::cancelled(&["TransactionConflict"]));
         scene.gateway.befall("TransactGetItems", [conflict; 3]);
         scene.iam.user(&scene.user).await.unwrap();
         scene.gateway.befall("TransactGetItems", vec![conflict; 100]);
@@ -199,14 +199,14 @@ fn what_a_batch_leaves_out_is_read_again() {
 fn throttled_and_conflicting_changes_are_retried() {
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(4)).await else { return };
-        let cancelled = |reasons| Fate::Answered(Response::cancelled(reasons));
+        let cancelled = |reasons| Fate::Responded(Response::cancelled(reasons));
         let mut revision = scene.revision().await;
         for fate in [
-            Fate::Answered(THROTTLED),
-            Fate::Answered(LIMITED),
-            Fate::Answered(CONFLICT),
-            Fate::Answered(UNAVAILABLE),
-            Fate::Answered(FOREIGN),
+            Fate::Responded(THROTTLED),
+            Fate::Responded(LIMITED),
+            Fate::Responded(CONFLICT),
+            Fate::Responded(UNAVAILABLE),
+            Fate::Responded(FOREIGN),
             Fate::Lost,
         ] {
             scene.gateway.befall("PutItem", [fate; 3]);
@@ -215,9 +215,9 @@ fn throttled_and_conflicting_changes_are_retried() {
             assert_eq!(scene.revision().await, revision, "{fate:?}");
         }
         for fate in [
-            Fate::Answered(THROTTLED),
-            Fate::Answered(IN_PROGRESS),
-            Fate::Answered(BROKEN),
+            Fate::Responded(THROTTLED),
+            Fate::Responded(IN_PROGRESS),
+            Fate::Responded(BROKEN),
             Fate::Lost,
             cancelled(&["None", "TransactionConflict", "None"]),
             cancelled(&["TransactionConflict", "ConditionalCheckFailed", "None"]),
@@ -246,7 +246,7 @@ fn a_lost_response_before_other_failures_leaves_the_outcome_unknown() {
         let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
         let denied = Response::new(400, "AccessDeniedException");
         for last in [THROTTLED, denied] {
-            let fates = [Fate::Lost, Fate::Answered(THROTTLED), Fate::Answered(last)];
+            let fates = [Fate::Lost, Fate::Responded(THROTTLED), Fate::Responded(last)];
             scene.gateway.befall("TransactWriteItems", fates);
             let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
             scene.gateway.befall("PutItem", fates);
@@ -257,7 +257,7 @@ fn a_lost_response_before_other_failures_leaves_the_outcome_unknown() {
             }
         }
         // An attempt with the same token is in progress.
-        scene.gateway.befall("TransactWriteItems", [Fate::Answered(IN_PROGRESS); 3]);
+        scene.gateway.befall("TransactWriteItems", [Fate::Responded(IN_PROGRESS); 3]);
         let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
         let error = commit_error(created);
         let DynamoDbError::Unknown(cause) = cause(&error) else { panic!("{error:?}") };
@@ -271,10 +271,10 @@ fn a_change_that_gives_up_says_what_it_met() {
     wait(async {
         let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
         let revision = scene.revision().await;
-        let cancelled = |reasons| Fate::Answered(Response::cancelled(reasons));
+        let cancelled = |reasons| Fate::Responded(Response::cancelled(reasons));
         let create = async || scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
         for (fate, contended) in [
-            (Fate::Answered(THROTTLED), false),
+            (Fate::Responded(THROTTLED), false),
             (cancelled(&["None", "TransactionConflict"]), true),
             (cancelled(&["None", "ThrottlingError"]), false),
             // A transient reason takes precedence.
@@ -289,12 +289,12 @@ fn a_change_that_gives_up_says_what_it_met() {
             }
             assert!(cause(&error).is_retryable());
         }
-        scene.gateway.befall("PutItem", [Fate::Answered(CONFLICT); 3]);
+        scene.gateway.befall("PutItem", [Fate::Responded(CONFLICT); 3]);
         let error = commit_error(scene.iam.reset(&scene.user, scene.issued.id()).await);
         assert!(matches!(cause(&error), DynamoDbError::Contended), "{error:?}");
         // A permanent error is not retried.
         let denied = Response::new(400, "AccessDeniedException");
-        scene.gateway.befall("TransactWriteItems", [Fate::Answered(denied)]);
+        scene.gateway.befall("TransactWriteItems", [Fate::Responded(denied)]);
         let error = commit_error(create().await);
         assert!(matches!(cause(&error), DynamoDbError::Denied { .. }), "{error:?}");
         let other = cancelled(&["None", "ValidationError"]);
@@ -315,9 +315,9 @@ fn a_lost_response_is_made_up_for() {
         let mut revision = scene.revision().await;
         let mut password = scene.issued.secret().expose().to_owned();
         for fate in [
-            Fate::AnsweredAfter(BROKEN),
-            Fate::AnsweredAfter(UNAVAILABLE),
-            Fate::AnsweredAfter(FOREIGN),
+            Fate::RespondedAfter(BROKEN),
+            Fate::RespondedAfter(UNAVAILABLE),
+            Fate::RespondedAfter(FOREIGN),
             Fate::LostAfter,
             Fate::SilencedAfter,
         ] {
@@ -376,7 +376,7 @@ fn a_lost_response_before_another_change_leaves_the_outcome_unknown() {
             let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
             let (iam, direct) = (&scene.iam, &scene.direct);
             let (user, id) = (&scene.user, scene.issued.id());
-            let fates = [Fate::AnsweredAfter(BROKEN), Fate::Held(&Fate::Forwarded)];
+            let fates = [Fate::RespondedAfter(BROKEN), Fate::Held(&Fate::Forwarded)];
             scene.gateway.befall("PutItem", fates);
             let (reset, ()) = tokio::join!(iam.reset(user, id), async {
                 until("the second attempt", async || scene.gateway.count("PutItem") == 2).await;
@@ -445,8 +445,8 @@ fn a_key_that_is_taken_after_a_lost_response_leaves_the_outcome_unknown() {
 #[test]
 fn the_record_decides_between_stale_and_key_taken() {
     const TAKEN: Fate =
-        Fate::Answered(Response::cancelled(&["None", "ConditionalCheckFailed", "None"]));
-    const STALE: Fate = Fate::Answered(Response::cancelled(&[
+        Fate::Responded(Response::cancelled(&["None", "ConditionalCheckFailed", "None"]));
+    const STALE: Fate = Fate::Responded(Response::cancelled(&[
         "ConditionalCheckFailed",
         "ConditionalCheckFailed",
         "None",
@@ -664,13 +664,13 @@ fn a_table_that_another_process_creates_meanwhile_is_used() {
             let table = server.unused();
             let gateway = Gateway::start(table.port).await;
             let store = table.behind(gateway.port()).store();
-            gateway.befall(operation, [Fate::Answered(invalid)]);
+            gateway.befall(operation, [Fate::Responded(invalid)]);
             let error = store.create_table().await.unwrap_err();
             assert!(
                 matches!(&error, DynamoDbError::Service { code, .. } if code == invalid.code),
                 "{operation}: {error:?}"
             );
-            gateway.befall(operation, [Fate::AnsweredAfter(created)]);
+            gateway.befall(operation, [Fate::RespondedAfter(created)]);
             store.create_table().await.unwrap();
             assert_eq!(gateway.count(operation), 2);
             store.check_table().await.unwrap();
@@ -689,7 +689,7 @@ fn a_table_that_is_not_active_is_waited_for_and_one_without_transactions_rejecte
         let creating = Fate::Rewritten(|described| {
             described["Table"]["TableStatus"] = "CREATING".into();
         });
-        let missing = Fate::Answered(Response::new(400, "ResourceNotFoundException"));
+        let missing = Fate::Responded(Response::new(400, "ResourceNotFoundException"));
         gateway.befall("DescribeTable", [missing, creating, creating]);
         store.create_table().await.unwrap();
         assert_eq!(gateway.count("DescribeTable"), 4);
@@ -763,7 +763,7 @@ fn credentials_that_are_rejected_are_told_apart() {
     wait(async {
         let Some(scene) = Scene::set(&once()).await else { return };
         for code in ["UnrecognizedClientException", "ExpiredTokenException"] {
-            scene.gateway.befall("GetItem", [Fate::Answered(Response::new(400, code))]);
+            scene.gateway.befall("GetItem", [Fate::Responded(Response::new(400, code))]);
             let error = read_error(scene.iam.user(&scene.user).await);
             let DynamoDbError::Credentials { code: reported, .. } = cause(&error) else {
                 panic!("{error:?}")
@@ -771,7 +771,7 @@ fn credentials_that_are_rejected_are_told_apart() {
             assert_eq!(reported, code);
             assert!(!cause(&error).is_retryable() && !printed(&error).contains("hunter2"));
         }
-        let denied = Fate::Answered(Response::new(400, "AccessDeniedException"));
+        let denied = Fate::Responded(Response::new(400, "AccessDeniedException"));
         scene.gateway.befall("GetItem", [denied]);
         let error = read_error(scene.iam.user(&scene.user).await);
         assert!(matches!(cause(&error), DynamoDbError::Denied { .. }), "{error:?}");

@@ -26,9 +26,9 @@ pub(crate) struct Exchange {
 pub(crate) enum Fate {
     Forwarded,
     /// Does not forward the request, and responds with this.
-    Answered(Response),
+    Responded(Response),
     /// Forwards the request, and replaces the response by this.
-    AnsweredAfter(Response),
+    RespondedAfter(Response),
     /// Does not forward the request, and closes the connection.
     Lost,
     /// Forwards the request, and closes the connection without a response.
@@ -95,7 +95,7 @@ struct State {
     exchanges: Vec<Exchange>,
     /// The number of exchanges that were taken before.
     taken: usize,
-    /// The number of delayed requests that were answered.
+    /// The number of delayed requests with a response.
     late: usize,
     decide: Option<Decide>,
 }
@@ -167,15 +167,15 @@ impl Gateway {
         state.exchanges.iter().filter(|exchange| exchange.operation == operation).count()
     }
 
-    /// The number of these that the server has answered.
-    pub(crate) fn answered(&self, operation: &str) -> usize {
+    /// The number of responses of the server to these requests.
+    pub(crate) fn responses(&self, operation: &str) -> usize {
         let state = self.state();
-        let answered = |exchange: &&Exchange| !exchange.response.is_null();
+        let has_response = |exchange: &&Exchange| !exchange.response.is_null();
         let sent = state.exchanges.iter().filter(|exchange| exchange.operation == operation);
-        sent.filter(answered).count()
+        sent.filter(has_response).count()
     }
 
-    /// The number of delayed requests that were forwarded and answered.
+    /// The number of delayed requests that were forwarded and have a response.
     pub(crate) fn late(&self) -> usize {
         self.state().late
     }
@@ -286,7 +286,7 @@ async fn serve(
             fate = *then;
         }
         let response = match fate {
-            Fate::Answered(response) => response.message(),
+            Fate::Responded(response) => response.message(),
             Fate::Lost => return,
             Fate::Delayed => {
                 drop(client);
@@ -307,7 +307,7 @@ async fn serve(
             }
         };
         let response = match fate {
-            Fate::AnsweredAfter(response) => response.message(),
+            Fate::RespondedAfter(response) => response.message(),
             Fate::LostAfter => return,
             Fate::SilencedAfter => std::future::pending().await,
             Fate::Rewritten(rewrite) => {

@@ -17,7 +17,7 @@ use crate::{
     local::{shared, until, wait},
 };
 
-const CONFLICT: Fate = Fate::Answered(Response::cancelled(&["TransactionConflict"]));
+const CONFLICT: Fate = Fate::Responded(Response::cancelled(&["TransactionConflict"]));
 
 /// The item has not been written yet.
 const ABSENT: Fate = Fate::Rewritten(|read| *read = json!({}));
@@ -133,7 +133,7 @@ fn a_user_who_is_renamed_between_two_shards_is_listed_once() {
                 NonZeroUsize::new(100).unwrap(),
             );
             let (listed, ()) = tokio::join!(store.scan(&range), async {
-                let read = async || gateway.count("Query") == 8 && gateway.answered("Query") == 7;
+                let read = async || gateway.count("Query") == 8 && gateway.responses("Query") == 7;
                 until("the other shards to be read", read).await;
                 iam.rename_user(&name(from), &name(to)).await.unwrap();
                 gateway.release();

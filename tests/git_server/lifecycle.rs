@@ -65,15 +65,15 @@ fn a_client_that_asks_for_nothing_does_not_keep_the_server() {
     let issued = world.anika();
     let server = world.serve(&[]);
     let silent = TcpStream::connect(server.address).unwrap();
-    // One that has been answered, and holds on to its connection.
-    let mut answered = TcpStream::connect(server.address).unwrap();
+    // One that has its response, and keeps its connection open.
+    let mut kept_open = TcpStream::connect(server.address).unwrap();
     let kept = request("GET", "/", &issued, "Connection: keep-alive");
-    answered.write_all(kept.as_bytes()).unwrap();
+    kept_open.write_all(kept.as_bytes()).unwrap();
     let mut first = [0; 12];
-    answered.read_exact(&mut first).unwrap();
+    kept_open.read_exact(&mut first).unwrap();
     assert_eq!(first, *b"HTTP/1.1 404");
     assert_eq!(server.stop(), Some(0));
-    drop((silent, answered));
+    drop((silent, kept_open));
 
     // By Ctrl-C, too.
     let mut server = world.serve(&[]);

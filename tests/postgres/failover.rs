@@ -220,7 +220,7 @@ async fn fail_over(installation: &Installation, changes: usize) -> Failover {
          ?sslmode=disable"
     );
     let options =
-        PostgresOptions::new().max_connections(CALLERS).answer_timeout(Duration::from_secs(20));
+        PostgresOptions::new().max_connections(CALLERS).response_timeout(Duration::from_secs(20));
     let store = PostgresStore::connect_with(&options, &url).await.unwrap();
     store.migrate().await.unwrap();
     let iam = AsyncCredentialManager::new(name(ACCOUNT), store);

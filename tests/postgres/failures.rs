@@ -230,7 +230,7 @@ fn a_timeout_or_a_dropped_future_closes_the_connection() {
 
 /// While a table is locked, the server would keep all abandoned reads waiting.
 #[test]
-fn reads_have_a_timeout_after_an_unanswered_statement() {
+fn reads_have_a_timeout_after_a_statement_without_a_response() {
     let Some(server) = shared() else { return };
     wait(async {
         for dropped in [false, true] {
@@ -239,7 +239,7 @@ fn reads_have_a_timeout_after_an_unanswered_statement() {
             let client = space.client().await;
             let timeout = if dropped { TIMEOUT } else { Duration::from_secs(4) };
             let options = PostgresOptions::new()
-                .answer_timeout(timeout)
+                .response_timeout(timeout)
                 .statement_timeout(Duration::from_millis(100));
             let iam = manager(&space.via(proxy.port()), &options).await;
             client.batch_execute("BEGIN; LOCK TABLE credential_keys").await.unwrap();
@@ -253,7 +253,7 @@ fn reads_have_a_timeout_after_an_unanswered_statement() {
                 assert!(reading.await.unwrap_err().is_cancelled());
             } else {
                 let error = reading(&iam).await;
-                assert!(matches!(cause(&error), PostgresError::Unanswered), "{error:?}");
+                assert!(matches!(cause(&error), PostgresError::NoResponse), "{error:?}");
             }
             // The lock is still held.
             for _ in 0..2 {
@@ -301,7 +301,7 @@ fn an_unresponsive_server_leaves_the_outcome_unknown() {
         let proxy = Proxy::start(space.port()).await;
         let behind = space.via(proxy.port());
         let options =
-            PostgresOptions::new().max_connections(1).answer_timeout(Duration::from_millis(300));
+            PostgresOptions::new().max_connections(1).response_timeout(Duration::from_millis(300));
         let iam = manager(&behind, &options).await;
         let issued = iam.create(&name("anika"), &name(CODECOMMIT)).await.unwrap();
         let _ = iam.reset(&name("anika"), issued.id()).await.unwrap();
@@ -318,7 +318,7 @@ fn an_unresponsive_server_leaves_the_outcome_unknown() {
         let Error::OutcomeUnknown { credential, source, .. } = error else { panic!("{error:?}") };
         assert_eq!(credential.unwrap().id(), issued.id());
         let PostgresError::Unknown(why) = cause(&source) else { panic!("{source:?}") };
-        assert!(matches!(**why, PostgresError::Unanswered), "{why:?}");
+        assert!(matches!(**why, PostgresError::NoResponse), "{why:?}");
         assert!(!cause(&source).is_retryable() && why.is_retryable());
         client.batch_execute("COMMIT").await.unwrap();
         space.check().await;

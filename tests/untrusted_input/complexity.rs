@@ -1,4 +1,4 @@
-//! Parsing and answering untrusted input of any shape takes time and memory linear in its length.
+//! Requests of any shape take time and memory linear in their length, from parsing to the response.
 
 use std::{
     fmt::Write as _,

@@ -45,14 +45,14 @@ pub(super) struct Connections {
     pub(super) statements: Arc<Statements>,
     schema: Option<Schema>,
     /// How long to wait for the response to a statement.
-    answer_timeout: Duration,
+    response_timeout: Duration,
     /// Begins the transaction of a change, with the settings of the options. `None` without
     /// settings: then the statement is a transaction by itself.
     begin: Option<Arc<str>>,
     /// Whether a response timed out and no read has succeeded since. If so, reads are sent with the
     /// settings of changes. Otherwise, while a table is locked, each abandoned read would occupy
     /// another process of the server.
-    unanswered: Arc<AtomicBool>,
+    response_missing: Arc<AtomicBool>,
     /// The settings that each new connection must have.
     pub(super) startup: Arc<StartupSettings>,
 }
@@ -64,9 +64,9 @@ impl Connections {
             pool,
             statements: Arc::new(Statements::new(schema.as_ref())),
             schema,
-            answer_timeout: options.answer_timeout,
+            response_timeout: options.response_timeout,
             begin: options.begin().map(Into::into),
-            unanswered: Arc::default(),
+            response_missing: Arc::default(),
             startup: Arc::default(),
         }
     }
@@ -90,7 +90,7 @@ impl Connections {
                 Err(failure) => failure,
             };
             attempt += 1;
-            let late = matches!(failure.error, PostgresError::Unanswered);
+            let late = matches!(failure.error, PostgresError::NoResponse);
             match failure.kind {
                 Kind::Conflict if attempt < ATTEMPTS => pause(longest_pause(attempt)).await,
                 // The next connection is a new one.
@@ -142,12 +142,12 @@ impl Connections {
         let connection =
             connection.map_err(|error| Failure::harmless(PostgresError::of_pool(error)))?;
         let is_new = Object::metrics(&connection).recycle_count == 0;
-        let mut in_use = InUse { connection: None, unanswered: &self.unanswered };
+        let mut in_use = InUse { connection: None, response_missing: &self.response_missing };
         let connection = in_use.connection.insert(connection);
-        let limited = purpose == Purpose::Change || self.unanswered.load(Relaxed);
+        let limited = purpose == Purpose::Change || self.response_missing.load(Relaxed);
         let begin = self.begin.as_deref().filter(|_| limited);
         let query = Query { connection, statement, parameters, sent: AtomicBool::new(false) };
-        let result = timeout(self.answer_timeout, async {
+        let result = timeout(self.response_timeout, async {
             if is_new {
                 self.verify_settings(connection).await?;
             }
@@ -158,7 +158,7 @@ impl Connections {
         });
         let result = match result.await {
             Ok(result) => result,
-            Err(_) => Err(Failure::unanswered(query.sent.into_inner())),
+            Err(_) => Err(Failure::no_response(query.sent.into_inner())),
         };
         if matches!(&result, Err(failure) if failure.kind == Kind::Broken) {
             // The cause may have broken the idle connections too, which is noticed only when they
@@ -168,7 +168,7 @@ impl Connections {
             in_use.give_back();
         }
         if result.is_ok() && purpose == Purpose::Read {
-            self.unanswered.store(false, Relaxed);
+            self.response_missing.store(false, Relaxed);
         }
         result
     }
@@ -250,7 +250,7 @@ impl Query<'_> {
 /// if the future is dropped before the response arrives, the server still executes the statement.
 struct InUse<'a> {
     connection: Option<Object>,
-    unanswered: &'a AtomicBool,
+    response_missing: &'a AtomicBool,
 }
 
 impl InUse<'_> {
@@ -264,7 +264,7 @@ impl Drop for InUse<'_> {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take().map(Object::take) else { return };
         if !connection.is_closed() {
-            self.unanswered.store(true, Relaxed);
+            self.response_missing.store(true, Relaxed);
         }
     }
 }

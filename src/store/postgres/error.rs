@@ -66,9 +66,9 @@ pub enum PostgresError {
     /// [timeout](super::PostgresOptions::statement_timeout). Nothing was changed. Try again.
     #[error("the server cancelled the statement after its timeout")]
     TimedOut,
-    /// No response arrived within the [timeout](super::PostgresOptions::answer_timeout). Try again.
+    /// No response arrived within the [timeout](super::PostgresOptions::response_timeout). Try again.
     #[error("no response arrived in time")]
-    Unanswered,
+    NoResponse,
     /// The tables are missing: see [`migrate`](super::PostgresStore::migrate).
     #[error("the tables are missing: run a migration")]
     SchemaMissing,
@@ -141,7 +141,7 @@ impl PostgresError {
             | Self::ConnectionLost
             | Self::StatementsLost
             | Self::TimedOut
-            | Self::Unanswered
+            | Self::NoResponse
             | Self::MigrationContended
             | Self::ReadOnly
             | Self::Contended => true,
@@ -199,8 +199,8 @@ impl Failure {
     }
 
     /// The response timed out.
-    pub(super) const fn unanswered(sent: bool) -> Self {
-        Self { error: PostgresError::Unanswered, kind: Kind::Broken, perhaps_done: sent }
+    pub(super) const fn no_response(sent: bool) -> Self {
+        Self { error: PostgresError::NoResponse, kind: Kind::Broken, perhaps_done: sent }
     }
 
     /// Failed while a statement was executed (`sent`) or prepared.

@@ -14,7 +14,7 @@ pub struct PostgresOptions {
     pool_wait: Duration,
     connect_timeout: Duration,
     statement_timeout: Option<Duration>,
-    pub(super) answer_timeout: Duration,
+    pub(super) response_timeout: Duration,
     isolation: Option<Isolation>,
     authorities: Option<Vec<u8>>,
     schema: Option<String>,
@@ -27,7 +27,7 @@ impl Default for PostgresOptions {
             pool_wait: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Some(Duration::from_secs(10)),
-            answer_timeout: Duration::from_secs(15),
+            response_timeout: Duration::from_secs(15),
             isolation: None,
             authorities: None,
             schema: None,
@@ -78,7 +78,7 @@ impl PostgresOptions {
     ///
     /// It is a setting of the change's transaction. A read is a single statement without settings,
     /// which costs the server less. But after a statement whose response [timed
-    /// out](Self::answer_timeout), reads are limited as changes are until one succeeds.
+    /// out](Self::response_timeout), reads are limited as changes are until one succeeds.
     ///
     /// `None` sets no limit: the `statement_timeout` of the role, the database or the server
     /// applies. If no [isolation](Self::isolation) is set either, a change is a single statement
@@ -90,12 +90,12 @@ impl PostgresOptions {
     }
 
     /// Sets how long to wait for the response to a statement. Default: 15 seconds. After that time,
-    /// the connection is closed, and a read fails with [`PostgresError::Unanswered`]; the outcome
+    /// the connection is closed, and a read fails with [`PostgresError::NoResponse`]; the outcome
     /// of a change is [unknown](PostgresError::Unknown). The time should exceed the [server's
     /// timeout](Self::statement_timeout).
     #[must_use]
-    pub const fn answer_timeout(mut self, timeout: Duration) -> Self {
-        self.answer_timeout = timeout;
+    pub const fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.response_timeout = timeout;
         self
     }
 
