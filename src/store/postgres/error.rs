@@ -66,7 +66,8 @@ pub enum PostgresError {
     /// [timeout](super::PostgresOptions::statement_timeout). Nothing was changed. Try again.
     #[error("the server cancelled the statement after its timeout")]
     TimedOut,
-    /// No response arrived within the [timeout](super::PostgresOptions::response_timeout). Try again.
+    /// No response arrived within the [timeout](super::PostgresOptions::response_timeout). Try
+    /// again.
     #[error("no response arrived in time")]
     NoResponse,
     /// The tables are missing: see [`migrate`](super::PostgresStore::migrate).
