@@ -1,8 +1,8 @@
 //! The login: from the first byte of a client to its identity.
 //!
 //! The response to `OPTIONS` is `SUPPORTED`, and to `STARTUP` a request for a password. One
-//! `AUTH_RESPONSE` follows, with a user name and a password as SASL PLAIN (RFC 4616). Any other message ends the
-//! connection.
+//! `AUTH_RESPONSE` follows, with a user name and a password as SASL PLAIN (RFC 4616). Any other
+//! message ends the connection.
 
 use std::{net::SocketAddr, ops::RangeInclusive, time::Instant};
 

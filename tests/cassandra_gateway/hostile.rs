@@ -336,8 +336,8 @@ fn slow_and_idle_clients_are_disconnected() {
                 assert_eq!(client.receive(), None, "no password");
             });
         }
-        // One byte at a time, or one complete request: both get a response, and the time limit is the
-        // same.
+        // One byte at a time, or one complete request: both get a response, and the time limit
+        // is the same.
         scope.spawn(|| {
             let mut client = attacked.gateway.connect(4);
             let mut responses = 0;
