@@ -6,7 +6,7 @@
 //! or a clone.
 //!
 //! No process outlives its request: if the body of the request turns out to be incomplete, or the
-//! client disconnects, the process group is ended.
+//! client disconnects, the process group is terminated.
 
 use std::{
     convert::Infallible,
@@ -47,17 +47,18 @@ use crate::{
     upload::{PIECE, Upload, UploadError},
 };
 
-/// How many bytes of output are held back until the body of the request has ended, and in HTTP/1.0
-/// until Git has ended. By the end of the body Git has written the head and some progress: this is
-/// enough for hours of it. The response to a push is shorter.
-const HELD: usize = 1 << 20;
-/// How long the head of the output may be. Git's is a few lines.
-const HEAD: usize = 8 * 1024;
-/// How long a process may take to end once it was asked to.
+/// The number of bytes of output that are buffered until the body of the request has ended, and
+/// with HTTP/1.0 until Git has ended. Before the end of the body, Git writes the head and progress
+/// messages: this is enough for hours of them. The response to a push is shorter.
+const MAX_BUFFERED: usize = 1 << 20;
+/// The maximum size of the head of the output. Git writes a few lines.
+const MAX_HEAD: usize = 8 * 1024;
+/// How long a process group may take to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Git, without what this process and its user have configured. It has a process group of its own:
-/// a Ctrl-C for this process is not one for Git, and the group is ended as a whole.
+/// A `git` command without the environment of this process, except `PATH`, and without the
+/// configuration of the system and the user. It has its own process group: Ctrl-C in the terminal
+/// of the server does not interrupt it, and the group is terminated as a whole.
 pub(crate) fn git() -> std::process::Command {
     let mut git = std::process::Command::new("git");
     git.env_clear()
@@ -79,7 +80,7 @@ pub(crate) fn check() -> io::Result<()> {
     }
 }
 
-/// A request that has been authenticated, for a repository that exists.
+/// An authenticated request for an existing repository.
 pub(crate) struct GitRequest {
     pub(crate) repository: PathBuf,
     pub(crate) endpoint: Endpoint,
@@ -89,7 +90,7 @@ pub(crate) struct GitRequest {
     pub(crate) user: Identity,
     pub(crate) client: IpAddr,
     pub(crate) slot: Arc<Slot>,
-    /// What was read of the body so far.
+    /// The first piece of the body.
     pub(crate) first: Vec<u8>,
 }
 
@@ -101,53 +102,54 @@ pub(crate) enum BackendError {
     Git(#[from] io::Error),
 }
 
-/// Runs Git, and returns its response once the body of the request has ended. Before that, Git
-/// writes a head and some progress, but several proxies take a response for the end of the request.
+/// Runs Git, and returns its response after the body of the request has ended. Git writes a head
+/// and progress messages earlier, but several proxies treat a response as the end of the request.
 pub(crate) async fn run(request: GitRequest, upload: Upload) -> Result<Response, BackendError> {
     let version = request.version;
     let mut exchange = Exchange::start(request, upload)?;
-    let mut held = BytesMut::new();
-    while exchange.feeding.is_some() && held.len() < HELD {
-        exchange.advance(&mut held).await?;
+    let mut buffered = BytesMut::new();
+    while exchange.feeding.is_some() && buffered.len() < MAX_BUFFERED {
+        exchange.advance(&mut buffered).await?;
     }
     let mut response = loop {
-        if let Some(response) = split_head(&mut held)? {
+        if let Some(response) = split_head(&mut buffered)? {
             break response;
         }
         if exchange.has_ended() {
             exchange.result()?;
         }
-        if exchange.has_ended() || held.len() > HEAD {
+        if exchange.has_ended() || buffered.len() > MAX_HEAD {
             return Err(no_head().into());
         }
-        exchange.advance(&mut held).await?;
+        exchange.advance(&mut buffered).await?;
     };
     if version == Version::HTTP_10 {
-        // Without a length, the end of the connection is the end of the response. A proxy takes a
-        // response that was cut for a complete one, and then `git push` waits forever for the rest.
-        while held.len() < HELD && !exchange.has_ended() {
-            exchange.advance(&mut held).await?;
+        // Without a length, the end of the connection marks the end of the response. A proxy
+        // mistakes a truncated response for a complete one, and then `git push` waits forever for
+        // the rest.
+        while buffered.len() < MAX_BUFFERED && !exchange.has_ended() {
+            exchange.advance(&mut buffered).await?;
         }
         if exchange.has_ended() {
             exchange.result()?;
-            *response.body_mut() = Body::from(held.freeze());
+            *response.body_mut() = Body::from(buffered.freeze());
             return Ok(response);
         }
     }
-    let pieces = stream::try_unfold((exchange, held), async |(mut exchange, mut held)| {
-        while held.is_empty() && !exchange.has_ended() {
-            exchange.advance(&mut held).await?;
+    let pieces = stream::try_unfold((exchange, buffered), async |(mut exchange, mut buffered)| {
+        while buffered.is_empty() && !exchange.has_ended() {
+            exchange.advance(&mut buffered).await?;
         }
-        if held.is_empty() {
+        if buffered.is_empty() {
             if let Err(error) = exchange.result() {
-                // Without this error, the response would look complete. What Git has written may
-                // say why it failed: hyper sends that while it waits for more.
+                // Without this error, the response would look complete. The yield lets hyper send
+                // the previous output first, which may contain the error message of Git.
                 tokio::task::yield_now().await;
                 return Err(BackendError::Git(error));
             }
             return Ok(None);
         }
-        Ok(Some((held.split().freeze(), (exchange, held))))
+        Ok(Some((buffered.split().freeze(), (exchange, buffered))))
     });
     let span = Span::current();
     *response.body_mut() = Body::from_stream(pieces.inspect_err(move |error| {
@@ -156,9 +158,9 @@ pub(crate) async fn run(request: GitRequest, upload: Upload) -> Result<Response,
     Ok(response)
 }
 
-/// A request in progress. Dropped before its end, it ends the process group.
+/// A request in progress. Dropping it before its end terminates the process group.
 struct Exchange {
-    /// Hands the body of the request to Git. `None` once the body has ended.
+    /// Writes the body of the request to Git. `None` after the end of the body.
     feeding: Option<BoxFuture<'static, Result<(), UploadError>>>,
     output: Option<Output>,
     process: JoinHandle<io::Result<ExitStatus>>,
@@ -167,7 +169,7 @@ struct Exchange {
     _abandon: DropGuard,
 }
 
-/// The output of Git, until Git has closed it.
+/// The output of Git. Dropped when Git has closed it.
 struct Output {
     pipe: ChildStdout,
     _open: oneshot::Sender<Infallible>,
@@ -195,9 +197,9 @@ impl Exchange {
         })
     }
 
-    /// Waits until something has happened, and appends what Git has written to `held`.
-    async fn advance(&mut self, held: &mut BytesMut) -> Result<(), BackendError> {
-        held.reserve(PIECE);
+    /// Waits for the next event, and appends the output of Git to `buffered`.
+    async fn advance(&mut self, buffered: &mut BytesMut) -> Result<(), BackendError> {
+        buffered.reserve(PIECE);
         let feeding = async {
             match &mut self.feeding {
                 Some(feeding) => feeding.await,
@@ -206,7 +208,7 @@ impl Exchange {
         };
         let reading = async {
             match &mut self.output {
-                Some(output) => output.pipe.read_buf(held).await,
+                Some(output) => output.pipe.read_buf(buffered).await,
                 None => std::future::pending().await,
             }
         };
@@ -251,11 +253,11 @@ fn command(request: &GitRequest) -> std::process::Command {
         .env("PATH_INFO", format!("/{}", endpoint.path()))
         .env("QUERY_STRING", endpoint.query())
         .env("REMOTE_ADDR", client.to_string())
-        // For hooks and the reflog. Git takes pushes if this is set, unless the repository's own
-        // `http.receivepack` says otherwise. Authorize by the id: names are reused.
+        // For hooks and the reflog. If this is set, Git accepts pushes, unless `http.receivepack`
+        // of the repository disables them. Hooks should authorize by the id: names are reused.
         .env("REMOTE_USER", user.user_name().as_str())
         .env("REMOTE_USER_ID", user.user_id().to_string());
-    // There is no `CONTENT_LENGTH`: http-backend never notices that a body is shorter.
+    // `CONTENT_LENGTH` is not set: http-backend does not detect a body that is shorter.
     for (name, variable) in [
         (CONTENT_TYPE, "CONTENT_TYPE"),
         (HeaderName::from_static("git-protocol"), "HTTP_GIT_PROTOCOL"),
@@ -268,15 +270,15 @@ fn command(request: &GitRequest) -> std::process::Command {
     git
 }
 
-/// Sets what goes for all repositories.
+/// Sets the configuration that applies to all repositories.
 fn configure(git: &mut std::process::Command, repository: &Path) {
     let settings: [(&str, &OsStr); 5] = [
-        // Only this repository, and even if another user of the system owns its folder.
+        // Trusts only this repository, even if another user of the system owns its folder.
         ("safe.directory", repository.as_os_str()),
-        // Partial clones. They fetch what they left out later, by its id.
+        // Allows partial clones, which fetch missing objects later by their ids.
         ("uploadpack.allowFilter", "true".as_ref()),
         ("uploadpack.allowAnySHA1InWant", "true".as_ref()),
-        // Garbage collection is part of the request that starts it, and of its slot.
+        // Garbage collection runs as part of the request that starts it, in the same slot.
         ("gc.autoDetach", "false".as_ref()),
         ("maintenance.autoDetach", "false".as_ref()),
     ];
@@ -287,7 +289,7 @@ fn configure(git: &mut std::process::Command, repository: &Path) {
     }
 }
 
-/// Hands the body of a request to Git. What Git no longer wants is read nevertheless.
+/// Writes the body of a request to Git. After Git has closed its input, reads and drops the rest.
 async fn feed(
     mut piece: Vec<u8>,
     mut upload: Upload,
@@ -305,7 +307,7 @@ async fn feed(
     Ok(())
 }
 
-/// Takes the head off the output, once it is there as a whole.
+/// Splits the head off the output. Returns `None` if the head is incomplete.
 fn split_head(output: &mut BytesMut) -> io::Result<Option<Response>> {
     let mut fields = [httparse::EMPTY_HEADER; 16];
     let parsed = httparse::parse_headers(output, &mut fields).map_err(io::Error::other)?;
@@ -340,8 +342,8 @@ struct Process {
 }
 
 impl Process {
-    /// Waits until Git has ended and its output is closed. If Git fails, or if the exchange is
-    /// abandoned before, ends the whole group. Then gives the slot back.
+    /// Waits until Git has ended and its output is closed. If Git fails or the exchange is dropped
+    /// earlier, terminates the process group. Then releases the slot.
     async fn supervise(
         mut self,
         closed: oneshot::Receiver<Infallible>,
@@ -360,10 +362,10 @@ impl Process {
             status = ending => Some(status?),
         };
         if !status.is_some_and(|status| status.success()) {
-            self.end().await;
+            self.terminate().await;
         }
         if let Some(repository) = &self.pushed_to
-            && let Err(error) = repository::settle_head(repository).await
+            && let Err(error) = repository::update_head(repository).await
         {
             tracing::error!(%error, "HEAD cannot be set");
         }
@@ -371,13 +373,13 @@ impl Process {
         self.child.wait().await
     }
 
-    /// Ends the group. SIGTERM lets Git remove its lock files, which would block later pushes. What
-    /// remains after [`GRACE`] is killed.
-    async fn end(&mut self) {
+    /// Terminates the group. On SIGTERM, Git removes its lock files, which would block later
+    /// pushes. Processes that remain after [`GRACE`] are killed.
+    async fn terminate(&mut self) {
         let Some(group) = self.group else { return };
         let deadline = Instant::now() + GRACE;
         let _ = kill_process_group(group, Signal::TERM);
-        // Its leader has to be waited for, or it keeps the group in existence.
+        // Unless its leader is reaped, the group continues to exist.
         while matches!(self.child.try_wait(), Ok(None)) || test_kill_process_group(group).is_ok() {
             if Instant::now() >= deadline {
                 let _ = kill_process_group(group, Signal::KILL);
@@ -389,7 +391,7 @@ impl Process {
     }
 }
 
-/// The group that this process leads.
+/// The process group of this leader.
 fn group(leader: &Child) -> Option<Pid> {
     leader.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }

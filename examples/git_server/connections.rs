@@ -34,24 +34,24 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-/// How long to wait before the next attempt to accept a connection, after one that failed.
+/// The delay after a failed attempt to accept a connection.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the connections to one address may use.
+/// The limits for the connections to one listening address.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// How many connections there may be. Further ones wait in the listener's backlog.
+    /// The maximum number of connections. Further ones wait in the backlog of the listener.
     pub(crate) connections: usize,
-    /// How many bytes of a request's head, or of its body, are held in memory.
+    /// The maximum number of bytes of the head or the body of a request in memory.
     pub(crate) buffer: usize,
-    /// How long a connection may take to send the head of its first or its next request.
+    /// How long a client may take to send the head of the first or the next request.
     pub(crate) head: Duration,
-    /// How long a client may leave a response, or what its system has to acknowledge, unread.
+    /// How long a client may leave a response unread, and its system may leave it unacknowledged.
     pub(crate) response: Duration,
 }
 
-/// Serves connections until `stopping` is cancelled, and then the requests that have arrived by
-/// then. Dropped, it closes all connections.
+/// Serves connections until `stopping` is cancelled, and then finishes the requests in progress.
+/// Dropping the future closes all connections.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
                     drop(permit);
                 });
             }
-            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if is_connection_error(&error) => {}
             Err(error) => {
                 tracing::error!(%error, "a connection cannot be accepted");
                 tokio::time::sleep(PAUSE).await;
@@ -98,7 +98,7 @@ async fn connection(
     stopping: CancellationToken,
 ) {
     if set_options(&stream, &limits).is_err() {
-        return; // It is closed already.
+        return; // The connection is closed already.
     }
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.response));
@@ -124,9 +124,9 @@ async fn connection(
         (&mut connection).await
     };
     if result.is_err_and(|error| error.is_user()) && is_http_1_0.load(Relaxed) {
-        // The body of a response failed. In HTTP/1.0 the end of the connection is the end of the
-        // body, so only a reset tells a client that this body is incomplete. It may cost the client
-        // the end of what was sent.
+        // The body of a response failed. With HTTP/1.0, the end of the connection marks the end of
+        // the body, so only a reset shows the client that this body is incomplete. The client may
+        // lose the last bytes before the reset.
         let stream = connection.into_parts().io.into_inner();
         let _ = stream.get_ref().set_zero_linger();
     }
@@ -134,7 +134,7 @@ async fn connection(
 
 fn set_options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    // Both notice a client that vanished: while the connection is idle, and while it is not.
+    // Keepalive detects a vanished client on an idle connection, the user timeout on a busy one.
     let interval = Duration::from_secs(15);
     let keepalive = TcpKeepalive::new().with_time(interval).with_interval(interval);
     let socket = SockRef::from(stream);
@@ -144,13 +144,13 @@ fn set_options(stream: &TcpStream, limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
+fn is_connection_error(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Has the system allow this number of open files, connections among them. Without this, a process
-/// may have 1,024 on most systems.
+/// Raises the limit on open files to at least this number, which includes connections. The default
+/// is 1,024 on most systems.
 pub(crate) fn allow_open_files(number: u64) -> io::Result<()> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= number) {

@@ -1,4 +1,4 @@
-//! Decides about each request: who sends it, for which repository, and whether it is served.
+//! Authenticates each request, finds its repository, and decides whether it is served.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -27,17 +27,17 @@ use crate::{
     upload::{Upload, UploadError},
 };
 
-/// What every request needs.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) authenticator: AsyncHttpAuthenticator<DynAsyncStore>,
     pub(crate) repositories: Repositories,
     pub(crate) slots: Slots,
     pub(crate) throttle: Throttle,
-    /// The proxies whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` is trusted.
     pub(crate) proxies: Vec<IpAddr>,
     /// How long 32 KiB of a body, or the rest of it, may take to arrive.
-    pub(crate) pace: Duration,
+    pub(crate) piece_timeout: Duration,
 }
 
 /// Serves one request.
@@ -48,7 +48,7 @@ pub(crate) async fn handle(
 ) -> Response {
     let (head, body) = request.into_parts();
     let client = server.client(peer.ip().to_canonical(), &head.headers);
-    let mut upload = Upload::new(body, server.pace);
+    let mut upload = Upload::new(body, server.piece_timeout);
     let serving = async {
         // A client that expects `100 Continue` has not sent a body yet.
         let has_sent = !head.headers.contains_key(header::EXPECT);
@@ -71,8 +71,8 @@ pub(crate) async fn handle(
 }
 
 impl Server {
-    /// The address that a request comes from. A proxy appends it to `X-Forwarded-For`; what
-    /// precedes it may be invented.
+    /// The address of the client. A proxy appends it to `X-Forwarded-For`. The client may have
+    /// forged the values before it.
     fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.proxies.contains(&peer) {
             return peer;
@@ -80,10 +80,10 @@ impl Server {
         let last = headers.get_all("x-forwarded-for").iter().next_back();
         let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
         last.and_then(|address| address.trim().parse().ok())
-            .map_or(peer, |it: IpAddr| it.to_canonical())
+            .map_or(peer, |address: IpAddr| address.to_canonical())
     }
 
-    /// Checks everything that has to be checked before Git is run.
+    /// Authenticates the request, takes a slot and finds the repository.
     async fn admit(
         &self,
         head: Parts,
@@ -94,7 +94,7 @@ impl Server {
         let user = self.authenticate(&headers, client).await?;
         let (name, endpoint) = Endpoint::of(&method, &uri).ok_or_else(not_found)?;
         upload.decode(&headers).map_err(|error| incomplete(&error))?;
-        // A slow client occupies no slot while it sends a short body, as of a fetch.
+        // A slow client occupies no slot while it sends a short body, such as that of a fetch.
         let first = upload.piece().await.map_err(|error| incomplete(&error))?;
         let slot = self.slots.take(user.user_id()).map_err(busy)?;
         let repository = self.repositories.find(&name, endpoint, &slot).await;
@@ -159,7 +159,7 @@ fn failed(what: &str, error: &std::io::Error) -> Response {
     plain(StatusCode::INTERNAL_SERVER_ERROR, "the server failed\n")
 }
 
-/// Rounded up to a second.
+/// Adds a `Retry-After` header, rounded up to a second.
 fn retry_after(delay: Duration, mut response: Response) -> Response {
     let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
     response.headers_mut().insert(header::RETRY_AFTER, seconds.into());

@@ -10,13 +10,13 @@
 //! $ cargo run --example git_server -- --store redb:git.redb --repositories repositories --create
 //! ```
 //!
-//! Every user may read and write every repository. To authorize further, use [`Identity::user_id`],
-//! or hooks, which find it in `REMOTE_USER_ID`. The server speaks HTTP: before passwords cross a
-//! network, put a proxy in front of it that speaks TLS.
+//! Every user may read and write every repository. To restrict access, use [`Identity::user_id`],
+//! or hooks, which receive it in `REMOTE_USER_ID`. The server speaks HTTP: before passwords cross a
+//! network, put a proxy in front of it that terminates TLS.
 //!
-//! A request passes through these modules: `connections` accepts it, `handler` decides about it
-//! with `throttle`, `slots` and `repository`, `upload` reads its body, and `backend` runs
-//! `git http-backend` for it.
+//! A request passes through these modules: `connections` accepts its connection, `handler`
+//! authenticates it and uses `throttle`, `slots` and `repository` to decide whether it is served,
+//! `upload` reads its body, and `backend` runs `git http-backend`.
 //!
 //! [`Identity::user_id`]: service_specific_credentials::Identity::user_id
 
@@ -77,15 +77,15 @@ use throttle::Throttle;
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
-/// How many connections the admin address has, apart from those of Git.
+/// The maximum number of connections of the admin address. Those of Git clients are not included.
 const ADMIN_CONNECTIONS: usize = 64;
-/// How many files are open besides connections and pipes: the store, a pool of database
+/// The maximum number of open files besides connections and pipes: the store, a pool of database
 /// connections.
 const OTHER_FILES: u64 = 128;
 
 /// A Git server that authenticates with service-specific credentials
 #[derive(Debug, Parser)]
-// For a script with options of its own: the last one counts.
+// The last value of an option counts, so a script can pass on options that override its own.
 #[command(args_override_self = true)]
 struct Options {
     /// The folder of the bare repositories
@@ -108,7 +108,7 @@ struct Options {
     /// The service whose credentials are valid
     #[arg(long, value_name = "NAME", default_value = "codecommit.amazonaws.com")]
     service: ServiceName,
-    /// The account whose users are valid
+    /// The account whose users may log in
     #[arg(long, value_name = "ID", default_value = "123456789012")]
     account: AccountId,
     /// Where to serve the IAM Query API, for the AWS CLI to make, disable and reset credentials
@@ -119,10 +119,11 @@ struct Options {
     /// Have the IAM Query API make passwords that need no encoding in a URL
     #[arg(long, requires = "admin")]
     url_safe: bool,
-    /// For how many requests Git may run at a time; further ones fail with 503
+    /// How many requests may run Git at a time; further ones fail with 503
     #[arg(long, value_name = "NUMBER", default_value = "64")]
     processes: NonZeroU16,
-    /// For how many requests of one user; further ones fail with 429 [default: a quarter of all]
+    /// How many requests of one user may run Git at a time; further ones fail with 429 [default: a
+    /// quarter of all]
     #[arg(long, value_name = "NUMBER")]
     processes_per_user: Option<NonZeroU16>,
     /// How many connections Git clients may have at a time; further ones wait
@@ -137,17 +138,17 @@ struct Options {
     /// How long 32 KiB of a request's body, or the rest of it, may take to arrive
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     body_timeout: Duration,
-    /// How long a client may not read the response it is sent
+    /// How long a client may leave a response unread
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     response_timeout: Duration,
-    /// How long to wait for requests in progress when the server is to end
+    /// How long a shutdown waits for requests in progress
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    patience: Duration,
+    grace_period: Duration,
 }
 
 /// A number of seconds, with decimals.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "a number of seconds".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
@@ -176,7 +177,7 @@ impl Options {
     }
 
     fn admin_limits(&self) -> Limits {
-        // The API takes 64 KiB in the address of a request.
+        // The API accepts 64 KiB in the URL of a request.
         Limits { connections: ADMIN_CONNECTIONS, buffer: 128 << 10, ..self.limits() }
     }
 }
@@ -187,7 +188,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(false)
-        // If the log cannot be written, as on a full disk, requests are served nevertheless.
+        // If the log cannot be written, for example on a full disk, requests are still served.
         .log_internal_errors(false)
         .init();
     match run(options).await {
@@ -245,7 +246,7 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         slots: slots.clone(),
         throttle: Throttle::new(options.failed_logins),
         proxies: options.proxies,
-        pace: options.body_timeout,
+        piece_timeout: options.body_timeout,
     };
     let router = Router::new().fallback(handler::handle).with_state(Arc::new(server));
     let serving = serve(git, router, limits, stopping.clone());
@@ -253,22 +254,22 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         _ = async { tokio::join!(serving, serving_admin) } => {}
         () = async {
             stopping.cancelled().await;
-            tokio::time::sleep(options.patience).await;
-        } => tracing::warn!("requests that are still in progress are given up"),
+            tokio::time::sleep(options.grace_period).await;
+        } => tracing::warn!("requests still in progress are aborted"),
     }
     // No process outlives the server.
     slots.all_free().await;
     Ok(())
 }
 
-/// The default policy, extended by the service if it is not part of it.
+/// The default policy. Adds the service if the default policy does not have it.
 fn policy(service: &ServiceName, url_safe: bool) -> Result<Policy, Box<dyn Error>> {
     let mut policy = Policy::builder();
     match Policy::default().kind(service) {
         Some(CredentialKind::Password) => {}
         Some(CredentialKind::ApiKey) => {
-            let why = "takes API keys, and Git sends a user name and a password";
-            return Err(format!("{service} {why}").into());
+            let reason = "takes API keys, and Git sends a user name and a password";
+            return Err(format!("{service} {reason}").into());
         }
         None => policy = policy.password_service(service.clone()),
     }
@@ -278,7 +279,8 @@ fn policy(service: &ServiceName, url_safe: bool) -> Result<Policy, Box<dyn Error
     Ok(policy.build()?)
 }
 
-/// Is cancelled at the first SIGTERM or SIGINT. The second one ends the process at once.
+/// Returns a token that the first SIGTERM or SIGINT cancels. A second signal ends the process at
+/// once.
 fn stopping() -> io::Result<CancellationToken> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -1,7 +1,7 @@
-//! Maps a URL to a repository and one of the requests of Git's protocol, and makes repositories.
+//! Maps a URL to a repository and an endpoint of Git's protocol, and creates repositories.
 //!
-//! Only URLs of the grammar below are accepted. They are compared as they were sent: nothing is
-//! decoded, so `%2e%2e` cannot hide anything.
+//! Only URLs of the grammar below are accepted. URLs are not percent-decoded, so `%2e%2e` is
+//! rejected.
 
 use std::{
     fs, io,
@@ -14,8 +14,8 @@ use axum::http::{Method, Uri};
 
 use crate::{backend, slots::Slot};
 
-/// The requests of Git's smart HTTP protocol. The older protocol, which reads the files of a
-/// repository, is not served.
+/// The endpoints of Git's smart HTTP protocol. The dumb protocol, which reads the files of a
+/// repository, is not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     /// The list of refs, before a fetch or a push.
@@ -40,13 +40,13 @@ impl Service {
 }
 
 impl Endpoint {
-    /// The repository and the endpoint of a request; `None` if it is no request of Git's.
+    /// The repository and the endpoint of a request; `None` if it is not part of the protocol.
     pub(crate) fn of(method: &Method, uri: &Uri) -> Option<(Name, Self)> {
         let both = [Service::UploadPack, Service::ReceivePack];
         let path = uri.path().strip_prefix('/')?;
         if let Some(name) = path.strip_suffix("/info/refs") {
-            let asked = uri.query()?.strip_prefix("service=")?;
-            let service = both.into_iter().find(|service| service.name() == asked)?;
+            let requested = uri.query()?.strip_prefix("service=")?;
+            let service = both.into_iter().find(|service| service.name() == requested)?;
             return (method == Method::GET).then_some((Name::new(name)?, Self::Refs(service)));
         }
         let (name, last) = path.rsplit_once('/')?;
@@ -54,7 +54,7 @@ impl Endpoint {
         (method == Method::POST).then_some((Name::new(name)?, Self::Exchange(service)))
     }
 
-    /// The last part of its path.
+    /// The path of the endpoint below the repository.
     pub(crate) const fn path(self) -> &'static str {
         match self {
             Self::Refs(_) => "info/refs",
@@ -70,12 +70,12 @@ impl Endpoint {
     }
 }
 
-/// The name of a repository: up to four parts with slashes between them, each of letters, digits,
-/// `_`, `.` and `-`, the first of them a letter, a digit or `_`. So no part is `..`, empty, hidden,
-/// or an option of a command.
+/// The name of a repository: up to four parts, separated by slashes. A part consists of letters,
+/// digits, `_`, `.` and `-`, and starts with a letter, a digit or `_`. So no part is empty, `..`,
+/// the name of a hidden file, or an option of a command.
 ///
-/// Only the last part may end in `.git`. On disk it always does, so no repository is inside
-/// another.
+/// Only the last part may end in `.git`. The folder of a repository always ends in `.git`, so no
+/// repository is inside another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Name(String);
 
@@ -96,10 +96,10 @@ impl Name {
     }
 }
 
-/// The folder that the repositories are in.
+/// The folder of the repositories.
 #[derive(Debug)]
 pub(crate) struct Repositories {
-    /// Without a symbolic link in it.
+    /// An absolute path without symbolic links.
     root: PathBuf,
     create: bool,
 }
@@ -116,8 +116,8 @@ impl Repositories {
         Ok(Self { root, create })
     }
 
-    /// The path of the repository, or `None` if there is none. With `create`, the first request of
-    /// a push makes it.
+    /// The path of the repository, or `None` if it does not exist. With `create`, the first request
+    /// of a push creates it.
     pub(crate) async fn find(
         &self,
         name: &Name,
@@ -125,59 +125,59 @@ impl Repositories {
         slot: &Arc<Slot>,
     ) -> io::Result<Option<PathBuf>> {
         let path = self.root.join(&name.0);
-        // Anything else at this path, such as a link, is left alone.
+        // A file or a link at this path is not replaced.
         let free = path.symlink_metadata().is_err();
         if free && self.create && endpoint == Endpoint::Refs(Service::ReceivePack) {
-            // Hidden, so no name is equal to it. Random, since servers in several containers, with
-            // the same process id, may share the folder.
-            let unfinished = self.root.join(format!(".new-{:016x}", getrandom::u64()?));
+            // A hidden file, so it is never the name of a repository. Random, since servers in
+            // several containers may have the same process id and share the folder.
+            let temporary = self.root.join(format!(".new-{:016x}", getrandom::u64()?));
             let (root, path, slot) = (self.root.clone(), path.clone(), Arc::clone(slot));
-            // This is completed even if the client disconnects.
-            let making = tokio::task::spawn_blocking(move || {
+            // The repository is created even if the client disconnects.
+            let creating = tokio::task::spawn_blocking(move || {
                 let _slot = slot;
-                make(&root, &unfinished, &path)
+                create_repository(&root, &temporary, &path)
             });
-            making.await.map_err(io::Error::other)??;
+            creating.await.map_err(io::Error::other)??;
         }
-        Ok(is_there(&path)?.then_some(path))
+        Ok(is_folder(&path)?.then_some(path))
     }
 }
 
-/// Makes a bare repository under another name and then renames it: concurrent requests see a
-/// complete repository or none.
-fn make(root: &Path, unfinished: &Path, path: &Path) -> io::Result<()> {
+/// Creates a bare repository under a temporary name and then renames it, so that concurrent
+/// requests see a complete repository or none.
+fn create_repository(root: &Path, temporary: &Path, path: &Path) -> io::Result<()> {
     let parents: Vec<_> = path.ancestors().skip(1).take_while(|parent| *parent != root).collect();
     for parent in parents.into_iter().rev() {
         match fs::create_dir(parent) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            // A folder. A symbolic link could lead out of the root.
-            _ if is_there(parent)? => {}
+            // A symbolic link could point outside the root.
+            _ if is_folder(parent)? => {}
             _ => return Ok(()),
         }
     }
     // Fails if another server has chosen the same name.
-    fs::create_dir(unfinished)?;
+    fs::create_dir(temporary)?;
     let initialized = backend::git()
         .args(["init", "--quiet", "--bare", "--initial-branch=main", "--"])
-        .arg(unfinished)
+        .arg(temporary)
         .stdin(Stdio::null())
         .status();
-    let made = match initialized {
-        Ok(status) if status.success() => fs::rename(unfinished, path),
-        Ok(_) => Err(io::Error::other("a repository cannot be made")),
+    let created = match initialized {
+        Ok(status) if status.success() => fs::rename(temporary, path),
+        Ok(_) => Err(io::Error::other("a repository cannot be created")),
         Err(error) => Err(error),
     };
-    if made.is_err() {
-        let _ = fs::remove_dir_all(unfinished);
+    if created.is_err() {
+        let _ = fs::remove_dir_all(temporary);
     }
-    // Another request may have been faster.
-    if is_there(path)? { Ok(()) } else { made }
+    // A concurrent request may have created it.
+    if is_folder(path)? { Ok(()) } else { created }
 }
 
-/// Points HEAD at a branch, if it names a branch that does not exist while others do: clones would
-/// have an empty work tree. So HEAD of a new repository follows the first branch that is pushed; if
-/// that is several at once, `master` or the first in order.
-pub(crate) async fn settle_head(repository: &Path) -> io::Result<()> {
+/// Points HEAD at an existing branch if its current branch does not exist: otherwise clones would
+/// have an empty work tree. Prefers `master`, then the first branch in order. So HEAD of a new
+/// repository follows the first branch that is pushed.
+pub(crate) async fn update_head(repository: &Path) -> io::Result<()> {
     let git = async |arguments: &[&str]| {
         let mut git = tokio::process::Command::from(backend::git());
         git.env("GIT_DIR", repository).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
@@ -199,8 +199,8 @@ pub(crate) async fn settle_head(repository: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether there is a folder at this path, and no symbolic link on the way to it.
-fn is_there(path: &Path) -> io::Result<bool> {
+/// Whether this is the path of a folder, without a symbolic link in the path.
+fn is_folder(path: &Path) -> io::Result<bool> {
     match path.canonicalize() {
         Ok(found) => Ok(found == path && found.is_dir()),
         Err(error) => match error.kind() {

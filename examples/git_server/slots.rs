@@ -1,7 +1,7 @@
 //! Limits how many requests run Git at a time: in total, and for each user.
 //!
-//! A client may take as long as it likes over a request. The limit per user keeps one user's
-//! requests from taking all slots.
+//! The duration of a request is not limited. The limit per user prevents one user from taking all
+//! slots.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -19,11 +19,11 @@ struct Inner {
     free: Arc<Semaphore>,
     total: u16,
     per_user: u16,
-    /// How many slots each user has taken. Users without any are not in it.
+    /// The number of slots that each user has taken. Users without a slot have no entry.
     taken: Mutex<HashMap<UserId, u16>>,
 }
 
-/// The right to run Git for one request. It is given back when its last owner drops it.
+/// A permit to run Git for one request. Released when its last owner drops it.
 #[derive(Debug)]
 pub(crate) struct Slot {
     user: UserId,
@@ -31,7 +31,7 @@ pub(crate) struct Slot {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Why a request gets no slot. It does not wait for one: it would keep its connection meanwhile.
+/// Why a request gets no slot. It does not wait for a slot, since it would occupy a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Busy {
     /// All slots are taken.

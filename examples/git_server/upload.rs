@@ -1,4 +1,4 @@
-//! Reads the body of a request, in pieces: at a minimum rate, and inflated where it is compressed.
+//! Reads the body of a request in pieces. Enforces a minimum rate, and inflates a compressed body.
 
 use std::{
     io,
@@ -22,22 +22,22 @@ use tokio::{
 };
 use tokio_util::io::StreamReader;
 
-/// The size of a piece in bytes, but for the last one.
+/// The size of each piece except the last, in bytes.
 pub(crate) const PIECE: usize = 32 * 1024;
-/// How many bytes of an unwanted body are read and dropped. A Git client sends no more (1 MiB, its
-/// `http.postBuffer`) before an empty request was accepted.
+/// The maximum number of bytes of a rejected body that are read and dropped. Git sends at most
+/// 1 MiB (its `http.postBuffer`) before the server has accepted an empty request.
 const DISCARDED: usize = 2 << 20;
-/// A body may inflate to this number of bytes, whatever its size is,
+/// The number of bytes to which a body of any size may inflate.
 const INFLATED: u64 = 1 << 20;
-/// and by this factor beyond that. Git compresses lists of hexadecimal ids, which shrink to one
-/// half.
+/// The factor by which a body may inflate, in addition to [`INFLATED`]. Git compresses lists of
+/// hexadecimal ids, which shrink to one half.
 const RATIO: u64 = 16;
 
 /// The body of a request.
 pub(crate) struct Upload {
     body: Pin<Box<dyn AsyncBufRead + Send>>,
     /// How long each piece may take to arrive.
-    pace: Duration,
+    piece_timeout: Duration,
     received: Arc<AtomicU64>,
     inflated: Option<u64>,
 }
@@ -67,17 +67,17 @@ impl UploadError {
 }
 
 impl Upload {
-    pub(crate) fn new(body: Body, pace: Duration) -> Self {
+    pub(crate) fn new(body: Body, piece_timeout: Duration) -> Self {
         let received = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&received);
         let count = move |data: &Bytes| {
             counter.fetch_add(data.len() as u64, Relaxed);
         };
         let data = body.into_data_stream().inspect_ok(count).map_err(io::Error::other);
-        Self { body: Box::pin(StreamReader::new(data)), pace, received, inflated: None }
+        Self { body: Box::pin(StreamReader::new(data)), piece_timeout, received, inflated: None }
     }
 
-    /// From here on, the body is inflated if the headers say that it is compressed.
+    /// Inflates the body from here on if the headers specify compression.
     pub(crate) fn decode(&mut self, headers: &HeaderMap) -> Result<(), UploadError> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let encoding = match (values.next(), values.next()) {
@@ -87,7 +87,7 @@ impl Upload {
         };
         if ["gzip", "x-gzip"].iter().any(|gzip| encoding.eq_ignore_ascii_case(gzip)) {
             let mut inflating = GzipDecoder::new(self.take());
-            // Without this, what follows the first member would never be read.
+            // Otherwise, the data after the first member would not be read.
             inflating.multiple_members(true);
             self.body = Box::pin(BufReader::new(inflating));
             self.inflated = Some(0);
@@ -101,7 +101,7 @@ impl Upload {
     pub(crate) async fn piece(&mut self) -> Result<Vec<u8>, UploadError> {
         let piece = self.read().await;
         if piece.is_err() {
-            // Nothing more is read.
+            // After an error, nothing more is read.
             self.take();
         }
         piece
@@ -110,7 +110,7 @@ impl Upload {
     async fn read(&mut self) -> Result<Vec<u8>, UploadError> {
         let mut piece = Vec::with_capacity(PIECE);
         let mut source = (&mut self.body).take(PIECE as u64);
-        match timeout(self.pace, source.read_to_end(&mut piece)).await {
+        match timeout(self.piece_timeout, source.read_to_end(&mut piece)).await {
             Err(_) => return Err(UploadError::TooSlow),
             Ok(Err(error)) => return Err(UploadError::Broken(error)),
             Ok(Ok(_)) => {}
@@ -126,10 +126,10 @@ impl Upload {
         Ok(piece)
     }
 
-    /// Reads a body that nothing needs, up to a limit. A client or proxy that is still sending when
-    /// the connection is closed may see that, and not the response.
+    /// Reads and drops the body of a rejected request, up to a limit. A client or proxy that is
+    /// still sending when the connection is closed may report that instead of the response.
     pub(crate) async fn discard(&mut self) {
-        let (mut left, pace) = (DISCARDED, self.pace);
+        let (mut left, piece_timeout) = (DISCARDED, self.piece_timeout);
         let reading = async {
             while let Ok(piece @ [_, ..]) = self.piece().await.as_deref() {
                 left = left.saturating_sub(piece.len());
@@ -138,7 +138,7 @@ impl Upload {
                 }
             }
         };
-        let _ = timeout(pace, reading).await;
+        let _ = timeout(piece_timeout, reading).await;
     }
 
     fn take(&mut self) -> Pin<Box<dyn AsyncBufRead + Send>> {

@@ -22,7 +22,8 @@ fn user(number: usize) -> UserName {
     name(&format!("User-{number:03}"))
 }
 
-/// Users in a file. Every tenth has credentials.
+/// Registers users in a file. Creates two credentials for every tenth user, and returns the
+/// passwords.
 fn fill(file: &RedbStore) -> Vec<IssuedCredential> {
     let iam = CredentialManager::new(name(ACCOUNT), file.clone());
     let mut issued = Vec::new();
@@ -31,12 +32,12 @@ fn fill(file: &RedbStore) -> Vec<IssuedCredential> {
         if number % 10 == 0 {
             let first = iam.create(&user(number), &name(CODECOMMIT)).unwrap();
             issued.push(iam.reset(&user(number), first.id()).unwrap());
-            let age = Lifetime::days(90).unwrap();
+            let lifetime = Lifetime::days(90).unwrap();
             let key = iam
                 .create_with_options(
                     &user(number),
                     &name(BEDROCK),
-                    &CreateOptions::new().lifetime(age),
+                    &CreateOptions::new().lifetime(lifetime),
                 )
                 .unwrap();
             iam.set_status(&user(number), key.id(), Status::Inactive).unwrap();
@@ -46,15 +47,19 @@ fn fill(file: &RedbStore) -> Vec<IssuedCredential> {
     issued
 }
 
-/// The records of all users, as bytes, in order of names.
+/// The encoded records of all users, sorted by name.
 async fn records(store: &impl AsyncStore) -> Vec<Vec<u8>> {
     let limit = NonZeroUsize::new(10 * USERS).unwrap();
     let range = ScanRange::new(name(ACCOUNT), Listing::Users, Bound::Unbounded, limit);
     store.scan(&range).await.unwrap().iter().map(|record| record.encode()).collect()
 }
 
-/// Copies the users, and checks that the copy is the same and accepts the same passwords.
-async fn copy(from: &impl AsyncStore, to: &(impl AsyncStore + Clone), issued: &[IssuedCredential]) {
+/// Copies the users. Checks that the records are equal and that the passwords authenticate.
+async fn copy_and_check(
+    from: &impl AsyncStore,
+    to: &(impl AsyncStore + Clone),
+    issued: &[IssuedCredential],
+) {
     let account = name(ACCOUNT);
     assert_eq!(copy_users(from, to, account).await.unwrap(), USERS);
     assert_eq!(copy_users(from, to, account).await.unwrap(), 0);
@@ -69,26 +74,22 @@ async fn copy(from: &impl AsyncStore, to: &(impl AsyncStore + Clone), issued: &[
 }
 
 #[test]
-fn users_move_from_a_file_to_a_table_and_back() {
+fn users_are_copied_from_a_file_to_a_table_and_back() {
     let Some(server) = shared() else { return };
     let folder = Folder::new("dynamodb-file");
     let file = RedbStore::create(folder.file("first.redb")).unwrap();
     let issued = fill(&file);
     wait(async {
         let table = server.table().await;
-        copy(&file.into_async(), &table.store(), &issued).await;
-        assert_eq!(
-            table.check().await.len(),
-            USERS,
-            "users of the other account must not be copied"
-        );
+        copy_and_check(&file.into_async(), &table.store(), &issued).await;
+        assert_eq!(table.check().await.len(), USERS, "only users of the given account are copied");
         let back = RedbStore::create(folder.file("second.redb")).unwrap();
-        copy(&table.store(), &back.into_async(), &issued).await;
+        copy_and_check(&table.store(), &back.into_async(), &issued).await;
     });
 }
 
 #[test]
-fn users_move_from_a_database_to_a_table_and_back() {
+fn users_are_copied_from_a_database_to_a_table_and_back() {
     let (Some(server), Some(database)) = (shared(), postgres::shared()) else { return };
     let folder = Folder::new("dynamodb-database");
     let file = RedbStore::create(folder.file("first.redb")).unwrap();
@@ -96,17 +97,17 @@ fn users_move_from_a_database_to_a_table_and_back() {
     wait(async {
         let options = PostgresOptions::new();
         let first = database.space().await.store(&options).await;
-        copy(&file.into_async(), &first, &issued).await;
+        copy_and_check(&file.into_async(), &first, &issued).await;
         let table = server.table().await;
-        copy(&first, &table.store(), &issued).await;
+        copy_and_check(&first, &table.store(), &issued).await;
         assert_eq!(table.check().await.len(), USERS);
         let back = database.space().await.store(&options).await;
-        copy(&table.store(), &back, &issued).await;
+        copy_and_check(&table.store(), &back, &issued).await;
     });
 }
 
 #[test]
-fn users_of_all_accounts_move_to_another_table() {
+fn users_of_all_accounts_are_copied_to_another_table() {
     let Some(server) = shared() else { return };
     wait(async {
         let (table, second) = (server.table().await, server.table().await);

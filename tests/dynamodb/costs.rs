@@ -1,4 +1,4 @@
-//! Costs: which requests are sent, how many, and how many units they are billed.
+//! Costs: the requests that are sent, their number, and their billed units.
 //!
 //! The units are computed as DynamoDB documents them, from the sizes of the items that pass through
 //! a gateway. The units that DynamoDB Local reports for transactions differ from DynamoDB's.
@@ -20,7 +20,7 @@ use crate::{
     local::{shared, wait},
 };
 
-/// The size of an item: the total of its names and values.
+/// The size of an item: the total size of its attribute names and values.
 fn size(item: &Value) -> usize {
     let attributes = item.as_object().into_iter().flatten();
     attributes.map(|(name, value)| name.len() + value_size(value)).sum()
@@ -32,7 +32,7 @@ fn value_size(value: &Value) -> usize {
     match &**kind {
         "B" => STANDARD.decode(text).unwrap().len(),
         "S" => text.len(),
-        // One byte for two digits, plus one.
+        // One byte for every two digits, plus one.
         "N" => text.len().div_ceil(2) + 1,
         other => panic!("{other}"),
     }
@@ -45,12 +45,13 @@ struct Units {
     written: usize,
 }
 
-/// Strongly consistent, rounded up for each item: one unit for 4 KB, and also for a missing item.
+/// The units of a strongly consistent read of an item: one per 4 KB, rounded up. A read of a
+/// missing item takes one unit.
 fn read_units(item: &Value) -> usize {
     size(item).div_ceil(4096).max(1)
 }
 
-/// Rounded up for each item: one unit for each KB.
+/// The units of a write of an item: one per KB, rounded up.
 fn write_units(item: &Value) -> usize {
     size(item).div_ceil(1024).max(1)
 }
@@ -70,17 +71,17 @@ fn units(exchange: &Exchange) -> Units {
         "BatchGetItem" => {
             let tables = request["RequestItems"].as_object().unwrap();
             assert!(tables.values().all(|table| table["ConsistentRead"] == true));
-            let asked: usize =
+            let requested: usize =
                 tables.values().map(|table| table["Keys"].as_array().unwrap().len()).sum();
             let found = response["Responses"].as_object().unwrap();
             let found: Vec<_> =
                 found.values().flat_map(|items| items.as_array().unwrap()).collect();
             let read: usize = found.iter().map(|item| read_units(item)).sum();
-            Units { read: read + asked - found.len(), written: 0 }
+            Units { read: read + requested - found.len(), written: 0 }
         }
         "Query" => {
             assert_eq!(request["ConsistentRead"], true);
-            // The projection omits the partition key, which is counted nevertheless.
+            // The projection omits the partition key, but its size is billed.
             let partition = "pk".len() + value_size(&request["ExpressionAttributeValues"][":pk"]);
             let items = response["Items"].as_array().unwrap();
             let size: usize = items.iter().map(|item| partition + size(item)).sum();
@@ -91,7 +92,8 @@ fn units(exchange: &Exchange) -> Units {
             let actions = request["TransactItems"].as_array().unwrap();
             let written = actions.iter().map(|action| match action.get("Put") {
                 Some(put) => write_units(&put["Item"]),
-                // Deleted items are not visible here. No item that these tests delete has a KB.
+                // The request does not contain the deleted item. These tests delete only items of
+                // at most 1 KB.
                 None => 1,
             });
             Units { read: 0, written: 2 * written.sum::<usize>() }
@@ -108,21 +110,21 @@ struct Observed {
 
 impl Observed {
     /// Checks the requests since the last call, and their billed units.
-    fn sent(&self, what: &str, requests: &[&str], read: usize, written: usize) {
+    fn assert_cost(&self, case: &str, requests: &[&str], read: usize, written: usize) {
         let exchanges = self.gateway.take();
         let mut operations: Vec<&str> =
             exchanges.iter().map(|exchange| &*exchange.operation).collect();
         // Queries are sent concurrently.
         operations.dedup();
-        assert_eq!(operations, requests, "{what}");
+        assert_eq!(operations, requests, "{case}");
         let billed = exchanges.iter().map(units).fold(Units::default(), |sum, next| Units {
             read: sum.read + next.read,
             written: sum.written + next.written,
         });
-        assert_eq!(billed, Units { read, written }, "{what}");
+        assert_eq!(billed, Units { read, written }, "{case}");
         if requests.starts_with(&LOOK_UP) {
-            // The first request of a look-up returns a few bytes.
-            assert!(size(&exchanges[0].response["Item"]) < 200, "{what}");
+            // The first request of a look-up returns a small item.
+            assert!(size(&exchanges[0].response["Item"]) < 200, "{case}");
         }
     }
 }
@@ -132,7 +134,7 @@ const PUT: [&str; 3] = ["GetItem", "TransactGetItems", "PutItem"];
 const TRANSACT: [&str; 3] = ["GetItem", "TransactGetItems", "TransactWriteItems"];
 
 #[test]
-fn operations_cost_what_is_documented() {
+fn requests_and_units_of_operations_match_the_documentation() {
     let Some(server) = shared() else { return };
     wait(async {
         let table = server.table().await;
@@ -145,59 +147,59 @@ fn operations_cost_what_is_documented() {
         let (anika, beate): (UserName, UserName) = (name("anika"), name("beate"));
 
         iam.register_user(&anika).await.unwrap();
-        observed.sent("register", &TRANSACT, 3, 4);
+        observed.assert_cost("register", &TRANSACT, 3, 4);
         iam.rename_user(&anika, &beate).await.unwrap();
-        observed.sent("rename without credentials", &TRANSACT, 3, 6);
+        observed.assert_cost("rename without credentials", &TRANSACT, 3, 6);
         iam.rename_user(&beate, &anika).await.unwrap();
         observed.gateway.take();
 
         let first = iam.create(&anika, &codecommit).await.unwrap();
-        observed.sent("create the first of all", &TRANSACT, 3, 10);
+        observed.assert_cost("create the first credential", &TRANSACT, 3, 10);
         let other = iam.create(&anika, &bedrock).await.unwrap();
-        observed.sent("create the first at a service", &TRANSACT, 3, 8);
+        observed.assert_cost("create the first credential of a service", &TRANSACT, 3, 8);
         let second = iam.create(&anika, &codecommit).await.unwrap();
-        observed.sent("create", &TRANSACT, 3, 6);
+        observed.assert_cost("create", &TRANSACT, 3, 6);
 
         let login = first.service_user_name().as_str();
         iam.authenticate(&codecommit, login, first.secret().expose()).await.unwrap();
-        observed.sent("authenticate", &LOOK_UP, 3, 0);
+        observed.assert_cost("authenticate", &LOOK_UP, 3, 0);
         iam.authenticate(&codecommit, login, "wrong").await.unwrap_err();
-        observed.sent("authenticate by a wrong password", &LOOK_UP, 3, 0);
+        observed.assert_cost("authenticate with a wrong password", &LOOK_UP, 3, 0);
         let unknown = "nobody+1-at-123456789012";
         iam.authenticate(&codecommit, unknown, "nothing").await.unwrap_err();
-        observed.sent("authenticate by an unknown name", &LOOK_UP, 3, 0);
+        observed.assert_cost("authenticate with an unknown name", &LOOK_UP, 3, 0);
         iam.user(&anika).await.unwrap();
-        observed.sent("look up", &LOOK_UP, 3, 0);
+        observed.assert_cost("look up", &LOOK_UP, 3, 0);
         iam.list(&anika).await.unwrap();
-        observed.sent("list", &LOOK_UP, 3, 0);
+        observed.assert_cost("list", &LOOK_UP, 3, 0);
         let _ = iam.reset(&anika, first.id()).await.unwrap();
-        observed.sent("reset", &PUT, 3, 1);
+        observed.assert_cost("reset", &PUT, 3, 1);
         let inactive = service_specific_credentials::Status::Inactive;
         iam.set_status(&anika, first.id(), inactive).await.unwrap();
-        observed.sent("set the status", &PUT, 3, 1);
+        observed.assert_cost("set the status", &PUT, 3, 1);
         iam.rename_user(&anika, &name("ANIKA")).await.unwrap();
-        observed.sent("rename to another spelling", &PUT, 3, 1);
+        observed.assert_cost("rename to a name that differs in case", &PUT, 3, 1);
         iam.rename_user(&anika, &beate).await.unwrap();
-        observed.sent("rename with credentials at two services", &TRANSACT, 3, 18);
+        observed.assert_cost("rename with credentials of two services", &TRANSACT, 3, 18);
         iam.rename_user(&beate, &anika).await.unwrap();
         observed.gateway.take();
 
         iam.delete(&anika, second.id()).await.unwrap();
-        observed.sent("delete", &TRANSACT, 3, 6);
+        observed.assert_cost("delete", &TRANSACT, 3, 6);
         iam.delete(&anika, other.id()).await.unwrap();
-        observed.sent("delete the last at a service", &TRANSACT, 3, 8);
+        observed.assert_cost("delete the last credential of a service", &TRANSACT, 3, 8);
         iam.delete(&anika, first.id()).await.unwrap();
-        observed.sent("delete the last of all", &TRANSACT, 3, 10);
+        observed.assert_cost("delete the last credential", &TRANSACT, 3, 10);
         iam.remove_user(&anika).await.unwrap();
-        observed.sent("remove", &TRANSACT, 3, 4);
+        observed.assert_cost("remove", &TRANSACT, 3, 4);
         let missing = iam.remove_user(&anika).await;
         assert!(matches!(missing, Err(Error::NoSuchUser { .. })));
-        observed.sent("what does not exist", &LOOK_UP, 3, 0);
+        observed.assert_cost("remove a missing user", &LOOK_UP, 3, 0);
     });
 }
 
 #[test]
-fn a_page_costs_what_is_documented_however_many_users_there_are() {
+fn the_cost_of_a_page_does_not_depend_on_the_number_of_users() {
     let Some(server) = shared() else { return };
     wait(async {
         let table = server.table().await;
@@ -221,11 +223,11 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
 
         let hundred = MaxItems::new(100).unwrap();
         iam.list_users_page(&ListUsersRequest::new().max_items(hundred)).await.unwrap();
-        observed.sent("an empty page", &["Query"], 8, 0);
+        observed.assert_cost("an empty page", &["Query"], 8, 0);
         register(0..101).await;
         for more in [101..102, 102..300] {
             register(more).await;
-            // One look-ahead, which tells whether there is a next page.
+            // One look-ahead record determines whether there is a next page.
             let users =
                 iam.list_users_page(&ListUsersRequest::new().max_items(hundred)).await.unwrap();
             assert_eq!(users.items.len(), 100);
@@ -240,12 +242,12 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
         }
         let many = ListUsersRequest::new().max_items(MaxItems::new(299).unwrap());
         iam.list_users_page(&many).await.unwrap();
-        // 300 users are in three batches.
+        // 300 users, including the look-ahead, take three batches.
         assert_eq!(observed.gateway.count("BatchGetItem"), 3);
         let _ = observed.gateway.take();
-        let ninety = MaxItems::new(99).unwrap();
-        iam.list_users_page(&ListUsersRequest::new().max_items(ninety)).await.unwrap();
-        observed.sent("a page of 99 users", &page, 8 + 100, 0);
+        let ninety_nine = MaxItems::new(99).unwrap();
+        iam.list_users_page(&ListUsersRequest::new().max_items(ninety_nine)).await.unwrap();
+        observed.assert_cost("a page of 99 users", &page, 8 + 100, 0);
         iam.store().accounts().await.unwrap();
         let listed = observed.gateway.take();
         assert_eq!((listed.len(), &*listed[0].operation), (1, "Scan"));
@@ -253,14 +255,13 @@ fn a_page_costs_what_is_documented_however_many_users_there_are() {
         // No user has a credential.
         let all = ListRequest::all_users();
         assert!(iam.list_page(&all).await.unwrap().items.is_empty());
-        observed.sent("a page of no credentials", &["Query"], 8, 0);
+        observed.assert_cost("an empty page of credentials", &["Query"], 8, 0);
     });
 }
 
-/// Pages through a listing of many users, in order, without a repetition or a gap. Lists the
-/// accounts of a table of many pages.
+/// Also lists the accounts of the table, whose scan takes several pages.
 #[test]
-fn many_users_are_paged_through() {
+fn pages_of_many_users_have_no_gap_and_no_duplicate() {
     let users = std::env::var("SSC_PAGE_USERS").map_or(10_000, |users| users.parse().unwrap());
     let Some(server) = shared() else { return };
     let memory = MemoryStore::new();

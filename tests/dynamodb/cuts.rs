@@ -1,4 +1,4 @@
-//! Cuts connections at every point of an operation: see `tests/common/cut_scene.rs`.
+//! Cuts the connection at every point of an operation: see `tests/common/cut_scene.rs`.
 
 use service_specific_credentials::{
     Error,
@@ -19,7 +19,7 @@ impl Subject for Table {
     fn outcome(error: &Error) -> Outcome {
         let (error, outcome) = match error {
             Error::OutcomeUnknown { source, .. } => (source, Outcome::Unknown),
-            // The look-up was cut.
+            // The connection was cut during the look-up.
             Error::Store(error) => (error, Outcome::NotApplied),
             other => panic!("{other:?}"),
         };
@@ -28,11 +28,11 @@ impl Subject for Table {
             (cause, Outcome::NotApplied) => cause,
             (other, _) => panic!("{other:?}"),
         };
-        // DynamoDB Local may respond to a partly read request with the status 500, or without an
+        // DynamoDB Local may respond to an incomplete request with the status 500 or without an
         // error code.
-        let is_of_a_cut =
+        let is_expected =
             matches!(cause, DynamoDbError::ConnectionLost(_) | DynamoDbError::Unavailable { .. });
-        assert!(is_of_a_cut, "{cause:?}");
+        assert!(is_expected, "{cause:?}");
         outcome
     }
 
@@ -51,17 +51,16 @@ async fn cut_all(server: &Server, options: &DynamoDbOptions) -> Vec<Counts> {
     counts
 }
 
-/// Without retries, the reported outcome is true.
+/// Without retries, the outcome of some changes is unknown.
 #[test]
-fn what_is_told_of_a_change_that_was_cut_is_true() {
+fn changes_on_a_cut_connection_report_the_correct_outcome() {
     let Some(server) = shared() else { return };
     let counts = wait(cut_all(server, &DynamoDbOptions::new().attempts(1)));
     assert!(counts.iter().all(|of| of.applied > 0 && of.unknown > 0), "{counts:?}");
 }
 
-/// With retries, every change is applied exactly once despite a cut.
 #[test]
-fn a_change_that_was_cut_is_applied_once() {
+fn retries_apply_a_change_on_a_cut_connection_exactly_once() {
     let Some(server) = shared() else { return };
     let counts = wait(cut_all(server, &DynamoDbOptions::new()));
     assert!(counts.iter().all(|of| of.applied > 3 && of.unknown == 0), "{counts:?}");

@@ -1,5 +1,5 @@
-//! Failures of DynamoDB and of the connection: which are retried, and what a change reports. Every
-//! change is applied once or never.
+//! Failures of DynamoDB and of the connection: which requests are retried, and which error a change
+//! reports. Every change is applied at most once.
 
 use std::{error::Error as StdError, fmt::Write as _, time::Duration};
 
@@ -21,7 +21,7 @@ use service_specific_credentials::{
 
 use crate::{
     common::{ACCOUNT, CODECOMMIT, name},
-    gateway::{Fate, Gateway, Response},
+    gateway::{Action, Gateway, Response},
     local::{Item, Table, client, shared, until, wait},
 };
 
@@ -33,21 +33,22 @@ const CONFLICT: Response = Response::new(400, "TransactionConflictException");
 const IN_PROGRESS: Response = Response::new(400, "TransactionInProgressException");
 const BROKEN: Response = Response::new(500, "InternalServerError");
 const UNAVAILABLE: Response = Response::new(503, "ServiceUnavailable");
-const FOREIGN: Response = Response::new(400, "");
+/// An error of an intermediary: it has no error code of DynamoDB.
+const INTERMEDIARY: Response = Response::new(400, "");
 
 /// A user with a credential, in a table behind a gateway.
-struct Scene {
+struct Setup {
     table: Table,
     gateway: Gateway,
-    /// Behind the gateway.
+    /// Connects through the gateway.
     iam: Manager,
     direct: Manager,
     user: UserName,
     issued: IssuedCredential,
 }
 
-impl Scene {
-    async fn set(options: &DynamoDbOptions) -> Option<Self> {
+impl Setup {
+    async fn start(options: &DynamoDbOptions) -> Option<Self> {
         let table = shared()?.table().await;
         let gateway = Gateway::start(table.port).await;
         let direct = AsyncCredentialManager::new(name(ACCOUNT), table.store());
@@ -92,15 +93,15 @@ fn read_error<T>(result: Result<T, Error>) -> StoreError {
     }
 }
 
-/// All texts of an error and its sources.
-fn printed(error: &dyn StdError) -> String {
-    let mut printed = format!("{error} {error:?} {error:#?}");
+/// The `Display` and `Debug` output of an error and its sources.
+fn formatted(error: &dyn StdError) -> String {
+    let mut output = format!("{error} {error:?} {error:#?}");
     let mut next = error.source();
     while let Some(cause) = next {
-        let _ = write!(printed, " {cause} {cause:?}");
+        let _ = write!(output, " {cause} {cause:?}");
         next = cause.source();
     }
-    printed
+    output
 }
 
 fn once() -> DynamoDbOptions {
@@ -108,179 +109,179 @@ fn once() -> DynamoDbOptions {
 }
 
 #[test]
-fn reads_are_retried_and_give_up() {
+fn reads_are_retried_a_limited_number_of_times() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(4)).await else { return };
-        let fates = [
-            Fate::Responded(THROTTLED),
-            Fate::Responded(LIMITED),
-            Fate::Responded(BROKEN),
-            Fate::Responded(UNAVAILABLE),
-            Fate::Responded(FOREIGN),
-            Fate::Lost,
-            Fate::LostAfter,
+        let Some(setup) = Setup::start(&DynamoDbOptions::new().attempts(4)).await else { return };
+        let actions = [
+            Action::Respond(THROTTLED),
+            Action::Respond(LIMITED),
+            Action::Respond(BROKEN),
+            Action::Respond(UNAVAILABLE),
+            Action::Respond(INTERMEDIARY),
+            Action::Close,
+            Action::ForwardThenClose,
         ];
         for operation in ["GetItem", "TransactGetItems", "Query", "BatchGetItem", "Scan"] {
             let read = async || match operation {
-                "GetItem" | "TransactGetItems" => scene.iam.user(&scene.user).await.map(drop),
-                "Scan" => scene.iam.store().accounts().await.map(drop).map_err(Error::from),
-                _ => scene
+                "GetItem" | "TransactGetItems" => setup.iam.user(&setup.user).await.map(drop),
+                "Scan" => setup.iam.store().accounts().await.map(drop).map_err(Error::from),
+                _ => setup
                     .iam
                     .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
                     .await
                     .map(drop),
             };
-            for fate in fates {
-                scene.gateway.befall(operation, [fate; 3]);
-                scene.gateway.take();
+            for action in actions {
+                setup.gateway.inject(operation, [action; 3]);
+                setup.gateway.take();
                 read().await.unwrap();
-                let sent = scene.gateway.operations();
+                let sent = setup.gateway.operations();
                 let repeated = sent.iter().filter(|sent| *sent == operation).count();
                 let once = if operation == "Query" { 8 } else { 1 };
-                assert_eq!(repeated, once + 3, "{operation} {fate:?}");
+                assert_eq!(repeated, once + 3, "{operation} {action:?}");
 
-                scene.gateway.befall(operation, vec![fate; 100]);
+                setup.gateway.inject(operation, vec![action; 100]);
                 let error = read_error(read().await);
-                let expected = match fate {
-                    Fate::Responded(THROTTLED | LIMITED) => {
+                let expected = match action {
+                    Action::Respond(THROTTLED | LIMITED) => {
                         matches!(cause(&error), DynamoDbError::Throttled { .. })
                     }
-                    Fate::Responded(_) => {
+                    Action::Respond(_) => {
                         matches!(cause(&error), DynamoDbError::Unavailable { .. })
                     }
                     _ => matches!(cause(&error), DynamoDbError::ConnectionLost(_)),
                 };
                 assert!(expected && cause(&error).is_retryable(), "{operation} {error:?}");
-                scene.gateway.forward_all();
+                setup.gateway.forward_all();
             }
         }
-        // A transaction on the item that is read is in flight.
-        let conflict = Fate::Responded(Response::cancelled(&["TransactionConflict"]));
-        scene.gateway.befall("TransactGetItems", [conflict; 3]);
-        scene.iam.user(&scene.user).await.unwrap();
-        scene.gateway.befall("TransactGetItems", vec![conflict; 100]);
-        let error = read_error(scene.iam.user(&scene.user).await);
+        // Another transaction on the item is in progress.
+        let conflict = Action::Respond(Response::cancelled(&["TransactionConflict"]));
+        setup.gateway.inject("TransactGetItems", [conflict; 3]);
+        setup.iam.user(&setup.user).await.unwrap();
+        setup.gateway.inject("TransactGetItems", vec![conflict; 100]);
+        let error = read_error(setup.iam.user(&setup.user).await);
         assert!(matches!(cause(&error), DynamoDbError::Contended), "{error:?}");
         assert!(cause(&error).is_retryable());
     });
 }
 
 #[test]
-fn what_a_batch_leaves_out_is_read_again() {
+fn unprocessed_keys_of_a_batch_are_retried() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(4)).await else { return };
+        let Some(setup) = Setup::start(&DynamoDbOptions::new().attempts(4)).await else { return };
         for number in 0..150 {
-            scene.direct.register_user(&name(&format!("user-{number:03}"))).await.unwrap();
+            setup.direct.register_user(&name(&format!("user-{number:03}"))).await.unwrap();
         }
-        // DynamoDB Local processes all keys unless the response has 16 MB.
-        let unprocessed = |most: usize| {
+        // DynamoDB Local leaves no key unprocessed unless the response has 16 MB.
+        let process_at_most = |limit: usize| {
             move |operation: &str, _: &serde_json::Value| match operation {
-                "BatchGetItem" => Fate::Partly(most),
-                _ => Fate::Forwarded,
+                "BatchGetItem" => Action::ForwardKeys(limit),
+                _ => Action::Forward,
             }
         };
         let all = ListUsersRequest::new().max_items(MaxItems::new(1000).unwrap());
-        for most in [1, 7, 99] {
-            scene.gateway.decide(unprocessed(most));
-            let users = scene.iam.list_users_page(&all).await.unwrap();
-            assert_eq!(users.items.len(), 151, "{most}");
+        for limit in [1, 7, 99] {
+            setup.gateway.decide(process_at_most(limit));
+            let users = setup.iam.list_users_page(&all).await.unwrap();
+            assert_eq!(users.items.len(), 151, "{limit}");
         }
-        // Three responses in a row without an item, of four that are allowed.
-        scene.gateway.befall("BatchGetItem", [Fate::Partly(0); 3]);
-        assert_eq!(scene.iam.list_users_page(&all).await.unwrap().items.len(), 151);
-        scene.gateway.decide(unprocessed(0));
-        let error = read_error(scene.iam.list_users_page(&all).await);
+        // Three responses in a row without an item: the fourth attempt succeeds.
+        setup.gateway.inject("BatchGetItem", [Action::ForwardKeys(0); 3]);
+        assert_eq!(setup.iam.list_users_page(&all).await.unwrap().items.len(), 151);
+        setup.gateway.decide(process_at_most(0));
+        let error = read_error(setup.iam.list_users_page(&all).await);
         assert!(matches!(cause(&error), DynamoDbError::Throttled { .. }), "{error:?}");
     });
 }
 
-/// A change that was not executed is retried, and is applied once.
+/// The failed attempts were not executed. The change is applied once.
 #[test]
 fn throttled_and_conflicting_changes_are_retried() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(4)).await else { return };
-        let cancelled = |reasons| Fate::Responded(Response::cancelled(reasons));
-        let mut revision = scene.revision().await;
-        for fate in [
-            Fate::Responded(THROTTLED),
-            Fate::Responded(LIMITED),
-            Fate::Responded(CONFLICT),
-            Fate::Responded(UNAVAILABLE),
-            Fate::Responded(FOREIGN),
-            Fate::Lost,
+        let Some(setup) = Setup::start(&DynamoDbOptions::new().attempts(4)).await else { return };
+        let cancelled = |reasons| Action::Respond(Response::cancelled(reasons));
+        let mut revision = setup.revision().await;
+        for action in [
+            Action::Respond(THROTTLED),
+            Action::Respond(LIMITED),
+            Action::Respond(CONFLICT),
+            Action::Respond(UNAVAILABLE),
+            Action::Respond(INTERMEDIARY),
+            Action::Close,
         ] {
-            scene.gateway.befall("PutItem", [fate; 3]);
-            let _ = scene.iam.reset(&scene.user, scene.issued.id()).await.unwrap();
+            setup.gateway.inject("PutItem", [action; 3]);
+            let _ = setup.iam.reset(&setup.user, setup.issued.id()).await.unwrap();
             revision += 1;
-            assert_eq!(scene.revision().await, revision, "{fate:?}");
+            assert_eq!(setup.revision().await, revision, "{action:?}");
         }
-        for fate in [
-            Fate::Responded(THROTTLED),
-            Fate::Responded(IN_PROGRESS),
-            Fate::Responded(BROKEN),
-            Fate::Lost,
+        for action in [
+            Action::Respond(THROTTLED),
+            Action::Respond(IN_PROGRESS),
+            Action::Respond(BROKEN),
+            Action::Close,
             cancelled(&["None", "TransactionConflict", "None"]),
             cancelled(&["TransactionConflict", "ConditionalCheckFailed", "None"]),
             cancelled(&["None", "ProvisionedThroughputExceeded", "None"]),
             cancelled(&["ThrottlingError", "None", "ConditionalCheckFailed"]),
         ] {
-            scene.gateway.befall("TransactWriteItems", [fate; 3]);
-            scene.gateway.take();
-            let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await.unwrap();
-            let sent = scene.gateway.take();
+            setup.gateway.inject("TransactWriteItems", [action; 3]);
+            setup.gateway.take();
+            let created = setup.iam.create(&setup.user, &name(CODECOMMIT)).await.unwrap();
+            let sent = setup.gateway.take();
             let written = sent.iter().filter(|sent| sent.operation == "TransactWriteItems");
             let tokens: Vec<_> = written.map(|sent| &sent.request["ClientRequestToken"]).collect();
             assert_eq!(tokens.len(), 4);
             assert!(tokens[0].is_string() && tokens.iter().all(|token| *token == tokens[0]));
-            scene.iam.delete(&scene.user, created.id()).await.unwrap();
+            setup.iam.delete(&setup.user, created.id()).await.unwrap();
             revision += 2;
-            assert_eq!(scene.revision().await, revision, "{fate:?}");
+            assert_eq!(setup.revision().await, revision, "{action:?}");
         }
     });
 }
 
-/// A later attempt that was certainly not executed tells nothing about an earlier one.
+/// If a later attempt was not executed, an earlier attempt may have been applied nevertheless.
 #[test]
 fn a_lost_response_before_other_failures_leaves_the_outcome_unknown() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
+        let Some(setup) = Setup::start(&DynamoDbOptions::new().attempts(3)).await else { return };
         let denied = Response::new(400, "AccessDeniedException");
         for last in [THROTTLED, denied] {
-            let fates = [Fate::Lost, Fate::Responded(THROTTLED), Fate::Responded(last)];
-            scene.gateway.befall("TransactWriteItems", fates);
-            let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
-            scene.gateway.befall("PutItem", fates);
-            let reset = scene.iam.reset(&scene.user, scene.issued.id()).await;
+            let actions = [Action::Close, Action::Respond(THROTTLED), Action::Respond(last)];
+            setup.gateway.inject("TransactWriteItems", actions);
+            let created = setup.iam.create(&setup.user, &name(CODECOMMIT)).await;
+            setup.gateway.inject("PutItem", actions);
+            let reset = setup.iam.reset(&setup.user, setup.issued.id()).await;
             for error in [commit_error(created), commit_error(reset)] {
                 let DynamoDbError::Unknown(lost) = cause(&error) else { panic!("{error:?}") };
                 assert!(matches!(**lost, DynamoDbError::ConnectionLost(_)), "{lost:?}");
             }
         }
         // An attempt with the same token is in progress.
-        scene.gateway.befall("TransactWriteItems", [Fate::Responded(IN_PROGRESS); 3]);
-        let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
+        setup.gateway.inject("TransactWriteItems", [Action::Respond(IN_PROGRESS); 3]);
+        let created = setup.iam.create(&setup.user, &name(CODECOMMIT)).await;
         let error = commit_error(created);
         let DynamoDbError::Unknown(cause) = cause(&error) else { panic!("{error:?}") };
         assert!(matches!(**cause, DynamoDbError::Contended), "{cause:?}");
     });
 }
 
-/// A change that was certainly not executed is not reported as unknown.
+/// The outcome of a change that was certainly not executed is not reported as unknown.
 #[test]
-fn a_change_that_gives_up_says_what_it_met() {
+fn a_change_that_was_not_executed_reports_the_cause() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new().attempts(3)).await else { return };
-        let revision = scene.revision().await;
-        let cancelled = |reasons| Fate::Responded(Response::cancelled(reasons));
-        let create = async || scene.iam.create(&scene.user, &name(CODECOMMIT)).await;
-        for (fate, contended) in [
-            (Fate::Responded(THROTTLED), false),
+        let Some(setup) = Setup::start(&DynamoDbOptions::new().attempts(3)).await else { return };
+        let revision = setup.revision().await;
+        let cancelled = |reasons| Action::Respond(Response::cancelled(reasons));
+        let create = async || setup.iam.create(&setup.user, &name(CODECOMMIT)).await;
+        for (action, contended) in [
+            (Action::Respond(THROTTLED), false),
             (cancelled(&["None", "TransactionConflict"]), true),
             (cancelled(&["None", "ThrottlingError"]), false),
             // A transient reason takes precedence.
             (cancelled(&["ValidationError", "TransactionConflict"]), true),
         ] {
-            scene.gateway.befall("TransactWriteItems", [fate; 3]);
+            setup.gateway.inject("TransactWriteItems", [action; 3]);
             let error = commit_error(create().await);
             match cause(&error) {
                 DynamoDbError::Contended => assert!(contended),
@@ -289,82 +290,81 @@ fn a_change_that_gives_up_says_what_it_met() {
             }
             assert!(cause(&error).is_retryable());
         }
-        scene.gateway.befall("PutItem", [Fate::Responded(CONFLICT); 3]);
-        let error = commit_error(scene.iam.reset(&scene.user, scene.issued.id()).await);
+        setup.gateway.inject("PutItem", [Action::Respond(CONFLICT); 3]);
+        let error = commit_error(setup.iam.reset(&setup.user, setup.issued.id()).await);
         assert!(matches!(cause(&error), DynamoDbError::Contended), "{error:?}");
         // A permanent error is not retried.
         let denied = Response::new(400, "AccessDeniedException");
-        scene.gateway.befall("TransactWriteItems", [Fate::Responded(denied)]);
+        setup.gateway.inject("TransactWriteItems", [Action::Respond(denied)]);
         let error = commit_error(create().await);
         assert!(matches!(cause(&error), DynamoDbError::Denied { .. }), "{error:?}");
         let other = cancelled(&["None", "ValidationError"]);
-        scene.gateway.befall("TransactWriteItems", [other]);
+        setup.gateway.inject("TransactWriteItems", [other]);
         let error = commit_error(create().await);
         let DynamoDbError::Service { code, .. } = cause(&error) else { panic!("{error:?}") };
         assert_eq!(code, "ValidationError");
-        assert_eq!(scene.revision().await, revision);
+        assert_eq!(setup.revision().await, revision);
     });
 }
 
-/// A change was applied, and its response was lost.
+/// The change was applied, and its response was lost. A retry does not apply it again.
 #[test]
-fn a_lost_response_is_made_up_for() {
+fn a_change_is_applied_once_after_a_lost_response() {
     wait(async {
         let options = DynamoDbOptions::new().attempt_timeout(Duration::from_secs(1));
-        let Some(scene) = Scene::set(&options).await else { return };
-        let mut revision = scene.revision().await;
-        let mut password = scene.issued.secret().expose().to_owned();
-        for fate in [
-            Fate::RespondedAfter(BROKEN),
-            Fate::RespondedAfter(UNAVAILABLE),
-            Fate::RespondedAfter(FOREIGN),
-            Fate::LostAfter,
-            Fate::SilencedAfter,
+        let Some(setup) = Setup::start(&options).await else { return };
+        let mut revision = setup.revision().await;
+        let mut password = setup.issued.secret().expose().to_owned();
+        for action in [
+            Action::ForwardThenRespond(BROKEN),
+            Action::ForwardThenRespond(UNAVAILABLE),
+            Action::ForwardThenRespond(INTERMEDIARY),
+            Action::ForwardThenClose,
+            Action::ForwardThenHang,
         ] {
-            scene.gateway.befall("PutItem", [fate]);
-            let renewed = scene.iam.reset(&scene.user, scene.issued.id()).await.unwrap();
+            setup.gateway.inject("PutItem", [action]);
+            let renewed = setup.iam.reset(&setup.user, setup.issued.id()).await.unwrap();
             revision += 1;
-            assert_eq!(scene.revision().await, revision, "{fate:?}");
-            assert!(scene.authenticates(&renewed).await && password != renewed.secret().expose());
+            assert_eq!(setup.revision().await, revision, "{action:?}");
+            assert!(setup.authenticates(&renewed).await && password != renewed.secret().expose());
             renewed.secret().expose().clone_into(&mut password);
 
-            scene.gateway.befall("TransactWriteItems", [fate, fate]);
-            let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await.unwrap();
+            setup.gateway.inject("TransactWriteItems", [action, action]);
+            let created = setup.iam.create(&setup.user, &name(CODECOMMIT)).await.unwrap();
             revision += 1;
-            assert_eq!(scene.revision().await, revision, "{fate:?}");
-            assert!(scene.authenticates(&created).await);
+            assert_eq!(setup.revision().await, revision, "{action:?}");
+            assert!(setup.authenticates(&created).await);
 
-            scene.gateway.befall("TransactWriteItems", [fate]);
-            scene.iam.delete(&scene.user, created.id()).await.unwrap();
+            setup.gateway.inject("TransactWriteItems", [action]);
+            setup.iam.delete(&setup.user, created.id()).await.unwrap();
             revision += 1;
-            assert_eq!(scene.revision().await, revision, "{fate:?}");
+            assert_eq!(setup.revision().await, revision, "{action:?}");
 
-            // A removal and a registration.
-            scene.gateway.befall("TransactWriteItems", [fate]);
-            scene.iam.register_user(&name("beate")).await.unwrap();
-            scene.gateway.befall("TransactWriteItems", [fate]);
-            scene.iam.remove_user(&name("beate")).await.unwrap();
+            // A registration and a removal.
+            setup.gateway.inject("TransactWriteItems", [action]);
+            setup.iam.register_user(&name("beate")).await.unwrap();
+            setup.gateway.inject("TransactWriteItems", [action]);
+            setup.iam.remove_user(&name("beate")).await.unwrap();
         }
     });
 }
 
-/// An attempt that arrives after its retry does nothing.
 #[test]
-fn a_late_attempt_does_nothing() {
+fn an_attempt_that_arrives_after_its_retry_has_no_effect() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
-        scene.gateway.befall("PutItem", [Fate::Delayed]);
-        let renewed = scene.iam.reset(&scene.user, scene.issued.id()).await.unwrap();
-        scene.gateway.befall("TransactWriteItems", [Fate::Delayed]);
-        let created = scene.iam.create(&scene.user, &name(CODECOMMIT)).await.unwrap();
-        scene.iam.delete(&scene.user, created.id()).await.unwrap();
-        let revision = scene.revision().await;
+        let Some(setup) = Setup::start(&DynamoDbOptions::new()).await else { return };
+        setup.gateway.inject("PutItem", [Action::Delay]);
+        let renewed = setup.iam.reset(&setup.user, setup.issued.id()).await.unwrap();
+        setup.gateway.inject("TransactWriteItems", [Action::Delay]);
+        let created = setup.iam.create(&setup.user, &name(CODECOMMIT)).await.unwrap();
+        setup.iam.delete(&setup.user, created.id()).await.unwrap();
+        let revision = setup.revision().await;
         for _ in 0..2 {
-            scene.gateway.release();
+            setup.gateway.release();
         }
-        until("the late attempts to arrive", async || scene.gateway.late() == 2).await;
-        assert_eq!(scene.revision().await, revision);
-        assert!(scene.authenticates(&renewed).await && !scene.authenticates(&created).await);
+        until("the delayed attempts", async || setup.gateway.delayed_responses() == 2).await;
+        assert_eq!(setup.revision().await, revision);
+        assert!(setup.authenticates(&renewed).await && !setup.authenticates(&created).await);
     });
 }
 
@@ -373,19 +373,19 @@ fn a_late_attempt_does_nothing() {
 fn a_lost_response_before_another_change_leaves_the_outcome_unknown() {
     wait(async {
         for removes in [false, true] {
-            let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
-            let (iam, direct) = (&scene.iam, &scene.direct);
-            let (user, id) = (&scene.user, scene.issued.id());
-            let fates = [Fate::RespondedAfter(BROKEN), Fate::Held(&Fate::Forwarded)];
-            scene.gateway.befall("PutItem", fates);
+            let Some(setup) = Setup::start(&DynamoDbOptions::new()).await else { return };
+            let (iam, direct) = (&setup.iam, &setup.direct);
+            let (user, id) = (&setup.user, setup.issued.id());
+            let actions = [Action::ForwardThenRespond(BROKEN), Action::Hold(&Action::Forward)];
+            setup.gateway.inject("PutItem", actions);
             let (reset, ()) = tokio::join!(iam.reset(user, id), async {
-                until("the second attempt", async || scene.gateway.count("PutItem") == 2).await;
+                until("the second attempt", async || setup.gateway.count("PutItem") == 2).await;
                 if removes {
                     direct.remove_user_with_credentials(user).await.unwrap();
                 } else {
                     let _ = direct.reset(user, id).await.unwrap();
                 }
-                scene.gateway.release();
+                setup.gateway.release();
             });
             let error = commit_error(reset);
             assert!(matches!(cause(&error), DynamoDbError::Unknown(_)), "{error:?}");
@@ -394,86 +394,87 @@ fn a_lost_response_before_another_change_leaves_the_outcome_unknown() {
     });
 }
 
-/// A put was not applied, its response was lost, and another change was applied first.
+/// The first attempt did not reach DynamoDB, and another change was applied before the retry.
 #[test]
-fn a_change_that_was_overtaken_is_stale() {
+fn a_retry_after_another_change_is_stale() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
-        let (iam, direct) = (&scene.iam, &scene.direct);
-        let (user, id) = (&scene.user, scene.issued.id());
-        let revision = scene.revision().await;
-        scene.gateway.befall("PutItem", [Fate::Lost, Fate::Held(&Fate::Forwarded)]);
+        let Some(setup) = Setup::start(&DynamoDbOptions::new()).await else { return };
+        let (iam, direct) = (&setup.iam, &setup.direct);
+        let (user, id) = (&setup.user, setup.issued.id());
+        let revision = setup.revision().await;
+        setup.gateway.inject("PutItem", [Action::Close, Action::Hold(&Action::Forward)]);
         let (reset, ()) = tokio::join!(iam.reset(user, id), async {
-            until("the second attempt", async || scene.gateway.count("PutItem") == 2).await;
+            until("the second attempt", async || setup.gateway.count("PutItem") == 2).await;
             let _ = direct.reset(user, id).await.unwrap();
-            scene.gateway.release();
+            setup.gateway.release();
         });
-        // It was stale, and the manager retried it.
+        // The change was stale, and the manager retried it.
         let renewed = reset.unwrap();
-        assert_eq!(scene.revision().await, revision + 2);
-        assert!(scene.authenticates(&renewed).await);
+        assert_eq!(setup.revision().await, revision + 2);
+        assert!(setup.authenticates(&renewed).await);
     });
 }
 
 #[test]
-fn a_key_that_is_taken_after_a_lost_response_leaves_the_outcome_unknown() {
+fn a_taken_key_after_a_lost_response_leaves_the_outcome_unknown() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
-        scene.direct.register_user(&name("beate")).await.unwrap();
-        let rename = async || scene.iam.rename_user(&scene.user, &name("beate")).await;
+        let Some(setup) = Setup::start(&DynamoDbOptions::new()).await else { return };
+        setup.direct.register_user(&name("beate")).await.unwrap();
+        let rename = async || setup.iam.rename_user(&setup.user, &name("beate")).await;
         assert!(matches!(rename().await, Err(Error::UserExists { .. })));
-        scene.gateway.befall("TransactWriteItems", [Fate::Lost]);
+        setup.gateway.inject("TransactWriteItems", [Action::Close]);
         let error = commit_error(rename().await);
         assert!(matches!(cause(&error), DynamoDbError::Unknown(_)), "{error:?}");
 
-        // A registration.
+        // The same for the registration of a copied user.
         let others = SyncAdapter::new(MemoryStore::new());
         let iam = AsyncCredentialManager::new(name(ACCOUNT), &others);
         iam.register_user(&name("Beate")).await.unwrap();
-        let store = scene.table.behind(scene.gateway.port()).store();
+        let store = setup.table.behind(setup.gateway.port()).store();
         let copied = copy_users(&others, &store, name(ACCOUNT)).await;
         assert!(matches!(copied, Err(CopyError::Taken { .. })), "{copied:?}");
-        scene.gateway.befall("TransactWriteItems", [Fate::Lost]);
+        setup.gateway.inject("TransactWriteItems", [Action::Close]);
         let copied = copy_users(&others, &store, name(ACCOUNT)).await;
         let Err(CopyError::Write(error)) = copied else { panic!("{copied:?}") };
         assert!(matches!(cause(&error), DynamoDbError::Unknown(_)), "{error:?}");
-        assert_eq!(scene.table.check().await.len(), 2);
+        assert_eq!(setup.table.check().await.len(), 2);
     });
 }
 
-/// DynamoDB reports that the condition of a key failed, and nothing about the record's condition.
+/// DynamoDB reports that the condition of a key failed, and may not report whether the condition of
+/// the record failed, too.
 #[test]
-fn the_record_decides_between_stale_and_key_taken() {
-    const TAKEN: Fate =
-        Fate::Responded(Response::cancelled(&["None", "ConditionalCheckFailed", "None"]));
-    const STALE: Fate = Fate::Responded(Response::cancelled(&[
+fn the_revision_of_the_record_distinguishes_stale_from_key_taken() {
+    const TAKEN: Action =
+        Action::Respond(Response::cancelled(&["None", "ConditionalCheckFailed", "None"]));
+    const STALE: Action = Action::Respond(Response::cancelled(&[
         "ConditionalCheckFailed",
         "ConditionalCheckFailed",
         "None",
     ]));
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
-        let (iam, direct, user, beate) = (&scene.iam, &scene.direct, &scene.user, name("beate"));
-        // The record is at its revision, so the key is taken.
-        scene.gateway.befall("TransactWriteItems", [TAKEN]);
+        let Some(setup) = Setup::start(&DynamoDbOptions::new()).await else { return };
+        let (iam, direct, user, beate) = (&setup.iam, &setup.direct, &setup.user, name("beate"));
+        // The record has the expected revision, so the key is taken.
+        setup.gateway.inject("TransactWriteItems", [TAKEN]);
         let renamed = iam.rename_user(user, &beate).await;
         assert!(matches!(renamed, Err(Error::UserExists { .. })), "{renamed:?}");
         // The record has changed, so the change is stale, and the manager retries it.
-        scene.gateway.befall("TransactWriteItems", [Fate::Held(&TAKEN)]);
-        scene.gateway.take();
+        setup.gateway.inject("TransactWriteItems", [Action::Hold(&TAKEN)]);
+        setup.gateway.take();
         let (renamed, ()) = tokio::join!(iam.rename_user(user, &beate), async {
-            let sent = async || scene.gateway.count("TransactWriteItems") == 1;
+            let sent = async || setup.gateway.count("TransactWriteItems") == 1;
             until("the change to be sent", sent).await;
-            let _ = direct.reset(user, scene.issued.id()).await.unwrap();
-            scene.gateway.release();
+            let _ = direct.reset(user, setup.issued.id()).await.unwrap();
+            setup.gateway.release();
         });
         assert_eq!(*renamed.unwrap().name(), beate);
-        // The condition of the record failed as well. Nothing more is read to tell.
-        scene.gateway.befall("TransactWriteItems", [STALE]);
-        scene.gateway.take();
+        // The condition of the record failed, too, so the record is not read again.
+        setup.gateway.inject("TransactWriteItems", [STALE]);
+        setup.gateway.take();
         iam.rename_user(&beate, user).await.unwrap();
         let attempt = ["GetItem", "TransactGetItems", "TransactWriteItems"];
-        assert_eq!(scene.gateway.operations(), [attempt, attempt].concat());
+        assert_eq!(setup.gateway.operations(), [attempt, attempt].concat());
     });
 }
 
@@ -482,28 +483,28 @@ fn an_unresponsive_server_leaves_the_outcome_unknown() {
     wait(async {
         let options =
             DynamoDbOptions::new().attempts(2).attempt_timeout(Duration::from_millis(300));
-        let Some(scene) = Scene::set(&options).await else { return };
-        let revision = scene.revision().await;
-        scene.gateway.befall("PutItem", vec![Fate::SilencedAfter; 2]);
-        let reset = scene.iam.reset(&scene.user, scene.issued.id()).await;
+        let Some(setup) = Setup::start(&options).await else { return };
+        let revision = setup.revision().await;
+        setup.gateway.inject("PutItem", vec![Action::ForwardThenHang; 2]);
+        let reset = setup.iam.reset(&setup.user, setup.issued.id()).await;
         let Err(Error::OutcomeUnknown { credential, source, .. }) = reset else {
             panic!("{reset:?}")
         };
-        assert_eq!(credential.unwrap().id(), scene.issued.id());
-        let DynamoDbError::Unknown(why) = cause(&source) else { panic!("{source:?}") };
-        assert!(matches!(**why, DynamoDbError::TimedOut), "{why:?}");
-        assert!(!cause(&source).is_retryable() && why.is_retryable());
-        assert_eq!(scene.revision().await, revision + 1);
+        assert_eq!(credential.unwrap().id(), setup.issued.id());
+        let DynamoDbError::Unknown(lost) = cause(&source) else { panic!("{source:?}") };
+        assert!(matches!(**lost, DynamoDbError::TimedOut), "{lost:?}");
+        assert!(!cause(&source).is_retryable() && lost.is_retryable());
+        assert_eq!(setup.revision().await, revision + 1);
 
-        scene.gateway.befall("GetItem", vec![Fate::SilencedAfter; 2]);
-        let error = read_error(scene.iam.user(&scene.user).await);
+        setup.gateway.inject("GetItem", vec![Action::ForwardThenHang; 2]);
+        let error = read_error(setup.iam.user(&setup.user).await);
         assert!(matches!(cause(&error), DynamoDbError::TimedOut), "{error:?}");
         assert!(cause(&error).is_retryable());
     });
 }
 
 #[test]
-fn a_dead_server_is_unreachable_and_no_denial() {
+fn a_dead_server_is_unreachable_not_a_denial() {
     wait(async {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let table = Table { port, name: "credentials".to_owned() };
@@ -511,10 +512,10 @@ fn a_dead_server_is_unreachable_and_no_denial() {
         let error = read_error(iam.user(&name("anika")).await);
         assert!(matches!(cause(&error), DynamoDbError::Unreachable(_)), "{error:?}");
         assert!(cause(&error).is_retryable());
-        let denied = iam.authenticate(&name(CODECOMMIT), "anika+1-at-123456789012", "x").await;
-        let Err(AuthenticationError::Unavailable(error)) = denied else { panic!("{denied:?}") };
+        let result = iam.authenticate(&name(CODECOMMIT), "anika+1-at-123456789012", "x").await;
+        let Err(AuthenticationError::Unavailable(error)) = result else { panic!("{result:?}") };
         assert!(matches!(cause(&error), DynamoDbError::Unreachable(_)), "{error:?}");
-        assert!(!printed(&error).contains("hunter2"));
+        assert!(!formatted(&error).contains("hunter2"));
     });
 }
 
@@ -542,7 +543,7 @@ fn a_change_larger_than_a_transaction_is_rejected_and_not_sent() {
         }
         gateway.take();
         let error = commit_error(iam.remove_user_with_credentials(&user).await);
-        // The record, the keys of the user and of a holder, and five keys for each service.
+        // The record, one key of the user, one of a holder, and five of each of the 21 services.
         assert!(matches!(cause(&error), DynamoDbError::TooManyItems { items: 108, .. }));
         assert!(!cause(&error).is_retryable());
         assert_eq!(
@@ -552,7 +553,7 @@ fn a_change_larger_than_a_transaction_is_rejected_and_not_sent() {
              100, or delete credentials one by one"
         );
         assert_eq!(gateway.operations(), ["GetItem", "TransactGetItems"]);
-        // Two keys fewer for each deleted credential: 100 items.
+        // Each deleted credential has two keys, so 100 items remain.
         for service in services.iter().take(4) {
             let credentials = iam.list_for_service(&user, &name(service)).await.unwrap();
             iam.delete(&user, credentials[0].id()).await.unwrap();
@@ -579,7 +580,7 @@ fn the_state_of_the_table_is_reported() {
         let error = read_error(iam.user(&name("anika")).await);
         assert!(matches!(cause(&error), DynamoDbError::TableMissing), "{error:?}");
 
-        // Created by other means, with the right keys.
+        // A table with the right keys that `create_table` did not create.
         create(&table, [("pk", ScalarAttributeType::B), ("sk", ScalarAttributeType::B)]).await;
         let error = store.check_table().await.unwrap_err();
         assert!(matches!(error, DynamoDbError::FormatMissing), "{error:?}");
@@ -589,7 +590,7 @@ fn the_state_of_the_table_is_reported() {
         store.create_table().await.unwrap();
         assert_eq!(table.check().await.len(), 1);
 
-        // Set up by a later release.
+        // A table with the format of a later release.
         let later = |number: &str| {
             let byte = || AttributeValue::B(Blob::new([0]));
             let number = AttributeValue::N(number.to_owned());
@@ -603,7 +604,7 @@ fn the_state_of_the_table_is_reported() {
             assert!(!error.is_retryable());
         }
 
-        // With other keys.
+        // Tables with wrong keys.
         for keys in [
             [("pk", ScalarAttributeType::B), ("sk", ScalarAttributeType::S)],
             [("id", ScalarAttributeType::B), ("sk", ScalarAttributeType::B)],
@@ -638,7 +639,7 @@ async fn create(table: &Table, keys: [(&str, ScalarAttributeType); 2]) {
 }
 
 #[test]
-fn the_table_is_billed_by_request_and_protected() {
+fn the_table_is_billed_per_request_and_protected_from_deletion() {
     let Some(server) = shared() else { return };
     wait(async {
         let table = server.table().await;
@@ -653,7 +654,7 @@ fn the_table_is_billed_by_request_and_protected() {
 }
 
 #[test]
-fn a_table_that_another_process_creates_meanwhile_is_used() {
+fn a_table_created_concurrently_by_another_process_is_used() {
     let Some(server) = shared() else { return };
     wait(async {
         let invalid = Response::new(400, "ValidationException");
@@ -664,13 +665,13 @@ fn a_table_that_another_process_creates_meanwhile_is_used() {
             let table = server.unused();
             let gateway = Gateway::start(table.port).await;
             let store = table.behind(gateway.port()).store();
-            gateway.befall(operation, [Fate::Responded(invalid)]);
+            gateway.inject(operation, [Action::Respond(invalid)]);
             let error = store.create_table().await.unwrap_err();
             assert!(
                 matches!(&error, DynamoDbError::Service { code, .. } if code == invalid.code),
                 "{operation}: {error:?}"
             );
-            gateway.befall(operation, [Fate::RespondedAfter(created)]);
+            gateway.inject(operation, [Action::ForwardThenRespond(created)]);
             store.create_table().await.unwrap();
             assert_eq!(gateway.count(operation), 2);
             store.check_table().await.unwrap();
@@ -678,30 +679,30 @@ fn a_table_that_another_process_creates_meanwhile_is_used() {
     });
 }
 
-/// States that DynamoDB Local does not have.
+/// The gateway simulates these states, which DynamoDB Local never reports.
 #[test]
-fn a_table_that_is_not_active_is_waited_for_and_one_without_transactions_rejected() {
+fn create_table_waits_until_the_table_is_active_and_rejects_one_without_transactions() {
     let Some(server) = shared() else { return };
     wait(async {
         let table = server.unused();
         let gateway = Gateway::start(table.port).await;
         let store = table.behind(gateway.port()).store();
-        let creating = Fate::Rewritten(|described| {
+        let creating = Action::Rewrite(|described| {
             described["Table"]["TableStatus"] = "CREATING".into();
         });
-        let missing = Fate::Responded(Response::new(400, "ResourceNotFoundException"));
-        gateway.befall("DescribeTable", [missing, creating, creating]);
+        let missing = Action::Respond(Response::new(400, "ResourceNotFoundException"));
+        gateway.inject("DescribeTable", [missing, creating, creating]);
         store.create_table().await.unwrap();
         assert_eq!(gateway.count("DescribeTable"), 4);
-        gateway.befall("DescribeTable", [creating]);
+        gateway.inject("DescribeTable", [creating]);
         let error = store.check_table().await.unwrap_err();
         assert!(matches!(&error, DynamoDbError::NotActive(status) if status == "CREATING"));
         assert!(error.is_retryable());
 
-        let consistent = Fate::Rewritten(|described| {
+        let consistent = Action::Rewrite(|described| {
             described["Table"]["MultiRegionConsistency"] = "STRONG".into();
         });
-        gateway.befall("DescribeTable", [consistent, consistent]);
+        gateway.inject("DescribeTable", [consistent, consistent]);
         for result in [store.check_table().await, store.create_table().await] {
             let error = result.unwrap_err();
             assert!(matches!(error, DynamoDbError::WrongTable(_)), "{error:?}");
@@ -711,73 +712,73 @@ fn a_table_that_is_not_active_is_waited_for_and_one_without_transactions_rejecte
 }
 
 #[test]
-fn what_is_damaged_is_reported() {
+fn damaged_items_are_reported() {
     wait(async {
-        let Some(scene) = Scene::set(&DynamoDbOptions::new()).await else { return };
-        let client = client(scene.table.port);
-        let items = scene.table.items().await;
+        let Some(setup) = Setup::start(&DynamoDbOptions::new()).await else { return };
+        let client = client(setup.table.port);
+        let items = setup.table.items().await;
         let is_kind = |item: &Item, kind: u8| item["pk"].as_b().unwrap().as_ref()[0] == kind;
         let kind = |kind| items.iter().find(|item| is_kind(item, kind)).unwrap().clone();
         let put = async |item| {
-            let put = client.put_item().table_name(&scene.table.name).set_item(Some(item));
+            let put = client.put_item().table_name(&setup.table.name).set_item(Some(item));
             put.send().await.unwrap();
         };
-        let (record, listed) = (kind(1), kind(3));
+        let (record, listing) = (kind(1), kind(3));
         let mut damaged = record.clone();
         damaged.insert("record".to_owned(), AttributeValue::B(Blob::new(*b"\x01damaged")));
         put(damaged.clone()).await;
-        let error = read_error(scene.direct.user(&scene.user).await);
+        let error = read_error(setup.direct.user(&setup.user).await);
         assert!(matches!(cause(&error), DynamoDbError::Record(_)), "{error:?}");
         damaged.insert("record".to_owned(), AttributeValue::S("text".to_owned()));
         put(damaged).await;
-        let error = read_error(scene.direct.user(&scene.user).await);
+        let error = read_error(setup.direct.user(&setup.user).await);
         assert!(matches!(cause(&error), DynamoDbError::Item("record")), "{error:?}");
         put(record).await;
 
-        let mut damaged = listed.clone();
+        let mut damaged = listing.clone();
         damaged.remove("user_id");
         put(damaged).await;
         let error = read_error(
-            scene
+            setup
                 .direct
                 .list_users_page(&ListUsersRequest::new().max_items(MaxItems::default()))
                 .await,
         );
         assert!(matches!(cause(&error), DynamoDbError::Item("user_id")), "{error:?}");
-        put(listed).await;
+        put(listing).await;
 
-        // Keys of the record are missing.
+        // The key items of the record are missing.
         for lookup in items.iter().filter(|item| is_kind(item, 2)) {
-            let delete = client.delete_item().table_name(&scene.table.name);
+            let delete = client.delete_item().table_name(&setup.table.name);
             let delete = delete.key("pk", lookup["pk"].clone()).key("sk", lookup["sk"].clone());
             delete.send().await.unwrap();
         }
-        let deleted = scene.direct.delete(&scene.user, scene.issued.id()).await;
+        let deleted = setup.direct.delete(&setup.user, setup.issued.id()).await;
         let error = commit_error(deleted);
         assert!(matches!(cause(&error), DynamoDbError::Index), "{error:?}");
     });
 }
 
 #[test]
-fn credentials_that_are_rejected_are_told_apart() {
+fn rejected_aws_credentials_are_distinguished_from_missing_permissions() {
     wait(async {
-        let Some(scene) = Scene::set(&once()).await else { return };
+        let Some(setup) = Setup::start(&once()).await else { return };
         for code in ["UnrecognizedClientException", "ExpiredTokenException"] {
-            scene.gateway.befall("GetItem", [Fate::Responded(Response::new(400, code))]);
-            let error = read_error(scene.iam.user(&scene.user).await);
+            setup.gateway.inject("GetItem", [Action::Respond(Response::new(400, code))]);
+            let error = read_error(setup.iam.user(&setup.user).await);
             let DynamoDbError::Credentials { code: reported, .. } = cause(&error) else {
                 panic!("{error:?}")
             };
             assert_eq!(reported, code);
-            assert!(!cause(&error).is_retryable() && !printed(&error).contains("hunter2"));
+            assert!(!cause(&error).is_retryable() && !formatted(&error).contains("hunter2"));
         }
-        let denied = Fate::Responded(Response::new(400, "AccessDeniedException"));
-        scene.gateway.befall("GetItem", [denied]);
-        let error = read_error(scene.iam.user(&scene.user).await);
+        let denied = Action::Respond(Response::new(400, "AccessDeniedException"));
+        setup.gateway.inject("GetItem", [denied]);
+        let error = read_error(setup.iam.user(&setup.user).await);
         assert!(matches!(cause(&error), DynamoDbError::Denied { .. }), "{error:?}");
-        let store = scene.table.store();
+        let store = setup.table.store();
         assert!(!format!("{store:?} {store:#?}").contains("hunter2"));
-        let key = Key::User { account: name(ACCOUNT), name: &scene.user };
+        let key = Key::User { account: name(ACCOUNT), name: &setup.user };
         assert!(store.find(&key).await.unwrap().is_some());
     });
 }

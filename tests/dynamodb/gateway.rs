@@ -1,4 +1,4 @@
-//! An HTTP proxy in front of DynamoDB Local: records each request and its response, and simulates
+//! An HTTP proxy in front of DynamoDB Local. It records each request and its response. It simulates
 //! failures of the managed service.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,36 +17,36 @@ pub(crate) struct Exchange {
     /// `GetItem`, for example.
     pub(crate) operation: String,
     pub(crate) request: Value,
-    /// `Null` if the request was not forwarded.
+    /// The response of the server, or `Null` if the request was not forwarded.
     pub(crate) response: Value,
 }
 
-/// What the gateway does with a request.
+/// The action of the gateway for a request.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Fate {
-    Forwarded,
-    /// Does not forward the request, and responds with this.
-    Responded(Response),
-    /// Forwards the request, and replaces the response by this.
-    RespondedAfter(Response),
-    /// Does not forward the request, and closes the connection.
-    Lost,
+pub(crate) enum Action {
+    Forward,
+    /// Responds with this error, and does not forward the request.
+    Respond(Response),
+    /// Forwards the request, and replaces the response by this error.
+    ForwardThenRespond(Response),
+    /// Closes the connection, and does not forward the request.
+    Close,
     /// Forwards the request, and closes the connection without a response.
-    LostAfter,
+    ForwardThenClose,
     /// Forwards the request, and never sends the response.
-    SilencedAfter,
-    /// Closes the connection at once, and forwards the request once it is
-    /// [released](Gateway::release).
-    Delayed,
-    /// Holds the request until it is [released](Gateway::release), then applies this fate.
-    Held(&'static Fate),
+    ForwardThenHang,
+    /// Closes the connection at once. Forwards the request after its
+    /// [release](Gateway::release).
+    Delay,
+    /// Holds the request until its [release](Gateway::release), then performs this action.
+    Hold(&'static Action),
     /// Forwards the request, and changes the response.
-    Rewritten(fn(&mut Value)),
+    Rewrite(fn(&mut Value)),
     /// Forwards this many keys of a batch, and reports the others as unprocessed.
-    Partly(usize),
+    ForwardKeys(usize),
 }
 
-/// An error, as DynamoDB reports it.
+/// An error response of DynamoDB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -66,19 +66,19 @@ impl Response {
 
     fn head(status: u16) -> Vec<String> {
         vec![
-            format!("HTTP/1.1 {status} As the test says"),
+            format!("HTTP/1.1 {status} Simulated"),
             "content-type: application/x-amz-json-1.0".to_owned(),
         ]
     }
 
     fn message(&self) -> Message {
-        // Without a code, the response is that of an intermediary.
+        // Without a code, simulates the response of an intermediary.
         if self.code.is_empty() {
             return Message { head: Self::head(self.status), body: b"<h1>Bad request</h1>".into() };
         }
         let mut body = serde_json::json!({
             "__type": format!("com.amazonaws.dynamodb.v20120810#{}", self.code),
-            "message": "as the test says",
+            "message": "simulated by the gateway",
         });
         if !self.reasons.is_empty() {
             let reason = |code: &&str| serde_json::json!({ "Code": code });
@@ -88,19 +88,19 @@ impl Response {
     }
 }
 
-type Decide = Box<dyn FnMut(&str, &Value) -> Fate + Send>;
+type Decide = Box<dyn FnMut(&str, &Value) -> Action + Send>;
 
 #[derive(Default)]
 struct State {
     exchanges: Vec<Exchange>,
-    /// The number of exchanges that were taken before.
+    /// The number of exchanges that [`Gateway::take`] has removed.
     taken: usize,
-    /// The number of delayed requests with a response.
-    late: usize,
+    /// The number of delayed requests that the server has received and responded to.
+    delayed_responses: usize,
     decide: Option<Decide>,
 }
 
-/// Forwards requests until it is dropped.
+/// A running proxy. Dropping it stops the proxy.
 pub(crate) struct Gateway {
     port: u16,
     state: Arc<Mutex<State>>,
@@ -109,7 +109,7 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// A gateway in front of the server at `upstream`.
+    /// Starts a gateway in front of the server at the port `upstream`.
     pub(crate) async fn start(upstream: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -132,16 +132,20 @@ impl Gateway {
         self.state.lock().unwrap()
     }
 
-    /// Decides the fate of each request by its operation and its content.
-    pub(crate) fn decide(&self, decide: impl FnMut(&str, &Value) -> Fate + Send + 'static) {
+    /// Chooses the action for each request by its operation and content.
+    pub(crate) fn decide(&self, decide: impl FnMut(&str, &Value) -> Action + Send + 'static) {
         self.state().decide = Some(Box::new(decide));
     }
 
-    /// Applies these fates to the next requests of an operation, in order, and to no others.
-    pub(crate) fn befall(&self, operation: &'static str, fates: impl Into<Vec<Fate>>) {
-        let mut fates = fates.into().into_iter();
-        self.decide(move |own, _| {
-            if own == operation { fates.next().unwrap_or(Fate::Forwarded) } else { Fate::Forwarded }
+    /// Performs these actions for the next requests of an operation, in order. Forwards all others.
+    pub(crate) fn inject(&self, operation: &'static str, actions: impl Into<Vec<Action>>) {
+        let mut actions = actions.into().into_iter();
+        self.decide(move |requested, _| {
+            if requested == operation {
+                actions.next().unwrap_or(Action::Forward)
+            } else {
+                Action::Forward
+            }
         });
     }
 
@@ -149,14 +153,14 @@ impl Gateway {
         self.state().decide = None;
     }
 
-    /// The exchanges since the last call.
+    /// Removes and returns the exchanges since the last call.
     pub(crate) fn take(&self) -> Vec<Exchange> {
         let mut state = self.state();
         state.taken += state.exchanges.len();
         std::mem::take(&mut state.exchanges)
     }
 
-    /// The operations since the last call.
+    /// Removes the exchanges since the last call, and returns their operations.
     pub(crate) fn operations(&self) -> Vec<String> {
         self.take().into_iter().map(|exchange| exchange.operation).collect()
     }
@@ -167,7 +171,7 @@ impl Gateway {
         state.exchanges.iter().filter(|exchange| exchange.operation == operation).count()
     }
 
-    /// The number of responses of the server to these requests.
+    /// The number of these requests to which the server has responded.
     pub(crate) fn responses(&self, operation: &str) -> usize {
         let state = self.state();
         let has_response = |exchange: &&Exchange| !exchange.response.is_null();
@@ -175,9 +179,9 @@ impl Gateway {
         sent.filter(has_response).count()
     }
 
-    /// The number of delayed requests that were forwarded and have a response.
-    pub(crate) fn late(&self) -> usize {
-        self.state().late
+    /// The number of delayed requests that the server has received and responded to.
+    pub(crate) fn delayed_responses(&self) -> usize {
+        self.state().delayed_responses
     }
 
     /// Releases one held or delayed request.
@@ -273,44 +277,45 @@ async fn serve(
         let operation = request.header("x-amz-target").unwrap_or_default();
         let operation = operation.rsplit('.').next().unwrap_or_default().to_owned();
         let content: Value = serde_json::from_slice(&request.body).unwrap_or_default();
-        let (place, mut fate) = {
+        let (index, mut action) = {
             let mut state = state.lock().unwrap();
             let decide = state.decide.as_mut();
-            let fate = decide.map_or(Fate::Forwarded, |decide| decide(&operation, &content));
+            let action = decide.map_or(Action::Forward, |decide| decide(&operation, &content));
             let response = Value::Null;
             state.exchanges.push(Exchange { operation, request: content, response });
-            (state.taken + state.exchanges.len() - 1, fate)
+            (state.taken + state.exchanges.len() - 1, action)
         };
-        if let Fate::Held(then) = fate {
+        if let Action::Hold(then) = action {
             released.acquire().await.unwrap().forget();
-            fate = *then;
+            action = *then;
         }
-        let response = match fate {
-            Fate::Responded(response) => response.message(),
-            Fate::Lost => return,
-            Fate::Delayed => {
+        let response = match action {
+            Action::Respond(response) => response.message(),
+            Action::Close => return,
+            Action::Delay => {
                 drop(client);
                 released.acquire().await.unwrap().forget();
-                let _ = forward(&request, upstream, &mut server).await;
-                state.lock().unwrap().late += 1;
+                if forward(&request, upstream, &mut server).await.is_some() {
+                    state.lock().unwrap().delayed_responses += 1;
+                }
                 return;
             }
-            Fate::Partly(most) => partly(request, most, upstream, &mut server).await,
+            Action::ForwardKeys(limit) => forward_keys(request, limit, upstream, &mut server).await,
             _ => {
                 let Some(message) = forward(&request, upstream, &mut server).await else { return };
                 let mut state = state.lock().unwrap();
-                let place = place.checked_sub(state.taken);
-                if let Some(exchange) = place.and_then(|place| state.exchanges.get_mut(place)) {
+                let index = index.checked_sub(state.taken);
+                if let Some(exchange) = index.and_then(|index| state.exchanges.get_mut(index)) {
                     exchange.response = serde_json::from_slice(&message.body).unwrap_or_default();
                 }
                 message
             }
         };
-        let response = match fate {
-            Fate::RespondedAfter(response) => response.message(),
-            Fate::LostAfter => return,
-            Fate::SilencedAfter => std::future::pending().await,
-            Fate::Rewritten(rewrite) => {
+        let response = match action {
+            Action::ForwardThenRespond(response) => response.message(),
+            Action::ForwardThenClose => return,
+            Action::ForwardThenHang => std::future::pending().await,
+            Action::Rewrite(rewrite) => {
                 let mut content = serde_json::from_slice(&response.body).unwrap();
                 rewrite(&mut content);
                 Message { head: Response::head(200), body: serde_json::to_vec(&content).unwrap() }
@@ -323,10 +328,10 @@ async fn serve(
     }
 }
 
-/// Forwards a batch with `most` of its keys, and reports the others as unprocessed.
-async fn partly(
+/// Forwards a batch with at most `limit` of its keys, and reports the others as unprocessed.
+async fn forward_keys(
     mut request: Message,
-    most: usize,
+    limit: usize,
     upstream: u16,
     server: &mut Option<BufReader<TcpStream>>,
 ) -> Message {
@@ -334,14 +339,14 @@ async fn partly(
     let mut tables = content["RequestItems"].as_object().unwrap().clone();
     for table in tables.values_mut() {
         let keys = table["Keys"].as_array_mut().unwrap();
-        let left = keys.split_off(most.min(keys.len()));
+        let left = keys.split_off(limit.min(keys.len()));
         let forwarded = std::mem::replace(keys, left);
         content["RequestItems"].as_object_mut().unwrap().values_mut().next().unwrap()["Keys"] =
             Value::Array(forwarded);
     }
     tables.retain(|_, table| !table["Keys"].as_array().unwrap().is_empty());
     let mut response = Message { head: Response::head(200), body: b"{}".to_vec() };
-    if most > 0 {
+    if limit > 0 {
         request.body = serde_json::to_vec(&content).unwrap();
         response = forward(&request, upstream, server).await.unwrap();
     }

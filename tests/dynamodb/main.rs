@@ -43,7 +43,7 @@ use std::num::NonZeroUsize;
 use local::{runtime, shared};
 use service_specific_credentials::testing::Suite;
 
-/// Each obligation is tried on a table of its own.
+/// Checks each obligation on a new table.
 #[test]
 fn the_store_meets_its_obligations() {
     let Some(server) = shared() else { return };

@@ -1,4 +1,4 @@
-//! The examples with `--store`, on a shared table.
+//! Runs the examples with `--store` on a table.
 
 use std::process::{Command, Output};
 
@@ -11,7 +11,7 @@ use super::{
     local::{Table, shared, wait},
 };
 
-/// The environment of a program that uses the server of a table.
+/// The environment variables of a program that connects to the server of a table.
 fn environment(table: &Table) -> [(&'static str, String); 5] {
     [
         ("AWS_ENDPOINT_URL_DYNAMODB", format!("http://127.0.0.1:{}", table.port)),
@@ -31,9 +31,9 @@ fn emulator(table: &Table) -> Server {
 }
 
 #[test]
-fn two_emulators_on_one_table_behave_as_one() {
+fn two_emulators_share_a_table() {
     let Some(server) = shared() else { return };
-    // The first one creates the table.
+    // The first emulator creates the table.
     let table = server.unused();
     let servers = [emulator(&table), emulator(&table)];
     two_emulators_behave_as_one(&servers);
@@ -49,13 +49,13 @@ fn tool(table: &Table, line: &str, environment: &[(&str, String)]) -> Output {
 }
 
 #[test]
-fn the_tool_works_on_a_table_and_takes_the_standard_environment() {
+fn the_command_line_tool_uses_the_standard_aws_environment_variables() {
     let Some(server) = shared() else { return };
     let table = server.unused();
     let environment = environment(&table);
     for line in ["user add anika", "create anika"] {
-        let done = tool(&table, line, &environment);
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let output = tool(&table, line, &environment);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
     let listed = String::from_utf8(tool(&table, "list anika", &environment).stdout).unwrap();
     assert!(listed.contains("anika+1-at-123456789012"), "{listed}");
@@ -68,16 +68,16 @@ fn the_tool_works_on_a_table_and_takes_the_standard_environment() {
     let copy = RedbStore::open(folder.file("copy.redb")).unwrap();
     assert_eq!(copy.accounts().unwrap(), [name(ACCOUNT)]);
 
-    let failed = |without: &str| {
+    let error_without = |variable: &str| {
         let mut environment = environment.to_vec();
-        environment.retain(|(name, _)| *name != without);
-        let done = tool(&table, "list anika", &environment);
-        assert_eq!(done.status.code(), Some(3));
-        let printed = String::from_utf8(done.stderr).unwrap();
-        assert!(printed.contains("dynamodb:table-") && !printed.contains("hunter2"), "{printed}");
-        assert_eq!(printed.lines().count(), 1, "{printed}");
-        printed
+        environment.retain(|(name, _)| *name != variable);
+        let output = tool(&table, "list anika", &environment);
+        assert_eq!(output.status.code(), Some(3));
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("dynamodb:table-") && !error.contains("hunter2"), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        error
     };
-    assert!(failed("AWS_REGION").contains("no region is configured"));
-    failed("AWS_SECRET_ACCESS_KEY");
+    assert!(error_without("AWS_REGION").contains("no region is configured"));
+    error_without("AWS_SECRET_ACCESS_KEY");
 }

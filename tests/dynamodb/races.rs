@@ -1,4 +1,4 @@
-//! Guarantees under concurrency, with many clients.
+//! Guarantees under concurrent changes of many clients.
 
 use service_specific_credentials::{AsyncCredentialManager, Error, UserName, store::DynamoDbStore};
 use tokio::task::JoinSet;
@@ -19,7 +19,7 @@ fn callers(table: &Table) -> Vec<AsyncCredentialManager<DynamoDbStore>> {
 }
 
 #[test]
-fn sixteen_clients_that_create_for_one_user_create_two() {
+fn concurrent_creations_for_one_user_stop_at_the_limit() {
     let Some(server) = shared() else { return };
     wait(async {
         let table = server.table().await;
@@ -29,9 +29,9 @@ fn sixteen_clients_that_create_for_one_user_create_two() {
     });
 }
 
-/// Every client changes its own records, and a shared one.
+/// Each client changes a record of its own and a shared record.
 #[test]
-fn sixteen_writers_lose_no_change() {
+fn concurrent_writers_lose_no_update() {
     const ROUNDS: usize = 10;
     let Some(server) = shared() else { return };
     wait(async {
@@ -66,9 +66,9 @@ fn sixteen_writers_lose_no_change() {
     });
 }
 
-/// Two users exchange names.
+/// Each of two users is renamed to the name of the other.
 #[test]
-fn renames_that_cross_are_both_rejected() {
+fn crossing_renames_are_both_rejected() {
     const ROUNDS: usize = 20;
     let Some(server) = shared() else { return };
     wait(async {
@@ -88,7 +88,7 @@ fn renames_that_cross_are_both_rejected() {
 }
 
 #[test]
-fn many_processes_create_the_table_at_once() {
+fn concurrent_calls_of_create_table_succeed() {
     let Some(server) = shared() else { return };
     wait(async {
         for _ in 0..5 {
@@ -108,7 +108,7 @@ fn many_processes_create_the_table_at_once() {
 }
 
 #[test]
-fn a_registration_with_an_id_that_is_held_is_rejected() {
+fn a_registration_with_a_user_id_in_use_is_rejected() {
     let Some(server) = shared() else { return };
     wait(async {
         let (table, second) = (server.table().await, server.table().await);
@@ -123,7 +123,7 @@ fn a_registration_with_an_id_that_is_held_is_rejected() {
 }
 
 #[test]
-fn two_stores_on_one_table_are_one() {
+fn changes_through_one_store_are_visible_through_another() {
     let Some(server) = shared() else { return };
     wait(async {
         let table = server.table().await;

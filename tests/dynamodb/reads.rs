@@ -1,5 +1,5 @@
-//! Reads while changes are in flight. DynamoDB Local applies a transaction at once, so the gateway
-//! simulates what the managed service may show of a transaction in flight.
+//! Reads during changes. DynamoDB Local applies a transaction at once, so the gateway simulates the
+//! responses of the managed service while a transaction is in progress.
 
 use std::{num::NonZeroUsize, ops::Bound};
 
@@ -13,72 +13,71 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     common::{ACCOUNT, name},
-    gateway::{Fate, Gateway, Response},
+    gateway::{Action, Gateway, Response},
     local::{shared, until, wait},
 };
 
-const CONFLICT: Fate = Fate::Responded(Response::cancelled(&["TransactionConflict"]));
+const CONFLICT: Action = Action::Respond(Response::cancelled(&["TransactionConflict"]));
 
-/// The item has not been written yet.
-const ABSENT: Fate = Fate::Rewritten(|read| *read = json!({}));
+/// An empty response: the item has not been written yet.
+const ABSENT: Action = Action::Rewrite(|read| *read = json!({}));
 
 /// A store behind a gateway, and a manager with a direct connection.
-async fn scene() -> Option<(DynamoDbStore, Gateway, AsyncCredentialManager<DynamoDbStore>)> {
+async fn setup() -> Option<(DynamoDbStore, Gateway, AsyncCredentialManager<DynamoDbStore>)> {
     let table = shared()?.table().await;
     let gateway = Gateway::start(table.port).await;
     let store = table.behind(gateway.port()).store();
     Some((store, gateway, AsyncCredentialManager::new(name(ACCOUNT), table.store())))
 }
 
-/// The record is written, but not yet the key: a find retries.
+/// The record has been written, but the key has not.
 #[test]
-fn a_key_that_is_being_claimed_is_found() {
+fn find_retries_while_the_key_is_being_written() {
     wait(async {
-        let Some((store, gateway, iam)) = scene().await else { return };
+        let Some((store, gateway, iam)) = setup().await else { return };
         let anika: UserName = name("anika");
         iam.register_user(&anika).await.unwrap();
         let key = Key::User { account: name(ACCOUNT), name: &anika };
-        let (mut gets, mut settled) = (0, 0);
+        let (mut gets, mut transactions) = (0, 0);
         gateway.decide(move |operation, _| {
-            let count = if operation == "GetItem" { &mut gets } else { &mut settled };
+            let count = if operation == "GetItem" { &mut gets } else { &mut transactions };
             *count += 1;
             match (operation, *count) {
                 ("GetItem", 1) => ABSENT,
                 ("TransactGetItems", 1 | 2) => CONFLICT,
-                _ => Fate::Forwarded,
+                _ => Action::Forward,
             }
         });
         assert!(store.find(&key).await.unwrap().is_some());
-        let settled = "TransactGetItems";
-        assert_eq!(gateway.operations(), ["GetItem", settled, settled, settled, settled]);
+        let get = "TransactGetItems";
+        assert_eq!(gateway.operations(), ["GetItem", get, get, get, get]);
     });
 }
 
-/// The key is written, and the record is being written: a find retries.
+/// The key has been written, and the record is being written.
 #[test]
-fn a_record_that_is_being_written_is_waited_for() {
+fn find_retries_while_the_record_is_being_written() {
     wait(async {
-        let Some((store, gateway, iam)) = scene().await else { return };
+        let Some((store, gateway, iam)) = setup().await else { return };
         let anika: UserName = name("anika");
         iam.register_user(&anika).await.unwrap();
         let key = Key::User { account: name(ACCOUNT), name: &anika };
-        gateway.befall("TransactGetItems", [CONFLICT; 3]);
+        gateway.inject("TransactGetItems", [CONFLICT; 3]);
         assert!(store.find(&key).await.unwrap().is_some());
         assert_eq!(gateway.count("TransactGetItems"), 4);
     });
 }
 
-/// The record releases the key between the two reads of a find.
 #[test]
-fn a_key_that_was_released_meanwhile_is_not_found() {
+fn find_returns_none_if_the_key_is_released_between_its_two_reads() {
     wait(async {
-        let Some((store, gateway, iam)) = scene().await else { return };
+        let Some((store, gateway, iam)) = setup().await else { return };
         let (anika, beate): (UserName, UserName) = (name("anika"), name("beate"));
         let key = Key::User { account: name(ACCOUNT), name: &anika };
         for removes in [false, true] {
             iam.register_user(&anika).await.unwrap();
             gateway.take();
-            gateway.befall("TransactGetItems", [Fate::Held(&Fate::Forwarded)]);
+            gateway.inject("TransactGetItems", [Action::Hold(&Action::Forward)]);
             let (found, ()) = tokio::join!(store.find(&key), async {
                 let sent = async || gateway.count("TransactGetItems") == 1;
                 until("the record to be read", sent).await;
@@ -99,16 +98,15 @@ fn shard(name: &str) -> u8 {
     Sha256::digest(name)[0] % 8
 }
 
-/// A user is renamed between the reads of two shards.
 #[test]
-fn a_user_who_is_renamed_between_two_shards_is_listed_once() {
+fn a_user_renamed_between_the_reads_of_two_shards_is_listed_once() {
     wait(async {
-        let Some((store, gateway, iam)) = scene().await else { return };
+        let Some((store, gateway, iam)) = setup().await else { return };
         let others = ["bea", "cleo", "dora", "eva", "fay", "gil"];
         for user in others {
             iam.register_user(&name(user)).await.unwrap();
         }
-        // From the lowest name to the highest, and back.
+        // Renames the user from the first name in order to the last, and back.
         for (from, to) in [("anika", "zoe"), ("zoe", "anika")] {
             assert_ne!(shard(from), shard(to));
             if from == "anika" {
@@ -116,14 +114,14 @@ fn a_user_who_is_renamed_between_two_shards_is_listed_once() {
             }
             gateway.take();
             gateway.decide(move |operation, request| {
-                let late = |request: &Value| {
+                let reads_new_shard = |request: &Value| {
                     let partition = &request["ExpressionAttributeValues"][":pk"]["B"];
                     let partition = STANDARD.decode(partition.as_str().unwrap()).unwrap();
                     partition.last() == Some(&shard(to))
                 };
                 match operation {
-                    "Query" if late(request) => Fate::Held(&Fate::Forwarded),
-                    _ => Fate::Forwarded,
+                    "Query" if reads_new_shard(request) => Action::Hold(&Action::Forward),
+                    _ => Action::Forward,
                 }
             });
             let range = ScanRange::new(

@@ -1,4 +1,4 @@
-//! The address of the IAM Query API.
+//! The admin address, which serves the IAM Query API.
 
 use std::net::SocketAddr;
 
@@ -8,30 +8,30 @@ use crate::{
 };
 
 #[test]
-fn a_server_that_holds_a_new_store_is_set_up_through_its_admin_address() {
+fn the_admin_address_creates_credentials_in_a_memory_store() {
     let world = World::new("admin");
     let server = world.serve(&["--create", "--store", "memory"]);
     server.admin("CreateUser", &[("UserName", "anika")]);
-    let at = ("ServiceName", CODECOMMIT);
-    let issued = server.admin("CreateServiceSpecificCredential", &[("UserName", "anika"), at]);
+    let service = ("ServiceName", CODECOMMIT);
+    let issued = server.admin("CreateServiceSpecificCredential", &[("UserName", "anika"), service]);
     let (user, password) =
         (element(&issued, "ServiceUserName"), element(&issued, "ServicePassword"));
-    world.work("work");
-    world.does("work", &["push", &server.url(user, password, "demo"), "main"]);
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &server.url(user, password, "demo"), "main"]);
     assert!(!world.folder.file("credentials.redb").exists());
 }
 
 #[test]
-fn the_admin_address_serves_programs_on_this_machine_alone() {
+fn the_admin_address_rejects_web_pages_and_unknown_hosts() {
     let world = World::new("guard");
     let server = world.serve(&[]);
-    let (admin, own) = (server.admin, server.admin.to_string());
+    let (admin, admin_host) = (server.admin, server.admin.to_string());
     let get = "/?Action=CreateUser&Version=2010-05-08&UserName=";
     let post = "Action=CreateUser&Version=2010-05-08&UserName=";
     for (number, (host, other, served)) in [
         ("localhost", "", true),
         ("LOCALHOST:1234", "", true),
-        (&*own, "", true),
+        (&*admin_host, "", true),
         ("127.0.0.1", "", true),
         ("127.0.0.1", "Sec-Fetch-Site: none", false),
         ("127.0.0.1", "Sec-Fetch-Site: cross-site", false),
@@ -63,32 +63,33 @@ fn the_admin_address_serves_programs_on_this_machine_alone() {
             assert!(status(&response) != 403 || element(&response, "Code") == "AccessDenied");
         }
     }
-    // A request of before there were hosts.
+    // An HTTP/1.0 request without a `Host` header is denied.
     assert_eq!(status(&raw(admin, &format!("GET {get}old HTTP/1.0\r\n\r\n"))), 403);
     let users = server.admin("ListUsers", &[]);
     assert_eq!(users.matches("<UserName>").count(), 10, "{users}");
-    // More than can be meant.
-    let long = server.admin("CreateUser", &[("UserName", &"x".repeat(1 << 20))]);
-    assert_eq!((status(&long), element(&long, "Code")), (413, "MalformedInput"));
+    // A request above the size limit is rejected.
+    let too_large = server.admin("CreateUser", &[("UserName", &"x".repeat(1 << 20))]);
+    assert_eq!((status(&too_large), element(&too_large, "Code")), (413, "MalformedInput"));
 
-    let abroad =
+    // A non-loopback admin address requires `--host` or `--insecure`.
+    let output =
         world.command().args(["--store", "memory", "--admin", "0.0.0.0:0"]).output().unwrap();
-    assert_eq!(abroad.status.code(), Some(1));
-    assert!(err(&abroad).contains("--insecure"), "{}", err(&abroad));
-    let open = world.serve(&["--store", "memory", "--admin", "0.0.0.0:0", "--insecure"]);
-    let reached = SocketAddr::from(([127, 0, 0, 1], open.admin.port()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("--insecure"), "{}", err(&output));
+    let insecure = world.serve(&["--store", "memory", "--admin", "0.0.0.0:0", "--insecure"]);
+    let address = SocketAddr::from(([127, 0, 0, 1], insecure.admin.port()));
     let list = "/?Action=ListUsers&Version=2010-05-08";
     let page = format!("GET {list} HTTP/1.1\r\nHost: x\r\nOrigin: y\r\nConnection: close\r\n\r\n");
-    assert_eq!(status(&raw(reached, &page)), 200);
+    assert_eq!(status(&raw(address, &page)), 200);
 }
 
 #[test]
-fn the_admin_address_serves_clients_that_know_it_by_a_name_that_was_given() {
+fn the_host_option_allows_further_host_names() {
     let world = World::new("host");
-    let _ = world.anika();
+    let _ = world.issue_credential();
     let options = ["--host", "iam", "--host", "git.example.com", "--admin", "0.0.0.0:0"];
     let server = world.serve(&[&["--store", "memory"][..], &options].concat());
-    let reached = SocketAddr::from(([127, 0, 0, 1], server.admin.port()));
+    let address = SocketAddr::from(([127, 0, 0, 1], server.admin.port()));
     let list = "/?Action=ListUsers&Version=2010-05-08";
     for (host, other, expected) in [
         ("iam", "", 200),
@@ -100,28 +101,29 @@ fn the_admin_address_serves_clients_that_know_it_by_a_name_that_was_given() {
         ("iam.evil", "", 403),
         ("example.com", "", 403),
         ("iam@evil", "", 403),
-        // A page is not served under a name of ours, either.
+        // Web pages are rejected under a configured host name, too.
         ("iam", "Origin: http://iam\r\n", 403),
         ("iam", "Sec-Fetch-Site: same-origin\r\n", 403),
     ] {
         let request =
             format!("GET {list} HTTP/1.1\r\nHost: {host}\r\n{other}Connection: close\r\n\r\n");
-        assert_eq!(status(&raw(reached, &request)), expected, "{host} {other}");
+        assert_eq!(status(&raw(address, &request)), expected, "{host} {other}");
     }
-    for wrong in ["", "iam:8081", "user@iam", "http://iam", "a b"] {
+    for invalid in ["", "iam:8081", "user@iam", "http://iam", "a b"] {
         let mut command = world.command();
-        let output = command.args(["--admin", "127.0.0.1:0", "--host", wrong]).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{wrong}");
+        let output = command.args(["--admin", "127.0.0.1:0", "--host", invalid]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{invalid}");
     }
-    for of_admin in [&["--host", "iam"][..], &["--insecure"], &["--url-safe"]] {
-        assert_eq!(world.command().args(of_admin).output().unwrap().status.code(), Some(2));
+    // These options require `--admin`.
+    for options in [&["--host", "iam"][..], &["--insecure"], &["--url-safe"]] {
+        assert_eq!(world.command().args(options).output().unwrap().status.code(), Some(2));
     }
 }
 
 #[test]
 fn an_insecure_admin_address_serves_web_pages() {
     let world = World::new("pages");
-    let _ = world.anika();
+    let _ = world.issue_credential();
     let page = "Origin: https://example.com\r\nSec-Fetch-Site: cross-site\r\nConnection: close\r\n";
     let preflight = format!(
         "OPTIONS / HTTP/1.1\r\nHost: localhost\r\n{page}Access-Control-Request-Method: POST\r\n\

@@ -1,4 +1,4 @@
-//! Bodies of requests and responses that are incomplete, slow, compressed, or not read.
+//! Request and response bodies that are incomplete, slow, compressed, or unread.
 
 use std::{
     fs,
@@ -13,18 +13,18 @@ use service_specific_credentials::IssuedCredential;
 use crate::{
     clients::peak,
     world::{
-        Server, World, basic, chunk, command, endless_commands, err, kill, raw, request, rest,
-        status, wait_for_the_end_of, wait_until_read,
+        Server, World, basic, chunk, command, err, kill, raw, read_response, request, status,
+        unterminated_commands, wait_for_exit, wait_until_read,
     },
 };
 
-/// A server with one repository, `demo`, that holds one commit of 200 KB.
+/// Starts a server with one repository, `demo`, which contains an incompressible file of 200 KB.
 fn serve_demo(world: &World, options: &[&str]) -> (Server, IssuedCredential) {
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&[&["--create"], options].concat());
-    world.work("work");
+    world.create_work_tree("work");
     world.commit_noise("work", 200_000);
-    world.does("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
+    world.run_git("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
     (server, issued)
 }
 
@@ -36,19 +36,20 @@ enum Framing {
     CompressedLength,
 }
 
-/// The header lines and the body of a request, cut off after some part of it.
-fn cut(body: &[u8], sent: usize, framing: Framing) -> (String, Vec<u8>) {
+/// Encodes a body and truncates it near byte `sent`. Returns the headers and the truncated body.
+fn truncate(body: &[u8], sent: usize, framing: Framing) -> (String, Vec<u8>) {
     match framing {
         Framing::Length => (format!("Content-Length: {}", body.len()), body[..sent].to_vec()),
         Framing::CompressedLength => {
-            let whole = gzip(body);
-            let headers = format!("Content-Encoding: gzip\r\nContent-Length: {}", whole.len());
-            let sent = sent * (whole.len() - 1) / body.len();
-            (headers, whole[..sent].to_vec())
+            let compressed = gzip(body);
+            let length = compressed.len();
+            let headers = format!("Content-Encoding: gzip\r\nContent-Length: {length}");
+            let sent = sent * (length - 1) / body.len();
+            (headers, compressed[..sent].to_vec())
         }
         Framing::Chunked => {
             let mut bytes: Vec<_> = body[..sent].chunks(10_000).flat_map(chunk).collect();
-            // Within a chunk.
+            // The last chunk is incomplete, too.
             bytes.truncate(bytes.len().saturating_sub(1));
             ("Transfer-Encoding: chunked".to_owned(), bytes)
         }
@@ -65,9 +66,9 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     compressed
 }
 
-/// Every way to stop in the middle of a request: bodies of a fetch and a push, cut after each of
-/// their parts and within them, in each framing.
-fn truncated(world: &World) -> Vec<(&'static str, String, Vec<u8>)> {
+/// Truncated requests: the bodies of a fetch and of a push, truncated between and within their
+/// parts, in each framing. Each request is a path, headers, and the truncated body.
+fn truncated_requests(world: &World) -> Vec<(&'static str, String, Vec<u8>)> {
     let push = world.push_body("work", "cut");
     let fetch = world.fetch_body("demo.git");
     let (commands, pack) = (push[0].len(), push[2].len());
@@ -76,11 +77,11 @@ fn truncated(world: &World) -> Vec<(&'static str, String, Vec<u8>)> {
     let mut requests = Vec::new();
     for framing in [Framing::Length, Framing::Chunked, Framing::CompressedLength] {
         for sent in [0, 2, commands / 2, commands, commands + 4, in_pack, push.len() - 1] {
-            let (headers, bytes) = cut(&push, sent, framing);
+            let (headers, bytes) = truncate(&push, sent, framing);
             requests.push(("/demo/git-receive-pack", headers, bytes));
         }
         for sent in [0, 2, fetch.len() / 2, fetch.len() - 1] {
-            let (headers, bytes) = cut(&fetch, sent, framing);
+            let (headers, bytes) = truncate(&fetch, sent, framing);
             requests.push(("/demo/git-upload-pack", headers, bytes));
         }
     }
@@ -88,18 +89,18 @@ fn truncated(world: &World) -> Vec<(&'static str, String, Vec<u8>)> {
 }
 
 #[test]
-fn a_truncated_body_leaves_no_process_and_takes_no_slot() {
+fn a_truncated_request_body_leaks_no_process_and_no_slot() {
     let world = World::new("truncated");
     let (server, issued) = serve_demo(&world, &["--processes", "1"]);
-    for (path, headers, bytes) in truncated(&world) {
-        for how in ["close", "shutdown", "reset"] {
+    for (path, headers, bytes) in truncated_requests(&world) {
+        for ending in ["close", "shutdown", "reset"] {
             let mut stream = server.post(path, &issued, &headers);
             stream.write_all(&bytes).unwrap();
             wait_until_read(&stream);
-            match how {
+            match ending {
                 "shutdown" => {
                     stream.shutdown(Shutdown::Write).unwrap();
-                    let _ = rest(&mut stream);
+                    let _ = read_response(&mut stream);
                 }
                 "reset" => {
                     socket2::SockRef::from(&stream)
@@ -113,18 +114,18 @@ fn a_truncated_body_leaves_no_process_and_takes_no_slot() {
             server.wait_for_a_slot(&issued);
         }
     }
-    let refs = world.does(world.repository("demo.git"), &["for-each-ref"]);
+    let refs = world.run_git(world.repository("demo.git"), &["for-each-ref"]);
     assert_eq!(refs.lines().count(), 1, "{refs}");
-    world.does("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "clone"]);
+    world.run_git("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "clone"]);
 }
 
 #[test]
-fn a_body_without_progress_is_given_up() {
+fn a_stalled_request_body_times_out() {
     let world = World::new("slow");
     let (server, issued) = serve_demo(&world, &["--body-timeout", "0.2"]);
     let fetch = world.fetch_body("demo.git");
-    let requests = truncated(&world);
-    // All at once: each of them takes its time.
+    let requests = truncated_requests(&world);
+    // The requests are sent concurrently, so that their timeouts overlap.
     let mut streams: Vec<_> = requests
         .iter()
         .map(|(path, headers, bytes)| {
@@ -133,48 +134,43 @@ fn a_body_without_progress_is_given_up() {
             stream
         })
         .collect();
-    // One that sends a byte now and then is below the minimum rate all the same.
-    let mut drops = server.post("/demo/git-upload-pack", &issued, "Content-Length: 100000000");
-    while drops.write_all(b"0").is_ok() {
-        wait_until_read(&drops);
+    // A client that sends one byte at a time is below the minimum rate.
+    let mut slow = server.post("/demo/git-upload-pack", &issued, "Content-Length: 100000000");
+    while slow.write_all(b"0").is_ok() {
+        wait_until_read(&slow);
     }
     for (stream, (path, headers, bytes)) in streams.iter_mut().zip(&requests) {
-        let (response, _) = rest(stream);
-        let expected = [408, 429];
-        assert!(
-            expected.contains(&status(&response)),
-            "{path} {headers} {}: {response}",
-            bytes.len()
-        );
+        let (response, _) = read_response(stream);
+        assert_eq!(status(&response), 408, "{path} {headers} {}: {response}", bytes.len());
     }
     server.wait_until_idle();
-    // Nor does a denied request keep its connection.
+    // The connection of a denied request is closed, even if its body is incomplete.
     let length = fetch.len();
-    let half = format!(
+    let incomplete = format!(
         "POST /demo/git-upload-pack HTTP/1.1\r\nHost: git\r\n{}\r\nContent-Length: {length}\r\n\
          \r\n00",
         basic("x", "y")
     );
-    assert_eq!(status(&raw(server.address, &half)), 401);
-    world.does("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "clone"]);
+    assert_eq!(status(&raw(server.address, &incomplete)), 401);
+    world.run_git("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "clone"]);
 }
 
 #[test]
-fn a_fetch_whose_question_is_compressed_is_understood() {
+fn a_gzip_compressed_fetch_request_succeeds() {
     let world = World::new("gzip");
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
     let url = server.url_of(&issued, "demo");
-    world.work("work");
-    world.does("work", &["push", &url, "main"]);
-    world.does("", &["clone", "--quiet", &url, "clone"]);
-    // The more it has to ask for, the longer its question.
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &url, "main"]);
+    world.run_git("", &["clone", "--quiet", &url, "clone"]);
+    // Git compresses a fetch request of more than 1 KiB. Each branch adds a `want` line to it.
     for number in 0..40 {
         let branch = format!("branch-{number}");
-        world.does("work", &["checkout", "--quiet", "-b", &branch]);
+        world.run_git("work", &["checkout", "--quiet", "-b", &branch]);
         world.commit("work", &branch, b"");
     }
-    world.does("work", &["push", "--quiet", "--all", &url]);
+    world.run_git("work", &["push", "--quiet", "--all", &url]);
     let fetch = world.git("clone", &["fetch"]).env("GIT_TRACE_CURL", "1").output().unwrap();
     assert!(fetch.status.success(), "{}", err(&fetch));
     assert!(err(&fetch).contains("Send header: Content-Encoding: gzip"), "{}", err(&fetch));
@@ -182,47 +178,47 @@ fn a_fetch_whose_question_is_compressed_is_understood() {
 }
 
 #[test]
-fn a_push_that_stops_in_its_midst_changes_nothing() {
-    let world = World::new("midst");
-    let issued = world.anika();
+fn an_aborted_push_does_not_block_later_pushes() {
+    let world = World::new("aborted");
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
     let url = server.url_of(&issued, "demo");
-    world.work("work");
-    world.does("work", &["push", &url, "main"]);
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &url, "main"]);
 
     let mut push = server.post("/demo/git-receive-pack", &issued, "Transfer-Encoding: chunked");
-    push.write_all(&chunk(endless_commands(40_000).as_bytes())).unwrap();
-    let started = server.wait_for(|git| git.contains("receive-pack"));
+    push.write_all(&chunk(unterminated_commands(40_000).as_bytes())).unwrap();
+    let started = server.wait_for_process(|git| git.contains("receive-pack"));
     drop(push);
-    wait_for_the_end_of(&started);
+    wait_for_exit(&started);
     world.commit("work", "again", b"again");
-    world.does("work", &["push", &url, "main"]);
+    world.run_git("work", &["push", &url, "main"]);
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
-fn what_a_client_has_started_ends_when_the_client_goes_away() {
-    let world = World::new("gone");
-    let issued = world.anika();
+fn git_processes_end_when_the_client_disconnects() {
+    let world = World::new("disconnected");
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
     let url = server.url_of(&issued, "demo");
-    world.work("work");
-    world.does("work", &["push", &url, "main"]);
-    // Left to itself, this push would never end.
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &url, "main"]);
+    // The hook never ends by itself.
     let hook = world.hook("demo.git", "pre-receive", "exec tail -f /dev/null");
     world.commit("work", "again", b"again");
-    let push = world.begins("work", &["push", &url, "main"]);
-    let started = server.wait_for(|git| git.contains("tail"));
+    let push = world.spawn_git("work", &["push", &url, "main"]);
+    let started = server.wait_for_process(|git| git.contains("tail"));
     kill(push);
-    wait_for_the_end_of(&started);
-    // It has left no lock behind.
+    wait_for_exit(&started);
+    // The aborted push left no lock file.
     fs::remove_file(hook).unwrap();
-    world.does("work", &["push", &url, "main"]);
+    world.run_git("work", &["push", &url, "main"]);
     assert_eq!(server.stop(), Some(0));
 }
 
-/// A request for a clone of `demo`, in this version of HTTP.
-fn ask_for_a_clone(
+/// Requests a clone of `demo` with the given version of HTTP. Returns the connection.
+fn request_clone(
     world: &World,
     server: &Server,
     issued: &IssuedCredential,
@@ -245,45 +241,45 @@ fn ask_for_a_clone(
 }
 
 #[test]
-fn a_git_process_that_dies_breaks_the_connection() {
-    let world = World::new("dies");
-    let issued = world.anika();
+fn a_killed_git_process_breaks_the_connection() {
+    let world = World::new("killed");
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
-    world.work("work");
+    world.create_work_tree("work");
     world.commit_noise("work", 30 << 20);
-    world.does("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
+    world.run_git("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
     for victim in [None, Some("http-backend"), Some("upload-pack"), Some("pack-objects")] {
         for version in ["HTTP/1.1", "HTTP/1.0"] {
-            let mut stream = ask_for_a_clone(&world, &server, &issued, version);
-            // There is more than fits into all buffers.
+            let mut stream = request_clone(&world, &server, &issued, version);
+            // The response is larger than all buffers, so Git is still running.
             stream.read_exact(&mut vec![0; 1 << 16]).unwrap();
             if let Some(victim) = victim {
-                // A shell may have run it, under the same name.
-                let is = |pid: &u32| {
+                // Matches `git NAME` and `git-NAME`, and a shell that runs one of them.
+                let is_victim = |pid: &u32| {
                     command(*pid).contains(&format!("git {victim}"))
                         || command(*pid).contains(&format!("git-{victim}"))
                 };
-                let pids = server.wait_for(|line| line.contains("pack-objects"));
-                for pid in pids.into_iter().filter(is) {
+                let pids = server.wait_for_process(|line| line.contains("pack-objects"));
+                for pid in pids.into_iter().filter(is_victim) {
                     let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
                     kill_process(pid, Signal::KILL).unwrap();
                 }
             }
-            let (response, result) = rest(&mut stream);
-            let ended = match version {
+            let (response, result) = read_response(&mut stream);
+            let complete = match version {
                 "HTTP/1.1" => response.ends_with("\r\n0\r\n\r\n"),
                 _ => result.is_ok(),
             };
-            assert_eq!(ended, victim.is_none(), "{victim:?} {version} {result:?}");
+            assert_eq!(complete, victim.is_none(), "{victim:?} {version} {result:?}");
             server.wait_until_idle();
         }
     }
 }
 
-/// Otherwise a proxy that speaks HTTP/1.0 takes a response that was cut for a complete one, and
+/// Without a length, an HTTP/1.0 proxy cannot tell a truncated response from a complete one, and
 /// `git push` waits forever for the rest.
 #[test]
-fn a_short_response_in_http_1_0_has_a_length() {
+fn a_short_http_1_0_response_has_a_content_length() {
     let world = World::new("length");
     let (server, issued) = serve_demo(&world, &[]);
     let login = basic(issued.service_user_name().as_str(), issued.secret().expose());
@@ -314,7 +310,7 @@ fn a_short_response_in_http_1_0_has_a_length() {
 }
 
 #[test]
-fn a_git_that_fails_before_it_responds_is_an_error_of_the_server() {
+fn a_git_failure_before_the_response_is_a_server_error() {
     let world = World::new("fails");
     let (server, issued) = serve_demo(&world, &[]);
     drop(server);
@@ -329,51 +325,51 @@ fn a_git_that_fails_before_it_responds_is_an_error_of_the_server() {
 }
 
 #[test]
-fn a_response_that_is_not_read_is_given_up() {
+fn an_unread_response_times_out() {
     let world = World::new("unread");
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&["--create", "--response-timeout", "0.3"]);
-    world.work("work");
+    world.create_work_tree("work");
     world.commit_noise("work", 30 << 20);
-    world.does("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
+    world.run_git("work", &["push", "--quiet", &server.url_of(&issued, "demo"), "main"]);
     let mut streams: Vec<_> = ["HTTP/1.1", "HTTP/1.0"]
-        .map(|version| ask_for_a_clone(&world, &server, &issued, version))
+        .map(|version| request_clone(&world, &server, &issued, version))
         .into();
-    server.wait_for(|git| git.contains("pack-objects"));
+    server.wait_for_process(|git| git.contains("pack-objects"));
     server.wait_until_idle();
     for stream in &mut streams {
-        let (response, result) = rest(stream);
+        let (response, result) = read_response(stream);
         assert!(result.is_err() || !response.ends_with("\r\n0\r\n\r\n"));
     }
 }
 
 #[test]
-fn a_hook_that_ignores_the_request_to_end_is_killed() {
-    let world = World::new("stubborn");
+fn a_hook_that_ignores_sigterm_is_killed() {
+    let world = World::new("sigterm");
     let (server, issued) = serve_demo(&world, &["--processes", "1"]);
     world.hook("demo.git", "pre-receive", "trap '' TERM INT HUP; while :; do sleep 1; done");
     let body = world.push_body("work", "other").concat();
     let headers = format!("Content-Length: {}", body.len());
     let mut push = server.post("/demo/git-receive-pack", &issued, &headers);
     push.write_all(&body).unwrap();
-    let started = server.wait_for(|git| git.contains("sleep"));
+    let started = server.wait_for_process(|git| git.contains("sleep"));
     drop(push);
-    wait_for_the_end_of(&started);
+    wait_for_exit(&started);
     fs::remove_file(world.repository("demo.git/hooks/pre-receive")).unwrap();
     server.wait_for_a_slot(&issued);
-    world.does("work", &["push", &server.url_of(&issued, "demo"), "main:other"]);
+    world.run_git("work", &["push", &server.url_of(&issued, "demo"), "main:other"]);
 }
 
 #[test]
-fn a_response_waits_until_the_request_has_ended() {
+fn the_response_is_held_back_until_the_request_body_ends() {
     let world = World::new("held");
     let (server, issued) = serve_demo(&world, &[]);
     let [command, flush, pack] = world.push_body("work", "other");
     let mut push = server.post("/demo/git-receive-pack", &issued, "Transfer-Encoding: chunked");
     let (first, second) = pack.split_at(pack.len() / 2);
     push.write_all(&chunk(&[&command, &flush, first].concat())).unwrap();
-    // By now, Git has written the head of its response.
-    server.wait_for(|git| git.contains("unpack-objects") || git.contains("index-pack"));
+    // Git writes the head of its response before it unpacks.
+    server.wait_for_process(|git| git.contains("unpack-objects") || git.contains("index-pack"));
     wait_until_read(&push);
     push.set_nonblocking(true).unwrap();
     let error = push.read(&mut [0]).unwrap_err();
@@ -387,42 +383,42 @@ fn a_response_waits_until_the_request_has_ended() {
 }
 
 #[test]
-fn a_push_that_git_rejects_early_is_told_why() {
+fn the_client_receives_the_error_of_a_push_rejected_early() {
     let world = World::new("rejected");
     let (server, issued) = serve_demo(&world, &[]);
-    world.does(world.repository("demo.git"), &["config", "receive.maxInputSize", "1k"]);
+    world.run_git(world.repository("demo.git"), &["config", "receive.maxInputSize", "1k"]);
     world.commit_noise("work", 20 << 20);
     for buffer in ["1048576", "100000000"] {
         let buffer = format!("http.postBuffer={buffer}");
         let url = server.url_of(&issued, "demo");
-        let complaint = world.fails("work", &["-c", &buffer, "push", &url, "main"]);
-        assert!(complaint.contains("unpacker error"), "{complaint}");
+        let stderr = world.git_fails("work", &["-c", &buffer, "push", &url, "main"]);
+        assert!(stderr.contains("unpacker error"), "{stderr}");
     }
     server.wait_until_idle();
 }
 
 #[test]
-fn bodies_are_inflated_within_limits() {
+fn gzip_request_bodies_are_inflated_within_limits() {
     let world = World::new("encodings");
     let (server, issued) = serve_demo(&world, &[]);
     let fetch = world.fetch_body("demo.git");
     let compressed = gzip(&fetch);
     let (front, back) = fetch.split_at(fetch.len() / 2);
-    let in_two = [gzip(front), gzip(back)].concat();
-    let with_more = [&compressed[..], b"more"].concat();
+    let two_members = [gzip(front), gzip(back)].concat();
+    let trailing_bytes = [&compressed[..], b"more"].concat();
     let bomb = gzip(&vec![0; 64 << 20]);
-    let empty = gzip(b"").repeat(100_000);
+    let empty_members = gzip(b"").repeat(100_000);
     for (encoding, body, expected) in [
         ("", &fetch, 200),
         ("Content-Encoding: identity", &fetch, 200),
         ("Content-Encoding: gzip", &compressed, 200),
         ("Content-Encoding: x-gzip", &compressed, 200),
         ("content-encoding: GZIP", &compressed, 200),
-        ("Content-Encoding: gzip", &in_two, 200),
-        ("Content-Encoding: gzip", &with_more, 400),
+        ("Content-Encoding: gzip", &two_members, 200),
+        ("Content-Encoding: gzip", &trailing_bytes, 400),
         ("Content-Encoding: gzip", &fetch, 400),
         ("Content-Encoding: gzip", &bomb, 413),
-        ("Content-Encoding: gzip", &empty, 200),
+        ("Content-Encoding: gzip", &empty_members, 200),
         ("Content-Encoding: ", &fetch, 415),
         ("Content-Encoding: br", &fetch, 415),
         ("Content-Encoding: deflate", &fetch, 415),
@@ -437,7 +433,7 @@ fn bodies_are_inflated_within_limits() {
         }
         let mut stream = server.post("/demo/git-upload-pack", &issued, &headers);
         let _ = stream.write_all(body);
-        let (response, _) = rest(&mut stream);
+        let (response, _) = read_response(&mut stream);
         assert_eq!(status(&response), expected, "{encoding}");
         server.wait_until_idle();
     }
@@ -445,18 +441,18 @@ fn bodies_are_inflated_within_limits() {
 }
 
 #[test]
-fn a_client_that_waits_to_send_a_body_is_told_whether_it_may() {
+fn only_authenticated_clients_receive_100_continue() {
     let world = World::new("expect");
     let (server, issued) = serve_demo(&world, &[]);
     let body = world.fetch_body("demo.git");
     let expect =
         format!("Connection: close\r\nExpect: 100-continue\r\nContent-Length: {}", body.len());
     let mut stream = server.post("/demo/git-upload-pack", &issued, &expect);
-    let mut go = [0; 25];
-    stream.read_exact(&mut go).unwrap();
-    assert_eq!(&go, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(&body).unwrap();
-    assert_eq!(status(&rest(&mut stream).0), 200);
+    assert_eq!(status(&read_response(&mut stream).0), 200);
     let denied = format!(
         "POST /demo/git-upload-pack HTTP/1.1\r\nHost: git\r\n{}\r\n{expect}\r\n\r\n",
         basic("x", "y")

@@ -1,4 +1,4 @@
-//! The real `git`, with credentials that work.
+//! The real `git` client with valid credentials.
 
 use std::{fs, thread};
 
@@ -10,68 +10,69 @@ use crate::{
 };
 
 #[test]
-fn git_clones_commits_pushes_and_fetches_with_a_credential_in_the_url() {
+fn git_clones_pushes_and_fetches_with_a_credential_in_the_url() {
     let world = World::new("url");
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
     let url = server.url_of(&issued, "demo.git");
 
-    world.work("work");
-    world.does("work", &["push", &url, "main"]);
-    world.does("", &["clone", "--quiet", &url, "clone"]);
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &url, "main"]);
+    world.run_git("", &["clone", "--quiet", &url, "clone"]);
     assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
 
     world.commit("work", "again", b"again");
-    world.does("work", &["push", &url, "main"]);
-    world.does("clone", &["fetch", "--quiet"]);
+    world.run_git("work", &["push", &url, "main"]);
+    world.run_git("clone", &["fetch", "--quiet"]);
     assert_eq!(world.head("clone", "origin/main"), world.head("work", "HEAD"));
 
-    // With the ending of its folder or without: it is one repository.
-    world.does("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "other"]);
+    // `demo` and `demo.git` name the same repository.
+    world.run_git("", &["clone", "--quiet", &server.url_of(&issued, "demo"), "other"]);
     assert_eq!(world.head("other", "HEAD"), world.head("work", "HEAD"));
-    // The protocol of today and the one of old, as the client wants it.
-    for (number, spoken) in [("2", true), ("0", false)] {
+    // The client chooses version 2 or version 0 of the Git protocol.
+    for (number, is_version_2) in [("2", true), ("0", false)] {
         let version = format!("protocol.version={number}");
-        let mut asking = world.git("work", &["-c", &version, "ls-remote", &url]);
-        let asked = asking.env("GIT_TRACE_PACKET", "1").output().unwrap();
-        assert!(asked.status.success(), "{}", err(&asked));
-        assert_eq!(err(&asked).contains("< version 2"), spoken, "{}", err(&asked));
-        world.does("", &["-c", &version, "clone", "--quiet", &url, number]);
+        let mut ls_remote = world.git("work", &["-c", &version, "ls-remote", &url]);
+        let output = ls_remote.env("GIT_TRACE_PACKET", "1").output().unwrap();
+        assert!(output.status.success(), "{}", err(&output));
+        assert_eq!(err(&output).contains("< version 2"), is_version_2, "{}", err(&output));
+        world.run_git("", &["-c", &version, "clone", "--quiet", &url, number]);
         assert_eq!(world.head(number, "HEAD"), world.head("work", "HEAD"));
     }
     assert_eq!(server.stop(), Some(0));
 }
 
 #[test]
-fn git_asks_a_credential_helper_and_forgets_a_denied_password() {
+fn git_uses_a_credential_helper_and_erases_a_denied_password() {
     let world = World::new("helper");
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
     let url = server.bare_url("team/demo.git");
-    world.remember(&server, issued.service_user_name().as_str(), issued.secret().expose());
-    world.work("work");
-    world.does("work", &["push", &url, "main"]);
-    // Git writes it again each time that it was accepted.
-    let remembered = fs::read_to_string(world.remembered()).unwrap();
-    assert_eq!(remembered.lines().count(), 1);
-    world.does("", &["clone", "--quiet", &url, "clone"]);
+    world.store_login(&server, issued.service_user_name().as_str(), issued.secret().expose());
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &url, "main"]);
+    // Git stores an accepted password again. The file still contains one entry.
+    let stored = fs::read_to_string(world.login_file()).unwrap();
+    assert_eq!(stored.lines().count(), 1);
+    world.run_git("", &["clone", "--quiet", &url, "clone"]);
     assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
-    assert_eq!(fs::read_to_string(world.remembered()).unwrap(), remembered);
+    assert_eq!(fs::read_to_string(world.login_file()).unwrap(), stored);
 
-    world.remember(&server, issued.service_user_name().as_str(), "wrong");
-    let complaint = world.fails("clone", &["fetch"]);
-    assert!(complaint.contains("Authentication failed"), "{complaint}");
-    assert!(complaint.contains("the credential is not valid for this service"), "{complaint}");
-    assert_eq!(fs::read_to_string(world.remembered()).unwrap(), "");
+    world.store_login(&server, issued.service_user_name().as_str(), "wrong");
+    let stderr = world.git_fails("clone", &["fetch"]);
+    assert!(stderr.contains("Authentication failed"), "{stderr}");
+    assert!(stderr.contains("the credential is not valid for this service"), "{stderr}");
+    assert_eq!(fs::read_to_string(world.login_file()).unwrap(), "");
 }
 
 #[test]
-fn a_url_safe_password_stands_in_a_url_as_it_is() {
+fn a_url_safe_password_needs_no_encoding_in_a_url() {
     let world = World::new("url-safe");
-    let iam = world.iam_by(Policy::builder().alphabet(Alphabet::UrlSafe).build().unwrap());
+    let iam = world.iam_with_policy(Policy::builder().alphabet(Alphabet::UrlSafe).build().unwrap());
     let anika = name("anika");
     iam.register_user(&anika).unwrap();
-    // Until there is one with each of the characters that the other alphabet has not.
+    // Resets the credential until the password contains `-` and `_`, which only the URL-safe
+    // alphabet contains.
     let mut issued = iam.create(&anika, &name(CODECOMMIT)).unwrap();
     while !['-', '_'].iter().all(|special| issued.secret().expose().contains(*special)) {
         issued = iam.reset(&anika, issued.id()).unwrap();
@@ -80,74 +81,75 @@ fn a_url_safe_password_stands_in_a_url_as_it_is() {
     let server = world.serve(&["--create"]);
     let (user, password) = (issued.service_user_name(), issued.secret().expose());
     let url = format!("http://{user}:{password}@{}/demo", server.address);
-    world.work("work");
-    world.does("work", &["push", &url, "main"]);
-    world.does("", &["clone", "--quiet", &url, "clone"]);
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &url, "main"]);
+    world.run_git("", &["clone", "--quiet", &url, "clone"]);
     assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
 }
 
 #[test]
-fn a_service_and_an_account_of_ones_own_work_too() {
-    let world = World::new("own");
+fn a_custom_service_and_a_custom_account_are_supported() {
+    let world = World::new("custom");
     let service = name("git.example.com");
-    let iam =
-        world.iam_by(Policy::builder().password_service(name("git.example.com")).build().unwrap());
-    let own = iam.for_account(name("210987654321"));
+    let iam = world.iam_with_policy(
+        Policy::builder().password_service(name("git.example.com")).build().unwrap(),
+    );
+    let manager = iam.for_account(name("210987654321"));
     let anika = name("anika");
-    own.register_user(&anika).unwrap();
-    let issued = own.create(&anika, &service).unwrap();
-    let elsewhere = own.create(&anika, &name(CODECOMMIT)).unwrap();
-    drop((iam, own));
+    manager.register_user(&anika).unwrap();
+    let issued = manager.create(&anika, &service).unwrap();
+    let of_other_service = manager.create(&anika, &name(CODECOMMIT)).unwrap();
+    drop((iam, manager));
     let options = ["--create", "--service", "git.example.com", "--account", "210987654321"];
     let server = world.serve(&options);
-    world.work("work");
-    world.does("work", &["push", &server.url_of(&issued, "demo"), "main"]);
-    world.fails("work", &["push", &server.url_of(&elsewhere, "demo"), "main"]);
+    world.create_work_tree("work");
+    world.run_git("work", &["push", &server.url_of(&issued, "demo"), "main"]);
+    world.git_fails("work", &["push", &server.url_of(&of_other_service, "demo"), "main"]);
 }
 
 #[test]
-fn sixteen_clones_at_once_are_all_whole() {
+fn sixteen_concurrent_clones_are_complete() {
     let world = World::new("sixteen");
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
     let url = server.url_of(&issued, "demo");
-    world.work("work");
+    world.create_work_tree("work");
     world.commit_noise("work", 1 << 20);
-    world.does("work", &["push", "--quiet", &url, "main"]);
+    world.run_git("work", &["push", "--quiet", &url, "main"]);
     let head = world.head("work", "HEAD");
     thread::scope(|scope| {
         for number in 0..16 {
             let (world, url, head) = (&world, &url, &head);
             scope.spawn(move || {
                 let clone = format!("clone-{number}");
-                world.does("", &["clone", "--quiet", url, &clone]);
+                world.run_git("", &["clone", "--quiet", url, &clone]);
                 assert_eq!(world.head(&clone, "HEAD"), *head);
-                world.does(&clone, &["fsck", "--strict"]);
+                world.run_git(&clone, &["fsck", "--strict"]);
             });
         }
     });
 }
 
 #[test]
-fn a_large_push_and_a_large_clone_pass_through_a_small_server() {
+fn memory_is_bounded_during_a_large_push_and_a_large_clone() {
     let world = World::new("large");
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
-    world.work("work");
+    world.create_work_tree("work");
     world.commit_noise("work", 50 << 20);
     let url = server.url_of(&issued, "demo");
-    world.does("work", &["push", "--quiet", &url, "main"]);
+    world.run_git("work", &["push", "--quiet", &url, "main"]);
     let pushed = peak(&server);
-    world.does("", &["clone", "--quiet", "--bare", &url, "clone"]);
+    world.run_git("", &["clone", "--quiet", "--bare", &url, "clone"]);
     let cloned = peak(&server);
     println!(
-        "peak of the server's memory: {pushed} KiB after the push, {cloned} KiB after the clone"
+        "peak memory of the server: {pushed} KiB after the push, {cloned} KiB after the clone"
     );
     assert_eq!(world.head("clone", "HEAD"), world.head("work", "HEAD"));
     assert!(pushed < 64 << 10 && cloned < 64 << 10, "{pushed} KiB, {cloned} KiB");
 }
 
-/// The most memory that the server ever had, in KiB.
+/// The peak resident memory of the server, in KiB.
 pub(crate) fn peak(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,4 +1,4 @@
-//! The example Git server, as a program, with the real `git` and real proxies.
+//! Tests of the example Git server with the real `git` and real proxies.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,11 +1,11 @@
-//! The README of the Git server, line by line: from nothing to a rotated password.
+//! Runs the commands of the Git server's README, from setup to password rotation.
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
 
 use crate::common::{example, name};
 use crate::world::{PROGRAM, Server, World, element, err, status};
 
-/// The id of the first credential, as the README has it.
+/// The id of the first credential in the README.
 const ID: &str = "ACCA7DMBL7IBDT3HXW6NI";
 
 /// The commands of two sections of the README.
@@ -20,22 +20,23 @@ fn commands_of(sections: [&str; 2]) -> Vec<Vec<&'static str>> {
     commands.map(|line| line.split(' ').collect()).collect()
 }
 
-/// A person who does what the README says.
-struct Reader {
+/// Runs the commands of the README.
+struct Runner {
     world: World,
     server: Option<Server>,
-    /// The passwords that were printed, of the first credential and of the second.
+    /// The passwords of the first and of the second credential.
     passwords: Vec<String>,
+    /// The id of the first credential.
     id: String,
-    /// How many pushes there were.
-    pushed: usize,
+    /// The number of pushes so far.
+    pushes: usize,
 }
 
-impl Reader {
+impl Runner {
     fn new() -> Self {
         let world = World::new("rotation");
-        world.work("work");
-        Self { world, server: None, passwords: Vec::new(), id: String::new(), pushed: 0 }
+        world.create_work_tree("work");
+        Self { world, server: None, passwords: Vec::new(), id: String::new(), pushes: 0 }
     }
 
     fn server(&self) -> &Server {
@@ -46,9 +47,8 @@ impl Reader {
         format!("redb:{}", self.world.folder.file("credentials.redb").display())
     }
 
-    /// Does what one line says, as it says it: but for the places of files, and for ports, which
-    /// are free ones.
-    fn does(&mut self, line: &[&str]) {
+    /// Runs one command of the README, with the paths of the test and with free ports.
+    fn run(&mut self, line: &[&str]) {
         match line {
             [
                 "cargo",
@@ -60,7 +60,7 @@ impl Reader {
                 "redb:git.redb",
                 line @ ..,
             ] => {
-                self.runs_the_tool(line);
+                self.run_credentials(line);
             }
             ["cargo", "run", "--example", "git_server", "--", options @ ..] => {
                 let mut command = Command::new(&*PROGRAM);
@@ -71,13 +71,13 @@ impl Reader {
             ["export", variables @ ..] => {
                 assert!(variables.contains(&"AWS_ENDPOINT_URL=http://127.0.0.1:8081"));
             }
-            ["aws", "iam", command, options @ ..] => self.runs_aws(command, options),
-            ["git", arguments @ ..] => self.runs_git(arguments),
+            ["aws", "iam", command, options @ ..] => self.run_aws(command, options),
+            ["git", arguments @ ..] => self.run_git(arguments),
             _ => panic!("{line:?}"),
         }
     }
 
-    fn runs_the_tool(&mut self, line: &[&str]) {
+    fn run_credentials(&mut self, line: &[&str]) {
         let mut tool = Command::new(example("credentials"));
         let run = tool.args(["--store", &self.store()]).args(line).output().unwrap();
         assert!(run.status.success(), "{line:?}: {}", err(&run));
@@ -89,7 +89,7 @@ impl Reader {
     }
 
     /// Sends the request that the AWS CLI sends.
-    fn runs_aws(&mut self, command: &str, options: &[&str]) {
+    fn run_aws(&mut self, command: &str, options: &[&str]) {
         let option = |pair: &[&str]| {
             let name = pair[0].strip_prefix("--").unwrap();
             (camel_case(name), pair[1].replace(ID, &self.id))
@@ -103,27 +103,27 @@ impl Reader {
         }
     }
 
-    /// Runs git in a working folder that has news whenever it pushes.
-    fn runs_git(&mut self, arguments: &[&str]) {
+    /// Runs `git` in the work tree. Each push has a new commit.
+    fn run_git(&mut self, arguments: &[&str]) {
         if arguments[0] == "push" {
-            self.pushed += 1;
-            self.world.commit("work", "news", self.pushed.to_string().as_bytes());
+            self.pushes += 1;
+            self.world.commit("work", "news", self.pushes.to_string().as_bytes());
         }
         let address = self.server().address.to_string();
-        let here = |word: &&str| word.replace("127.0.0.1:8080", &address);
-        let arguments: Vec<_> = arguments.iter().map(here).collect();
+        let with_address = |word: &&str| word.replace("127.0.0.1:8080", &address);
+        let arguments: Vec<_> = arguments.iter().map(with_address).collect();
         let arguments: Vec<_> = arguments.iter().map(|word| &**word).collect();
         let mut git = self.world.git("work", &arguments);
-        let run = git.env("GIT_ASKPASS", self.types()).output().unwrap();
+        let run = git.env("GIT_ASKPASS", self.askpass()).output().unwrap();
         assert!(run.status.success(), "{arguments:?}: {}", err(&run));
         if arguments[0] == "push" {
-            let there = self.world.head(self.world.repository("demo.git"), "main");
-            assert_eq!(there, self.world.head("work", "HEAD"));
+            let received = self.world.head(self.world.repository("demo.git"), "main");
+            assert_eq!(received, self.world.head("work", "HEAD"));
         }
     }
 
-    /// A program that types the password which Git asks for.
-    fn types(&self) -> PathBuf {
+    /// Writes a program for `GIT_ASKPASS`, which prints the password of the user in Git's prompt.
+    fn askpass(&self) -> PathBuf {
         let path = self.world.folder.file("askpass");
         let (first, second) = (&self.passwords[0], self.passwords.get(1).map_or("", |one| one));
         let script = format!("case $1 in *2-at-*) echo '{second}';; *) echo '{first}';; esac");
@@ -132,7 +132,7 @@ impl Reader {
         path
     }
 
-    /// Whether a client that was never moved is let in.
+    /// Whether the first credential still authenticates.
     fn first_still_works(&self) -> bool {
         let url = self.server().url("anika+1-at-123456789012", &self.passwords[0], "demo");
         self.world.git("work", &["ls-remote", &url]).output().unwrap().status.success()
@@ -146,23 +146,23 @@ fn camel_case(words: &str) -> String {
 }
 
 #[test]
-fn a_password_is_changed_while_people_work_as_the_readme_says() {
-    let mut reader = Reader::new();
+fn the_readme_changes_a_password_without_interruption() {
+    let mut runner = Runner::new();
     let mut steps = Vec::new();
     for line in
         commands_of(["\n## From nothing\n", "\n## Changing a password without interruption\n"])
     {
-        reader.does(&line);
-        // What it comes down to, and whether the first credential works after it.
+        runner.run(&line);
+        // The command, and whether the first credential still works after it.
         let step = match line[..] {
             ["cargo" | "export", ..] => continue,
             ["aws", "iam", command, ..] => command.split('-').next().unwrap().to_owned(),
             ["git", command, ..] => command.to_owned(),
             _ => panic!("{line:?}"),
         };
-        // There is nothing to look at before the first push.
-        if reader.pushed > 0 {
-            steps.push((step, reader.first_still_works()));
+        // The repository does not exist before the first push.
+        if runner.pushes > 0 {
+            steps.push((step, runner.first_still_works()));
         }
     }
     let expected = [
@@ -177,6 +177,6 @@ fn a_password_is_changed_while_people_work_as_the_readme_says() {
         ("push", false),
     ];
     assert_eq!(steps, expected.map(|(step, works)| (step.to_owned(), works)));
-    assert!(reader.world.log().contains("reason=\"inactive\""));
-    assert!(reader.world.log().contains("reason=\"unknown-name\""));
+    assert!(runner.world.log().contains("reason=\"inactive\""));
+    assert!(runner.world.log().contains("reason=\"unknown-name\""));
 }

@@ -1,4 +1,4 @@
-//! Runs of many minutes, by hand: `tests/git_server/soak` and `tests/git_server/gigabyte`.
+//! Long tests, run by hand with `tests/git_server/soak` and `tests/git_server/gigabyte`.
 
 use std::{
     fs,
@@ -19,27 +19,28 @@ use service_specific_credentials::IssuedCredential;
 use crate::{
     clients::peak,
     common::{CODECOMMIT, Folder, name},
-    proxies::{HOST, Proxy, as_it_is},
+    proxies::{HOST, Proxy, unchanged},
     world::{
-        Server, World, basic, chunk, element, encoded, endless_commands, kill, status,
-        wait_for_the_end_of,
+        Server, World, basic, chunk, element, encoded, kill, status, unterminated_commands,
+        wait_for_exit,
     },
 };
 
 const CLIENTS: usize = 16;
 const REPOSITORIES: usize = 4;
-/// The slots of the server. At the end, one user takes all of them.
+/// The number of slots of the server. One user may take all of them.
 const PROCESSES: usize = 24;
-/// A command that takes longer hangs: each timeout of the server and of nginx is at most as long.
-const HANGS: Duration = Duration::from_secs(120);
+/// A command that takes longer counts as hung. No timeout of the server or of nginx is longer.
+const HANG_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Forwards connections, and cuts one of three at random.
-struct Cutter {
+/// A TCP relay that cuts a random third of its connections.
+struct CuttingRelay {
     address: SocketAddr,
+    /// The number of connections cut so far.
     cut: Arc<AtomicUsize>,
 }
 
-impl Cutter {
+impl CuttingRelay {
     fn start(upstream: SocketAddr, seed: u64) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,7 +54,7 @@ impl Cutter {
                 };
                 let mut limits = [u64::MAX; 2];
                 if random.random_range(0..3) == 0 {
-                    // Heads, or some of a body.
+                    // Cuts the connection within a head, or within a body.
                     let most: u64 = if random.random() { 4_000 } else { 400_000 };
                     limits[random.random_range(0..2)] = random.random_range(0..most);
                 }
@@ -76,7 +77,7 @@ impl Cutter {
     }
 }
 
-/// What the clients did.
+/// The results of the commands of all clients.
 #[derive(Default)]
 struct Figures {
     succeeded: AtomicUsize,
@@ -87,7 +88,7 @@ struct Figures {
 
 #[test]
 #[ignore = "takes ten minutes"]
-fn clients_whose_connections_are_cut_leave_nothing_behind() {
+fn cut_connections_leak_no_processes_slots_or_memory() {
     let seconds = std::env::var("SSC_SOAK_SECONDS").map_or(600, |it| it.parse().unwrap());
     let world = World::new("soak");
     let iam = world.iam();
@@ -101,11 +102,11 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
     let [all, each] = [PROCESSES, PROCESSES].map(|number| number.to_string());
     let options = ["--create", "--proxy", "127.0.0.1", "--failed-logins", "1000", "--processes"];
     let server = world.serve(&[&options[..], &[&all, "--processes-per-user", &each]].concat());
-    let behind = Cutter::start(server.address, 1);
-    let nginx = Proxy::start("nginx", as_it_is, &world, behind.address).expect("nginx");
-    let before = Cutter::start(SocketAddr::from(([127, 0, 0, 1], nginx.port)), 2);
+    let behind = CuttingRelay::start(server.address, 1);
+    let nginx = Proxy::start("nginx", unchanged, &world, behind.address).expect("nginx");
+    let before = CuttingRelay::start(SocketAddr::from(([127, 0, 0, 1], nginx.port)), 2);
     let resolve = format!("{HOST}:{}:127.0.0.1", before.address.port());
-    world.does("", &["config", "--global", "http.curloptResolve", &resolve]);
+    world.run_git("", &["config", "--global", "http.curloptResolve", &resolve]);
 
     let passwords: Vec<_> =
         issued.iter().map(|it| Mutex::new(it.secret().expose().to_owned())).collect();
@@ -122,7 +123,7 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
                     let password = encoded(&passwords[number].lock().unwrap());
                     format!("https://{}:{password}@{HOST}:{port}/demo-{repository}", encoded(&user))
                 };
-                client(world, number, url, figures, stop);
+                run_client(world, number, url, figures, stop);
             });
         }
         let mut random = ChaCha20Rng::seed_from_u64(3);
@@ -146,14 +147,14 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
     drop(nginx);
     server.wait_until_idle();
     let lost = lost_slots(&server, &issued[0]);
-    // What has lost its parent is given some seconds to end.
-    let patience = Instant::now();
+    // Orphaned processes may take some seconds to end.
+    let waiting_since = Instant::now();
     let mut strays = processes_of(&world);
-    while !strays.is_empty() && patience.elapsed() < HANGS / 8 {
+    while !strays.is_empty() && waiting_since.elapsed() < HANG_TIMEOUT / 8 {
         strays = processes_of(&world);
     }
     for number in 0..REPOSITORIES {
-        world.does(world.repository(&format!("demo-{number}.git")), &["fsck", "--strict"]);
+        world.run_git(world.repository(&format!("demo-{number}.git")), &["fsck", "--strict"]);
     }
 
     let median = |part: &[u64]| {
@@ -185,7 +186,7 @@ fn clients_whose_connections_are_cut_leave_nothing_behind() {
     assert_eq!(server.stop(), Some(0));
 }
 
-/// Has one user take all slots, each of which runs Git, and returns how many are not there.
+/// Takes all slots with requests of one user. Returns the number of slots that do not run Git.
 fn lost_slots(server: &Server, issued: &IssuedCredential) -> usize {
     let parameters =
         [("UserName", "user-0"), ("ServiceSpecificCredentialId", issued.id().as_str())];
@@ -197,17 +198,17 @@ fn lost_slots(server: &Server, issued: &IssuedCredential) -> usize {
          Transfer-Encoding: chunked\r\n\r\n"
     );
     let (start, mut lost) = (Instant::now(), PROCESSES);
-    // A slot is free soon after the end of its process, not at once.
-    while lost > 0 && start.elapsed() < HANGS {
+    // The server frees the slot of a process shortly after the process has ended.
+    while lost > 0 && start.elapsed() < HANG_TIMEOUT {
         let stalled = [(); PROCESSES].map(|()| {
             let mut stream = TcpStream::connect(server.address).unwrap();
             stream.write_all(head.as_bytes()).unwrap();
-            stream.write_all(&chunk(endless_commands(40_000).as_bytes())).unwrap();
+            stream.write_all(&chunk(unterminated_commands(40_000).as_bytes())).unwrap();
             stream
         });
         let attempt = Instant::now();
-        while lost > 0 && attempt.elapsed() < HANGS / 8 {
-            lost = lost.min(PROCESSES - server.receiving());
+        while lost > 0 && attempt.elapsed() < HANG_TIMEOUT / 8 {
+            lost = lost.min(PROCESSES - server.receive_pack_count());
         }
         drop(stalled);
         server.wait_until_idle();
@@ -215,8 +216,8 @@ fn lost_slots(server: &Server, issued: &IssuedCredential) -> usize {
     lost
 }
 
-/// Pushes, clones and fetches until it is told to stop.
-fn client(
+/// Runs pushes, clones and fetches until `stop` is set.
+fn run_client(
     world: &World,
     number: usize,
     url: impl Fn(usize) -> String,
@@ -225,7 +226,7 @@ fn client(
 ) {
     let mut random = ChaCha20Rng::seed_from_u64(100 + number as u64);
     let work = format!("work-{number}");
-    world.work(&work);
+    world.create_work_tree(&work);
     for step in 0.. {
         if stop.load(Relaxed) {
             return;
@@ -250,18 +251,21 @@ fn client(
             6 => vec!["clone", "--quiet", "--bare", "--filter=blob:none", &url, &clone],
             _ => vec!["-C", &work, "fetch", "--quiet", &url],
         };
-        let mut git = world.begins("", &arguments);
+        let mut git = world.spawn_git("", &arguments);
         let start = Instant::now();
-        // Some are interrupted, as by Ctrl-C.
-        let interrupted = random.random_range(0..10) == 0;
-        let until =
-            if interrupted { Duration::from_millis(random.random_range(0..1000)) } else { HANGS };
+        // Some commands are killed early.
+        let killed_early = random.random_range(0..10) == 0;
+        let timeout = if killed_early {
+            Duration::from_millis(random.random_range(0..1000))
+        } else {
+            HANG_TIMEOUT
+        };
         let succeeded = loop {
             if let Some(status) = git.try_wait().unwrap() {
                 break status.success();
             }
-            if start.elapsed() > until {
-                if !interrupted {
+            if start.elapsed() > timeout {
+                if !killed_early {
                     let words: Vec<_> = arguments.iter().filter(|it| **it != url).collect();
                     println!("hung: {words:?}");
                     figures.hung.fetch_add(1, Relaxed);
@@ -277,25 +281,25 @@ fn client(
         *slowest = start.elapsed().max(*slowest);
         drop(slowest);
         let _ = fs::remove_dir_all(world.folder.file(&clone));
-        // Histories stay short.
+        // Starts a new history, to keep it short.
         if step % 16 == 15 {
             fs::remove_dir_all(world.folder.file(&work)).unwrap();
-            world.work(&work);
+            world.create_work_tree(&work);
         }
     }
 }
 
-/// Processes that serve a repository of this world, including orphans.
+/// The ids of all processes that serve a repository of `world`, including orphans.
 fn processes_of(world: &World) -> Vec<u32> {
     let root = format!("GIT_PROJECT_ROOT={}", world.repository("").display());
     let serves = |pid: &u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         String::from_utf8_lossy(&environment).contains(root.trim_end_matches('/'))
     };
-    crate::world::running().map(|(pid, _)| pid).filter(serves).collect()
+    crate::world::all_processes().map(|(pid, _)| pid).filter(serves).collect()
 }
 
-/// The memory that the server has now, in KiB.
+/// The resident memory of the server, in KiB.
 fn resident(server: &Server) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -303,37 +307,38 @@ fn resident(server: &Server) -> u64 {
 }
 
 #[test]
-#[ignore = "takes minutes, and 5 GB of a disk"]
-fn a_gigabyte_passes_through_a_small_server() {
+#[ignore = "takes minutes, and 5 GB of disk space"]
+fn memory_is_bounded_during_a_push_and_a_clone_of_a_gigabyte() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gigabyte");
     let _ = fs::remove_dir_all(&folder);
     let world = World::at(Folder(folder));
-    let issued = world.anika();
+    let issued = world.issue_credential();
     let server = world.serve(&["--create"]);
-    world.work("work");
+    world.create_work_tree("work");
     let mut random = ChaCha20Rng::seed_from_u64(7);
-    // Git keeps a push of so many objects as a pack, and then searches no deltas for a clone.
+    // Git stores a push of 100 objects or more as a pack. It serves clones from this pack without a
+    // search for deltas.
     let mut noise = vec![0; 8 << 20];
     for number in 0..128 {
         rand::Rng::fill_bytes(&mut random, &mut noise);
         fs::write(world.folder.file("work").join(number.to_string()), &noise).unwrap();
     }
-    world.does("work", &["config", "core.compression", "0"]);
-    // Noise has no deltas, and the search for them would take most of the time.
-    world.does("work", &["config", "core.bigFileThreshold", "1m"]);
-    world.does("work", &["add", "."]);
-    world.does("work", &["commit", "--quiet", "-m", "noise"]);
+    world.run_git("work", &["config", "core.compression", "0"]);
+    // Disables the search for deltas: it takes most of the time, and random data has none.
+    world.run_git("work", &["config", "core.bigFileThreshold", "1m"]);
+    world.run_git("work", &["add", "."]);
+    world.run_git("work", &["commit", "--quiet", "-m", "noise"]);
     let url = server.url_of(&issued, "demo");
     for buffer in ["http.postBuffer=1048576", "http.postBuffer=2000000000"] {
         let start = Instant::now();
-        world.does("work", &["-c", buffer, "push", "--quiet", &url, "main"]);
+        world.run_git("work", &["-c", buffer, "push", "--quiet", &url, "main"]);
         println!(
             "{buffer}: pushed in {:.0} s, peak {} KiB",
             start.elapsed().as_secs_f64(),
             peak(&server)
         );
         let start = Instant::now();
-        world.does("", &["clone", "--quiet", "--bare", &url, "clone"]);
+        world.run_git("", &["clone", "--quiet", "--bare", &url, "clone"]);
         println!("cloned in {:.0} s, peak {} KiB", start.elapsed().as_secs_f64(), peak(&server));
         assert_eq!(world.head("clone", "main"), world.head("work", "main"));
         fs::remove_dir_all(world.folder.file("clone")).unwrap();
@@ -341,5 +346,5 @@ fn a_gigabyte_passes_through_a_small_server() {
     }
     assert!(peak(&server) < 64 << 10);
     let started = server.descendants();
-    wait_for_the_end_of(&started);
+    wait_for_exit(&started);
 }

@@ -1,4 +1,4 @@
-//! The rule by which failed logins are limited, at times that a test chooses.
+//! Tests of the throttle for failed logins, with simulated time.
 
 use std::{
     net::IpAddr,
@@ -14,14 +14,14 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// Six a minute: one every ten seconds.
-fn six() -> Throttle {
+/// A throttle of six failures a minute: one every ten seconds.
+fn six_per_minute() -> Throttle {
     Throttle::new(NonZeroU16::new(6).unwrap())
 }
 
 #[test]
-fn a_name_from_an_address_fails_as_often_as_it_may_and_recovers() {
-    let (throttle, start) = (six(), Instant::now());
+fn a_name_is_throttled_at_one_address_and_recovers() {
+    let (throttle, start) = (six_per_minute(), Instant::now());
     let address = ip("192.0.2.1");
     for _ in 0..6 {
         assert_eq!(throttle.delay(address, "anika", start), Duration::ZERO);
@@ -33,11 +33,11 @@ fn a_name_from_an_address_fails_as_often_as_it_may_and_recovers() {
         assert_eq!(throttle.delay(address, "jane", now), Duration::ZERO, "{after}");
         assert_eq!(throttle.delay(ip("192.0.2.2"), "anika", now), Duration::ZERO, "{after}");
     }
-    // One was forgotten: one may fail.
+    // After ten seconds, one more failure is allowed.
     let now = start + 10 * SECOND;
     throttle.failed(address, Some("anika"), now);
     assert_eq!(throttle.delay(address, "anika", now), 10 * SECOND);
-    // All were.
+    // Later, six failures are allowed again.
     let now = start + 100 * SECOND;
     for _ in 0..6 {
         assert_eq!(throttle.delay(address, "anika", now), Duration::ZERO);
@@ -47,9 +47,9 @@ fn a_name_from_an_address_fails_as_often_as_it_may_and_recovers() {
 }
 
 #[test]
-fn an_address_fails_ten_times_as_often_with_many_names() {
+fn the_limit_of_an_address_is_ten_times_the_limit_of_a_name() {
     for named in [true, false] {
-        let (throttle, now) = (six(), Instant::now());
+        let (throttle, now) = (six_per_minute(), Instant::now());
         let address = ip("192.0.2.1");
         for number in 0..60 {
             assert_eq!(throttle.delay(address, "anika", now), Duration::ZERO);
@@ -63,24 +63,24 @@ fn an_address_fails_ten_times_as_often_with_many_names() {
 }
 
 #[test]
-fn a_name_that_fails_everywhere_is_served_to_addresses_that_have_not_failed_with_it() {
-    let (throttle, now) = (six(), Instant::now());
+fn a_throttled_name_is_served_to_addresses_that_have_not_failed_with_it() {
+    let (throttle, now) = (six_per_minute(), Instant::now());
     for number in 0..100 {
         let guessing = ip(&format!("192.0.2.{number}"));
-        // The first guess from each address is checked.
+        // The first attempt from each address is not throttled.
         assert_eq!(throttle.delay(guessing, "anika", now), Duration::ZERO);
         throttle.failed(guessing, Some("anika"), now);
         assert_eq!(throttle.delay(guessing, "ANIKA", now).is_zero(), number < 59, "{number}");
         assert_eq!(throttle.delay(guessing, "jane", now), Duration::ZERO);
     }
-    // The address recovers long before the name does.
+    // After ten seconds, the address may use the name again, long before the name recovers.
     assert_eq!(throttle.delay(ip("192.0.2.7"), "anika", now), 10 * SECOND);
     assert_eq!(throttle.delay(ip("192.0.2.7"), "anika", now + 10 * SECOND), Duration::ZERO);
     assert_eq!(throttle.delay(ip("198.51.100.1"), "anika", now), Duration::ZERO);
 }
 
 #[test]
-fn addresses_of_one_host_are_one() {
+fn addresses_of_one_host_share_a_limit() {
     for (one, other, same) in [
         ("192.0.2.1", "192.0.2.1", true),
         ("192.0.2.1", "::ffff:192.0.2.1", true),
@@ -88,7 +88,7 @@ fn addresses_of_one_host_are_one() {
         ("2001:db8::1", "2001:db8::ffff:2", true),
         ("2001:db8::1", "2001:db8:0:1::1", false),
     ] {
-        let (throttle, now) = (six(), Instant::now());
+        let (throttle, now) = (six_per_minute(), Instant::now());
         for _ in 0..6 {
             throttle.failed(ip(one), Some("anika"), now);
         }
@@ -97,10 +97,10 @@ fn addresses_of_one_host_are_one() {
 }
 
 #[test]
-fn what_failed_longest_ago_is_forgotten_first() {
-    let (throttle, now) = (six(), Instant::now());
+fn the_least_recent_failure_is_evicted_first() {
+    let (throttle, now) = (six_per_minute(), Instant::now());
     let address = |number: usize| IpAddr::from(u32::try_from(number).unwrap().to_be_bytes());
-    // One entry for each, the address alone.
+    // Without a name, a failure has only an entry for the address.
     let fail = |number: usize| {
         for _ in 0..60 {
             throttle.failed(address(number), None, now);

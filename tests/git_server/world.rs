@@ -1,4 +1,4 @@
-//! A running Git server, a `git` without any configuration, and requests sent byte by byte.
+//! Helpers that start the Git server, run `git`, and send raw HTTP requests.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a helper of tests may fail as a test does")]
 
@@ -25,7 +25,7 @@ use crate::common::{ACCOUNT, CODECOMMIT, Folder, example, name};
 
 pub(crate) static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| example("git_server"));
 
-/// Where one test happens: a home for git, a file of credentials, a folder of repositories.
+/// The folder of one test: the home of Git, the store, and the repositories.
 pub(crate) struct World {
     pub(crate) folder: Folder,
 }
@@ -53,27 +53,27 @@ impl World {
         Self { folder }
     }
 
-    /// What is done while no server holds the store.
+    /// A manager of the store. A running server locks the store, so this fails while one runs.
     pub(crate) fn iam(&self) -> CredentialManager<RedbStore> {
-        self.iam_by(Policy::default())
+        self.iam_with_policy(Policy::default())
     }
 
-    pub(crate) fn iam_by(&self, policy: Policy) -> CredentialManager<RedbStore> {
+    pub(crate) fn iam_with_policy(&self, policy: Policy) -> CredentialManager<RedbStore> {
         let store = RedbStore::create(self.folder.file("credentials.redb")).unwrap();
         CredentialManager::builder(name(ACCOUNT), store).policy(policy).build()
     }
 
-    /// One user with one credential for the server.
-    pub(crate) fn anika(&self) -> IssuedCredential {
+    /// Creates the user `anika`, and a credential of `anika` for CodeCommit.
+    pub(crate) fn issue_credential(&self) -> IssuedCredential {
         let (iam, anika) = (self.iam(), name::<UserName>("anika"));
         iam.register_user(&anika).unwrap();
         iam.create(&anika, &name(CODECOMMIT)).unwrap()
     }
 
-    /// Starts a server, by default over a file that exists, as it must.
+    /// Starts a server. Creates its store first, unless `options` name another store.
     pub(crate) fn serve(&self, options: &[&str]) -> Server {
         if !options.contains(&"--store") {
-            // Another server may have it open.
+            // Fails if another server has locked the store.
             let _ = RedbStore::create(self.folder.file("credentials.redb"));
         }
         let mut command = self.command();
@@ -86,7 +86,7 @@ impl World {
         Server::start(command.stderr(log))
     }
 
-    /// What servers have written down.
+    /// The log of all servers of this world.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.file("log")).unwrap()
     }
@@ -96,7 +96,7 @@ impl World {
         let store = format!("redb:{}", self.folder.file("credentials.redb").display());
         command.args(["--listen", "127.0.0.1:0", "--store", &store, "--repositories"]);
         command.arg(self.folder.file("repositories"));
-        // Where `replace_git` puts another git.
+        // `replace_git` writes a script to this folder.
         let mut path = self.folder.file("bin").into_os_string();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap());
@@ -108,7 +108,7 @@ impl World {
         self.folder.file("repositories").join(name)
     }
 
-    /// Has a repository run a script when something is pushed to it.
+    /// Installs a hook in a repository. Returns its path.
     pub(crate) fn hook(&self, repository: &str, name: &str, script: &str) -> PathBuf {
         let hook = self.repository(repository).join("hooks").join(name);
         fs::write(&hook, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -125,81 +125,80 @@ impl World {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C");
-        for who in ["AUTHOR", "COMMITTER"] {
-            git.env(format!("GIT_{who}_NAME"), "Anika")
-                .env(format!("GIT_{who}_EMAIL"), "anika@example.com")
-                .env(format!("GIT_{who}_DATE"), "2016-11-01T17:47:22Z");
+        for role in ["AUTHOR", "COMMITTER"] {
+            git.env(format!("GIT_{role}_NAME"), "Anika")
+                .env(format!("GIT_{role}_EMAIL"), "anika@example.com")
+                .env(format!("GIT_{role}_DATE"), "2016-11-01T17:47:22Z");
         }
         git.current_dir(self.folder.file("").join(folder)).args(arguments).stdin(Stdio::null());
         git
     }
 
-    /// Starts `git`, in a process group of its own, for [`kill`].
-    pub(crate) fn begins(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> Child {
+    /// Starts `git` in its own process group, for [`kill`].
+    pub(crate) fn spawn_git(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> Child {
         let mut git = self.git(folder, arguments);
         git.process_group(0).stderr(Stdio::null()).spawn().unwrap()
     }
 
-    /// Has servers of this world run a script instead of `git`, where a condition of the shell
-    /// holds.
+    /// Makes the servers of this world run a script instead of `git` if a shell condition holds.
     pub(crate) fn replace_git(&self, condition: &str, script: &str) {
         let path = std::env::var("PATH").unwrap();
         let program = self.folder.file("bin").join("git");
         let script = format!(
             "#!/bin/sh\nPATH='{path}'\nif {condition}; then {script}; else exec git \"$@\"; fi\n"
         );
-        // Not while it is being run.
+        // A server may be running the old script, so it is replaced atomically.
         let new = self.folder.file("bin").join("new");
         fs::write(&new, script).unwrap();
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
         fs::rename(new, program).unwrap();
     }
 
-    /// Has git do something that works. Returns what it prints.
-    pub(crate) fn does(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
+    /// Runs `git`, which must succeed. Returns its standard output.
+    pub(crate) fn run_git(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
         let output = self.git(folder, arguments).output().unwrap();
         assert!(output.status.success(), "git {arguments:?}: {}", err(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Has git do something that does not work. Returns what it complains of.
-    pub(crate) fn fails(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
+    /// Runs `git`, which must fail. Returns its standard error.
+    pub(crate) fn git_fails(&self, folder: impl AsRef<Path>, arguments: &[&str]) -> String {
         let output = self.git(folder, arguments).output().unwrap();
-        assert!(!output.status.success(), "git {arguments:?} works");
+        assert!(!output.status.success(), "git {arguments:?} succeeds");
         err(&output)
     }
 
-    /// A working folder with one file, committed.
-    pub(crate) fn work(&self, folder: &str) {
-        self.does("", &["init", "--quiet", "--initial-branch=main", folder]);
+    /// Creates a work tree with one commit.
+    pub(crate) fn create_work_tree(&self, folder: &str) {
+        self.run_git("", &["init", "--quiet", "--initial-branch=main", folder]);
         self.commit(folder, "hello", b"hello");
     }
 
     pub(crate) fn commit(&self, folder: &str, file: &str, content: &[u8]) {
         fs::write(self.folder.file(folder).join(file), content).unwrap();
-        self.does(folder, &["add", file]);
-        self.does(folder, &["commit", "--quiet", "-m", file]);
+        self.run_git(folder, &["add", file]);
+        self.run_git(folder, &["commit", "--quiet", "-m", file]);
     }
 
-    /// So many bytes that cannot be compressed, pushed or not.
+    /// Commits a file of incompressible bytes.
     pub(crate) fn commit_noise(&self, folder: &str, bytes: usize) {
         let mut noise = vec![0; bytes];
         ChaCha20Rng::seed_from_u64(7).fill_bytes(&mut noise);
-        // There is nothing to gain by trying.
-        self.does(folder, &["config", "core.compression", "0"]);
+        // Compression would only take time.
+        self.run_git(folder, &["config", "core.compression", "0"]);
         self.commit(folder, "noise", &noise);
     }
 
-    /// The body of a request that pushes `main` of a working folder to a new branch, in three
-    /// parts: the command, the flush packet after it, and the pack.
+    /// The body of a request that pushes `main` of a work tree to a new branch, in three parts: the
+    /// command, the flush packet, and the pack.
     pub(crate) fn push_body(&self, folder: &str, branch: &str) -> [Vec<u8>; 3] {
         let new = self.head(folder, "main");
         let (old, new) = ("0".repeat(40), new.trim_end());
         let command = format!("{old} {new} refs/heads/{branch}\0report-status side-band-64k");
-        let mut packing = self.git(folder, &["pack-objects", "--revs", "--stdout", "--quiet"]);
-        let mut packing = packing.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        packing.stdin.take().unwrap().write_all(b"main\n").unwrap();
-        let pack = packing.wait_with_output().unwrap().stdout;
+        let mut git = self.git(folder, &["pack-objects", "--revs", "--stdout", "--quiet"]);
+        let mut git = git.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        git.stdin.take().unwrap().write_all(b"main\n").unwrap();
+        let pack = git.wait_with_output().unwrap().stdout;
         [packet(&command).into_bytes(), b"0000".to_vec(), pack]
     }
 
@@ -210,24 +209,26 @@ impl World {
         format!("{want}0000{}", packet("done")).into_bytes()
     }
 
-    pub(crate) fn head(&self, folder: impl AsRef<Path>, of: &str) -> String {
-        self.does(folder, &["rev-parse", of])
+    /// The id of the commit that a revision names, with a line feed.
+    pub(crate) fn head(&self, folder: impl AsRef<Path>, revision: &str) -> String {
+        self.run_git(folder, &["rev-parse", revision])
     }
 
-    /// Makes Git read the login of a host from a file.
-    pub(crate) fn remember(&self, server: &Server, user: &str, password: &str) {
-        let store = format!("credential.helper=store --file={}", self.remembered().display());
+    /// Configures Git's credential helper `store`, with a login for a server.
+    pub(crate) fn store_login(&self, server: &Server, user: &str, password: &str) {
+        let store = format!("credential.helper=store --file={}", self.login_file().display());
         let (key, value) = store.split_once('=').unwrap();
-        self.does("", &["config", "--global", key, value]);
-        fs::write(self.remembered(), server.url(user, password, "") + "\n").unwrap();
+        self.run_git("", &["config", "--global", key, value]);
+        fs::write(self.login_file(), server.url(user, password, "") + "\n").unwrap();
     }
 
-    pub(crate) fn remembered(&self) -> PathBuf {
-        self.folder.file("remembered")
+    /// The file of the credential helper.
+    pub(crate) fn login_file(&self) -> PathBuf {
+        self.folder.file("logins")
     }
 }
 
-/// Kills a `git` that [`World::begins`] has started, with its helpers: alone, they would go on.
+/// Kills a `git` that [`World::spawn_git`] has started, and its helpers, which would keep running.
 pub(crate) fn kill(mut git: Child) {
     kill_process_group(Pid::from_child(&git), Signal::KILL).unwrap();
     git.wait().unwrap();
@@ -242,7 +243,7 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
-    /// Open until the end, so that the server may print.
+    /// Kept open, so that the server can write to its standard output.
     _output: BufReader<ChildStdout>,
 }
 
@@ -257,17 +258,17 @@ impl Server {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut address = |what| {
+        let mut address = |prefix| {
             let mut line = String::new();
             output.read_line(&mut line).unwrap();
-            let address = line.trim_end().strip_prefix(what);
+            let address = line.trim_end().strip_prefix(prefix);
             address.and_then(|address| address.parse().ok()).unwrap_or_else(|| panic!("{line}"))
         };
         let (address, admin) = (address("listening on http://"), address("admin on http://"));
         Self { child, address, admin, _output: output }
     }
 
-    /// Does something by the IAM Query API. Returns the response.
+    /// Calls an action of the IAM Query API. Returns the response.
     pub(crate) fn admin(&self, action: &str, parameters: &[(&str, &str)]) -> String {
         let mut form = format!("Version=2010-05-08&Action={action}");
         for (name, value) in parameters {
@@ -289,7 +290,7 @@ impl Server {
         Pid::from_child(&self.child)
     }
 
-    /// A URL with everything in it that git needs, percent-encoded.
+    /// A URL with a user and a password, percent-encoded.
     pub(crate) fn url(&self, user: &str, password: &str, repository: &str) -> String {
         let (user, password) = (encoded(user), encoded(password));
         format!("http://{user}:{password}@{}/{repository}", self.address)
@@ -304,7 +305,7 @@ impl Server {
         format!("http://{}/{repository}", self.address)
     }
 
-    /// Asks for a path, with a credential.
+    /// Sends a request with a credential. Returns the status of the response.
     pub(crate) fn status(&self, method: &str, path: &str, issued: &IssuedCredential) -> u16 {
         status(&raw(
             self.address,
@@ -312,31 +313,32 @@ impl Server {
         ))
     }
 
-    /// Asks it to end, and waits until it has. Returns its exit code.
+    /// Sends SIGTERM to the server and waits for its exit. Returns its exit code.
     pub(crate) fn stop(mut self) -> Option<i32> {
         kill_process(self.pid(), Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }
 
-    /// Sends the head of a POST, with a credential.
+    /// Sends the head of a POST request with a credential. Returns the connection.
     pub(crate) fn post(&self, path: &str, issued: &IssuedCredential, headers: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_nodelay(true).unwrap();
-        let of = if path.ends_with("receive-pack") { "receive" } else { "upload" };
-        let content = format!("Content-Type: application/x-git-{of}-pack-request\r\n{headers}");
+        let service = if path.ends_with("receive-pack") { "receive" } else { "upload" };
+        let content =
+            format!("Content-Type: application/x-git-{service}-pack-request\r\n{headers}");
         stream.write_all(request("POST", path, issued, &content).as_bytes()).unwrap();
         stream
     }
 
-    /// Waits until no process of the server is left.
+    /// Waits until all descendant processes of the server have ended.
     pub(crate) fn wait_until_idle(&self) {
         while !self.descendants().is_empty() {
             thread::yield_now();
         }
     }
 
-    /// Waits until a request of this user gets a slot: that of a process is free soon after its
-    /// end.
+    /// Waits until a request with this credential gets a slot. The server frees the slot of a
+    /// process shortly after the process has ended.
     pub(crate) fn wait_for_a_slot(&self, issued: &IssuedCredential) {
         let path = "/demo/info/refs?service=git-upload-pack";
         while self.status("GET", path, issued) != 200 {
@@ -344,11 +346,12 @@ impl Server {
         }
     }
 
-    /// Waits until one of the processes that the server has started is this one. Returns them all.
-    pub(crate) fn wait_for(&self, is: impl Fn(&str) -> bool) -> Vec<u32> {
+    /// Waits until the command line of a descendant process of the server matches. Returns the ids
+    /// of all descendants.
+    pub(crate) fn wait_for_process(&self, matches: impl Fn(&str) -> bool) -> Vec<u32> {
         loop {
             let descendants = self.descendants();
-            if descendants.iter().any(|pid| is(&command(*pid))) {
+            if descendants.iter().any(|pid| matches(&command(*pid))) {
                 return descendants;
             }
             thread::yield_now();
@@ -356,16 +359,16 @@ impl Server {
     }
 
     /// The number of `git receive-pack` processes, each of which serves a push.
-    pub(crate) fn receiving(&self) -> usize {
-        let is = |pid: &u32| command(*pid).contains("git receive-pack ");
-        self.descendants().into_iter().filter(is).count()
+    pub(crate) fn receive_pack_count(&self) -> usize {
+        let receives = |pid: &u32| command(*pid).contains("git receive-pack ");
+        self.descendants().into_iter().filter(receives).count()
     }
 
-    /// Every process that descends from the server.
+    /// The ids of all descendant processes of the server.
     pub(crate) fn descendants(&self) -> Vec<u32> {
         let (mut found, mut parents) = (Vec::new(), vec![self.child.id()]);
         while let Some(parent) = parents.pop() {
-            for (child, _) in running().filter(|(_, of)| *of == parent) {
+            for (child, _) in all_processes().filter(|(_, its_parent)| *its_parent == parent) {
                 found.push(child);
                 parents.push(child);
             }
@@ -374,17 +377,18 @@ impl Server {
     }
 }
 
-/// Waits until processes have ended, including orphans.
-pub(crate) fn wait_for_the_end_of(processes: &[u32]) {
-    while running().any(|(pid, _)| processes.contains(&pid)) {
+/// Waits until the processes have ended, even if they are orphans.
+pub(crate) fn wait_for_exit(processes: &[u32]) {
+    while all_processes().any(|(pid, _)| processes.contains(&pid)) {
         thread::yield_now();
     }
 }
 
-/// Waits until a server on this machine has read all that this client has sent to it, or has closed
+/// Waits until a server on this machine has read all bytes that the client has sent, or has closed
 /// the connection.
 pub(crate) fn wait_until_read(client: &TcpStream) {
-    // As the server sees it: its port, the client's, established, and sizes of queues.
+    // The server's end of the connection: the port of the server, the port of the client, the state
+    // (01: established), and the sizes of the queues.
     let end = |address: SocketAddr| format!(":{:04X} ", address.port());
     let (Ok(near), far) = (client.peer_addr(), client.local_addr().unwrap()) else { return };
     let (near, far) = (end(near), end(far));
@@ -399,11 +403,11 @@ pub(crate) fn wait_until_read(client: &TcpStream) {
     }
 }
 
-/// All processes, each with its parent.
-pub(crate) fn running() -> impl Iterator<Item = (u32, u32)> {
+/// The ids of all processes, except zombies, each with the id of its parent.
+pub(crate) fn all_processes() -> impl Iterator<Item = (u32, u32)> {
     fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid: u32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
-        // It may have ended since. The name, in parentheses, may hold anything.
+        // The process may have ended. Its name, in parentheses, may contain any characters.
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut fields = stat.rsplit_once(") ")?.1.split(' ');
         let (state, parent) = (fields.next()?, fields.next()?.parse().ok()?);
@@ -421,13 +425,13 @@ pub(crate) fn request(
     format!("{method} {path} HTTP/1.1\r\nHost: git\r\n{authorization}\r\n{headers}\r\n\r\n")
 }
 
-/// A line of Git's protocol: four digits of length, and text.
+/// A line of Git's protocol: a length of four hexadecimal digits, and the text.
 pub(crate) fn packet(text: &str) -> String {
     format!("{:04x}{text}\n", text.len() + 5)
 }
 
-/// Commands of a push, in as many bytes at least, with no end: Git waits for more.
-pub(crate) fn endless_commands(bytes: usize) -> String {
+/// At least `bytes` bytes of push commands without a flush packet: Git waits for more.
+pub(crate) fn unterminated_commands(bytes: usize) -> String {
     let (old, new) = ("0".repeat(40), "1".repeat(40));
     let mut commands = packet(&format!("{old} {new} refs/heads/x\0report-status"));
     while commands.len() < bytes {
@@ -441,14 +445,14 @@ pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// Reads a response until the connection ends, or breaks.
-pub(crate) fn rest(stream: &mut TcpStream) -> (String, std::io::Result<()>) {
+/// Reads a response until the connection is closed, or fails. Returns what was read, and the error.
+pub(crate) fn read_response(stream: &mut TcpStream) -> (String, std::io::Result<()>) {
     let mut response = Vec::new();
     let result = stream.read_to_end(&mut response).map(drop);
     (String::from_utf8_lossy(&response).into_owned(), result)
 }
 
-/// Sends a request as it stands, and returns the whole response.
+/// Sends a request verbatim. Returns the response.
 pub(crate) fn raw(to: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
@@ -457,7 +461,7 @@ pub(crate) fn raw(to: SocketAddr, request: &str) -> String {
     String::from_utf8_lossy(&response).into_owned()
 }
 
-/// The content of an element of a response.
+/// The content of an XML element.
 pub(crate) fn element<'a>(xml: &'a str, name: &str) -> &'a str {
     let (start, end) = (format!("<{name}>"), format!("</{name}>"));
     let (_, rest) = xml.split_once(&start).unwrap_or_else(|| panic!("no {name} in {xml}"));
@@ -472,6 +476,7 @@ pub(crate) fn status(response: &str) -> u16 {
     response.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
+/// Percent-encodes all characters except ASCII letters and digits.
 pub(crate) fn encoded(text: &str) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
@@ -483,6 +488,7 @@ pub(crate) fn encoded(text: &str) -> String {
     encoded
 }
 
+/// The command line of a process; empty if it has ended.
 pub(crate) fn command(pid: u32) -> String {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     String::from_utf8_lossy(&line).replace('\0', " ")
