@@ -21,6 +21,10 @@ use crate::{
 fn concurrent_git_requests_are_limited() {
     let world = World::new("processes");
     let issued = world.issue_credential();
+    let iam = world.iam();
+    let other = iam.register_user(&name("other")).unwrap();
+    let other = iam.create(other.name(), &name(CODECOMMIT)).unwrap();
+    drop(iam);
     let server = world.serve(&["--create", "--processes", "1"]);
     let url = server.url_of(&issued, "demo");
     // Sequential requests do not reach the limit.
@@ -31,11 +35,15 @@ fn concurrent_git_requests_are_limited() {
     stalled.write_all(&chunk(unterminated_commands(40_000).as_bytes())).unwrap();
     server.wait_for_process(|git| git.contains("receive-pack"));
     let path = "/demo/info/refs?service=git-upload-pack";
-    let response = raw(server.address, &request("GET", path, &issued, "Connection: close"));
-    assert_eq!(status(&response), 429, "{response}");
-    assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
-    let text = "\r\n\r\ntoo many requests of this user are in progress\n";
-    assert!(response.ends_with(text), "{response}");
+    for (credential, expected, text) in [
+        (&issued, 429, "too many requests of this user are in progress"),
+        (&other, 503, "too many requests are in progress"),
+    ] {
+        let response = raw(server.address, &request("GET", path, credential, "Connection: close"));
+        assert_eq!(status(&response), expected, "{response}");
+        assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
+        assert!(response.ends_with(&format!("\r\n\r\n{text}\n")), "{response}");
+    }
     // A rejected request creates no repository.
     let new = "/new/info/refs?service=git-receive-pack";
     assert_eq!(server.status("GET", new, &issued), 429);
