@@ -49,9 +49,9 @@ pub(super) struct Connections {
     /// Begins the transaction of a change, with the settings of the options. `None` without
     /// settings: then the statement is a transaction by itself.
     begin: Option<Arc<str>>,
-    /// Whether a response timed out and no read has succeeded since. If so, reads are sent with the
-    /// settings of changes. Otherwise, while a table is locked, each abandoned read would occupy
-    /// another process of the server.
+    /// Whether a statement got no response (it timed out, or its future was dropped) and no read
+    /// has succeeded since. If so, reads are sent with the settings of changes. Otherwise, while a
+    /// table is locked, each abandoned read would occupy another process of the server.
     response_missing: Arc<AtomicBool>,
     /// The settings that each new connection must have.
     pub(super) startup: Arc<StartupSettings>,

@@ -77,8 +77,9 @@ impl PostgresOptions {
     /// to whole milliseconds, and is at least one.
     ///
     /// It is a setting of the change's transaction. A read is a single statement without settings,
-    /// which costs the server less. But after a statement whose response [timed
-    /// out](Self::response_timeout), reads are limited as changes are until one succeeds.
+    /// which costs the server less. But after a statement without a response, because it [timed
+    /// out](Self::response_timeout) or its future was dropped, reads are limited as changes are
+    /// until one succeeds.
     ///
     /// `None` sets no limit: the `statement_timeout` of the role, the database or the server
     /// applies. If no [isolation](Self::isolation) is set either, a change is a single statement
